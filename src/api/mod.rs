@@ -1,0 +1,1 @@
+//! HTTP routes for machines, administrators and events. Thin.

@@ -1,0 +1,1 @@
+//! A revision compiled: references, indexes, templates checked. Immutable.

@@ -1,0 +1,1 @@
+//! Where revisions come from: a bare repository or a plain directory, watched.

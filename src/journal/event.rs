@@ -1,0 +1,360 @@
+//! The events: what happened, in the past tense, never edited.
+
+use crate::wire::{CheckInRequest, JobOutcome, JobRequest};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// Whose events a stream holds. A stream's events have contiguous indexes from 0; its head is their count.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// The site: revisions, adoption.
+    Site,
+    /// One machine, by name.
+    Machine(String),
+    /// One box that is no machine (yet), by the MAC it was seen with.
+    Box(String),
+    /// One cluster, by name.
+    Cluster(String),
+}
+
+impl std::fmt::Display for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Site => f.write_str("site"),
+            Self::Machine(name) => write!(f, "machine/{name}"),
+            Self::Box(mac) => write!(f, "box/{mac}"),
+            Self::Cluster(name) => write!(f, "cluster/{name}"),
+        }
+    }
+}
+
+/// An event in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Its place among all events of the site, from 1, contiguous.
+    pub sequence: u64,
+    /// Whose it is.
+    pub stream: Stream,
+    /// Its place in the stream, from 0, contiguous.
+    pub index: u64,
+    /// When the server wrote it, Unix milliseconds (wall clock, for people; never for lifetimes).
+    pub at_unix_ms: i64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "type")]
+pub enum Event {
+    // -- site --
+    /// A site was made by `formwork site create`.
+    SiteCreated {
+        /// Its name.
+        site: String,
+    },
+    /// A revision was loaded whole and serves.
+    RevisionApplied {
+        /// The revision.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// How many machines it declares.
+        machines: usize,
+    },
+    /// A revision was refused; the last good one goes on serving.
+    RevisionRefused {
+        /// The revision.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// The findings as shown to people, the first twenty.
+        findings: Vec<String>,
+        /// How many there are in all.
+        count: usize,
+    },
+    // -- boxes and machines --
+    /// A box showed itself on the network (at most one a minute a box).
+    Seen {
+        /// Its MAC.
+        mac: String,
+        /// The subnet.
+        subnet: Option<String>,
+        /// By what: `dhcp`, `ipxe`.
+        by: String,
+        /// Its architecture where it said.
+        architecture: Option<String>,
+    },
+    /// An unknown box became a machine by a rule. Sticky.
+    Enrolled {
+        /// The rule.
+        rule: String,
+        /// Its MAC.
+        mac: String,
+        /// Its UUID, unless junk.
+        uuid: Option<String>,
+        /// Its serial, unless junk.
+        serial: Option<String>,
+        /// Its architecture.
+        architecture: Option<String>,
+    },
+    /// A person (or a Git declaration with its MAC) took over what a store did not know.
+    Adopted {
+        /// Who.
+        by: String,
+        /// The highest run taken as already done: only a higher one starts.
+        run: u64,
+        /// The workflow taken as already walked.
+        workflow: Option<String>,
+    },
+    /// A person said to forget a machine that is gone from Git: it may be enrolled again.
+    Forgotten {
+        /// Who.
+        by: String,
+    },
+    /// A machine known before is gone from the applied revision.
+    Left {
+        /// The revision without it.
+        revision: String,
+    },
+    /// A machine that had left is declared again.
+    Returned {
+        /// The revision with it.
+        revision: String,
+    },
+    /// An address was leased (a new lease; renewals are not events).
+    Leased {
+        /// To which MAC.
+        mac: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// How long, seconds.
+        seconds: u32,
+        /// The subnet.
+        subnet: String,
+    },
+    /// A boot script was served. Not yet a boot.
+    Offered {
+        /// The offer's id, unique in the site.
+        offer: String,
+        /// The environment offered (qualified name, or `local`).
+        environment: String,
+        /// The address it was offered to.
+        address: Option<Ipv4Addr>,
+        /// The MAC it was offered to.
+        mac: String,
+        /// `bios` or `uefi`.
+        firmware: String,
+        /// Why this environment.
+        reason: String,
+        /// The run it serves, where one is open.
+        run: Option<u64>,
+    },
+    /// The machine is held at boot: it gets no environment until a person or a new revision says so.
+    Held {
+        /// Why.
+        reason: String,
+    },
+    /// Two keys used one ticket: the identity's tokens are dead and destructive work stops until a person approves.
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
+    /// A ticket was exchanged for tokens.
+    Exchanged {
+        /// The ticket's id (an offer's id, or `disk-…`).
+        ticket: String,
+        /// SHA-256 of the agent's public key, hexadecimal.
+        key: String,
+        /// The boot it was done in.
+        boot_id: String,
+        /// The generation of the tokens.
+        generation: u64,
+    },
+    /// A one-exchange ticket was made for the installed system.
+    DiskTicketPlanted {
+        /// The ticket's id.
+        ticket: String,
+        /// The job that planted it.
+        job: String,
+        /// The run it was planted in.
+        run: u64,
+    },
+    /// All tokens of earlier generations are dead.
+    GenerationRaised {
+        /// The new generation.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
+    /// An agent lives: this is a boot.
+    CheckedIn {
+        /// What it said.
+        #[serde(flatten)]
+        check_in: CheckInRequest,
+        /// The offer it came from, where known.
+        offer: Option<String>,
+    },
+    /// Facts were reported.
+    FactsReported {
+        /// The facts that changed (`null`: removed).
+        facts: serde_json::Map<String, serde_json::Value>,
+        /// The job that reported them.
+        job: Option<String>,
+    },
+    // -- runs --
+    /// A run began.
+    RunStarted {
+        /// Its number (`spec.run`).
+        run: u64,
+        /// The workflow.
+        workflow: String,
+        /// The revision it is pinned to.
+        revision: String,
+        /// Why: `first workflow`, `workflow changed from X`, `spec.run raised from N`.
+        reason: String,
+        /// The number was raised on purpose (or it is the first): destructive stages may run.
+        destructive_allowed: bool,
+    },
+    /// A run goes on with a newer revision after a fix.
+    RunResumed {
+        /// Its number.
+        run: u64,
+        /// The newer revision.
+        revision: String,
+        /// Why.
+        reason: String,
+    },
+    /// A run is not going on by itself: what is done differs from what the new revision would do.
+    RunDiverged {
+        /// Its number.
+        run: u64,
+        /// The revision that was looked at.
+        revision: String,
+        /// In what it differs.
+        reason: String,
+    },
+    /// All stages are done.
+    RunFinished {
+        /// Its number.
+        run: u64,
+    },
+    /// A run was ended before its end.
+    RunCancelled {
+        /// Its number.
+        run: u64,
+        /// Who or what.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    // -- jobs --
+    /// A job was granted. Durable before the script leaves.
+    JobGranted {
+        /// Its id.
+        job: String,
+        /// The run.
+        run: u64,
+        /// The stage's place in the workflow, from 0.
+        stage_index: u32,
+        /// The stage.
+        stage: String,
+        /// The task's place in the stage, from 0.
+        task_index: u32,
+        /// The task.
+        task: String,
+        /// Of what the task is made: its digest.
+        digest: String,
+        /// 1 for the first try.
+        attempt: u32,
+        /// The boot it was granted in.
+        boot_id: String,
+        /// Leave to change disks was in it.
+        destructive: bool,
+        /// Its timeout, seconds.
+        timeout_seconds: u64,
+    },
+    /// A job ended, by the agent's word or by the server's (timeout, interrupted boot).
+    JobEnded {
+        /// Its id.
+        job: String,
+        /// How.
+        outcome: JobOutcome,
+        /// Exit code.
+        exit_code: Option<i32>,
+        /// What went wrong.
+        message: Option<String>,
+        /// What the task asked for.
+        requests: Vec<JobRequest>,
+    },
+    /// An installer called back: its environment's boot is over.
+    InstallerFinished {
+        /// The offer of that boot.
+        offer: String,
+        /// Whether it said that it succeeded.
+        success: bool,
+        /// What it said.
+        message: Option<String>,
+    },
+    // -- people --
+    /// A person asked for something.
+    Asked {
+        /// Who.
+        by: String,
+        /// What.
+        #[serde(flatten)]
+        what: Ask,
+    },
+    // -- clusters --
+    /// The cluster is built anew: its epoch rose.
+    EpochRaised {
+        /// The new epoch.
+        epoch: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A claim changed hands or ended.
+    Claim {
+        /// The claim.
+        claim: String,
+        /// `granted`, `done`, `failed`, `revoked`, `expired`.
+        change: String,
+        /// Whose.
+        machine: Option<String>,
+        /// The fence.
+        fence: u64,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A barrier opened.
+    BarrierOpened {
+        /// The set.
+        set: String,
+        /// With how many members.
+        count: u32,
+    },
+}
+
+/// What a person may ask of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "ask")]
+pub enum Ask {
+    /// Try the failed task again now; lets a held or diverged machine go on (a diverged run pinned to `current`).
+    Retry,
+    /// Take the current task as done and go on.
+    Skip {
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// End the run.
+    Cancel {
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// Trust the quarantined identity's next exchange.
+    Approve,
+    /// A restart of the machine, at the next word with its agent.
+    Reboot,
+}

@@ -1,0 +1,1 @@
+//! Sockets of the boot network: DHCP, TFTP, HTTP files. Thin.

@@ -1,0 +1,1 @@
+//! Revision to catalog to swap; status and its reasons.

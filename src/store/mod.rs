@@ -1,0 +1,144 @@
+//! Where events and cluster documents are kept: commit, read, watch. The one write is conditional and atomic.
+//!
+//! Engines: [`embedded`] (redb). What an engine must keep is this trait's documentation; one conformance suite tests each.
+
+pub mod embedded;
+
+use crate::cluster;
+use crate::journal::{Event, Record, Stream};
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+
+/// A boxed future, so that a store can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A lease of an address: a projection, rebuilt from events with a full lifetime each.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// The key: lower-case MAC with colons.
+    pub mac: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The subnet's name.
+    pub subnet: String,
+    /// Given at, Unix milliseconds.
+    pub at_unix_ms: i64,
+    /// For so many seconds from then.
+    pub seconds: u32,
+    /// The address was declined (in use by something else): kept from everybody until it ends.
+    #[serde(default)]
+    pub declined: bool,
+}
+
+/// Small values beside the events, by key. Each is either a projection that can be rebuilt or the memory of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Space {
+    /// The open job's grant of a machine, byte for byte, so that a lost reply is given again the same. Key: machine.
+    Grant,
+    /// Site-wide settings of the store (site name, schema). Key: name.
+    Meta,
+}
+
+/// One change to something that is not an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// An operation on a cluster's document; made by [`cluster::apply`] under the writer, in order.
+    Cluster(Box<cluster::Request>),
+    /// Add or renew a lease.
+    PutLease(Lease),
+    /// Drop a lease.
+    DeleteLease {
+        /// Its MAC.
+        mac: String,
+    },
+    /// Put (`Some`) or delete (`None`) a small value of at most 1 MiB.
+    Put {
+        /// Which space.
+        space: Space,
+        /// Its key.
+        key: String,
+        /// The value.
+        value: Option<Vec<u8>>,
+    },
+}
+
+/// One atomic write: all of it or nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// The heads (count of events) this was decided on. One that moved refuses the whole batch with [`StoreError::Conflict`].
+    pub expected: Vec<(Stream, u64)>,
+    /// Events to append, in order.
+    pub events: Vec<(Stream, Event)>,
+    /// Operations to apply, in order. A cluster operation that is refused is an answer, not an error: the rest still commits.
+    pub operations: Vec<Operation>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// The appended events in their places.
+    pub records: Vec<Record>,
+    /// One answer for each [`Operation::Cluster`], in order.
+    pub answers: Vec<cluster::Answer>,
+}
+
+/// Why a store refused or failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A head moved since the batch was decided: read again, decide again.
+    #[error("stream {stream} has {actual} events, the decision was made on {expected}")]
+    Conflict {
+        /// The stream.
+        stream: Stream,
+        /// What the batch expected.
+        expected: u64,
+        /// What it is.
+        actual: u64,
+    },
+    /// The disk is full: the store only reads until there is room (HTTP 507).
+    #[error("the disk of the store is full; it is read-only until there is room: {0}")]
+    Full(String),
+    /// The queue of writes is full: drop, count, ask again (HTTP 503).
+    #[error("too many writes wait for the store; ask again")]
+    Busy,
+    /// The store does not hold what it should: end the process, look with `formwork store check`.
+    #[error("the store is damaged: {0}; stop the server, keep a copy of the state directory")]
+    Damaged(String),
+    /// A value over its limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It is not a store, or not one of ours, or a newer one.
+    #[error("{0}")]
+    Open(String),
+    /// Any other failure of the disk.
+    #[error("the store cannot be read or written: {0}")]
+    Io(String),
+}
+
+/// An engine. Reads never wait for the writer; a read after a commit's answer sees that commit.
+pub trait Store: Send + Sync + 'static {
+    /// Commits one batch: answers after it is durable. `now_unix_ms` stamps the events.
+    fn commit(&self, batch: Batch, now_unix_ms: i64) -> BoxFuture<'_, Result<Committed, StoreError>>;
+    /// Events after `sequence` (0: all), at most `limit`, in order.
+    fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
+    /// Events of one stream from `index` on, at most `limit`, in order.
+    fn events_of(&self, stream: &Stream, index: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
+    /// Count of events of a stream.
+    fn head(&self, stream: &Stream) -> Result<u64, StoreError>;
+    /// All streams that have events.
+    fn streams(&self) -> Result<Vec<Stream>, StoreError>;
+    /// A cluster's document as of the last commit; `None` where nothing was ever written.
+    fn cluster(&self, name: &str) -> Result<Option<std::sync::Arc<cluster::Document>>, StoreError>;
+    /// Names of all clusters with a document.
+    fn clusters(&self) -> Result<Vec<String>, StoreError>;
+    /// All leases.
+    fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+    /// A small value.
+    fn get(&self, space: Space, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Rises (the value is the last sequence) after every commit that appended events.
+    fn watch_events(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// Rises after every commit that changed this cluster's document (the value is its version counter).
+    fn watch_cluster(&self, name: &str) -> tokio::sync::watch::Receiver<u64>;
+}
