@@ -54,6 +54,13 @@ pub enum Event {
     SiteCreated {
         /// Its name.
         site: String,
+        /// The person who made it said that no machine of this site was ever installed: declared machines may start at once.
+        fresh: bool,
+    },
+    /// A person said that machines without a journal are new from now on, and may start.
+    SiteAdopted {
+        /// Who.
+        by: String,
     },
     /// A revision was loaded whole and serves.
     RevisionApplied {
@@ -289,6 +296,21 @@ pub enum Event {
         /// What the task asked for.
         requests: Vec<JobRequest>,
     },
+    /// A person took a task as done without its being done.
+    TaskSkipped {
+        /// The run.
+        run: u64,
+        /// The stage's place in the workflow, from 0.
+        stage_index: u32,
+        /// The task's place in the stage, from 0.
+        task_index: u32,
+        /// The task.
+        task: String,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// An installer called back: its environment's boot is over.
     InstallerFinished {
         /// The offer of that boot.
@@ -343,11 +365,6 @@ pub enum Event {
 pub enum Ask {
     /// Try the failed task again now; lets a held or diverged machine go on (a diverged run pinned to `current`).
     Retry,
-    /// Take the current task as done and go on.
-    Skip {
-        /// Why, for the journal.
-        reason: String,
-    },
     /// End the run.
     Cancel {
         /// Why, for the journal.
