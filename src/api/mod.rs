@@ -1,1 +1,3 @@
 //! HTTP routes for machines, administrators and events. Thin.
+
+pub mod views;

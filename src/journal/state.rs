@@ -2,7 +2,7 @@
 
 use super::event::{Ask, Event, Record};
 use crate::wire::{CheckInRequest, JobOutcome, JobRequest};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -65,7 +65,7 @@ pub struct TicketUse {
 }
 
 /// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
     /// It goes on.
@@ -223,6 +223,9 @@ pub struct MachineState {
     pub disk_tickets: Vec<(String, u64)>,
     /// The last script served.
     pub offer: Option<Offer>,
+    /// The last few scripts served, newest last: a firmware that asked twice may boot the earlier.
+    #[serde(skip)]
+    pub offers: Vec<Offer>,
     /// Scripts served since the last check-in that expect one.
     pub offers_unanswered: u32,
     /// The last boot.
@@ -288,13 +291,15 @@ impl MachineState {
                 if run.is_some() || environment != LOCAL {
                     self.offers_unanswered = self.offers_unanswered.saturating_add(1);
                 }
-                self.offer = Some(Offer {
+                let offer = Offer {
                     id: offer.clone(),
                     environment: environment.clone(),
                     address: *address,
                     mac: mac.clone(),
                     at_unix_ms: at,
-                });
+                };
+                push_bounded(&mut self.offers, offer.clone());
+                self.offer = Some(offer);
             }
             Event::Held { reason } => self.held = Some(reason.clone()),
             Event::Quarantined { reason } => {

@@ -1,0 +1,233 @@
+//! What administrators are told: the shapes of `/v1/…` answers, shared by the server and the command line.
+
+use crate::journal::{Record, RunStatus};
+use crate::wire::JobOutcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A list, with the revision it was made on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    /// The applied revision, where one is.
+    pub revision: Option<String>,
+    /// The items, by name.
+    pub items: Vec<T>,
+}
+
+/// In a word, where a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Declared, never heard of.
+    Expected,
+    /// An environment was served; no check-in yet.
+    Booting,
+    /// A job runs.
+    Working,
+    /// In a run, between jobs or waiting for something.
+    Waiting,
+    /// A task failed; a fix or a person is needed.
+    Failed,
+    /// Held at boot, in quarantine, or to be adopted.
+    Held,
+    /// Its run is done (or it has no workflow).
+    Ready,
+    /// Gone from Git.
+    Left,
+}
+
+/// `GET /v1/machines`: one line a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineSummary {
+    /// Its name.
+    pub name: String,
+    /// `git`, `enrollment RULE` or `left`.
+    pub source: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is, in a word.
+    pub phase: Phase,
+    /// What it waits for or does, in a sentence.
+    pub waits_for: String,
+    /// The workflow of its last run, else the declared one.
+    pub workflow: Option<String>,
+    /// The number of its last run.
+    pub run: Option<u64>,
+    /// How that run stands.
+    pub run_status: Option<RunStatus>,
+    /// The revision that the run is pinned to.
+    pub run_revision: Option<String>,
+    /// Boots in that run.
+    pub boots: u32,
+    /// The environment that runs (by its last check-in), or is being booted.
+    pub environment: Option<String>,
+    /// The stage it is in, with its place from 1 and the count.
+    pub stage: Option<Place>,
+    /// The task it is at, with its place in the stage from 1 and the count.
+    pub task: Option<Place>,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its MAC addresses.
+    pub macs: Vec<String>,
+    /// `bios` or `uefi`, where known.
+    pub firmware: Option<String>,
+    /// When anything was last heard of it, Unix milliseconds.
+    pub last_seen_unix_ms: Option<i64>,
+    /// Clusters it is a member of.
+    pub clusters: Vec<String>,
+}
+
+/// A place in an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// The name.
+    pub name: String,
+    /// From 1.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+/// `GET /v1/machines/{name}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineDetail {
+    /// The line of the list.
+    #[serde(flatten)]
+    pub summary: MachineSummary,
+    /// Where it is declared, `file:line`.
+    pub declared_at: Option<String>,
+    /// Profiles in order.
+    pub profiles: Vec<String>,
+    /// `spec.run`, `spec.protect`, `spec.wipe` on the applied revision.
+    pub spec_run: Option<u64>,
+    /// Destructive stages are refused.
+    pub protect: bool,
+    /// Foreign disks may be wiped.
+    pub wipe: bool,
+    /// Jobs of the last run, in order of the workflow.
+    pub jobs: Vec<JobRow>,
+    /// Facts.
+    pub facts: serde_json::Map<String, serde_json::Value>,
+    /// The last boot: kernel, firmware, agent version.
+    pub kernel: Option<String>,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+}
+
+/// One task of a run and its last job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRow {
+    /// The last job's id; absent where none was granted yet.
+    pub job: Option<String>,
+    /// The stage.
+    pub stage: String,
+    /// The task.
+    pub task: String,
+    /// Jobs granted for it in this run.
+    pub attempts: u32,
+    /// `open`, `done`, `failed`, `timed-out`, `interrupted`, `skipped`, `to-do`.
+    pub state: String,
+    /// How the last job ended.
+    pub outcome: Option<JobOutcome>,
+    /// Its exit code or what went wrong.
+    pub message: Option<String>,
+}
+
+/// `GET /v1/events?after=N&limit=M&wait=55s[&machine=NAME]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPage {
+    /// The events, in order; empty when the wait ended with none.
+    pub items: Vec<Record>,
+    /// Ask on with `after=` this.
+    pub next: u64,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteStatus {
+    /// The site's name.
+    pub site: String,
+    /// The server's version.
+    pub version: String,
+    /// The authority's fingerprint, to compare by eye.
+    pub ca_fingerprint: String,
+    /// Content, as the reconciler sees it.
+    pub content: ContentStatus,
+    /// Count of machines by phase.
+    pub machines: BTreeMap<String, u32>,
+    /// Machines without a journal are held until adopted.
+    pub holds_unknown: bool,
+}
+
+/// How content stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentStatus {
+    /// Where it comes from, for people; never with credentials.
+    pub source: String,
+    /// The revision last tried.
+    pub last_attempted_revision: Option<String>,
+    /// The revision that serves.
+    pub last_applied_revision: Option<String>,
+    /// `Ready`, `Reconciling` or `Stalled`.
+    pub condition: String,
+    /// Why, in a sentence.
+    pub message: String,
+    /// Findings of the last attempt, as shown to people: `file:line:column: error: …`.
+    pub findings: Vec<String>,
+    /// When that was, Unix milliseconds.
+    pub at_unix_ms: i64,
+}
+
+/// `GET /v1/boxes`: boxes that are no machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BoxRow {
+    /// Its MAC.
+    pub mac: String,
+    /// The subnet it was last seen on.
+    pub subnet: Option<String>,
+    /// Its architecture.
+    pub architecture: Option<String>,
+    /// When, Unix milliseconds.
+    pub last_seen_unix_ms: i64,
+    /// Why it gets nothing.
+    pub reason: String,
+}
+
+/// `POST /v1/machines/{name}/{retry|skip|cancel|approve|adopt|forget|reboot}`, all fields optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AskBody {
+    /// Why, for the journal (required for `skip` and `cancel`).
+    pub reason: String,
+    /// `adopt`: it is a new machine, let its workflow start.
+    pub new: bool,
+}
+
+/// The answer to an ask: what the machine does now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskAnswer {
+    /// In a sentence.
+    pub message: String,
+}
+
+/// The file by which a person's command line finds and trusts the server (`administrator.json`, 0600).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    /// Base URL, `https://HOST:PORT`.
+    pub server: String,
+    /// The site's certificate authority, PEM.
+    pub ca_certificate: String,
+    /// The administrator's token. Secret.
+    pub token: String,
+}
