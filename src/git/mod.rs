@@ -1,1 +1,53 @@
-//! Where revisions come from: a bare repository or a plain directory, watched.
+//! Where revisions come from: a bare repository on the local disk, or a plain directory for authors.
+//!
+//! Content is read from the object database, nothing is checked out. Every revision that is looked at is copied, object by
+//! object, into our own mirror (`<state>/mirror.git`), so that a run keeps its commit when people rewrite the branch, and so
+//! that the last good revision still serves when the repository is away or broken. A plain directory becomes a synthetic
+//! commit in that mirror only, so that runs can be pinned to it; the same files always give the same commit.
+//!
+//! One thread owns libgit2 (its `Repository` may be sent, not shared) and answers a bounded queue; [`Follower`] is the rest of
+//! the program's handle to it. This module decides nothing about content and never writes to the source.
+//!
+//! libgit2 refuses a repository that belongs to another user ([`GitError::NotOurs`]), and that stays so: who owns the
+//! repository's files can change what the machines become. Run the server as the repository's owner, or name the path as
+//! `safe.directory` in the configuration of the user the server runs as.
+
+mod directory;
+mod error;
+mod follower;
+mod limits;
+mod mirror;
+mod owner;
+mod source;
+mod watch;
+
+#[cfg(test)]
+pub(crate) mod test_repository;
+#[cfg(test)]
+mod tests;
+
+pub use error::GitError;
+pub use follower::Follower;
+pub use source::Source;
+
+/// One commit of the content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Its object id, hexadecimal.
+    pub id: String,
+    /// The first line of its message.
+    pub summary: String,
+    /// The whole message: its trailers may say what only a person can say.
+    pub message: String,
+}
+
+/// What the last look at the source showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// Nobody has looked yet.
+    Nothing,
+    /// The branch points to this revision.
+    Head(Revision),
+    /// The source could not be read; what was applied before goes on serving.
+    Unavailable(GitError),
+}

@@ -1,0 +1,117 @@
+//! What can go wrong between a repository and a tree in memory.
+
+use std::path::PathBuf;
+
+/// Why a source or a revision could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GitError {
+    // -- the source: it may be mended, the same revision is tried again --
+    /// Nothing is there.
+    #[error("there is no repository or directory at {path}; it is looked for again every second")]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It belongs to another user.
+    #[error(
+        "{path} belongs to another user, so it is not read; run the server as its owner, or name it: \
+         git config --global --add safe.directory {path}"
+    )]
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It is there and cannot be read.
+    #[error("{path} cannot be read: {message}; look with: git -C {path} fsck")]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// What libgit2 or the system said.
+        message: String,
+    },
+    /// The branch is not there.
+    #[error("{path} has no branch `{branch}`; push it, or name another branch")]
+    NoBranch {
+        /// Where.
+        path: PathBuf,
+        /// Which branch.
+        branch: String,
+    },
+    /// `HEAD` names a branch without a commit.
+    #[error("{path} has no commit yet; push one")]
+    NoCommit {
+        /// Where.
+        path: PathBuf,
+    },
+    /// An object of a revision is missing or damaged.
+    #[error("revision {revision} cannot be read from {path}: {message}; look with: git -C {path} fsck")]
+    Damaged {
+        /// The revision.
+        revision: String,
+        /// The repository.
+        path: PathBuf,
+        /// What libgit2 said.
+        message: String,
+    },
+
+    // -- the revision: what is in it will not change, so it is refused --
+    /// The site's folder is not in it.
+    #[error("revision {revision} has no folder `{subpath}`")]
+    NoSubpath {
+        /// The revision.
+        revision: String,
+        /// The folder.
+        subpath: String,
+    },
+    /// It is over a limit.
+    #[error("{what} is over the limit of {limit}; content is text, images belong in the server's image folder")]
+    TooLarge {
+        /// What, with its path.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// A name that cannot be shown.
+    #[error("the name of `{path}` is not UTF-8 or not a plain name; rename it")]
+    BadName {
+        /// The path, as well as it can be shown.
+        path: String,
+    },
+
+    // -- ourselves --
+    /// The mirror does not hold it, and neither does the source.
+    #[error("revision {revision} is neither in the mirror nor in the source")]
+    UnknownRevision {
+        /// The revision.
+        revision: String,
+    },
+    /// Not something that can name a revision or a run.
+    #[error("`{name}` cannot name a revision or a run")]
+    BadReference {
+        /// What was given.
+        name: String,
+    },
+    /// The mirror fails.
+    #[error(
+        "the mirror {path} fails: {message}; it can be moved away and is made anew, but runs lose their pinned revisions"
+    )]
+    Mirror {
+        /// The mirror.
+        path: PathBuf,
+        /// What libgit2 or the system said.
+        message: String,
+    },
+    /// The thread's queue is full.
+    #[error("too many questions wait for the repository; ask again")]
+    Busy,
+    /// The thread has ended.
+    #[error("the reader of the repository has stopped")]
+    Stopped,
+}
+
+impl GitError {
+    /// Whether the fault lies in what was committed: trying the same revision again cannot help.
+    pub const fn is_fault_of_revision(&self) -> bool {
+        matches!(self, Self::NoSubpath { .. } | Self::TooLarge { .. } | Self::BadName { .. })
+    }
+}

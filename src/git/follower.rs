@@ -1,0 +1,118 @@
+//! The program's handle to the thread that owns libgit2.
+
+use super::mirror::Mirror;
+use super::owner::{Owner, Reply, Request};
+use super::{GitError, Revision, Sight, Source};
+use crate::content::Tree;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::{oneshot, watch};
+
+/// Questions that may wait for the thread; one more is answered [`GitError::Busy`].
+const QUEUE: usize = 256;
+
+/// Follows one source. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Follower {
+    source: Source,
+    requests: SyncSender<Request>,
+    sight: watch::Receiver<Sight>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Opens (or makes) the mirror and begins to follow. Fails only for the mirror's sake: a source that cannot be read is a
+    /// [`Sight`], and is looked for again and again.
+    pub fn start(source: Source, mirror: &Path) -> Result<Self, GitError> {
+        let mirror_path = mirror.to_owned();
+        let mirror = Mirror::open(mirror)?;
+        let (requests, receiver) = sync_channel(QUEUE);
+        let (sight_sender, sight) = watch::channel(Sight::Nothing);
+        let stop = Arc::new(AtomicBool::new(false));
+        let owner = Owner {
+            source: source.clone(),
+            mirror,
+            requests: receiver,
+            hints: requests.clone(),
+            sight: sight_sender,
+            stop: Arc::clone(&stop),
+            last_directory: None,
+        };
+        std::thread::Builder::new()
+            .name("formwork-git".to_owned())
+            .spawn(move || owner.run())
+            .map_err(|e| GitError::Mirror { path: mirror_path, message: e.to_string() })?;
+        Ok(Self { source, requests, sight, stop })
+    }
+
+    /// What is followed.
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What the last look showed; changes within a second of a push.
+    pub fn sight(&self) -> watch::Receiver<Sight> {
+        self.sight.clone()
+    }
+
+    /// Looks now, without waiting for the next poll. A hint: nothing is lost when it is.
+    pub fn look(&self) {
+        let _ = self.requests.try_send(Request::Look);
+    }
+
+    /// The files of a revision, from the mirror, or from the source where the mirror lacks it (it is then mirrored).
+    ///
+    /// # Errors
+    /// [`GitError::is_fault_of_revision`] tells what trying again cannot help.
+    pub async fn tree(&self, revision: &str) -> Result<Tree, GitError> {
+        self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await
+    }
+
+    /// What a mirrored revision says of itself.
+    pub async fn revision(&self, revision: &str) -> Result<Revision, GitError> {
+        self.ask(|reply| Request::Revision(revision.to_owned(), reply)).await
+    }
+
+    /// Which revision was applied last, also by an earlier process.
+    pub async fn applied(&self) -> Result<Option<String>, GitError> {
+        self.ask(Request::Applied).await
+    }
+
+    /// Remembers which revision serves, and keeps it in the mirror.
+    pub async fn set_applied(&self, revision: &str) -> Result<(), GitError> {
+        self.ask(|reply| Request::SetApplied(revision.to_owned(), reply)).await
+    }
+
+    /// Keeps a revision in the mirror for a run, as `refs/formwork/runs/NAME`.
+    pub async fn pin(&self, run: &str, revision: &str) -> Result<(), GitError> {
+        self.ask(|reply| Request::Pin(run.to_owned(), revision.to_owned(), reply)).await
+    }
+
+    /// Lets go of a run's revision. Not an error where there is none.
+    pub async fn unpin(&self, run: &str) -> Result<(), GitError> {
+        self.ask(|reply| Request::Unpin(run.to_owned(), reply)).await
+    }
+
+    /// All runs that keep a revision: name and revision, sorted.
+    pub async fn pins(&self) -> Result<Vec<(String, String)>, GitError> {
+        self.ask(Request::Pins).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, GitError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(request(reply)).map_err(|e| match e {
+            std::sync::mpsc::TrySendError::Full(_) => GitError::Busy,
+            std::sync::mpsc::TrySendError::Disconnected(_) => GitError::Stopped,
+        })?;
+        answer.await.map_err(|_| GitError::Stopped)?
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.look();
+    }
+}

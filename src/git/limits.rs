@@ -1,0 +1,49 @@
+//! How much content one revision may hold. Bounds on memory, far above what a site needs.
+
+use super::GitError;
+
+/// Files and folders of one revision.
+const ENTRIES: usize = 100_000;
+/// One file: scripts, templates and YAML. Kernels and images are not content.
+const FILE_BYTES: usize = 8 << 20;
+/// All files of one revision.
+const TOTAL_BYTES: usize = 256 << 20;
+/// Folders within folders.
+pub(super) const DEPTH: usize = 32;
+
+/// Counts what one walk has met.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// One more entry, at this depth.
+    pub(super) fn entry(&mut self, path: &str, depth: usize) -> Result<(), GitError> {
+        self.entries += 1;
+        if self.entries > ENTRIES {
+            return Err(over(format!("the count of files at `{path}`"), format!("{ENTRIES} files")));
+        }
+        if depth > DEPTH {
+            return Err(over(format!("the depth of `{path}`"), format!("{DEPTH} folders")));
+        }
+        Ok(())
+    }
+
+    /// One more file of so many bytes.
+    pub(super) fn file(&mut self, path: &str, bytes: usize) -> Result<(), GitError> {
+        if bytes > FILE_BYTES {
+            return Err(over(format!("`{path}` with {bytes} bytes"), format!("{} MiB a file", FILE_BYTES >> 20)));
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > TOTAL_BYTES {
+            return Err(over("the revision".to_owned(), format!("{} MiB in all", TOTAL_BYTES >> 20)));
+        }
+        Ok(())
+    }
+}
+
+fn over(what: String, limit: String) -> GitError {
+    GitError::TooLarge { what, limit }
+}

@@ -1,0 +1,180 @@
+//! The thread that owns libgit2: looks at the source, fills the mirror, answers questions in order.
+
+use super::mirror::{Mirror, Origin, revision_of};
+use super::watch::Watch;
+use super::{GitError, Revision, Sight, Source, directory};
+use crate::content::Tree;
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// The pause between looks without a hint. Half of the second within which a push must be noticed.
+const POLL: Duration = Duration::from_millis(500);
+
+/// An answer on its way.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
+
+/// What the thread is asked.
+pub(super) enum Request {
+    /// Something may have changed: look now.
+    Look,
+    /// The files of a revision.
+    Tree(String, Reply<Tree>),
+    /// What a revision says of itself.
+    Revision(String, Reply<Revision>),
+    /// Which revision served last.
+    Applied(Reply<Option<String>>),
+    /// This one serves.
+    SetApplied(String, Reply<()>),
+    /// Keep this revision for this run.
+    Pin(String, String, Reply<()>),
+    /// Let go of this run's.
+    Unpin(String, Reply<()>),
+    /// All pinned runs.
+    Pins(Reply<Vec<(String, String)>>),
+}
+
+/// The thread's own.
+pub(super) struct Owner {
+    pub source: Source,
+    pub mirror: Mirror,
+    pub requests: Receiver<Request>,
+    /// For hints from watches.
+    pub hints: SyncSender<Request>,
+    pub sight: watch::Sender<Sight>,
+    pub stop: Arc<AtomicBool>,
+    /// The directory's look at the last read, with what came of it.
+    pub last_directory: Option<(u64, Revision)>,
+}
+
+impl Owner {
+    /// Until the follower is dropped.
+    pub(super) fn run(mut self) {
+        let mut watches = Watch::new(&self.source);
+        let mut next_look = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            if Instant::now() >= next_look {
+                // Watches first: what changes after the look is then seen by them.
+                let hints = self.hints.clone();
+                watches.refresh(move || drop(hints.try_send(Request::Look)));
+                self.look();
+                next_look = Instant::now() + POLL;
+            }
+            match self.requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+                Ok(Request::Look) => next_look = Instant::now(),
+                Ok(request) => self.answer(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let seen = match self.head() {
+            Ok(revision) => Sight::Head(revision),
+            Err(error) => Sight::Unavailable(error),
+        };
+        self.sight.send_if_modified(|sight| {
+            let changed = *sight != seen;
+            if changed {
+                *sight = seen;
+            }
+            changed
+        });
+    }
+
+    fn head(&mut self) -> Result<Revision, GitError> {
+        match &self.source {
+            Source::Bare { path, branch, .. } => head_of(path, branch.as_deref()),
+            Source::Directory { path } => {
+                let fingerprint = directory::fingerprint(path)?;
+                match &self.last_directory {
+                    Some((last, revision)) if *last == fingerprint => Ok(revision.clone()),
+                    _ => {
+                        let revision = self.mirror.commit_listing(&directory::read(path)?)?;
+                        self.last_directory = Some((fingerprint, revision.clone()));
+                        Ok(revision)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The revision's files, copied into the mirror first where they are not there.
+    fn tree(&mut self, id: &str) -> Result<Tree, GitError> {
+        let (path, subpath) = match &self.source {
+            Source::Directory { .. } => return self.mirror.tree(id, None),
+            Source::Bare { path, subpath, .. } => (path.clone(), subpath.clone()),
+        };
+        let subpath = subpath.as_deref();
+        let kept = self.mirror.revision(id)?.is_some();
+        if kept {
+            match self.mirror.tree(id, subpath) {
+                Err(GitError::Mirror { message, .. }) => {
+                    tracing::warn!(revision = id, message, "the mirror's copy cannot be read; copying it again");
+                }
+                answer => return answer,
+            }
+        }
+        let repository = open(&path)?;
+        let origin = Origin { repository: &repository, path: &path, subpath };
+        self.mirror.copy(&origin, id, kept)?;
+        self.mirror.tree(id, subpath)
+    }
+
+    fn revision(&self, id: &str) -> Result<Revision, GitError> {
+        let found = self.mirror.revision(id)?;
+        found.ok_or_else(|| GitError::UnknownRevision { revision: id.to_owned() })
+    }
+
+    /// A reply that nobody waits for any more is dropped.
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Look => {}
+            Request::Tree(id, reply) => drop(reply.send(self.tree(&id))),
+            Request::Revision(id, reply) => drop(reply.send(self.revision(&id))),
+            Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
+            Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
+            Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
+            Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
+            Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
+        }
+    }
+}
+
+/// Opened anew for each look: a repository that was replaced, repacked or repaired is seen as it is now.
+fn open(path: &Path) -> Result<Repository, GitError> {
+    let none: [&Path; 0] = [];
+    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, none).map_err(|e| match e.code() {
+        ErrorCode::Owner => GitError::NotOurs { path: path.to_owned() },
+        ErrorCode::NotFound if !path.exists() => GitError::Missing { path: path.to_owned() },
+        _ => GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() },
+    })
+}
+
+fn head_of(path: &Path, branch: Option<&str>) -> Result<Revision, GitError> {
+    let repository = open(path)?;
+    let unreadable = |e: git2::Error| GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() };
+    let reference = match branch {
+        Some(branch) => repository.find_reference(&format!("refs/heads/{branch}")).map_err(|e| match e.code() {
+            ErrorCode::NotFound => GitError::NoBranch { path: path.to_owned(), branch: branch.to_owned() },
+            _ => unreadable(e),
+        })?,
+        None => repository.head().map_err(|e| match e.code() {
+            ErrorCode::UnbornBranch | ErrorCode::NotFound => GitError::NoCommit { path: path.to_owned() },
+            _ => unreadable(e),
+        })?,
+    };
+    let target = reference.resolve().map_err(unreadable)?.target();
+    let target = target.ok_or_else(|| GitError::NoCommit { path: path.to_owned() })?;
+    let commit = repository.find_commit(target).map_err(|e| GitError::Damaged {
+        revision: target.to_string(),
+        path: path.to_owned(),
+        message: e.message().to_owned(),
+    })?;
+    Ok(revision_of(&commit))
+}
