@@ -1,6 +1,38 @@
 //! The cluster profile at run time: one document, and the operations on it. Pure: no clock, no disk, no socket.
 //!
-//! `apply(document, request) -> outcome`; the store orders requests and makes outcomes durable.
+//! [`apply`]`(document, request) -> outcome`; the store orders requests and makes outcomes durable. Everything an operation
+//! depends on (who asks, when, who is a member, what is declared) travels in its [`Context`], so that the same requests in
+//! the same order always give the same document.
+//!
+//! * the document has one version, one up per accepted write; each key, claim and set remembers the version that last
+//!   changed it, and conditions are on those: machines that write different keys never conflict
+//! * a claim goes free → held (fence, expiry) → done; expiry is judged when somebody asks, by the caller's clock
+//! * a set gives ordinals in the order of joining; a barrier that opened stays open
+//! * a reset raises the epoch, empties the document and goes on counting versions
+
+mod answer;
+mod apply;
+mod claims;
+mod document;
+mod keys;
+mod limits;
+mod operation;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, ClaimAnswer, ClaimStanding, Current, Joined, Refusal, Role};
+pub use apply::apply;
+pub use document::{
+    Barrier, Claim, ClaimState, Content, Document, Entry, Fall, Grant, Map, Member, Opening, Previous, Set, Writer,
+    after_restart, next_expiry_ms,
+};
+pub use keys::declared;
+pub use limits::{
+    CLAIM_TTL_MAX_MS, CLAIM_TTL_MIN_MS, DOCUMENT_MAX_BYTES, KEYS_MAX, SET_MEMBERS_MAX, VALUE_MAX_BYTES, check_key,
+    check_name,
+};
+pub use operation::{Condition, Count, Operation};
 
 use crate::content::kinds::KeySpec;
 use crate::journal::Event;
@@ -16,6 +48,9 @@ pub struct Context {
     pub now_unix_ms: i64,
     /// Who asks.
     pub caller: Caller,
+    /// The epoch that the caller's token was made for: a machine of an earlier epoch is told so and changes nothing.
+    /// `None` where it is not known.
+    pub epoch: Option<u64>,
     /// The members on the applied revision (Git and enrolments), sorted by name.
     pub members: Arc<[String]>,
     /// `spec.size`.
@@ -69,27 +104,11 @@ pub struct Request {
     pub context: Context,
 }
 
-/// The document. (Its shape is this module's own.)
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Document {
-    /// Rises at a reset.
-    pub epoch: u64,
-    /// One up per accepted write, never down.
-    pub version: u64,
-}
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Operation {}
-
-/// What the asker is told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {}
-
 /// What an operation comes to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The document after it; `None` where nothing changed.
+    /// The document after it; `None` where nothing changed. It can be there beside a refusal: a raised `spec.run` empties
+    /// the document whatever becomes of the operation that came first after it.
     pub document: Option<Document>,
     /// What the asker is told.
     pub answer: Answer,
