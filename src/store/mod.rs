@@ -2,6 +2,8 @@
 //!
 //! Engines: [`embedded`] (redb). What an engine must keep is this trait's documentation; one conformance suite tests each.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod embedded;
 
 use crate::cluster;

@@ -1,0 +1,78 @@
+//! Reads a whole store once and compares what must agree.
+
+use super::files::{FileMedium, Lock};
+use super::medium;
+use super::shared::ReadError;
+use super::tables::{self, EVENTS, HEADS, STREAMS, decode, stream_key};
+use crate::journal::Record;
+use crate::store::StoreError;
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a checked store holds.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Events.
+    pub events: u64,
+    /// Streams with events.
+    pub streams: u64,
+    /// Cluster documents.
+    pub clusters: u64,
+    /// Leases.
+    pub leases: u64,
+}
+
+/// Verifies every page of the closed store in `dir`, decodes every value, and compares sequences, streams and heads.
+///
+/// # Errors
+/// [`StoreError::Damaged`] names the first thing that does not agree; [`StoreError::Open`] as for opening.
+pub fn check(dir: &Path) -> Result<Report, StoreError> {
+    let _lock = Lock::take(dir, false)?;
+    let medium = FileMedium::existing(dir)?;
+    let database = medium::open(&medium, 64 << 20, true)?;
+    tables::load(&database, 0)?;
+    examine(&database).map_err(|error| match error {
+        ReadError::Engine(error) => medium::meaning(&medium, *error),
+        ReadError::Damaged(text) => StoreError::Damaged(text),
+    })
+}
+
+pub(super) fn examine(database: &Database) -> Result<Report, ReadError> {
+    let snapshot = database.begin_read()?;
+    let mut heads = BTreeMap::<String, u64>::new();
+    let mut expected = 0_u64;
+    let places = snapshot.open_table(STREAMS)?;
+    for entry in snapshot.open_table(EVENTS)?.iter()? {
+        let (sequence, bytes) = entry?;
+        let sequence = sequence.value();
+        expected = expected.saturating_add(1);
+        let record: Record = decode(|| format!("event {sequence}"), bytes.value())?;
+        let stream = stream_key(&record.stream);
+        let place = places.get((stream.as_str(), record.index))?.map(|place| place.value());
+        let head = heads.entry(stream).or_default();
+        if sequence != expected || record.sequence != expected || record.index != *head || place != Some(sequence) {
+            return Err(ReadError::Damaged(format!(
+                "event {sequence} (expected {expected}) of {} has index {} (expected {head}), its stream leads to {place:?}",
+                record.stream, record.index
+            )));
+        }
+        *head = head.saturating_add(1);
+    }
+    let mut stored = BTreeMap::new();
+    for entry in snapshot.open_table(HEADS)?.iter()? {
+        let (stream, head) = entry?;
+        stored.insert(stream.value().to_owned(), head.value());
+    }
+    if stored != heads {
+        return Err(ReadError::Damaged("the counts of the streams are not those of their events".into()));
+    }
+    let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    Ok(Report {
+        events: expected,
+        streams: count(heads.len()),
+        clusters: count(tables::documents_of(&snapshot)?.len()),
+        leases: count(tables::leases(&snapshot)?.len()),
+    })
+}

@@ -1,0 +1,132 @@
+//! Where a store lies in its directory: `store.redb`, and `store.lock` which one process holds.
+
+use super::medium::{FaultCell, Medium, in_use};
+use crate::store::StoreError;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use rustix::fs::{FlockOperation, flock, statvfs};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The database.
+const FILE: &str = "store.redb";
+/// The database while it is made; a left-over of an interrupted `create` is written over.
+const NEW_FILE: &str = "store.redb.new";
+/// Held by the process that has the store open.
+const LOCK_FILE: &str = "store.lock";
+
+/// Whether there is a store in `dir`.
+pub fn exists(dir: &Path) -> bool {
+    dir.join(FILE).exists()
+}
+
+/// The lock of a store's directory; let go when dropped or when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it; with `make`, the directory is made first, else a missing store is refused before anything is made.
+    pub(super) fn take(dir: &Path, make: bool) -> Result<Self, StoreError> {
+        if make {
+            std::fs::create_dir_all(dir).map_err(|error| open_failed(dir, &error))?;
+        } else if !exists(dir) {
+            return Err(StoreError::Open(format!(
+                "there is no store in {}; make one once with `formwork site create`",
+                dir.display()
+            )));
+        }
+        let path = dir.join(LOCK_FILE);
+        let file = private(OpenOptions::new().write(true).create(true).truncate(false), &path)
+            .map_err(|error| open_failed(&path, &error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(&dir.display().to_string())),
+            Err(error) => Err(StoreError::Open(format!("{} cannot be locked: {error}", path.display()))),
+        }
+    }
+}
+
+/// Begins a new store beside where it will be; refuses where there is one.
+pub(super) fn begin_new(dir: &Path) -> Result<FileMedium, StoreError> {
+    if exists(dir) {
+        return Err(StoreError::Open(format!(
+            "there is a store in {} already; it is never written over",
+            dir.display()
+        )));
+    }
+    let path = dir.join(NEW_FILE);
+    private(OpenOptions::new().read(true).write(true).create(true).truncate(true), &path)
+        .map_err(|error| open_failed(&path, &error))?;
+    Ok(FileMedium::at(path))
+}
+
+/// Puts the finished new store in its place, durably.
+pub(super) fn finish_new(dir: &Path) -> Result<(), StoreError> {
+    let (from, to) = (dir.join(NEW_FILE), dir.join(FILE));
+    File::open(&from)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(&from, &to))
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(|error| open_failed(&to, &error))
+}
+
+fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.mode(0o600).open(path)
+}
+
+fn open_failed(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Open(format!("{}: {error}", path.display()))
+}
+
+/// A store in a file.
+#[derive(Debug)]
+pub(super) struct FileMedium {
+    path: PathBuf,
+    fault: Arc<FaultCell>,
+}
+
+impl FileMedium {
+    fn at(path: PathBuf) -> Self {
+        Self { path, fault: Arc::default() }
+    }
+
+    /// The store of a directory; an empty file is refused here, because the engine would make a new store of it.
+    pub(super) fn existing(dir: &Path) -> Result<Self, StoreError> {
+        let medium = Self::at(dir.join(FILE));
+        let metadata = std::fs::metadata(&medium.path).map_err(|error| open_failed(&medium.path, &error))?;
+        if metadata.is_file() && metadata.len() > 0 {
+            return Ok(medium);
+        }
+        Err(StoreError::Open(format!("{} is not a store: it is empty or no file", medium.path.display())))
+    }
+}
+
+impl Medium for FileMedium {
+    fn backend(&self) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(|error| open_failed(&self.path, &error))?;
+        let backend = FileBackend::new(file).map_err(|error| StoreError::Open(error.to_string()))?;
+        Ok(Box::new(backend))
+    }
+
+    fn room_bytes(&self) -> io::Result<u64> {
+        let room = statvfs(&self.path)?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    fn fault(&self) -> &Arc<FaultCell> {
+        &self.fault
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}

@@ -1,0 +1,204 @@
+//! What a batch comes to, decided without writing: against what is durable ([`Base`]) and what earlier batches of the
+//! same group will have written ([`Group`]). A batch that is refused leaves the group as it was.
+
+use super::tables::{encode, space_key, stream_key};
+use crate::cluster::{self, Document};
+use crate::journal::{Event, Record, Stream};
+use crate::store::{Batch, Committed, Operation, StoreError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Largest encoded event, bytes.
+const EVENT_BYTES: usize = 256 << 10;
+/// Largest small value, bytes.
+const VALUE_BYTES: usize = 1 << 20;
+/// Longest key and name, bytes.
+const KEY_BYTES: usize = 512;
+/// Most events, operations and expected heads of one batch, each.
+const BATCH_PARTS: usize = 16_384;
+/// Most bytes of one batch's events and values.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// What is durable when a group begins.
+pub(super) trait Base {
+    /// Count of events of a stream.
+    fn head(&self, stream: &Stream) -> Result<u64, StoreError>;
+    /// A cluster's newest document.
+    fn document(&self, name: &str) -> Option<Arc<Document>>;
+}
+
+/// One thing to write.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// An event in its places.
+    Record { sequence: u64, stream: String, index: u64, bytes: Vec<u8> },
+    /// A lease, or none any more.
+    Lease { mac: String, bytes: Option<Vec<u8>> },
+    /// A small value, or none any more.
+    Value { space: &'static str, key: String, bytes: Option<Vec<u8>> },
+}
+
+/// What a group of batches comes to.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// The last sequence.
+    pub(super) sequence: u64,
+    /// Heads that moved.
+    pub(super) heads: HashMap<Stream, u64>,
+    /// Documents that changed.
+    pub(super) documents: BTreeMap<String, Arc<Document>>,
+    /// What else to write, in order.
+    pub(super) writes: Vec<Write>,
+    /// Bytes in `writes`.
+    pub(super) bytes: usize,
+}
+
+impl Group {
+    /// A group that begins after `sequence`.
+    pub(super) fn after(sequence: u64) -> Self {
+        Self { sequence, ..Self::default() }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.documents.is_empty()
+    }
+
+    /// Takes in what one more batch comes to.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.sequence = later.sequence;
+        self.heads.extend(later.heads);
+        self.documents.extend(later.documents);
+        self.writes.extend(later.writes);
+        self.bytes = self.bytes.saturating_add(later.bytes);
+    }
+}
+
+/// Decides one batch. The first part of the answer is to be absorbed by `group` with the second.
+pub(super) fn plan(
+    base: &dyn Base,
+    group: &Group,
+    batch: Batch,
+    now_unix_ms: i64,
+) -> Result<(Group, Committed), StoreError> {
+    if [batch.expected.len(), batch.events.len(), batch.operations.len()].iter().any(|parts| *parts > BATCH_PARTS) {
+        return Err(StoreError::TooLarge(format!("a commit has at most {BATCH_PARTS} parts of a kind")));
+    }
+    let mut planning = Planning {
+        base,
+        group,
+        own: Group::after(group.sequence),
+        committed: Committed { records: Vec::new(), answers: Vec::new() },
+        now_unix_ms,
+    };
+    for (stream, expected) in batch.expected {
+        let actual = planning.head(&stream)?;
+        if actual != expected {
+            return Err(StoreError::Conflict { stream, expected, actual });
+        }
+    }
+    for (stream, event) in batch.events {
+        planning.append(stream, event)?;
+    }
+    for operation in batch.operations {
+        planning.operate(operation)?;
+    }
+    Ok((planning.own, planning.committed))
+}
+
+struct Planning<'a> {
+    base: &'a dyn Base,
+    group: &'a Group,
+    own: Group,
+    committed: Committed,
+    now_unix_ms: i64,
+}
+
+impl Planning<'_> {
+    fn head(&self, stream: &Stream) -> Result<u64, StoreError> {
+        match self.own.heads.get(stream).or_else(|| self.group.heads.get(stream)) {
+            Some(head) => Ok(*head),
+            None => self.base.head(stream),
+        }
+    }
+
+    fn document(&self, name: &str) -> Arc<Document> {
+        let planned = self.own.documents.get(name).or_else(|| self.group.documents.get(name)).cloned();
+        planned.or_else(|| self.base.document(name)).unwrap_or_default()
+    }
+
+    fn append(&mut self, stream: Stream, event: Event) -> Result<(), StoreError> {
+        let key = bounded_key(stream_key(&stream))?;
+        let index = self.head(&stream)?;
+        let sequence = self.own.sequence.saturating_add(1);
+        let record = Record { sequence, stream: stream.clone(), index, at_unix_ms: self.now_unix_ms, event };
+        let bytes = encode(&record)?;
+        if bytes.len() > EVENT_BYTES {
+            return Err(StoreError::TooLarge(format!(
+                "an event of {stream} has {} bytes, at most {EVENT_BYTES} are kept",
+                bytes.len()
+            )));
+        }
+        self.write(bytes.len(), Write::Record { sequence, stream: key, index, bytes })?;
+        self.own.sequence = sequence;
+        self.own.heads.insert(stream, index.saturating_add(1));
+        self.committed.records.push(record);
+        Ok(())
+    }
+
+    fn operate(&mut self, operation: Operation) -> Result<(), StoreError> {
+        match operation {
+            Operation::Cluster(request) => {
+                let name = bounded_key(request.cluster.clone())?;
+                let outcome = apply(&self.document(&name), &request);
+                if let Some(document) = outcome.document {
+                    self.own.documents.insert(name.clone(), Arc::new(document));
+                }
+                self.committed.answers.push(outcome.answer);
+                for event in outcome.events {
+                    self.append(Stream::Cluster(name.clone()), event)?;
+                }
+                Ok(())
+            }
+            Operation::PutLease(lease) => {
+                let bytes = encode(&lease)?;
+                let mac = bounded_key(lease.mac)?;
+                self.write(bytes.len(), Write::Lease { mac, bytes: Some(bytes) })
+            }
+            Operation::DeleteLease { mac } => {
+                let mac = bounded_key(mac)?;
+                self.write(0, Write::Lease { mac, bytes: None })
+            }
+            Operation::Put { space, key, value } => {
+                let key = bounded_key(key)?;
+                let length = value.as_ref().map_or(0, Vec::len);
+                if length > VALUE_BYTES {
+                    return Err(StoreError::TooLarge(format!(
+                        "the value of {key} has {length} bytes, at most {VALUE_BYTES} are kept"
+                    )));
+                }
+                self.write(length, Write::Value { space: space_key(space), key, bytes: value })
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: usize, write: Write) -> Result<(), StoreError> {
+        self.own.bytes = self.own.bytes.saturating_add(bytes);
+        if self.own.bytes > BATCH_BYTES {
+            return Err(StoreError::TooLarge(format!("a commit has at most {BATCH_BYTES} bytes")));
+        }
+        self.own.writes.push(write);
+        Ok(())
+    }
+}
+
+fn bounded_key(key: String) -> Result<String, StoreError> {
+    if key.len() > KEY_BYTES {
+        return Err(StoreError::TooLarge(format!("a key has {} bytes, at most {KEY_BYTES} are kept", key.len())));
+    }
+    Ok(key)
+}
+
+fn apply(_document: &Document, request: &cluster::Request) -> cluster::Outcome {
+    match request.operation {}
+}

@@ -1,0 +1,154 @@
+//! What readers see: snapshots of the database, the newest documents, the watches, and whether the store still may write.
+
+use super::medium::{self, Medium};
+use super::tables::Start;
+use super::watches::Watches;
+use super::{OnFatal, Options};
+use crate::cluster::Document;
+use crate::store::StoreError;
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// Shared between readers and the writer.
+pub(super) struct Shared {
+    /// `None` when closed, or when it could not be opened anew after a full disk. Everybody, the writer too, holds it
+    /// for reading; only closing and opening anew hold it for writing.
+    database: RwLock<Option<Database>>,
+    documents: RwLock<BTreeMap<String, Arc<Document>>>,
+    events: watch::Sender<u64>,
+    clusters: Watches,
+    failed: Mutex<Option<StoreError>>,
+    medium: Arc<dyn Medium>,
+    cache_bytes: usize,
+    on_fatal: OnFatal,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("medium", &self.medium).field("sequence", &*self.events.borrow()).finish()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(database: Database, medium: Arc<dyn Medium>, options: &Options, start: &Start) -> Self {
+        Self {
+            database: RwLock::new(Some(database)),
+            documents: RwLock::new(start.documents.clone()),
+            events: watch::Sender::new(start.sequence),
+            clusters: Watches::default(),
+            failed: Mutex::new(None),
+            medium,
+            cache_bytes: options.cache_bytes,
+            on_fatal: Arc::clone(&options.on_fatal),
+        }
+    }
+
+    pub(super) fn medium(&self) -> &dyn Medium {
+        &*self.medium
+    }
+
+    /// Reads one snapshot. A panic of the engine ends the process: it means a damaged page.
+    pub(super) fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, ReadError>) -> Result<T, StoreError> {
+        self.with_database(|database| {
+            let snapshot = database.begin_read().map_err(redb::Error::from)?;
+            f(&snapshot)
+        })
+    }
+
+    /// Works on the open database, and turns what goes wrong into the store's words.
+    pub(super) fn with_database<T>(&self, f: impl FnOnce(&Database) -> Result<T, ReadError>) -> Result<T, StoreError> {
+        self.refuse_if_failed()?;
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = guard.as_ref() else {
+            return Err(StoreError::Full("it could not be opened again yet".into()));
+        };
+        match catch_unwind(AssertUnwindSafe(|| f(database))) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(ReadError::Engine(error))) => match medium::meaning(self.medium(), *error) {
+                damaged @ StoreError::Damaged(_) => Err(self.fail(damaged)),
+                other => Err(other),
+            },
+            Ok(Err(ReadError::Damaged(text))) => Err(self.fail(StoreError::Damaged(text))),
+            Err(_) => Err(self.fail(StoreError::Damaged("the engine gave up on its pages".into()))),
+        }
+    }
+
+    /// Closes and opens anew, as the engine wants it after a failed write.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *guard = None;
+        *guard = Some(medium::open(self.medium(), self.cache_bytes, false)?);
+        Ok(())
+    }
+
+    /// Closes for good.
+    pub(super) fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Remembers a failure after which nothing may go on, and says so; gives it back for those who wait.
+    pub(super) fn fail(&self, error: StoreError) -> StoreError {
+        let first = {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = failed.is_none();
+            failed.get_or_insert(error.clone());
+            first
+        };
+        if first {
+            tracing::error!(%error, store = %self.medium.name(), "the store cannot go on; the process ends");
+            (self.on_fatal)(&error);
+        }
+        error
+    }
+
+    pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {
+        match &*self.failed.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn document(&self, name: &str) -> Option<Arc<Document>> {
+        self.documents.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(super) fn document_names(&self) -> Vec<String> {
+        self.documents.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Shows a group that is durable: documents first, then the watches.
+    pub(super) fn publish(&self, sequence: u64, changed: BTreeMap<String, Arc<Document>>) {
+        let versions: Vec<(String, u64)> = changed.iter().map(|(name, doc)| (name.clone(), doc.version)).collect();
+        self.documents.write().unwrap_or_else(PoisonError::into_inner).extend(changed);
+        for (name, version) in versions {
+            self.clusters.rise(&name, version);
+        }
+        self.events.send_if_modified(|last| std::mem::replace(last, sequence) != sequence);
+    }
+
+    pub(super) fn watch_events(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn watch_cluster(&self, name: &str) -> watch::Receiver<u64> {
+        self.clusters.subscribe(name, || self.document(name).map_or(0, |document| document.version))
+    }
+}
+
+/// What goes wrong while a snapshot is read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The engine's own.
+    Engine(Box<redb::Error>),
+    /// A value that is not what this store writes.
+    Damaged(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::Engine(Box::new(error.into()))
+    }
+}

@@ -1,0 +1,231 @@
+//! The layout: seven tables, their keys, and the encoding of values (one version byte, then JSON).
+//!
+//! An event lies under its sequence; `streams` maps a place in a stream to that sequence, so that reading a stream costs
+//! what it returns.
+
+use super::shared::ReadError;
+use crate::cluster::Document;
+use crate::journal::{Record, Stream};
+use crate::store::{Lease, Space, StoreError};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Sequence -> record.
+pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// (stream, index) -> sequence.
+pub(super) const STREAMS: TableDefinition<(&str, u64), u64> = TableDefinition::new("streams");
+/// Stream -> count of its events.
+pub(super) const HEADS: TableDefinition<&str, u64> = TableDefinition::new("heads");
+/// Name -> document.
+pub(super) const CLUSTERS: TableDefinition<&str, &[u8]> = TableDefinition::new("clusters");
+/// MAC -> lease.
+pub(super) const LEASES: TableDefinition<&str, &[u8]> = TableDefinition::new("leases");
+/// (space, key) -> bytes as they were given.
+pub(super) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
+/// The engine's own numbers.
+pub(super) const ENGINE: TableDefinition<&str, u64> = TableDefinition::new("engine");
+
+/// Layout and encoding of this version; a higher one is refused.
+pub(super) const SCHEMA: u64 = 1;
+/// Key of the schema in [`ENGINE`].
+pub(super) const SCHEMA_KEY: &str = "schema";
+/// Key of the count of committed groups in [`ENGINE`].
+pub(super) const GROUPS_KEY: &str = "groups";
+/// First byte of an encoded value.
+const JSON: u8 = 1;
+
+/// The part of [`VALUES`] that a space has.
+pub(super) fn space_key(space: Space) -> &'static str {
+    match space {
+        Space::Grant => "grant",
+        Space::Meta => "meta",
+    }
+}
+
+/// How a stream is called in keys.
+pub(super) fn stream_key(stream: &Stream) -> String {
+    stream.to_string()
+}
+
+/// The stream of a key.
+pub(super) fn stream_of(key: &str) -> Result<Stream, ReadError> {
+    match key.split_once('/') {
+        None if key == "site" => Ok(Stream::Site),
+        Some(("machine", name)) => Ok(Stream::Machine(name.into())),
+        Some(("box", mac)) => Ok(Stream::Box(mac.into())),
+        Some(("cluster", name)) => Ok(Stream::Cluster(name.into())),
+        _ => Err(ReadError::Damaged(format!("`{key}` is no stream"))),
+    }
+}
+
+/// Encodes a value.
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![JSON];
+    serde_json::to_writer(&mut bytes, value)
+        .map_err(|error| StoreError::Io(format!("a value cannot be encoded: {error}")))?;
+    Ok(bytes)
+}
+
+/// Decodes a value; `what` names it where it is damaged.
+pub(super) fn decode<T: DeserializeOwned>(what: impl Fn() -> String, bytes: &[u8]) -> Result<T, ReadError> {
+    match bytes.split_first() {
+        Some((&JSON, json)) => {
+            serde_json::from_slice(json).map_err(|error| ReadError::Damaged(format!("{}: {error}", what())))
+        }
+        _ => Err(ReadError::Damaged(format!("{}: unknown encoding", what()))),
+    }
+}
+
+/// What an opened store starts with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// The last sequence.
+    pub(super) sequence: u64,
+    /// Count of committed groups.
+    pub(super) groups: u64,
+    /// All documents, claims with their lifetime anew.
+    pub(super) documents: BTreeMap<String, Arc<Document>>,
+}
+
+/// Reads what a store starts with, and refuses one whose counts do not agree.
+pub(super) fn load(database: &Database, now_ms: u64) -> Result<Start, StoreError> {
+    let read = || -> Result<Result<Start, StoreError>, ReadError> {
+        let snapshot = database.begin_read()?;
+        let engine = match snapshot.open_table(ENGINE) {
+            Ok(engine) => engine,
+            Err(redb::TableError::TableDoesNotExist(_)) => {
+                return Ok(Err(StoreError::Open("this database is not a store of ours".into())));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let schema = engine.get(SCHEMA_KEY)?.map_or(0, |value| value.value());
+        if schema != SCHEMA {
+            return Ok(Err(StoreError::Open(format!(
+                "the store has layout {schema}, this program knows {SCHEMA}; use a newer formwork"
+            ))));
+        }
+        let groups = engine.get(GROUPS_KEY)?.map_or(0, |value| value.value());
+        let sequence = last_sequence(&snapshot)?;
+        agree(&snapshot, sequence)?;
+        let mut documents = BTreeMap::new();
+        let _ = now_ms;
+        for (name, document) in documents_of(&snapshot)? {
+            documents.insert(name, Arc::new(document));
+        }
+        Ok(Ok(Start { sequence, groups, documents }))
+    };
+    match read() {
+        Ok(start) => start,
+        Err(ReadError::Damaged(text)) => Err(StoreError::Damaged(text)),
+        Err(ReadError::Engine(error)) => Err(match *error {
+            redb::Error::Corrupted(text) => StoreError::Damaged(text),
+            other => StoreError::Io(other.to_string()),
+        }),
+    }
+}
+
+fn last_sequence(snapshot: &ReadTransaction) -> Result<u64, ReadError> {
+    Ok(snapshot.open_table(EVENTS)?.last()?.map_or(0, |(sequence, _)| sequence.value()))
+}
+
+/// Sequences, places and heads count the same events.
+fn agree(snapshot: &ReadTransaction, sequence: u64) -> Result<(), ReadError> {
+    let events = snapshot.open_table(EVENTS)?.len()?;
+    let places = snapshot.open_table(STREAMS)?.len()?;
+    let mut heads = 0_u64;
+    for head in snapshot.open_table(HEADS)?.iter()? {
+        heads = heads.saturating_add(head?.1.value());
+    }
+    if events == sequence && places == sequence && heads == sequence {
+        return Ok(());
+    }
+    Err(ReadError::Damaged(format!(
+        "the last event is {sequence}, but there are {events} events, {places} places in streams, heads of {heads}"
+    )))
+}
+
+/// All documents, as they lie there.
+pub(super) fn documents_of(snapshot: &ReadTransaction) -> Result<Vec<(String, Document)>, ReadError> {
+    let mut documents = Vec::new();
+    for entry in snapshot.open_table(CLUSTERS)?.iter()? {
+        let (name, bytes) = entry?;
+        let document = decode(|| format!("the document of cluster {}", name.value()), bytes.value())?;
+        documents.push((name.value().to_owned(), document));
+    }
+    Ok(documents)
+}
+
+fn record(sequence: u64, bytes: &[u8]) -> Result<Record, ReadError> {
+    let record: Record = decode(|| format!("event {sequence}"), bytes)?;
+    if record.sequence == sequence {
+        return Ok(record);
+    }
+    Err(ReadError::Damaged(format!("event {sequence} says that it is event {}", record.sequence)))
+}
+
+/// Events after a sequence.
+pub(super) fn events_after(snapshot: &ReadTransaction, after: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+    let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+    let mut records = Vec::new();
+    for entry in snapshot.open_table(EVENTS)?.range(first..)?.take(limit) {
+        let (sequence, bytes) = entry?;
+        records.push(record(sequence.value(), bytes.value())?);
+    }
+    Ok(records)
+}
+
+/// Events of one stream.
+pub(super) fn events_of(
+    snapshot: &ReadTransaction,
+    stream: &Stream,
+    index: u64,
+    limit: usize,
+) -> Result<Vec<Record>, ReadError> {
+    let key = stream_key(stream);
+    let events = snapshot.open_table(EVENTS)?;
+    let mut records = Vec::new();
+    for entry in snapshot.open_table(STREAMS)?.range((key.as_str(), index)..=(key.as_str(), u64::MAX))?.take(limit) {
+        let sequence = entry?.1.value();
+        let Some(bytes) = events.get(sequence)? else {
+            return Err(ReadError::Damaged(format!("event {sequence} of {key} is missing")));
+        };
+        records.push(record(sequence, bytes.value())?);
+    }
+    Ok(records)
+}
+
+/// Count of events of a stream.
+pub(super) fn head(snapshot: &ReadTransaction, stream: &Stream) -> Result<u64, ReadError> {
+    let heads = snapshot.open_table(HEADS)?;
+    let head = heads.get(stream_key(stream).as_str())?;
+    Ok(head.map_or(0, |value| value.value()))
+}
+
+/// All streams that have events.
+pub(super) fn streams(snapshot: &ReadTransaction) -> Result<Vec<Stream>, ReadError> {
+    let mut streams = Vec::new();
+    for entry in snapshot.open_table(HEADS)?.iter()? {
+        streams.push(stream_of(entry?.0.value())?);
+    }
+    Ok(streams)
+}
+
+/// All leases.
+pub(super) fn leases(snapshot: &ReadTransaction) -> Result<Vec<Lease>, ReadError> {
+    let mut leases = Vec::new();
+    for entry in snapshot.open_table(LEASES)?.iter()? {
+        let (mac, bytes) = entry?;
+        leases.push(decode(|| format!("the lease of {}", mac.value()), bytes.value())?);
+    }
+    Ok(leases)
+}
+
+/// A small value.
+pub(super) fn value(snapshot: &ReadTransaction, space: Space, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+    let values = snapshot.open_table(VALUES)?;
+    let value = values.get((space_key(space), key))?;
+    Ok(value.map(|bytes| bytes.value().to_vec()))
+}

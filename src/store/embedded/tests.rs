@@ -1,0 +1,120 @@
+//! The embedded engine: the conformance suite, and what only a store in a file must keep.
+
+use super::{EmbeddedStore, Options, check, exists};
+use crate::journal::{Event, Stream};
+use crate::store::conformance::{NOW, conformance_tests, decided, machine};
+use crate::store::{Space, Store, StoreError};
+use std::sync::Arc;
+
+fn fresh() -> (Arc<dyn Store>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    (Arc::new(EmbeddedStore::open(dir.path()).unwrap()), dir)
+}
+
+conformance_tests!(fresh());
+
+#[test]
+fn a_missing_store_is_refused_with_the_way_to_make_one_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = dir.path().join("state");
+    let refused = EmbeddedStore::open(&inside).unwrap_err().to_string();
+    assert!(refused.contains("formwork site create"), "{refused}");
+    assert!(!inside.exists());
+}
+
+#[tokio::test]
+async fn a_new_store_holds_its_site_and_that_it_was_made() {
+    let (store, dir) = fresh();
+    assert!(exists(dir.path()));
+    assert_eq!(store.get(Space::Meta, "site").unwrap().as_deref(), Some(&b"lab"[..]));
+    let records = store.events_after(0, 10).unwrap();
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].sequence, &records[0].stream, records[0].index), (1, &Stream::Site, 0));
+    assert_eq!(records[0].event, Event::SiteCreated { site: "lab".into() });
+}
+
+#[test]
+fn a_store_is_never_made_over_another() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    let refused = EmbeddedStore::create(dir.path(), "other").unwrap_err();
+    assert!(matches!(&refused, StoreError::Open(text) if text.contains("already")), "{refused}");
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.get(Space::Meta, "site").unwrap().as_deref(), Some(&b"lab"[..]));
+}
+
+#[test]
+fn an_interrupted_creation_is_no_store_and_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("store.redb.new"), b"half").unwrap();
+    assert!(EmbeddedStore::open(dir.path()).is_err());
+    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    EmbeddedStore::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_second_opener_is_refused_until_the_first_is_gone() {
+    let (store, dir) = fresh();
+    for refused in [EmbeddedStore::open(dir.path()).map(drop), check(dir.path()).map(drop)] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, StoreError::Open(text) if text.contains("another process")), "{refused}");
+    }
+    drop(store);
+    EmbeddedStore::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_opening_again() {
+    let (store, dir) = fresh();
+    for index in 0..10 {
+        store.commit(decided(&machine("m"), index, "x"), NOW).await.unwrap();
+    }
+    let before = store.events_after(0, usize::MAX).unwrap();
+    drop(store);
+    let report = check(dir.path()).unwrap();
+    assert_eq!((report.events, report.streams, report.clusters, report.leases), (11, 2, 0, 0));
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.events_after(0, usize::MAX).unwrap(), before);
+    assert_eq!(*store.watch_events().borrow(), 11);
+    let committed = store.commit(decided(&machine("m"), 10, "next"), NOW).await.unwrap();
+    assert_eq!(committed.records[0].sequence, 12);
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_without_a_panic() {
+    let text = b"this is a text, not a database".repeat(1000);
+    for garbage in [Vec::new(), vec![0; 1 << 16], text, b"redb\x1a\x0a\xa9\x0d\x0a".to_vec(), vec![0xff; 4096]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("store.redb"), &garbage).unwrap();
+        let refused = EmbeddedStore::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Open(_) | StoreError::Damaged(_) | StoreError::Io(_)),
+            "{} bytes: {refused}",
+            garbage.len()
+        );
+        assert_eq!(std::fs::read(dir.path().join("store.redb")).unwrap(), garbage, "it is left as it was");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    let store = EmbeddedStore::open_with(dir.path(), Options { queue: 1, ..Options::default() }).unwrap();
+    let mut waiting = Vec::new();
+    let mut busy = 0;
+    for index in 0..2000 {
+        match store.send(decided(&machine(&format!("m{index}")), 0, "x"), NOW) {
+            Ok(reply) => waiting.push(reply),
+            Err(StoreError::Busy) => busy += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(busy > 0);
+    let accepted = waiting.len();
+    for reply in waiting {
+        reply.await.unwrap().unwrap();
+    }
+    assert_eq!(store.events_after(0, usize::MAX).unwrap().len(), accepted + 1);
+}

@@ -1,0 +1,119 @@
+//! Writes one group in one transaction, durably.
+
+use super::medium::{Medium, meaning};
+use super::plan::{Base, Group, Write, plan};
+use super::tables::{self, CLUSTERS, ENGINE, EVENTS, GROUPS_KEY, HEADS, LEASES, SCHEMA, SCHEMA_KEY, STREAMS, VALUES};
+use crate::cluster::Document;
+use crate::journal::{Event, Stream};
+use crate::store::{Batch, Operation, Space, StoreError};
+use redb::{Database, WriteTransaction};
+use std::sync::Arc;
+
+/// The documents of a group, encoded once each however often they changed in it.
+pub(super) struct Encoded<'a> {
+    documents: Vec<(&'a str, Vec<u8>)>,
+    /// Bytes of everything the group writes.
+    pub(super) bytes: usize,
+}
+
+impl<'a> Encoded<'a> {
+    /// Encodes what a group changed.
+    pub(super) fn of(group: &'a Group) -> Result<Self, StoreError> {
+        let mut all = Self { documents: Vec::with_capacity(group.documents.len()), bytes: group.bytes };
+        for (name, document) in &group.documents {
+            let encoded = tables::encode(&**document)?;
+            all.bytes = all.bytes.saturating_add(encoded.len());
+            all.documents.push((name, encoded));
+        }
+        Ok(all)
+    }
+}
+
+/// Commits a group as the `groups`-th; back after both fsyncs.
+pub(super) fn commit(
+    database: &Database,
+    group: &Group,
+    encoded: &Encoded<'_>,
+    groups: u64,
+) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // Machines choose the bytes: without the second phase a torn commit could be made to look whole.
+    transaction.set_two_phase_commit(true);
+    write(&transaction, group, encoded, groups)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, groups: u64) -> Result<(), redb::Error> {
+    let mut events = transaction.open_table(EVENTS)?;
+    let mut streams = transaction.open_table(STREAMS)?;
+    let mut leases = transaction.open_table(LEASES)?;
+    let mut values = transaction.open_table(VALUES)?;
+    for write in &group.writes {
+        match write {
+            Write::Record { sequence, stream, index, bytes } => {
+                events.insert(sequence, bytes.as_slice())?;
+                streams.insert((stream.as_str(), *index), sequence)?;
+            }
+            Write::Lease { mac, bytes: Some(bytes) } => {
+                leases.insert(mac.as_str(), bytes.as_slice())?;
+            }
+            Write::Lease { mac, bytes: None } => {
+                leases.remove(mac.as_str())?;
+            }
+            Write::Value { space, key, bytes: Some(bytes) } => {
+                values.insert((*space, key.as_str()), bytes.as_slice())?;
+            }
+            Write::Value { space, key, bytes: None } => {
+                values.remove((*space, key.as_str()))?;
+            }
+        }
+    }
+    let mut heads = transaction.open_table(HEADS)?;
+    for (stream, head) in &group.heads {
+        heads.insert(tables::stream_key(stream).as_str(), head)?;
+    }
+    let mut clusters = transaction.open_table(CLUSTERS)?;
+    for (name, document) in &encoded.documents {
+        clusters.insert(*name, document.as_slice())?;
+    }
+    transaction.open_table(ENGINE)?.insert(GROUPS_KEY, groups)?;
+    Ok(())
+}
+
+/// Writes what a new store begins with on an empty medium: its tables, the site's name, the first event.
+pub(super) fn initialise(
+    database: &Database,
+    medium: &dyn Medium,
+    site: &str,
+    now_unix_ms: i64,
+) -> Result<(), StoreError> {
+    let schema = || -> Result<(), redb::Error> {
+        let mut transaction = database.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        transaction.open_table(ENGINE)?.insert(SCHEMA_KEY, SCHEMA)?;
+        transaction.commit()?;
+        Ok(())
+    };
+    schema().map_err(|error| meaning(medium, error))?;
+    let first = Batch {
+        events: vec![(Stream::Site, Event::SiteCreated { site: site.to_owned() })],
+        operations: vec![Operation::Put { space: Space::Meta, key: "site".into(), value: Some(site.into()) }],
+        ..Batch::default()
+    };
+    let (group, _) = plan(&Nothing, &Group::after(0), first, now_unix_ms)?;
+    commit(database, &group, &Encoded::of(&group)?, 1).map_err(|error| meaning(medium, error))
+}
+
+/// What a new store is decided on.
+struct Nothing;
+
+impl Base for Nothing {
+    fn head(&self, _: &Stream) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn document(&self, _: &str) -> Option<Arc<Document>> {
+        None
+    }
+}
