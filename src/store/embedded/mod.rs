@@ -77,18 +77,19 @@ impl std::fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Makes a new store in `dir` (which is made where it is missing) for the site of that name, with its first event
-    /// (`SiteCreated`) and the site's name under [`Space::Meta`] `site`; leaves it closed.
+    /// Makes a new store in `dir` (which is made where it is missing) for the site of that name, and leaves it closed. It
+    /// holds its first event (`SiteCreated` with `fresh`: whether a person said that no machine of this site was ever
+    /// installed) and the site's name under [`Space::Meta`] `site`.
     ///
     /// # Errors
     /// [`StoreError::Open`] where there is a store already: it is never written over.
-    pub fn create(dir: &Path, site: &str) -> Result<(), StoreError> {
+    pub fn create(dir: &Path, site: &str, fresh: bool) -> Result<(), StoreError> {
         let lock = Lock::take(dir, true)?;
         let medium = files::begin_new(dir)?;
         let database = medium::open(&medium, 1 << 20, false)?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        transaction::initialise(&database, &medium, site, now_unix_ms)?;
+        transaction::initialise(&database, &medium, site, fresh, now_unix_ms)?;
         drop(database);
         files::finish_new(dir)?;
         drop(lock);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 fn fresh() -> (Arc<dyn Store>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
     (Arc::new(EmbeddedStore::open(dir.path()).unwrap()), dir)
 }
 
@@ -31,14 +31,14 @@ async fn a_new_store_holds_its_site_and_that_it_was_made() {
     let records = store.events_after(0, 10).unwrap();
     assert_eq!(records.len(), 1);
     assert_eq!((records[0].sequence, &records[0].stream, records[0].index), (1, &Stream::Site, 0));
-    assert_eq!(records[0].event, Event::SiteCreated { site: "lab".into() });
+    assert_eq!(records[0].event, Event::SiteCreated { site: "lab".into(), fresh: true });
 }
 
 #[test]
 fn a_store_is_never_made_over_another() {
     let dir = tempfile::tempdir().unwrap();
-    EmbeddedStore::create(dir.path(), "lab").unwrap();
-    let refused = EmbeddedStore::create(dir.path(), "other").unwrap_err();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let refused = EmbeddedStore::create(dir.path(), "other", true).unwrap_err();
     assert!(matches!(&refused, StoreError::Open(text) if text.contains("already")), "{refused}");
     let store = EmbeddedStore::open(dir.path()).unwrap();
     assert_eq!(store.get(Space::Meta, "site").unwrap().as_deref(), Some(&b"lab"[..]));
@@ -49,7 +49,7 @@ fn an_interrupted_creation_is_no_store_and_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("store.redb.new"), b"half").unwrap();
     assert!(EmbeddedStore::open(dir.path()).is_err());
-    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
     EmbeddedStore::open(dir.path()).unwrap();
 }
 
@@ -100,7 +100,7 @@ fn a_file_that_is_no_store_is_refused_without_a_panic() {
 #[tokio::test]
 async fn a_full_queue_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    EmbeddedStore::create(dir.path(), "lab").unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
     let store = EmbeddedStore::open_with(dir.path(), Options { queue: 1, ..Options::default() }).unwrap();
     let mut waiting = Vec::new();
     let mut busy = 0;

@@ -86,6 +86,7 @@ pub(super) fn initialise(
     database: &Database,
     medium: &dyn Medium,
     site: &str,
+    fresh: bool,
     now_unix_ms: i64,
 ) -> Result<(), StoreError> {
     let schema = || -> Result<(), redb::Error> {
@@ -97,7 +98,7 @@ pub(super) fn initialise(
     };
     schema().map_err(|error| meaning(medium, error))?;
     let first = Batch {
-        events: vec![(Stream::Site, Event::SiteCreated { site: site.to_owned() })],
+        events: vec![(Stream::Site, Event::SiteCreated { site: site.to_owned(), fresh })],
         operations: vec![Operation::Put { space: Space::Meta, key: "site".into(), value: Some(site.into()) }],
         ..Batch::default()
     };

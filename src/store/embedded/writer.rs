@@ -27,12 +27,15 @@ const WRITE_FACTOR: u64 = 4;
 /// How long a full disk is not asked again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where an answer goes.
+type Reply = oneshot::Sender<Result<Committed, StoreError>>;
+
 /// A commit that waits for the writer.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) batch: Batch,
     pub(super) now_unix_ms: i64,
-    pub(super) reply: oneshot::Sender<Result<Committed, StoreError>>,
+    pub(super) reply: Reply,
 }
 
 /// The answer where there is no writer any more.
@@ -109,7 +112,7 @@ impl Writer {
         database: &Database,
         first: Waiting,
         queue: &Receiver<Waiting>,
-        replies: &mut Vec<(oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>)>,
+        replies: &mut Vec<(Reply, Result<Committed, StoreError>)>,
     ) -> Result<Group, ReadError> {
         let durable = Durable { snapshot: database.begin_read()?, shared: &self.shared };
         let mut group = Group::after(self.sequence);
