@@ -150,7 +150,7 @@ impl Planning<'_> {
         match operation {
             Operation::Cluster(request) => {
                 let name = bounded_key(request.cluster.clone())?;
-                let outcome = apply(&self.document(&name), &request);
+                let outcome = cluster::apply(&self.document(&name), &request);
                 if let Some(document) = outcome.document {
                     self.own.documents.insert(name.clone(), Arc::new(document));
                 }
@@ -197,8 +197,4 @@ fn bounded_key(key: String) -> Result<String, StoreError> {
         return Err(StoreError::TooLarge(format!("a key has {} bytes, at most {KEY_BYTES} are kept", key.len())));
     }
     Ok(key)
-}
-
-fn apply(_document: &Document, request: &cluster::Request) -> cluster::Outcome {
-    match request.operation {}
 }

@@ -4,7 +4,7 @@
 //! what it returns.
 
 use super::shared::ReadError;
-use crate::cluster::Document;
+use crate::cluster::{self, Document};
 use crate::journal::{Record, Stream};
 use crate::store::{Lease, Space, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -111,8 +111,8 @@ pub(super) fn load(database: &Database, now_ms: u64) -> Result<Start, StoreError
         let sequence = last_sequence(&snapshot)?;
         agree(&snapshot, sequence)?;
         let mut documents = BTreeMap::new();
-        let _ = now_ms;
-        for (name, document) in documents_of(&snapshot)? {
+        for (name, mut document) in documents_of(&snapshot)? {
+            cluster::after_restart(&mut document, now_ms);
             documents.insert(name, Arc::new(document));
         }
         Ok(Ok(Start { sequence, groups, documents }))
