@@ -1,1 +1,44 @@
-//! Revision to catalog to swap; status and its reasons.
+//! From a revision to the catalog that serves: load, check, compile, swap once, whole or not at all.
+//!
+//! The last good revision goes on serving whatever happens to the source or to what is pushed. A revision that is refused is
+//! tried once, and again only when something changes; a newer one is always tried. What was attempted and what is applied are
+//! told apart ([`Status`]), and each outcome is an event of the site. Which of these happens is decided in [`decide`].
+
+mod decide;
+mod pinned;
+mod reconciler;
+mod status;
+
+#[cfg(test)]
+mod test_store;
+#[cfg(test)]
+mod tests;
+
+pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
+pub use status::{AppliedRevision, Attempt, Condition, Outcome, Status};
+
+use crate::content::Tree;
+use std::sync::Arc;
+
+/// How much a revision declares: what the guard against an emptied repository counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Machines declared in Git.
+    pub machines: usize,
+    /// All objects, machines among them.
+    pub objects: usize,
+}
+
+/// A revision that loaded whole.
+#[derive(Debug)]
+pub struct Built<C> {
+    /// The catalog.
+    pub catalog: Arc<C>,
+    /// What is in it.
+    pub census: Census,
+    /// Findings that do not refuse it, as shown to people.
+    pub warnings: Vec<String>,
+}
+
+/// Loads and compiles the files of a revision, or says all that is wrong with them.
+pub type Build<C> = dyn Fn(&Tree, &str) -> Result<Built<C>, Vec<String>> + Send + Sync;

@@ -1,0 +1,135 @@
+//! What to do about what was seen. Pure.
+
+use super::Census;
+use super::status::{Attempt, Outcome};
+use crate::git::Revision;
+use crate::journal::Event;
+use std::time::Duration;
+
+/// A trailer of the commit's message by which a person says that emptying the repository is meant.
+pub(super) const EMPTY_TRAILER: &str = "Formwork-Empty: yes";
+
+/// How many findings an event keeps.
+const FINDINGS_KEPT: usize = 20;
+
+/// The pause before a postponed attempt is made again.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Its upper bound: a repository that was mended is noticed within it.
+const BACKOFF_MOST: Duration = Duration::from_secs(30);
+
+/// Whether the revision at the head is to be tried now. `asked`: a person asked, or the pause after a postponed attempt is over.
+pub(super) fn should_attempt(last: Option<&Attempt>, head: &str, asked: bool) -> bool {
+    match last {
+        Some(last) if last.revision == head => asked && last.outcome != Outcome::Applied,
+        _ => true,
+    }
+}
+
+/// The pause after so many postponed attempts in a row (1 for the first).
+pub(super) fn backoff(postponed: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(postponed.saturating_sub(1))).min(BACKOFF_MOST)
+}
+
+/// Refuses to go from something to nothing, which is an accident far more often than a wish: a lost folder, a wrong path.
+pub(super) fn guard(serving: Option<Census>, next: Census, revision: &Revision) -> Result<(), String> {
+    let Some(serving) = serving else { return Ok(()) };
+    let emptied = if serving.objects > 0 && next.objects == 0 {
+        format!("it declares nothing, the revision that serves declares {} objects", serving.objects)
+    // A site of one machine that loses it is a decision; all of many at once hardly.
+    } else if serving.machines > 1 && next.machines == 0 {
+        format!("it declares no machine, the revision that serves declares {}", serving.machines)
+    } else {
+        return Ok(());
+    };
+    if revision.message.lines().any(|line| line.trim() == EMPTY_TRAILER) {
+        return Ok(());
+    }
+    Err(format!(
+        "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
+         `{EMPTY_TRAILER}`"
+    ))
+}
+
+/// The event of a revision that serves.
+pub(super) fn applied_event(revision: &Revision, census: Census) -> Event {
+    Event::RevisionApplied {
+        revision: revision.id.clone(),
+        summary: revision.summary.clone(),
+        machines: census.machines,
+    }
+}
+
+/// The event of a revision that was refused.
+pub(super) fn refused_event(revision: &Revision, findings: &[String]) -> Event {
+    Event::RevisionRefused {
+        revision: revision.id.clone(),
+        summary: revision.summary.clone(),
+        findings: findings.iter().take(FINDINGS_KEPT).cloned().collect(),
+        count: findings.len(),
+    }
+}
+
+/// Whether an outcome is news: after a restart the same revision with the same outcome is not.
+pub(super) fn is_news(last: Option<&Event>, event: &Event) -> bool {
+    last != Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(revision: &str, outcome: Outcome) -> Attempt {
+        Attempt {
+            revision: revision.to_owned(),
+            summary: String::new(),
+            at_unix_ms: 0,
+            outcome,
+            findings: Vec::new(),
+            count: 0,
+        }
+    }
+
+    #[test]
+    fn a_refused_revision_is_tried_once_and_a_newer_one_always() {
+        let postponed = || Outcome::Postponed { reason: "disk".to_owned() };
+        for (last, head, asked, expected) in [
+            (None, "a", false, true),
+            (Some(attempt("a", Outcome::Applied)), "a", false, false),
+            (Some(attempt("a", Outcome::Applied)), "a", true, false),
+            (Some(attempt("a", Outcome::Refused)), "a", false, false),
+            (Some(attempt("a", Outcome::Refused)), "a", true, true),
+            (Some(attempt("a", Outcome::Refused)), "b", false, true),
+            (Some(attempt("a", postponed())), "a", false, false),
+            (Some(attempt("a", postponed())), "a", true, true),
+            (Some(attempt("b", Outcome::Refused)), "a", false, true),
+        ] {
+            assert_eq!(should_attempt(last.as_ref(), head, asked), expected, "{last:?} {head} {asked}");
+        }
+    }
+
+    #[test]
+    fn going_from_something_to_nothing_needs_a_word() {
+        let census = |machines, objects| Census { machines, objects };
+        let say = |message: &str| Revision { id: "a".into(), summary: String::new(), message: message.into() };
+        for (serving, next, message, allowed) in [
+            (None, census(0, 0), "", true),
+            (Some(census(3, 9)), census(2, 8), "", true),
+            (Some(census(3, 9)), census(0, 0), "", false),
+            (Some(census(0, 2)), census(0, 0), "", false),
+            (Some(census(3, 9)), census(0, 6), "", false),
+            (Some(census(1, 7)), census(0, 6), "", true),
+            (Some(census(0, 0)), census(0, 0), "", true),
+            (Some(census(3, 9)), census(0, 0), "gone\n\nFormwork-Empty: yes\n", true),
+            (Some(census(3, 9)), census(0, 0), "not Formwork-Empty: yes", false),
+        ] {
+            let answer = guard(serving, next, &say(message));
+            assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn postponed_attempts_come_further_apart_and_never_stop() {
+        let seconds: Vec<_> = [1, 2, 3, 5, 6, 100].iter().map(|n| backoff(*n).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 16, 30, 30]);
+    }
+}

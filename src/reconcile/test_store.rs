@@ -1,0 +1,67 @@
+//! A store in memory that only takes events of the site. For this module's tests: the real engine has its own suite.
+
+use crate::cluster;
+use crate::journal::{Record, Stream};
+use crate::store::{Batch, BoxFuture, Committed, Lease, Space, Store, StoreError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Events in memory; can be told to be full.
+#[derive(Default)]
+pub(super) struct MemoryStore {
+    records: Mutex<Vec<Record>>,
+    pub(super) full: AtomicBool,
+}
+
+impl MemoryStore {
+    fn records(&self) -> Vec<Record> {
+        self.records.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, batch: Batch, now_unix_ms: i64) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(async move {
+            if self.full.load(Ordering::SeqCst) {
+                return Err(StoreError::Full("test".to_owned()));
+            }
+            let mut records = self.records.lock().expect("not poisoned");
+            for (stream, event) in batch.events {
+                let index = records.len() as u64;
+                records.push(Record { sequence: index + 1, stream, index, at_unix_ms: now_unix_ms, event });
+            }
+            Ok(Committed { records: records.clone(), answers: Vec::new() })
+        })
+    }
+    fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        Ok(self.records().into_iter().filter(|record| record.sequence > sequence).take(limit).collect())
+    }
+    fn events_of(&self, stream: &Stream, index: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let found = self.records().into_iter().filter(|record| record.stream == *stream && record.index >= index);
+        Ok(found.take(limit).collect())
+    }
+    fn head(&self, _: &Stream) -> Result<u64, StoreError> {
+        Ok(self.records().len() as u64)
+    }
+    fn streams(&self) -> Result<Vec<Stream>, StoreError> {
+        Ok(vec![Stream::Site])
+    }
+    fn cluster(&self, _: &str) -> Result<Option<Arc<cluster::Document>>, StoreError> {
+        Ok(None)
+    }
+    fn clusters(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn get(&self, _: Space, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+    fn watch_events(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+    fn watch_cluster(&self, _: &str) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+}

@@ -1,0 +1,230 @@
+//! From a push to the catalog, with the real `git`; what a revision means is a list of words here.
+
+use super::test_store::MemoryStore;
+use super::{Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, Status};
+use crate::content::Tree;
+use crate::git::test_repository::TestRepository;
+use crate::git::{Follower, Source};
+use crate::journal::{Event, Stream};
+use crate::store::{BoxFuture, Store};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// One word a machine; a word that begins with `!` is a fault.
+type Words = Vec<String>;
+
+fn build(tree: &Tree, _revision: &str) -> Result<Built<Words>, Vec<String>> {
+    let text = tree.files.get("machines").map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+    let words: Words = text.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let faults: Vec<String> =
+        words.iter().filter(|word| word.starts_with('!')).map(|word| format!("machines:1:1: error: {word}")).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let census = Census { machines: words.len(), objects: words.len() };
+    Ok(Built { catalog: Arc::new(words), census, warnings: Vec::new() })
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<(Option<usize>, usize)>>);
+
+impl Hook<Words> for Told {
+    fn applied(&self, change: Change<Words>) -> BoxFuture<'_, ()> {
+        let pair = (change.previous.map(|words| words.len()), change.catalog.len());
+        self.0.lock().expect("not poisoned").push(pair);
+        Box::pin(async {})
+    }
+}
+
+struct Site {
+    repository: TestRepository,
+    store: Arc<MemoryStore>,
+    told: Arc<Told>,
+    reconciler: Option<Reconciler<Words>>,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let mut site = Self {
+            repository: TestRepository::new(),
+            store: Arc::new(MemoryStore::default()),
+            told: Arc::new(Told::default()),
+            reconciler: None,
+        };
+        site.restart().await;
+        site
+    }
+
+    async fn restart(&mut self) {
+        self.reconciler = None;
+        let source = Source::Bare { path: self.repository.bare(), branch: Some("main".to_owned()), subpath: None };
+        let follower = Follower::start(source, &self.repository.beside("mirror.git")).expect("a mirror");
+        let parts = Parts {
+            follower: Arc::new(follower),
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            build: Arc::new(build),
+            hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
+        };
+        self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
+    }
+
+    fn reconciler(&self) -> &Reconciler<Words> {
+        self.reconciler.as_ref().expect("it runs")
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
+        let mut status = self.reconciler().status();
+        let found = tokio::time::timeout(Duration::from_secs(20), status.wait_for(|status| wanted(status))).await;
+        match found {
+            Ok(Ok(status)) => Arc::clone(&status),
+            _ => panic!("{what}: {:?}", self.reconciler().status().borrow()),
+        }
+    }
+
+    async fn attempted(&self, id: &str) -> Arc<Status> {
+        self.until(id, |status| status.attempted.as_ref().is_some_and(|attempt| attempt.revision == id)).await
+    }
+
+    fn serves(&self) -> Option<Words> {
+        self.reconciler().catalog().load_full().map(|words| Words::clone(&words))
+    }
+
+    fn events(&self) -> Vec<(&'static str, String)> {
+        let records = self.store.events_of(&Stream::Site, 0, 1000).expect("events");
+        let words = records.into_iter().filter_map(|record| match record.event {
+            Event::RevisionApplied { revision, .. } => Some(("applied", revision)),
+            Event::RevisionRefused { revision, .. } => Some(("refused", revision)),
+            _ => None,
+        });
+        words.collect()
+    }
+}
+
+#[tokio::test]
+async fn a_broken_revision_is_refused_with_its_findings_and_its_fix_is_applied() {
+    let site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a b")]);
+    let status = site.attempted(&good).await;
+    assert_eq!(status.condition().0, Condition::Ready);
+    let broken = site.repository.push("broken", &[("machines", "a !b !c")]);
+    let status = site.attempted(&broken).await;
+    let attempt = status.attempted.as_ref().expect("an attempt");
+    assert_eq!((attempt.outcome.clone(), attempt.count, attempt.findings.len()), (Outcome::Refused, 2, 2));
+    assert_eq!(status.applied.as_ref().map(|applied| applied.revision.as_str()), Some(good.as_str()));
+    assert_eq!(status.condition().0, Condition::Stalled);
+    assert_eq!(site.serves(), Some(vec!["a".to_owned(), "b".to_owned()]));
+    let fixed = site.repository.push("fixed", &[("machines", "a b c")]);
+    let begin = Instant::now();
+    site.attempted(&fixed).await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(site.serves().map(|words| words.len()), Some(3));
+    assert_eq!(site.events(), [("applied", good.clone()), ("refused", broken), ("applied", fixed)]);
+    assert_eq!(*site.told.0.lock().expect("not poisoned"), [(None, 2), (Some(2), 3)]);
+    let old = site.reconciler().catalog_at(&good).await.expect("the older catalog");
+    assert_eq!(old.len(), 2);
+    assert!(site.reconciler().catalog_at(&"0".repeat(40)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_refused_revision_is_not_tried_again_but_going_back_to_the_good_one_is_told() {
+    let site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a")]);
+    site.attempted(&good).await;
+    let broken = site.repository.push("broken", &[("machines", "!")]);
+    let at = site.attempted(&broken).await.attempted.as_ref().map(|attempt| attempt.at_unix_ms);
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let again = site.reconciler().status().borrow().attempted.as_ref().map(|attempt| attempt.at_unix_ms);
+    assert_eq!(at, again);
+    site.reconciler().ask();
+    let later = |status: &Status| status.attempted.as_ref().is_some_and(|attempt| Some(attempt.at_unix_ms) > at);
+    site.until("asked by hand", later).await;
+    site.repository.git(&["push", "-q", "-f", "origin", &format!("{good}:main")]);
+    let status = site.attempted(&good).await;
+    assert_eq!(status.condition().0, Condition::Ready);
+    assert_eq!(site.events(), [("applied", good.clone()), ("refused", broken), ("applied", good)]);
+    assert_eq!(site.told.0.lock().expect("not poisoned").len(), 1, "the catalog stayed the same");
+}
+
+#[tokio::test]
+async fn twenty_quick_pushes_settle_on_the_last() {
+    let site = Site::new().await;
+    let mut last = String::new();
+    for n in 0..20 {
+        let words = if n % 3 == 0 { "!" } else { "a b" };
+        last = site.repository.push(&format!("push {n}"), &[("machines", words), ("n", &n.to_string())]);
+    }
+    let status = site.attempted(&last).await;
+    assert_eq!(status.condition().0, Condition::Ready, "{status:?}");
+    assert_eq!(site.events().last(), Some(&("applied", last)));
+}
+
+#[tokio::test]
+async fn the_last_good_revision_serves_after_a_restart_without_its_repository() {
+    let mut site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a b")]);
+    site.attempted(&good).await;
+    let broken = site.repository.push("broken", &[("machines", "!")]);
+    site.attempted(&broken).await;
+    site.restart().await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(2), "at once");
+    site.attempted(&broken).await;
+    std::fs::remove_dir_all(site.repository.bare()).expect("removed");
+    site.restart().await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(2));
+    let status = site.until("unavailable", |status| status.unavailable.is_some()).await;
+    assert_eq!(status.condition().0, Condition::Stalled);
+    assert!(status.condition().1.contains("no repository"), "{:?}", status.condition());
+    assert_eq!(status.applied.as_ref().map(|applied| applied.revision.as_str()), Some(good.as_str()));
+}
+
+#[tokio::test]
+async fn an_emptied_repository_is_refused_unless_the_commit_says_that_it_is_meant() {
+    let site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a b")]);
+    site.attempted(&good).await;
+    let emptied = site.repository.push("oops", &[("machines", "")]);
+    let status = site.attempted(&emptied).await;
+    assert_eq!(status.condition().0, Condition::Stalled);
+    assert_eq!(site.serves().map(|words| words.len()), Some(2));
+    let meant = site.repository.push("all gone\n\nFormwork-Empty: yes", &[("machines", " ")]);
+    site.attempted(&meant).await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(0));
+}
+
+#[tokio::test]
+async fn nothing_serves_that_is_not_in_the_journal_and_a_full_store_only_postpones() {
+    let site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a")]);
+    site.attempted(&good).await;
+    site.store.full.store(true, Ordering::SeqCst);
+    let next = site.repository.push("next", &[("machines", "a b")]);
+    let status = site.attempted(&next).await;
+    assert!(matches!(status.attempted.as_ref().map(|attempt| &attempt.outcome), Some(Outcome::Postponed { .. })));
+    assert_eq!(status.condition().0, Condition::Reconciling);
+    assert_eq!(site.serves().map(|words| words.len()), Some(1));
+    site.store.full.store(false, Ordering::SeqCst);
+    site.until("by itself", |status| status.condition().0 == Condition::Ready).await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(2));
+}
+
+#[tokio::test]
+async fn a_revision_with_a_damaged_object_is_applied_once_the_repository_is_mended() {
+    let site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a")]);
+    site.attempted(&good).await;
+    let next = site.repository.commit("next", &[("machines", "a b")]);
+    let blob = site.repository.git(&["rev-parse", "HEAD:machines"]);
+    let (first, rest) = blob.split_at(2);
+    site.repository.git(&["push", "-q", "origin", "HEAD:refs/heads/aside"]);
+    let object = site.repository.bare().join("objects").join(first).join(rest);
+    let whole = std::fs::read(&object).expect("a loose object");
+    std::fs::remove_file(&object).expect("removed");
+    site.repository.git_bare(&["update-ref", "refs/heads/main", &next]);
+    let status = site.attempted(&next).await;
+    assert_eq!(status.condition().0, Condition::Reconciling, "{status:?}");
+    assert_eq!(site.serves().map(|words| words.len()), Some(1));
+    std::fs::write(&object, whole).expect("mended");
+    site.until("mended", |status| status.condition().0 == Condition::Ready).await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(2));
+}
