@@ -73,6 +73,8 @@ pub struct ExchangeAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewRequest {
+    /// The agent's public key, as at the exchange: tokens hold only its digest.
+    pub public_key: String,
     /// Ed25519 signature by the agent's key over `formwork-renew-v1\n` + the id (`jti`) of the token presented.
     pub signature: String,
 }
