@@ -1,0 +1,99 @@
+//! While a job runs: tells the server so, hears whether it is still wanted, and renews the claims it holds.
+
+use super::active::ActiveJob;
+use super::connection::Connection;
+use super::transport::{Patience, Request, sleep_unless};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Pause between two heartbeats.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// A heartbeat's answer is not waited for longer than this: the next one is as good.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+#[derive(Serialize)]
+struct Beat<'a> {
+    job: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    abandon: bool,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Beats until dropped.
+pub struct Heartbeat {
+    stop: Arc<AtomicBool>,
+}
+
+impl Heartbeat {
+    /// Starts to beat for this job.
+    pub fn start(connection: Arc<Connection>, job: Arc<ActiveJob>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let spawned = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
+            let stopped = || stopped.load(Ordering::Relaxed);
+            while sleep_unless(interval(&job), &stopped) {
+                beat(&connection, &job, &stopped);
+                renew_claims(&connection, &job, &stopped);
+            }
+        });
+        if let Err(error) = spawned {
+            eprintln!("formwork-agent: no heartbeat: {error}");
+        }
+        Self { stop }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Often enough that a short-lived claim is renewed three times in its life.
+fn interval(job: &ActiveJob) -> Duration {
+    let shortest = job.held().iter().map(|held| held.lifetime / 4).min();
+    shortest.map_or(INTERVAL, |quarter| quarter.clamp(Duration::from_millis(500), INTERVAL))
+}
+
+fn beat(connection: &Connection, job: &ActiveJob, stopped: &dyn Fn() -> bool) {
+    let request = Request::post_json("/v1/agent/heartbeat", &Beat { job: &job.grant.job }).timeout(PATIENCE);
+    // No answer, or one that cannot be read, is no word to stop.
+    let Ok(response) = connection.ask(request, Patience::Once, stopped) else { return };
+    if let (true, Ok(answer)) = (response.is_success(), response.json::<Answer>())
+        && answer.abandon
+    {
+        job.abandon(answer.reason.as_deref().unwrap_or("the server no longer wants this job"));
+    }
+}
+
+fn renew_claims(connection: &Connection, job: &ActiveJob, stopped: &dyn Fn() -> bool) {
+    for mut held in job.held() {
+        if held.renewed.elapsed() < held.lifetime / 3 {
+            continue;
+        }
+        let seconds = held.lifetime.as_secs().max(1);
+        let path = format!("/v1/cluster/claims/{}?fence={}&ttl={seconds}s", held.claim, held.fence);
+        let request = Request::new("PUT", path).timeout(PATIENCE);
+        match connection.ask_cluster(&held.cluster, request, Patience::Once, stopped) {
+            Ok(response) if response.is_success() => {
+                held.renewed = std::time::Instant::now();
+                // Released meanwhile: then it must not come back.
+                if job.fence(&held.cluster, &held.claim) == Some(held.fence) {
+                    job.hold(held);
+                }
+            }
+            Ok(response) if matches!(response.status, 404 | 409 | 410) => {
+                job.log.note(&format!("the claim {} is lost: {}", held.claim, response.problem().message));
+                job.release(&held.cluster, &held.claim);
+            }
+            Ok(_) | Err(_) => {} // tried again at the next beat, while it lives
+        }
+    }
+}
