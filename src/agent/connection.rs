@@ -125,7 +125,10 @@ impl Connection {
 
     fn renew(&self, token: &str) -> Result<(), AskError> {
         let id = token_id(token).ok_or_else(|| AskError::Unreadable("the token has no id".into()))?;
-        let body = RenewRequest { signature: self.key.sign(&format!("formwork-renew-v1\n{id}")) };
+        let body = RenewRequest {
+            public_key: self.key.public_key(),
+            signature: self.key.sign(&format!("formwork-renew-v1\n{id}")),
+        };
         let mut request = Request::post_json("/v1/agent/renew", &body);
         request.bearer = Some(token.to_owned());
         let response = self.transport.send(&request, Patience::Once, &|| false)?;
