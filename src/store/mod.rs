@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+pub mod logs;
 
 use crate::cluster;
 use crate::journal::{Event, Record, Stream};

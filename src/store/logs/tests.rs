@@ -1,0 +1,165 @@
+//! Logs at exact offsets, their cap, and names that stay in their directory.
+
+use super::{CAP_BYTES, LogError, LogStore, NOTE_BYTES, PIECE_BYTES};
+use proptest::prelude::*;
+
+fn logs() -> (LogStore, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (LogStore::open(&dir.path().join("logs")).unwrap(), dir)
+}
+
+fn length_told(result: Result<u64, LogError>) -> u64 {
+    match result {
+        Err(LogError::WrongOffset { length }) => length,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_append_goes_exactly_where_the_log_ends() {
+    let (logs, _dir) = logs();
+    assert_eq!(logs.length("j1").unwrap(), 0);
+    assert_eq!(logs.append("j1", 0, b"hello ").unwrap(), 6);
+    assert_eq!(logs.append("j1", 6, b"world").unwrap(), 11);
+    assert_eq!(length_told(logs.append("j1", 12, b"gap")), 11);
+    assert_eq!(length_told(logs.append("j1", u64::MAX, b"x")), 11);
+    assert_eq!(logs.read("j1", 0, 100).unwrap(), b"hello world");
+    assert_eq!(logs.read("j1", 6, 3).unwrap(), b"wor");
+    assert!(logs.read("j1", 11, 100).unwrap().is_empty());
+    assert!(logs.read("j1", u64::MAX, 100).unwrap().is_empty());
+    assert!(logs.read("none-yet", 0, 100).unwrap().is_empty());
+}
+
+#[test]
+fn a_repeated_append_is_harmless_and_one_that_says_otherwise_is_refused() {
+    let (logs, _dir) = logs();
+    logs.append("j", 0, b"abcdef").unwrap();
+    assert_eq!(logs.append("j", 0, b"abcdef").unwrap(), 6, "the same again");
+    assert_eq!(logs.append("j", 2, b"cd").unwrap(), 6, "a part of it");
+    assert_eq!(logs.append("j", 4, b"efgh").unwrap(), 8, "it overlaps the end");
+    assert_eq!(length_told(logs.append("j", 4, b"eXgh")), 8);
+    assert_eq!(length_told(logs.append("j", 4, b"efgX--")), 8);
+    assert_eq!(logs.read("j", 0, 100).unwrap(), b"abcdefgh");
+}
+
+#[test]
+fn what_came_is_there_after_opening_again() {
+    let (logs, dir) = logs();
+    logs.append("j", 0, b"before").unwrap();
+    logs.finish("j").unwrap();
+    logs.finish("nothing-came").unwrap();
+    drop(logs);
+    let logs = LogStore::open(&dir.path().join("logs")).unwrap();
+    assert_eq!(logs.append("j", 6, b" after").unwrap(), 12);
+    assert_eq!(logs.read("j", 0, 100).unwrap(), b"before after");
+}
+
+#[test]
+fn past_the_cap_bytes_are_counted_and_dropped_and_the_log_says_so() {
+    let (logs, dir) = logs();
+    let piece = vec![b'x'; PIECE_BYTES];
+    let mut at = 0;
+    while at < CAP_BYTES - 10 {
+        let rest = usize::try_from(CAP_BYTES - 10 - at).unwrap().min(piece.len());
+        at = logs.append("j", at, &piece[..rest]).unwrap();
+    }
+    assert_eq!(logs.append("j", at, b"0123456789and this is lost").unwrap(), CAP_BYTES + 16);
+    assert_eq!(logs.append("j", CAP_BYTES + 16, b"more").unwrap(), CAP_BYTES + 20);
+    assert_eq!(logs.append("j", CAP_BYTES + 10, b"anything0123").unwrap(), CAP_BYTES + 22, "it cannot be compared");
+    assert_eq!(length_told(logs.append("j", CAP_BYTES + 23, b"gap")), CAP_BYTES + 22);
+    drop(logs);
+
+    let logs = LogStore::open(&dir.path().join("logs")).unwrap();
+    assert_eq!(logs.length("j").unwrap(), CAP_BYTES + 22);
+    let end = String::from_utf8(logs.read("j", CAP_BYTES - 10, 1000).unwrap()).unwrap();
+    assert_eq!(
+        end,
+        "0123456789\n[formwork: the log is cut here; 00000000000000000022 more bytes came and were not kept]\n"
+    );
+    let size = std::fs::metadata(dir.path().join("logs/j.log")).unwrap().len();
+    assert_eq!(size, CAP_BYTES + NOTE_BYTES as u64);
+}
+
+#[test]
+fn an_append_is_bounded() {
+    let (logs, _dir) = logs();
+    assert!(matches!(logs.append("j", 0, &vec![0; PIECE_BYTES + 1]), Err(LogError::TooLarge(_))));
+    assert_eq!(logs.length("j").unwrap(), 0);
+}
+
+#[test]
+fn with_little_room_nothing_is_appended_and_the_log_stays_whole() {
+    let (mut logs, _dir) = logs();
+    logs.append("j", 0, b"abc").unwrap();
+    logs.reserve_bytes = u64::MAX / 2;
+    assert!(matches!(logs.append("j", 3, b"def"), Err(LogError::Full(_))));
+    assert_eq!(logs.append("j", 0, b"abc").unwrap(), 3, "what is there needs no room");
+    logs.reserve_bytes = 0;
+    assert_eq!(logs.append("j", 3, b"def").unwrap(), 6);
+    assert_eq!(logs.read("j", 0, 100).unwrap(), b"abcdef");
+}
+
+#[test]
+fn ids_from_the_network_cannot_leave_the_directory() {
+    let (logs, dir) = logs();
+    for id in ["", ".", "..", "../x", "a/b", "/etc/x", "a.log", "-rf", "A", "a\0b", "a b", "ä", &"a".repeat(129)] {
+        assert!(matches!(logs.append(id, 0, b"x"), Err(LogError::BadId(_))), "{id:?}");
+        assert!(matches!(logs.read(id, 0, 1), Err(LogError::BadId(_))), "{id:?}");
+        assert!(matches!(logs.remove(id), Err(LogError::BadId(_))), "{id:?}");
+    }
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("logs/link.log")).unwrap();
+    assert!(matches!(logs.read("link", 0, 1), Err(LogError::Io { .. })), "links are not followed");
+}
+
+#[test]
+fn many_jobs_do_not_stay_open_and_lose_nothing() {
+    let (logs, _dir) = logs();
+    let watched = logs.watch("job-0").unwrap();
+    for job in 0..1000 {
+        logs.append(&format!("job-{job}"), 0, format!("{job}").as_bytes()).unwrap();
+    }
+    assert!(logs.jobs().len() < 600);
+    assert!(watched.has_changed().unwrap());
+    for job in 0..1000 {
+        assert_eq!(logs.read(&format!("job-{job}"), 0, 10).unwrap(), format!("{job}").as_bytes());
+    }
+    assert_eq!(logs.append("job-0", 1, b"x").unwrap(), 2);
+    assert_eq!(*watched.borrow(), 2, "who follows a log keeps following it");
+}
+
+#[test]
+fn a_removed_log_begins_anew() {
+    let (logs, _dir) = logs();
+    logs.append("j", 0, b"abc").unwrap();
+    logs.remove("j").unwrap();
+    logs.remove("j").unwrap();
+    assert_eq!(logs.length("j").unwrap(), 0);
+    assert_eq!(logs.append("j", 0, b"xy").unwrap(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever pieces of a stream are sent, in whatever order and however often: what is kept is the stream's beginning,
+    /// and an agent that goes on from the length it is told gets all of it across.
+    #[test]
+    fn any_order_of_pieces_keeps_a_beginning_of_the_stream(
+        stream in proptest::collection::vec(any::<u8>(), 0..300),
+        pieces in proptest::collection::vec((0_usize..320, 0_usize..80), 0..40),
+    ) {
+        let (logs, _dir) = logs();
+        for (from, length) in pieces {
+            let from = from.min(stream.len());
+            let piece = &stream[from..(from + length).min(stream.len())];
+            match logs.append("j", from as u64, piece) {
+                Ok(_) => {}
+                Err(LogError::WrongOffset { length }) => prop_assert!(length < from as u64),
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+            let kept = logs.read("j", 0, 1000).unwrap();
+            prop_assert!(stream.starts_with(&kept));
+        }
+        let at = logs.length("j").unwrap();
+        logs.append("j", at, &stream[usize::try_from(at).unwrap()..]).unwrap();
+        prop_assert_eq!(logs.read("j", 0, 1000).unwrap(), stream);
+    }
+}
