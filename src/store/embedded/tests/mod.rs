@@ -1,5 +1,8 @@
 //! The embedded engine: the conformance suite, and what only a store in a file must keep.
 
+mod disk;
+mod failures;
+
 use super::{EmbeddedStore, Options, check, exists};
 use crate::journal::{Event, Stream};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};

@@ -2,6 +2,8 @@
 //!
 //! The tests leave alone what a fresh store already holds (its first event): they look at what they add.
 
+pub(crate) mod clusters;
+
 use super::{Batch, Lease, Operation, Space, Store, StoreError};
 use crate::journal::{Event, Stream};
 use std::net::Ipv4Addr;
@@ -25,6 +27,16 @@ macro_rules! conformance_tests {
             an_empty_batch_is_answered,
             every_kind_of_event_comes_back_as_it_was,
         );
+        $crate::store::conformance::conformance_tests!(@clusters $make,
+            a_cluster_that_nobody_wrote_has_no_document,
+            each_write_of_a_document_has_a_version_of_its_own,
+            of_many_who_compare_and_swap_one_wins_each_time,
+            of_many_who_claim_at_once_one_leads,
+            events_of_an_operation_are_committed_with_it,
+            a_refused_operation_is_an_answer_and_the_rest_commits,
+            an_operation_in_a_refused_batch_is_not_applied,
+            the_watch_of_a_cluster_rises_with_its_own_document_only,
+        );
     };
     (@each $make:expr, $($name:ident,)*) => {
         $(
@@ -32,6 +44,15 @@ macro_rules! conformance_tests {
             async fn $name() {
                 let (store, _keep) = $make;
                 $crate::store::conformance::$name(store).await;
+            }
+        )*
+    };
+    (@clusters $make:expr, $($name:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (store, _keep) = $make;
+                $crate::store::conformance::clusters::$name(store).await;
             }
         )*
     };

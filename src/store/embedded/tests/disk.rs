@@ -1,0 +1,215 @@
+//! A disk in memory that fails as it is told to: full, with a failing fsync, or cut from power.
+//!
+//! A write goes to what the kernel would hold; a sync makes it durable. At a power cut each write since the last sync is
+//! kept, lost, or torn at a sector, as a seed decides.
+
+use super::super::medium::{FaultCell, Medium};
+use crate::store::StoreError;
+use redb::StorageBackend;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+const SECTOR: usize = 512;
+
+/// The disk. Its clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Disk {
+    state: Arc<Mutex<State>>,
+    fault: Arc<FaultCell>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What a power cut leaves for certain.
+    durable: Vec<u8>,
+    /// What happened since the last sync, in order.
+    unsynced: Vec<Change>,
+    /// Bytes ever written to; the rest of the file is a hole and takes no room.
+    written: usize,
+    /// More than so many bytes written to do not fit.
+    capacity: Option<usize>,
+    /// Fsyncs fail from now on.
+    broken_sync: bool,
+    /// So many calls that change the disk are done before power is cut; then every call fails.
+    calls_until_cut: Option<u64>,
+    /// Calls that changed the disk.
+    calls: u64,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("length", &self.seen.len()).field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+enum Change {
+    Write { offset: usize, data: Vec<u8> },
+    Length(usize),
+}
+
+impl State {
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.calls_until_cut {
+            Some(0) => return Err(io::Error::other("power is cut")),
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+        self.calls += 1;
+        Ok(())
+    }
+}
+
+/// Numbers that look random and are the same for the same seed (xorshift64*).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// More than so many bytes do not fit any more; `None`: they do.
+    pub(super) fn set_capacity(&self, bytes: Option<usize>) {
+        self.state().capacity = bytes;
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.state().written
+    }
+
+    /// Fsyncs fail from now on.
+    pub(super) fn break_sync(&self) {
+        self.state().broken_sync = true;
+    }
+
+    /// Calls that changed the disk so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Cuts power after so many more calls that change the disk.
+    pub(super) fn cut_after(&self, calls: u64) {
+        self.state().calls_until_cut = Some(calls);
+    }
+
+    /// The disk when power is back: what was synced, and of the rest what the dice leave.
+    pub(super) fn after_power_cut(&self, dice: &mut Dice) -> Self {
+        let state = self.state();
+        let mut image = state.durable.clone();
+        for change in &state.unsynced {
+            match (change, dice.below(3)) {
+                (_, 0) => {}
+                (Change::Length(length), _) => image.resize(*length, 0),
+                (Change::Write { offset, data }, 1) => put(&mut image, *offset, data),
+                (Change::Write { offset, data }, _) => {
+                    // Torn: each sector of it for itself.
+                    for (number, sector) in data.chunks(SECTOR).enumerate() {
+                        if dice.below(2) == 0 {
+                            put(&mut image, offset + number * SECTOR, sector);
+                        }
+                    }
+                }
+            }
+        }
+        let written = image.len();
+        let fresh = State { seen: image.clone(), durable: image, written, ..State::default() };
+        Self { state: Arc::new(Mutex::new(fresh)), fault: Arc::default() }
+    }
+}
+
+fn put(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if image.len() < end {
+        image.resize(end, 0);
+    }
+    image[offset..end].copy_from_slice(data);
+}
+
+impl Medium for Disk {
+    fn backend(&self) -> Result<Box<dyn StorageBackend>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn room_bytes(&self) -> io::Result<u64> {
+        // As if somebody else filled the disk at the worst moment: the write itself meets its end.
+        Ok(u64::MAX)
+    }
+
+    fn fault(&self) -> &Arc<FaultCell> {
+        &self.fault
+    }
+
+    fn name(&self) -> String {
+        "a disk in memory".into()
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self.state().seen.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let state = self.state();
+        let there = state.seen.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(there);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let mut state = self.state();
+        state.change()?;
+        state.seen.resize(len, 0);
+        state.written = state.written.min(len);
+        state.unsynced.push(Change::Length(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        let mut state = self.state();
+        state.change()?;
+        if state.broken_sync {
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        let State { seen, durable, unsynced, .. } = &mut *state;
+        for change in unsynced.drain(..) {
+            match change {
+                Change::Length(length) => durable.resize(length, 0),
+                Change::Write { offset, data } => put(durable, offset, &data),
+            }
+        }
+        debug_assert_eq!(seen.len(), durable.len());
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut state = self.state();
+        state.change()?;
+        let end = offset + data.len();
+        if state.capacity.is_some_and(|capacity| end > state.written.max(capacity)) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.written = state.written.max(end);
+        put(&mut state.seen, offset, data);
+        state.unsynced.push(Change::Write { offset, data: data.to_vec() });
+        Ok(())
+    }
+}

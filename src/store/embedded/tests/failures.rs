@@ -1,0 +1,199 @@
+//! What becomes of the store when the disk fails.
+
+use super::disk::{Dice, Disk};
+use crate::journal::Record;
+use crate::store::conformance::clusters::{ask, put};
+use crate::store::conformance::{NOW, decided, machine};
+use crate::store::embedded::{EmbeddedStore, OnFatal, Options, check, medium, transaction};
+use crate::store::{Batch, Operation, Space, Store, StoreError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What was called instead of ending the process.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<StoreError>>>);
+
+impl Recorder {
+    fn hook(&self) -> OnFatal {
+        let seen = Arc::clone(&self.0);
+        Arc::new(move |error| seen.lock().unwrap().push(error.clone()))
+    }
+
+    fn seen(&self) -> Vec<StoreError> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn new_disk() -> Disk {
+    let disk = Disk::default();
+    let database = medium::open(&disk, 1 << 20, false).unwrap();
+    transaction::initialise(&database, &disk, "lab", true, NOW).unwrap();
+    drop(database);
+    disk
+}
+
+fn start(disk: &Disk, recorder: &Recorder) -> Result<EmbeddedStore, StoreError> {
+    // A small cache, so that reads come to the disk too.
+    let options = Options { on_fatal: recorder.hook(), cache_bytes: 1 << 16, ..Options::default() };
+    EmbeddedStore::start(Arc::new(disk.clone()), options, None)
+}
+
+fn value(key: &str, bytes: usize) -> Batch {
+    let value = Some(vec![7; bytes]);
+    Batch { operations: vec![Operation::Put { space: Space::Grant, key: key.into(), value }], ..Batch::default() }
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
+    let (disk, recorder) = (new_disk(), Recorder::default());
+    let store = start(&disk, &recorder).unwrap();
+    store.commit(decided(&machine("m"), 0, "before"), NOW).await.unwrap();
+    ask(&store, "m00", put("k", 1, crate::cluster::Condition::Any)).await;
+    let document = store.cluster("etcd").unwrap();
+    let before = store.events_after(0, 100).unwrap();
+
+    disk.set_capacity(Some(disk.taken() + (64 << 10)));
+    let mut written = 0;
+    let refused = loop {
+        match store.commit(value(&format!("v{written}"), 200 << 10), NOW).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "the disk is never full");
+    };
+    assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
+    let refused = store.commit(decided(&machine("m"), 1, "while full"), NOW).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
+    assert_eq!(store.events_after(0, 100).unwrap(), before, "it goes on reading");
+    assert_eq!(store.cluster("etcd").unwrap(), document);
+
+    disk.set_capacity(None);
+    let since = Instant::now();
+    while let Err(error) = store.commit(decided(&machine("m"), 1, "there is room"), NOW).await {
+        assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+        assert!(since.elapsed() < Duration::from_secs(20), "it did not begin to write again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.head(&machine("m")).unwrap(), 2);
+    for number in 0..written {
+        assert!(store.get(Space::Grant, &format!("v{number}")).unwrap().is_some());
+    }
+    assert_eq!(store.get(Space::Grant, &format!("v{written}")).unwrap(), None);
+    assert!(recorder.seen().is_empty());
+    drop(store);
+    assert_eq!(start(&disk, &recorder).unwrap().head(&machine("m")).unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_failed_fsync_ends_the_process_and_nothing_is_answered_after_it() {
+    let (disk, recorder) = (new_disk(), Recorder::default());
+    let store = start(&disk, &recorder).unwrap();
+    store.commit(decided(&machine("m"), 0, "before"), NOW).await.unwrap();
+    disk.break_sync();
+    for _ in 0..3 {
+        let refused = store.commit(decided(&machine("m"), 1, "after"), NOW).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Io(text) if text.contains("fsync")), "{refused:?}");
+    }
+    assert!(store.head(&machine("m")).is_err(), "what the kernel holds is not what the disk holds");
+    assert_eq!(recorder.seen().len(), 1, "{:?}", recorder.seen());
+}
+
+#[tokio::test]
+async fn a_changed_byte_anywhere_is_refused_or_harmless_and_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    for index in 0..200 {
+        store.commit(decided(&machine("m"), index, &format!("reason {index}")), NOW).await.unwrap();
+    }
+    let events = store.events_after(0, usize::MAX).unwrap();
+    drop(store);
+    let path = dir.path().join("store.redb");
+    let good = std::fs::read(&path).unwrap();
+    let (mut dice, mut refused) = (Dice::new(7), 0);
+    for _ in 0..60 {
+        let mut bad = good.clone();
+        for _ in 0..=dice.below(3) {
+            let at = usize::try_from(dice.below(good.len() as u64)).unwrap();
+            bad[at] ^= 1 << dice.below(8);
+        }
+        std::fs::write(&path, &bad).unwrap();
+        match check(dir.path()) {
+            Ok(report) => assert_eq!(report.events, 201),
+            Err(error) => {
+                refused += 1;
+                assert!(!error.to_string().is_empty());
+                continue;
+            }
+        }
+        let store = EmbeddedStore::open(dir.path()).unwrap();
+        assert_eq!(store.events_after(0, usize::MAX).unwrap(), events);
+    }
+    assert!(refused > 0, "no damage was noticed");
+}
+
+/// What the writer was answered before power went.
+struct Answered {
+    records: Vec<Record>,
+    asked: usize,
+    document_version: u64,
+}
+
+/// Commits until power is cut.
+fn write_until_the_cut(disk: &Disk, runtime: &tokio::runtime::Runtime) -> Answered {
+    let mut answered = Answered { records: Vec::new(), asked: 0, document_version: 0 };
+    let Ok(store) = start(disk, &Recorder::default()) else { return answered };
+    runtime.block_on(async {
+        let head = store.head(&machine("m")).unwrap_or(0);
+        for index in head..head + 40 {
+            answered.asked += 1;
+            let mut batch = decided(&machine("m"), index, &"x".repeat(usize::try_from(index % 7).unwrap() * 1000));
+            batch.operations.push(crate::store::conformance::clusters::asks_at(
+                1_000,
+                "etcd",
+                "m00",
+                put("k", index, crate::cluster::Condition::Any),
+            ));
+            let Ok(committed) = store.commit(batch, NOW).await else { break };
+            answered.records.extend(committed.records);
+            answered.document_version = store.cluster("etcd").unwrap().map_or(0, |document| document.version);
+        }
+    });
+    answered
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_answered_and_tears_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let whole = new_disk();
+    let begin = whole.calls();
+    write_until_the_cut(&whole, &runtime);
+    let calls = whole.calls() - begin;
+    for seed in 0..300_u64 {
+        let mut dice = Dice::new(seed);
+        let disk = new_disk();
+        disk.cut_after(dice.below(calls));
+        let answered = write_until_the_cut(&disk, &runtime);
+        let mut disk = disk.after_power_cut(&mut dice);
+        if seed % 3 == 0 {
+            // Power goes again while the store recovers.
+            disk.cut_after(dice.below(20));
+            drop(start(&disk, &Recorder::default()));
+            disk = disk.after_power_cut(&mut dice);
+        }
+        let recorder = Recorder::default();
+        let store = start(&disk, &recorder).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let records = store.events_of(&machine("m"), 0, usize::MAX).unwrap();
+        let kept = |record: &Record| store.events_after(record.sequence - 1, 1).unwrap() == [record.clone()];
+        assert!(answered.records.iter().all(kept), "seed {seed}: an answered event is lost or changed");
+        assert!(records.len() <= answered.asked, "seed {seed}");
+        let version = store.cluster("etcd").unwrap().map_or(0, |document| document.version);
+        assert!(version >= answered.document_version, "seed {seed}: an answered write is lost");
+        let last = records.last().map(|record| record.index);
+        let key = store.cluster("etcd").unwrap().and_then(|d| d.keys.get("k").and_then(|entry| entry.value.0.as_u64()));
+        assert_eq!(key, last, "seed {seed}: half a batch is there");
+        let next = runtime.block_on(store.commit(decided(&machine("m"), records.len() as u64, "goes on"), NOW));
+        assert!(next.is_ok(), "seed {seed}: {next:?}");
+        assert!(recorder.seen().is_empty(), "seed {seed}");
+    }
+}
