@@ -28,10 +28,14 @@ struct State {
     unsynced: Vec<Change>,
     /// Bytes ever written to; the rest of the file is a hole and takes no room.
     written: usize,
+    /// The room it says it has; by default as if somebody else filled it at the worst moment.
+    room: Option<u64>,
     /// More than so many bytes written to do not fit.
     capacity: Option<usize>,
     /// Fsyncs fail from now on.
     broken_sync: bool,
+    /// Fsyncs say that they are done and do nothing.
+    lying_sync: bool,
     /// So many calls that change the disk are done before power is cut; then every call fails.
     calls_until_cut: Option<u64>,
     /// Calls that changed the disk.
@@ -87,6 +91,11 @@ impl Disk {
         self.state().capacity = bytes;
     }
 
+    /// The room it says it has from now on.
+    pub(super) fn set_room(&self, bytes: Option<u64>) {
+        self.state().room = bytes;
+    }
+
     /// Bytes that are taken.
     pub(super) fn taken(&self) -> usize {
         self.state().written
@@ -95,6 +104,11 @@ impl Disk {
     /// Fsyncs fail from now on.
     pub(super) fn break_sync(&self) {
         self.state().broken_sync = true;
+    }
+
+    /// Fsyncs do nothing from now on, and say otherwise.
+    pub(super) fn lie(&self) {
+        self.state().lying_sync = true;
     }
 
     /// Calls that changed the disk so far.
@@ -146,8 +160,7 @@ impl Medium for Disk {
     }
 
     fn room_bytes(&self) -> io::Result<u64> {
-        // As if somebody else filled the disk at the worst moment: the write itself meets its end.
-        Ok(u64::MAX)
+        Ok(self.state().room.unwrap_or(u64::MAX))
     }
 
     fn fault(&self) -> &Arc<FaultCell> {
@@ -187,6 +200,9 @@ impl StorageBackend for Disk {
         state.change()?;
         if state.broken_sync {
             return Err(io::Error::other("the disk does not answer"));
+        }
+        if state.lying_sync {
+            return Ok(());
         }
         let State { seen, durable, unsynced, .. } = &mut *state;
         for change in unsynced.drain(..) {

@@ -2,9 +2,11 @@
 
 mod disk;
 mod failures;
+mod killed;
 
 use super::{EmbeddedStore, Options, check, exists};
 use crate::journal::{Event, Stream};
+use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};
 use crate::store::{Space, Store, StoreError};
 use std::sync::Arc;
@@ -82,6 +84,26 @@ async fn what_was_answered_is_there_after_opening_again() {
     assert_eq!(*store.watch_events().borrow(), 11);
     let committed = store.commit(decided(&machine("m"), 10, "next"), NOW).await.unwrap();
     assert_eq!(committed.records[0].sequence, 12);
+}
+
+#[tokio::test]
+async fn documents_come_back_and_held_claims_get_a_full_lifetime_again() {
+    use crate::cluster::{Answer, ClaimState, Condition, Operation};
+    let (store, dir) = fresh();
+    ask(&*store, "m00", put("k/x", serde_json::json!({"a": [1, "ü"]}), Condition::Absent)).await;
+    let claim = Operation::Claim { claim: "init".into(), ttl_ms: 60_000 };
+    assert!(matches!(ask(&*store, "m01", claim).await, Answer::Claim(_)));
+    for number in [5, 3, 12] {
+        ask(&*store, &member(number), Operation::Join { set: "nodes".into(), barrier: None }).await;
+    }
+    let before = store.cluster("etcd").unwrap().unwrap();
+    drop(store);
+    let store = EmbeddedStore::open_with(dir.path(), Options { now_ms: 7, ..Options::default() }).unwrap();
+    let mut after = (*store.cluster("etcd").unwrap().unwrap()).clone();
+    let held = after.claims.get("init").unwrap().state.clone();
+    assert_eq!(held, ClaimState::Held { ttl_ms: 60_000, expires_ms: 60_007 });
+    after.claims = before.claims.clone();
+    assert_eq!(after, *before, "all else is as it was");
 }
 
 #[test]
