@@ -1,21 +1,101 @@
-//! The command line, one file a command.
+//! The command line, one file a command. Drawing (data to text) is pure and apart from doing.
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod ask;
+mod client;
+mod cluster;
+mod context;
+mod describe;
+mod error;
+mod events;
+mod follow;
+mod get;
+mod logs;
+mod output;
+mod sentence;
+mod session;
+mod status;
+mod suggest;
+#[cfg(test)]
+mod testing;
+mod time;
+mod wait;
+
+pub use error::CliError;
+
 /// Bare metal becomes what a Git repository says, over as many reboots as it takes.
 #[derive(Debug, Parser)]
-#[command(name = "formwork", version, propagate_version = true)]
+#[command(name = "formwork", version, propagate_version = true, after_help = error::EXIT_CODES)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    // -- looking --
+    Get(get::Arguments),
+    Describe(describe::Arguments),
+    Status(status::Arguments),
+    Logs(logs::Arguments),
+    Events(events::Arguments),
+    Wait(wait::Arguments),
+    Cluster(cluster::Arguments),
+    // -- asking --
+    /// Tries a failed task again now; lets a held or diverged machine go on.
+    Retry(ask::Arguments),
+    /// Takes the task that failed or waits as done without its being done.
+    Skip(ask::WithReason),
+    /// Ends the open run.
+    Cancel(ask::WithReason),
+    /// Trusts the next exchange of a machine in quarantine.
+    Approve(ask::Arguments),
+    /// Forgets a machine that is gone from Git, so that it may be enrolled again.
+    Forget(ask::Arguments),
+    /// Restarts a machine at the next word with its agent.
+    Reboot(ask::Arguments),
+    Adopt(ask::Adopt),
+}
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
-    match line.command {}
+    match run(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.report();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Get(arguments) => get::run(&arguments),
+        Command::Describe(arguments) => describe::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Wait(arguments) => wait::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Retry(arguments) => ask::run("retry", &arguments),
+        Command::Skip(arguments) => ask::run_with_reason("skip", &arguments),
+        Command::Cancel(arguments) => ask::run_with_reason("cancel", &arguments),
+        Command::Approve(arguments) => ask::run("approve", &arguments),
+        Command::Forget(arguments) => ask::run("forget", &arguments),
+        Command::Reboot(arguments) => ask::run("reboot", &arguments),
+        Command::Adopt(arguments) => ask::run_adopt(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        CommandLine::command().debug_assert();
+    }
 }

@@ -1,0 +1,98 @@
+//! Following the journal: pages of events, held open by the server while nothing happens. No busy polling anywhere.
+
+use super::client::{Client, LONGEST_WAIT};
+use super::error::CliError;
+use crate::journal::Record;
+use std::time::{Duration, Instant};
+
+/// How long a server may be away (a restart, an upgrade) before a command that follows it gives up.
+const AWAY_MAX: Duration = Duration::from_secs(90);
+/// Between two tries while it is away.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// A reader of the journal that remembers where it is.
+pub struct Follower<'a> {
+    client: &'a Client,
+    machine: Option<String>,
+    after: u64,
+}
+
+impl<'a> Follower<'a> {
+    /// Events after the sequence `after` (0: all), of one machine or of everything.
+    pub fn new(client: &'a Client, after: u64, machine: Option<String>) -> Self {
+        Self { client, machine, after }
+    }
+
+    /// The next events; empty when `wait` ended with none.
+    pub fn next(&mut self, wait: Duration) -> Result<Vec<Record>, CliError> {
+        let page = self.client.events(self.after, wait, self.machine.as_deref())?;
+        let last = page.items.last().map_or(0, |record| record.sequence);
+        self.after = self.after.max(page.next).max(last);
+        Ok(page.items)
+    }
+
+    /// All events up to now, page by page.
+    pub fn up_to_now(&mut self, mut take: impl FnMut(Vec<Record>) -> Result<(), CliError>) -> Result<(), CliError> {
+        loop {
+            let before = self.after;
+            let records = self.next(Duration::ZERO)?;
+            let end = records.is_empty() && self.after == before;
+            take(records)?;
+            // A short page is not the end: the server may give less at once than was asked for, or look at few with a filter.
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes to the end of the journal without showing anything.
+    pub fn skip_to_now(&mut self) -> Result<(), CliError> {
+        self.up_to_now(|_| Ok(()))
+    }
+
+    /// The next events, until `deadline` (`None`: as long as one request may wait). A server that is away is waited for;
+    /// `notice` is told once when that begins.
+    pub fn next_patiently(
+        &mut self,
+        deadline: Option<Instant>,
+        notice: &mut dyn FnMut(&CliError),
+    ) -> Result<Vec<Record>, CliError> {
+        patiently(deadline, notice, || {
+            let left = deadline.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(Instant::now()));
+            // Whole seconds, and never zero before the deadline: a wait of none at all would be polling.
+            let wait = Duration::from_secs(left.as_secs().min(LONGEST_WAIT.as_secs()).max(1));
+            self.next(wait)
+        })
+    }
+}
+
+/// Asks again while the server is away, at most [`AWAY_MAX`] and never past `deadline`.
+pub fn patiently<T>(
+    deadline: Option<Instant>,
+    notice: &mut dyn FnMut(&CliError),
+    mut ask: impl FnMut() -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let started = Instant::now();
+    let mut told = false;
+    loop {
+        match ask() {
+            Err(error) if error.is_passing() => {
+                let now = Instant::now();
+                if now.duration_since(started) > AWAY_MAX || deadline.is_some_and(|end| now >= end) {
+                    return Err(error);
+                }
+                if !told {
+                    notice(&error);
+                    told = true;
+                }
+                std::thread::sleep(AWAY_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Says on standard error that the server is away and that it is waited for.
+pub fn say_away(error: &CliError) {
+    eprintln!("note: {}; trying again", super::output::printable(&error.to_string()));
+}

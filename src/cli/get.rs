@@ -1,0 +1,391 @@
+//! `formwork get KIND [NAME]`: lists, and one of a list.
+
+use super::error::CliError;
+use super::follow::Follower;
+use super::output::{Style, Tone, Word, table};
+use super::sentence::short;
+use super::session::{Options, Session};
+use super::suggest;
+use super::time::{Clock, coarse};
+use crate::api::views::{BoxRow, List, MachineSummary, Phase, Place};
+use crate::journal::{Event, Record};
+use crate::store::Lease;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Lists things of one kind, or shows one of them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  formwork get machines                       a line a machine
+  formwork get machines -l rack=a1 -l role!=spare
+  formwork get machine node-1 -o yaml
+  formwork get machines -o name | xargs formwork wait machine --for ready
+  formwork get revisions                      what was tried, and what came of it")]
+pub struct Arguments {
+    /// What to list.
+    #[arg(value_name = "KIND")]
+    kind: Kind,
+    /// Only the one of this name.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Only machines with this label: `key=value`, `key!=value` or `key`; all that are given must hold.
+    #[arg(short = 'l', long = "selector", value_name = "LABEL", value_parser = parse_selector)]
+    selectors: Vec<Selector>,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Kinds that can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Declared and enrolled machines.
+    #[value(alias = "machine", alias = "m")]
+    Machines,
+    /// Boxes seen on the network that are no machines.
+    #[value(alias = "box")]
+    Boxes,
+    /// Clusters with their members.
+    #[value(alias = "cluster")]
+    Clusters,
+    /// Leased addresses.
+    #[value(alias = "lease")]
+    Leases,
+    /// Declared subnets.
+    #[value(alias = "subnet")]
+    Subnets,
+    /// Declared workflows.
+    #[value(alias = "workflow")]
+    Workflows,
+    /// Revisions that were tried, newest last.
+    #[value(alias = "revision")]
+    Revisions,
+}
+
+impl Kind {
+    /// The one word and the many.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Machines => ("machine", "machines"),
+            Self::Boxes => ("box", "boxes"),
+            Self::Clusters => ("cluster", "clusters"),
+            Self::Leases => ("lease", "leases"),
+            Self::Subnets => ("subnet", "subnets"),
+            Self::Workflows => ("workflow", "workflows"),
+            Self::Revisions => ("revision", "revisions"),
+        }
+    }
+}
+
+/// One condition on labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Selector {
+    Has(String),
+    Is(String, String),
+    IsNot(String, String),
+}
+
+fn parse_selector(text: &str) -> Result<Selector, String> {
+    let selector = if let Some((key, value)) = text.split_once("!=") {
+        Selector::IsNot(key.to_owned(), value.to_owned())
+    } else if let Some((key, value)) = text.split_once('=') {
+        Selector::Is(key.to_owned(), value.trim_start_matches('=').to_owned())
+    } else {
+        Selector::Has(text.to_owned())
+    };
+    let (Selector::Has(key) | Selector::Is(key, _) | Selector::IsNot(key, _)) = &selector;
+    if key.is_empty() { Err(format!("`{text}` is not key=value, key!=value or key")) } else { Ok(selector) }
+}
+
+impl Selector {
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Has(key) => labels.contains_key(key),
+            Self::Is(key, value) => labels.get(key) == Some(value),
+            Self::IsNot(key, value) => labels.get(key) != Some(value),
+        }
+    }
+}
+
+/// A subnet or a workflow: its name and where it is declared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    place: Option<String>,
+}
+
+/// A cluster, as its members show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Cluster {
+    name: String,
+    members: Vec<String>,
+    ready: usize,
+}
+
+/// A revision that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Revision {
+    revision: String,
+    applied: bool,
+    serves: bool,
+    at_unix_ms: i64,
+    summary: String,
+    findings: usize,
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    if !arguments.selectors.is_empty() && arguments.kind != Kind::Machines {
+        return Err(CliError::Usage {
+            message: format!("-l selects machines; {} have no labels", arguments.kind.words().1),
+            hint: None,
+        });
+    }
+    let session = Session::open(&arguments.session)?;
+    let client = &session.client;
+    let shown = Shown { session: &session, kind: arguments.kind, name: arguments.name.as_deref() };
+    match arguments.kind {
+        Kind::Machines => {
+            let mut list = client.machines()?;
+            list.items.retain(|machine| arguments.selectors.iter().all(|selector| selector.holds(&machine.labels)));
+            shown.show(list, |machine| &machine.name, MACHINE_HEADS, |machine, _| machine_row(machine))
+        }
+        Kind::Boxes => shown.show(client.boxes()?, |item| &item.mac, BOX_HEADS, box_row),
+        Kind::Clusters => {
+            shown.show(clusters(&client.machines()?), |item| &item.name, CLUSTER_HEADS, |item, _| cluster_row(item))
+        }
+        Kind::Leases => shown.show(client.leases()?, |item| &item.mac, LEASE_HEADS, lease_row),
+        Kind::Subnets | Kind::Workflows => {
+            let list: List<Named> = client.named(arguments.kind.words().1)?;
+            shown.show(
+                list,
+                |item| &item.name,
+                &["name", "declared at"],
+                |item, _| vec![item.name.as_str().into(), dash(item.place.as_deref())],
+            )
+        }
+        Kind::Revisions => {
+            let applied = client.status()?.content.last_applied_revision;
+            let mut items = Vec::new();
+            Follower::new(client, 0, None).up_to_now(|records| {
+                items.extend(records.iter().filter_map(|record| revision(record, applied.as_deref())));
+                Ok(())
+            })?;
+            shown.show(List { revision: applied.clone(), items }, |item| &item.revision, REVISION_HEADS, revision_row)
+        }
+    }
+}
+
+/// How a list is shown: all of it, or the one that was named.
+struct Shown<'a> {
+    session: &'a Session,
+    kind: Kind,
+    name: Option<&'a str>,
+}
+
+impl Shown<'_> {
+    fn show<T: Serialize>(
+        &self,
+        list: List<T>,
+        name_of: impl Fn(&T) -> &String,
+        heads: &[&str],
+        row: impl Fn(&T, &Clock) -> Vec<Word>,
+    ) -> Result<(), CliError> {
+        let (output, clock) = (&self.session.output, &self.session.clock);
+        let draw = |items: &[&T], style: Style| table(heads, items.iter().map(|item| row(item, clock)), style);
+        let Some(name) = self.name else {
+            let items: Vec<&T> = list.items.iter().collect();
+            let names = || items.iter().map(|item| name_of(item).clone()).collect();
+            return output.answer(&list, names, |style| match items.is_empty() {
+                true => format!("no {}\n", self.kind.words().1),
+                false => draw(&items, style),
+            });
+        };
+        let found = list.items.iter().rfind(|item| name_of(item) == name);
+        let Some(item) = found else {
+            let (one, many) = self.kind.words();
+            let names = list.items.iter().map(|item| name_of(item).as_str());
+            return Err(CliError::NotFound {
+                message: format!("there is no {one} {name}"),
+                hint: Some(suggest::hint(name, names, &format!("formwork get {many}"))),
+            });
+        };
+        output.answer(item, || vec![name.to_owned()], |style| draw(&[item], style))
+    }
+}
+
+const MACHINE_HEADS: &[&str] =
+    &["name", "phase", "run", "boots", "environment", "stage", "task", "address", "waits for"];
+const BOX_HEADS: &[&str] = &["mac", "subnet", "architecture", "seen", "why it gets nothing"];
+const CLUSTER_HEADS: &[&str] = &["name", "ready", "members"];
+const LEASE_HEADS: &[&str] = &["mac", "address", "subnet", "given", "for", ""];
+const REVISION_HEADS: &[&str] = &["revision", "at", "outcome", "summary"];
+
+/// What a phase says about the world.
+pub fn tone_of_phase(phase: Phase) -> Tone {
+    match phase {
+        Phase::Expected | Phase::Left => Tone::Plain,
+        Phase::Booting | Phase::Working => Tone::Busy,
+        Phase::Waiting => Tone::Waiting,
+        Phase::Failed | Phase::Held => Tone::Bad,
+        Phase::Ready => Tone::Good,
+    }
+}
+
+/// A phase in its own word, as the API says it.
+pub fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Expected => "expected",
+        Phase::Booting => "booting",
+        Phase::Working => "working",
+        Phase::Waiting => "waiting",
+        Phase::Failed => "failed",
+        Phase::Held => "held",
+        Phase::Ready => "ready",
+        Phase::Left => "left",
+    }
+}
+
+/// `2/5 burn-in`.
+pub fn place_words(place: &Place) -> String {
+    format!("{}/{} {}", place.index, place.of, place.name)
+}
+
+fn dash(text: Option<&str>) -> Word {
+    text.filter(|text| !text.is_empty()).unwrap_or("-").into()
+}
+
+fn machine_row(machine: &MachineSummary) -> Vec<Word> {
+    let place = |place: &Option<Place>| dash(place.as_ref().map(place_words).as_deref());
+    vec![
+        machine.name.as_str().into(),
+        Word::new(phase_word(machine.phase), tone_of_phase(machine.phase)),
+        machine.run.map_or("-".to_owned(), |run| run.to_string()).into(),
+        machine.boots.to_string().into(),
+        dash(machine.environment.as_deref()),
+        place(&machine.stage),
+        place(&machine.task),
+        dash(machine.address.as_deref()),
+        machine.waits_for.as_str().into(),
+    ]
+}
+
+fn box_row(item: &BoxRow, clock: &Clock) -> Vec<Word> {
+    vec![
+        item.mac.as_str().into(),
+        dash(item.subnet.as_deref()),
+        dash(item.architecture.as_deref()),
+        clock.ago(item.last_seen_unix_ms).into(),
+        item.reason.as_str().into(),
+    ]
+}
+
+fn lease_row(lease: &Lease, clock: &Clock) -> Vec<Word> {
+    vec![
+        lease.mac.as_str().into(),
+        lease.address.to_string().into(),
+        lease.subnet.as_str().into(),
+        clock.show(lease.at_unix_ms).into(),
+        coarse(i64::from(lease.seconds) * 1000).into(),
+        if lease.declined { Word::new("declined: in use by something else", Tone::Bad) } else { "".into() },
+    ]
+}
+
+/// Clusters by their members.
+fn clusters(machines: &List<MachineSummary>) -> List<Cluster> {
+    let mut found: BTreeMap<&str, Cluster> = BTreeMap::new();
+    for machine in &machines.items {
+        for name in &machine.clusters {
+            let cluster =
+                found.entry(name).or_insert_with(|| Cluster { name: name.clone(), members: Vec::new(), ready: 0 });
+            cluster.members.push(machine.name.clone());
+            cluster.ready += usize::from(machine.phase == Phase::Ready);
+        }
+    }
+    List { revision: machines.revision.clone(), items: found.into_values().collect() }
+}
+
+fn cluster_row(cluster: &Cluster) -> Vec<Word> {
+    let all = cluster.ready == cluster.members.len();
+    vec![
+        cluster.name.as_str().into(),
+        Word::new(format!("{}/{}", cluster.ready, cluster.members.len()), if all { Tone::Good } else { Tone::Waiting }),
+        cluster.members.join(", ").into(),
+    ]
+}
+
+fn revision(record: &Record, serving: Option<&str>) -> Option<Revision> {
+    let (revision, summary, applied, findings) = match &record.event {
+        Event::RevisionApplied { revision, summary, .. } => (revision, summary, true, 0),
+        Event::RevisionRefused { revision, summary, count, .. } => (revision, summary, false, *count),
+        _ => return None,
+    };
+    Some(Revision {
+        revision: revision.clone(),
+        applied,
+        serves: applied && serving == Some(revision.as_str()),
+        at_unix_ms: record.at_unix_ms,
+        summary: summary.clone(),
+        findings,
+    })
+}
+
+fn revision_row(item: &Revision, clock: &Clock) -> Vec<Word> {
+    let outcome = match (item.applied, item.serves) {
+        (true, true) => Word::new("serves", Tone::Good),
+        (true, false) => Word::from("was applied"),
+        (false, _) => Word::new(format!("refused: {}", super::sentence::count(item.findings, "finding")), Tone::Bad),
+    };
+    vec![short(&item.revision).into(), clock.show(item.at_unix_ms).into(), outcome, item.summary.as_str().into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::machine;
+
+    #[test]
+    fn a_line_of_the_list_says_where_a_machine_is_and_what_it_waits_for() {
+        let mut working = machine("node-1", Phase::Working);
+        working.stage = Some(Place { name: "burn-in".to_owned(), index: 2, of: 5 });
+        working.task = Some(Place { name: "hardware.memory".to_owned(), index: 1, of: 3 });
+        working.waits_for = "task hardware.memory, since 12s".to_owned();
+        let rows = [&working, &machine("node-2", Phase::Expected)].map(machine_row);
+        insta::assert_snapshot!(table(MACHINE_HEADS, rows, Style::default()), @r"
+        NAME    PHASE     RUN  BOOTS  ENVIRONMENT    STAGE        TASK                 ADDRESS    WAITS FOR
+        node-1  working   1    2      discovery.ram  2/5 burn-in  1/3 hardware.memory  10.0.0.11  task hardware.memory, since 12s
+        node-2  expected  -    0      -              -            -                    -
+        ");
+    }
+
+    #[test]
+    fn selectors_hold_together() {
+        let labels = BTreeMap::from([("rack".to_owned(), "a1".to_owned())]);
+        for (text, expected) in [
+            ("rack=a1", true),
+            ("rack==a1", true),
+            ("rack=b", false),
+            ("rack!=b", true),
+            ("rack", true),
+            ("role", false),
+            ("role!=x", true),
+        ] {
+            assert_eq!(parse_selector(text).unwrap().holds(&labels), expected, "{text}");
+        }
+        assert!(parse_selector("=a").is_err());
+    }
+
+    #[test]
+    fn clusters_are_counted_by_their_members() {
+        let mut items = vec![machine("a", Phase::Ready), machine("b", Phase::Working), machine("c", Phase::Ready)];
+        for member in items.iter_mut().take(2) {
+            member.clusters = vec!["etcd".to_owned()];
+        }
+        assert_eq!(
+            clusters(&List { revision: None, items }).items,
+            [Cluster { name: "etcd".to_owned(), members: vec!["a".to_owned(), "b".to_owned()], ready: 1 }]
+        );
+    }
+}

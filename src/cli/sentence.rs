@@ -1,0 +1,273 @@
+//! One readable sentence an event. Pure.
+
+use crate::journal::{Ask, Event, Stream};
+use crate::wire::{JobOutcome, JobRequest};
+
+/// Whose event it is, in a column: a machine's bare name, else the kind before it.
+pub fn subject(stream: &Stream) -> String {
+    match stream {
+        Stream::Site => "(site)".to_owned(),
+        Stream::Machine(name) => name.clone(),
+        Stream::Box(mac) => format!("box {mac}"),
+        Stream::Cluster(name) => format!("cluster {name}"),
+    }
+}
+
+/// A revision as people say it: the first ten characters.
+pub fn short(revision: &str) -> &str {
+    revision.get(..10).filter(|_| revision.len() > 12).unwrap_or(revision)
+}
+
+/// What happened, in one sentence without its subject and without a full stop.
+pub fn sentence(event: &Event) -> String {
+    match event {
+        Event::SiteCreated { site, fresh } => {
+            let said = if *fresh { "; no machine of it was ever installed" } else { "" };
+            format!("site {site} was created{said}")
+        }
+        Event::SiteAdopted { by } => format!("machines without a journal are new from now on, says {by}"),
+        Event::RevisionApplied { revision, summary, machines } => {
+            format!("revision {} applies: {summary} ({})", short(revision), count(*machines, "machine"))
+        }
+        Event::RevisionRefused { revision, summary, findings, count: all } => {
+            let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
+            format!("revision {} is refused ({summary}): {}{first}", short(revision), count(*all, "finding"))
+        }
+        Event::Seen { mac, subnet, by, architecture } => {
+            format!("{mac} was seen by {by}{}{}", on("on", subnet), on("as", architecture))
+        }
+        Event::Enrolled { rule, mac, architecture, .. } => {
+            format!("enrolled by rule {rule}, from {mac}{}", on("as", architecture))
+        }
+        Event::Adopted { by, run, workflow } => {
+            let done = match workflow {
+                Some(workflow) => format!("run {run} of {workflow} counts as done"),
+                None => format!("runs up to {run} count as done"),
+            };
+            format!("adopted by {by}: {done}")
+        }
+        Event::Forgotten { by } => format!("forgotten, says {by}: it may be enrolled again"),
+        Event::Left { revision } => format!("is gone from Git with revision {}", short(revision)),
+        Event::Returned { revision } => format!("is declared again with revision {}", short(revision)),
+        Event::Leased { mac, address, subnet, seconds } => {
+            format!("leased {address} to {mac} on {subnet} for {}", super::time::coarse(i64::from(*seconds) * 1000))
+        }
+        Event::Offered { environment, address, firmware, reason, .. } => {
+            format!("was offered {environment} ({firmware}{}): {reason}", on("at", address))
+        }
+        Event::Held { reason } => format!("is held: {reason}"),
+        Event::Quarantined { reason } => format!("is in quarantine: {reason}"),
+        Event::Exchanged { generation, .. } => format!("exchanged its ticket for tokens of generation {generation}"),
+        Event::DiskTicketPlanted { run, .. } => format!("planted a disk ticket in run {run}"),
+        Event::GenerationRaised { generation, reason } => {
+            format!("tokens before generation {generation} are dead: {reason}")
+        }
+        Event::CheckedIn { check_in, .. } => format!(
+            "booted {} ({}, {}, kernel {}{})",
+            check_in.environment,
+            check_in.firmware,
+            check_in.architecture,
+            check_in.kernel,
+            on("at", &check_in.address),
+        ),
+        Event::FactsReported { facts, .. } => {
+            let names: Vec<&str> = facts.keys().map(String::as_str).collect();
+            format!("reported {}", list(&names, "nothing"))
+        }
+        Event::RunStarted { run, workflow, revision, reason, destructive_allowed } => {
+            let held = if *destructive_allowed { "" } else { "; destructive stages wait for a raised run" };
+            format!("run {run} of {workflow} began on revision {} ({reason}){held}", short(revision))
+        }
+        Event::RunResumed { run, revision, reason } => {
+            format!("run {run} goes on with revision {}: {reason}", short(revision))
+        }
+        Event::RunDiverged { run, revision, reason } => {
+            format!("run {run} has diverged from revision {} and waits for a person: {reason}", short(revision))
+        }
+        Event::RunFinished { run } => format!("run {run} is done"),
+        Event::RunCancelled { run, by, reason } => format!("run {run} was cancelled by {by}: {reason}"),
+        Event::JobGranted { job, stage, task, attempt, destructive, .. } => {
+            let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            let disks = if *destructive { ", may change disks" } else { "" };
+            format!("starts {task} of stage {stage} (job {job}{again}{disks})")
+        }
+        Event::JobEnded { job, outcome, exit_code, message, requests } => {
+            ended(job, *outcome, *exit_code, message.as_deref(), requests)
+        }
+        Event::TaskSkipped { task, by, reason, .. } => format!("task {task} was skipped by {by}: {reason}"),
+        Event::InstallerFinished { success, message, .. } => {
+            let how = if *success { "is done" } else { "failed" };
+            format!("the installer {how}{}", because(message.as_deref()))
+        }
+        Event::Asked { by, what } => match what {
+            Ask::Retry => format!("{by} asked to try again"),
+            Ask::Cancel { reason } => format!("{by} asked to cancel the run: {reason}"),
+            Ask::Approve => format!("{by} trusts its next exchange"),
+            Ask::Reboot => format!("{by} asked for a reboot"),
+        },
+        Event::EpochRaised { epoch, reason } => format!("begins epoch {epoch}: {reason}"),
+        Event::Claim { claim, change, machine, fence, reason } => {
+            let whose = match (machine, change.as_str()) {
+                (Some(machine), "granted") => format!(" to {machine}"),
+                (Some(machine), _) => format!(", held by {machine}"),
+                (None, _) => String::new(),
+            };
+            format!("claim {claim} {change}{whose} (fence {fence}){}", because(reason.as_deref()))
+        }
+        Event::BarrierOpened { set, count: members } => {
+            format!("barrier {set} opened with {}", count(usize::try_from(*members).unwrap_or(usize::MAX), "member"))
+        }
+    }
+}
+
+fn ended(
+    job: &str,
+    outcome: JobOutcome,
+    exit_code: Option<i32>,
+    message: Option<&str>,
+    requests: &[JobRequest],
+) -> String {
+    let how = match outcome {
+        JobOutcome::Done => "is done",
+        JobOutcome::Failed => "failed",
+        JobOutcome::TimedOut => "ran out of time",
+        JobOutcome::Interrupted => "was interrupted",
+        JobOutcome::Abandoned => "was abandoned",
+    };
+    let code = exit_code.filter(|code| *code != 0).map(|code| format!(" with exit code {code}")).unwrap_or_default();
+    let asked: Vec<&str> = requests
+        .iter()
+        .map(|request| match request {
+            JobRequest::Reboot => "a reboot",
+            JobRequest::Stop => "a stop",
+            JobRequest::Poweroff => "power off",
+            JobRequest::Again => "another round",
+        })
+        .collect();
+    let asked = if asked.is_empty() { String::new() } else { format!(", asks for {}", list(&asked, "")) };
+    format!("job {job} {how}{code}{asked}{}", because(message))
+}
+
+/// `3 machines`, `1 machine`, `no machines`.
+pub fn count(number: usize, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(words: &[&str], nothing: &str) -> String {
+    match words {
+        [] => nothing.to_owned(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+fn on(word: &str, value: &Option<impl std::fmt::Display>) -> String {
+    value.as_ref().map(|value| format!(" {word} {value}")).unwrap_or_default()
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {}", one_line(reason))).unwrap_or_default()
+}
+
+/// The first line of a text of several.
+fn one_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(event: serde_json::Value) -> String {
+        sentence(&serde_json::from_value(event).unwrap())
+    }
+
+    #[test]
+    fn each_event_reads_as_a_sentence() {
+        let lines = [
+            read(json!({"type": "site-created", "site": "lab", "fresh": true})),
+            read(json!({"type": "site-adopted", "by": "ann"})),
+            read(
+                json!({"type": "revision-applied", "revision": "0123456789abcdef0123", "summary": "Add three machines", "machines": 1}),
+            ),
+            read(json!({"type": "revision-refused", "revision": "0123456789abcdef0123", "summary": "Oops",
+                "findings": ["machines/a.yaml:3:5: error: unknown field `profile`\n  hint: profiles"], "count": 2})),
+            read(
+                json!({"type": "seen", "mac": "52:54:00:00:00:01", "subnet": "lab", "by": "dhcp", "architecture": null}),
+            ),
+            read(
+                json!({"type": "enrolled", "rule": "any", "mac": "52:54:00:00:00:01", "uuid": null, "serial": null, "architecture": "x86_64"}),
+            ),
+            read(json!({"type": "adopted", "by": "ann", "run": 2, "workflow": "etcd-node"})),
+            read(
+                json!({"type": "leased", "mac": "52:54:00:00:00:01", "address": "10.0.0.9", "seconds": 3600, "subnet": "lab"}),
+            ),
+            read(json!({"type": "offered", "offer": "o1", "environment": "discovery.ram", "address": "10.0.0.9",
+                "mac": "52:54:00:00:00:01", "firmware": "uefi", "reason": "run 1 is in stage discover", "run": 1})),
+            read(
+                json!({"type": "checked-in", "bootId": "b1", "environment": "discovery.ram", "architecture": "x86_64",
+                "firmware": "uefi", "agentVersion": "0.1.0", "kernel": "6.1.0", "address": "10.0.0.9", "hardware": {}, "offer": "o1"}),
+            ),
+            read(json!({"type": "facts-reported", "facts": {"cpu": 1, "memory": 2, "disks": []}, "job": null})),
+            read(json!({"type": "run-started", "run": 2, "workflow": "etcd-node", "revision": "0123456789abcdef0123",
+                "reason": "spec.run raised from 1", "destructiveAllowed": false})),
+            read(
+                json!({"type": "job-granted", "job": "j1", "run": 1, "stageIndex": 0, "stage": "scrub", "taskIndex": 0,
+                "task": "hardware.scrub", "digest": "", "attempt": 2, "bootId": "b1", "destructive": true, "timeoutSeconds": 60}),
+            ),
+            read(
+                json!({"type": "job-ended", "job": "j1", "outcome": "failed", "exitCode": 3, "message": "step erase: no disk",
+                "requests": []}),
+            ),
+            read(json!({"type": "job-ended", "job": "j2", "outcome": "done", "exitCode": 0, "message": null,
+                "requests": ["reboot", "again"]})),
+            read(
+                json!({"type": "task-skipped", "run": 1, "stageIndex": 0, "taskIndex": 0, "task": "burn", "by": "ann", "reason": "known good"}),
+            ),
+            read(json!({"type": "asked", "by": "ann", "ask": "cancel", "reason": "wrong rack"})),
+            read(
+                json!({"type": "claim", "claim": "init", "change": "granted", "machine": "a1", "fence": 7, "reason": null}),
+            ),
+            read(
+                json!({"type": "claim", "claim": "init", "change": "revoked", "machine": "a1", "fence": 7, "reason": "a new run"}),
+            ),
+            read(json!({"type": "barrier-opened", "set": "ready", "count": 3})),
+            read(json!({"type": "run-finished", "run": 1})),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        site lab was created; no machine of it was ever installed
+        machines without a journal are new from now on, says ann
+        revision 0123456789 applies: Add three machines (1 machine)
+        revision 0123456789 is refused (Oops): 2 findings: machines/a.yaml:3:5: error: unknown field `profile`
+        52:54:00:00:00:01 was seen by dhcp on lab
+        enrolled by rule any, from 52:54:00:00:00:01 as x86_64
+        adopted by ann: run 2 of etcd-node counts as done
+        leased 10.0.0.9 to 52:54:00:00:00:01 on lab for 1h00m
+        was offered discovery.ram (uefi at 10.0.0.9): run 1 is in stage discover
+        booted discovery.ram (uefi, x86_64, kernel 6.1.0 at 10.0.0.9)
+        reported cpu, memory and disks
+        run 2 of etcd-node began on revision 0123456789 (spec.run raised from 1); destructive stages wait for a raised run
+        starts hardware.scrub of stage scrub (job j1, attempt 2, may change disks)
+        job j1 failed with exit code 3: step erase: no disk
+        job j2 is done, asks for a reboot and another round
+        task burn was skipped by ann: known good
+        ann asked to cancel the run: wrong rack
+        claim init granted to a1 (fence 7)
+        claim init revoked, held by a1 (fence 7): a new run
+        barrier ready opened with 3 members
+        run 1 is done
+        ");
+    }
+
+    #[test]
+    fn a_short_name_of_a_revision_is_never_shortened() {
+        assert_eq!(short("main"), "main");
+        assert_eq!(short("0123456789abcdef0123"), "0123456789");
+    }
+}

@@ -1,0 +1,69 @@
+//! What every command that speaks with a server shares: its options, the client, the way out.
+
+use super::client::Client;
+use super::context;
+use super::error::CliError;
+use super::output::{Format, Output};
+use super::suggest;
+use super::time::Clock;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of every command that speaks with a server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server and output")]
+pub struct Options {
+    /// The file that says where the server is, with the token (default: ~/.config/formwork/administrator.json).
+    #[arg(long, value_name = "FILE", env = "FORMWORK_CONTEXT")]
+    context: Option<PathBuf>,
+    /// How the answer is printed (default: table on a terminal, json in a pipe).
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+/// A client and a way out.
+pub struct Session {
+    /// The server.
+    pub client: Client,
+    /// Standard output.
+    pub output: Output,
+    /// Shows times.
+    pub clock: Clock,
+}
+
+impl Session {
+    /// Reads the context; nothing is connected yet.
+    ///
+    /// # Errors
+    /// The context cannot be used.
+    pub fn open(options: &Options) -> Result<Self, CliError> {
+        let path = match &options.context {
+            Some(path) => path.clone(),
+            None => context::default_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")).ok_or_else(
+                || CliError::Usage {
+                    message: "there is no context: neither --context, nor FORMWORK_CONTEXT, nor a home directory"
+                        .to_owned(),
+                    hint: Some("name the file that `formwork site create` wrote: --context FILE".to_owned()),
+                },
+            )?,
+        };
+        Ok(Self {
+            client: Client::new(&context::read(&path)?)?,
+            output: Output::of_process(options.output),
+            clock: Clock::here(),
+        })
+    }
+
+    /// Makes "no such machine" helpful: with the nearest names, or all of them.
+    pub fn machine_not_found(&self, name: &str, error: CliError) -> CliError {
+        match error {
+            CliError::NotFound { message, hint: None } => {
+                let hint = self.client.machines().ok().map(|list| {
+                    suggest::hint(name, list.items.iter().map(|machine| machine.name.as_str()), "formwork get machines")
+                });
+                CliError::NotFound { message, hint }
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `formwork status`: the site, what was tried and what serves, and how the machines are.
+
+use super::error::CliError;
+use super::get::tone_of_phase;
+use super::output::{Style, Tone, Word, printable, table};
+use super::session::{Options, Session};
+use super::time::Clock;
+use crate::api::views::{Phase, SiteStatus};
+use clap::Args;
+
+/// Shows the site: its content, what was refused and why, and how its machines are.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 1 says that the last revision was refused; the one before goes on serving.
+
+Examples:
+  formwork status
+  formwork status -o json | jq -r '.content.findings[]'
+  formwork status >/dev/null && echo \"what is in Git is what serves\"")]
+pub struct Arguments {
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let session = Session::open(&arguments.session)?;
+    let status = session.client.status()?;
+    session.output.answer(&status, || vec![status.site.clone()], |style| render(&status, &session.clock, style))?;
+    if is_refused(&status) {
+        let revision = status.content.last_attempted_revision.as_deref().unwrap_or("?");
+        return Err(CliError::NotSo(format!("revision {revision} was refused; nothing changed")));
+    }
+    Ok(())
+}
+
+/// The last revision that was tried does not serve.
+fn is_refused(status: &SiteStatus) -> bool {
+    let content = &status.content;
+    let differs = content.last_attempted_revision != content.last_applied_revision;
+    content.condition == "Stalled" || (content.condition != "Reconciling" && differs)
+}
+
+fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
+    let content = &status.content;
+    let revision = |revision: &Option<String>| revision.clone().unwrap_or_else(|| "none yet".to_owned());
+    let (tone, condition) = match content.condition.as_str() {
+        "Ready" => (Tone::Good, "Ready"),
+        "Stalled" => (Tone::Bad, "Stalled"),
+        other => (Tone::Waiting, other),
+    };
+    let mut rows = vec![
+        vec![Word::from("site"), Word::from(status.site.as_str())],
+        vec!["server".into(), format!("formwork {}", status.version).into()],
+        vec!["authority".into(), status.ca_fingerprint.as_str().into()],
+        vec!["content".into(), content.source.as_str().into()],
+        vec![
+            "attempted".into(),
+            format!("{}  ({})", revision(&content.last_attempted_revision), clock.ago(content.at_unix_ms)).into(),
+        ],
+        vec!["applied".into(), revision(&content.last_applied_revision).into()],
+        vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
+    ];
+    if status.holds_unknown {
+        let said = "machines without a journal are held until `formwork adopt`";
+        rows.push(vec!["unknown".into(), Word::new(said, Tone::Waiting)]);
+    }
+    let machines: Vec<String> = status.machines.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
+    let needs_a_person =
+        ["failed", "held"].iter().any(|phase| status.machines.get(*phase).is_some_and(|count| *count > 0));
+    let tone = if needs_a_person { tone_of_phase(Phase::Failed) } else { Tone::Plain };
+    let machines = if machines.is_empty() { "none".to_owned() } else { machines.join(", ") };
+    rows.push(vec!["machines".into(), Word::new(machines, tone)]);
+    let mut text: String = table(&["", ""], rows, style).lines().skip(1).map(|line| format!("{line}\n")).collect();
+    if !content.findings.is_empty() {
+        text.push('\n');
+        // In full and never folded: `file:line:column` is what editors jump to.
+        for finding in &content.findings {
+            text.push_str(&printable(finding));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::views::ContentStatus;
+    use std::collections::BTreeMap;
+
+    fn status() -> SiteStatus {
+        SiteStatus {
+            site: "lab".to_owned(),
+            version: "0.1.0".to_owned(),
+            ca_fingerprint: "SHA256:ab:cd".to_owned(),
+            content: ContentStatus {
+                source: "/srv/content.git main".to_owned(),
+                last_attempted_revision: Some("bbbb".to_owned()),
+                last_applied_revision: Some("aaaa".to_owned()),
+                condition: "Stalled".to_owned(),
+                message: "revision bbbb has 1 error".to_owned(),
+                findings: vec![
+                    "machines/a.yaml:3:5: error: unknown field `profile`\n  hint: did you mean profiles?".to_owned(),
+                ],
+                at_unix_ms: 1_795_384_984_000,
+            },
+            machines: BTreeMap::from([("ready".to_owned(), 2), ("working".to_owned(), 1)]),
+            holds_unknown: true,
+        }
+    }
+
+    #[test]
+    fn what_was_tried_and_what_serves_are_told_apart() {
+        insta::assert_snapshot!(render(&status(), &Clock::fixed(1_795_384_996_000), Style::default()), @r"
+        site       lab
+        server     formwork 0.1.0
+        authority  SHA256:ab:cd
+        content    /srv/content.git main
+        attempted  bbbb  (12s ago)
+        applied    aaaa
+        condition  Stalled: revision bbbb has 1 error
+        unknown    machines without a journal are held until `formwork adopt`
+        machines   2 ready, 1 working
+
+        machines/a.yaml:3:5: error: unknown field `profile`
+          hint: did you mean profiles?
+        ");
+        assert!(is_refused(&status()));
+    }
+
+    #[test]
+    fn a_revision_that_serves_is_not_refused() {
+        let mut status = status();
+        status.content.condition = "Ready".to_owned();
+        status.content.last_applied_revision = Some("bbbb".to_owned());
+        assert!(!is_refused(&status));
+    }
+}

@@ -1,0 +1,219 @@
+//! `formwork wait machine NAME… --for …`: until it is so, woken by events.
+
+use super::error::CliError;
+use super::follow::{Follower, patiently, say_away};
+use super::get::phase_word;
+use super::output::printable;
+use super::session::{Options, Session};
+use super::time::{coarse, parse_duration};
+use crate::api::views::{MachineDetail, Phase};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// Events come in bursts; between two looks at the machines there is at least this.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// A look without an event: what a machine waits for can change with time alone.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
+
+/// Waits until something is so of all named machines.
+#[derive(Debug, Args)]
+#[command(after_help = "Conditions (several: all must hold at the same time):
+  ready             its run is done
+  phase=PHASE       expected, booting, working, waiting, failed, held, ready or left
+  run=N             its last run has this number or a higher one
+  fact=NAME         it has reported this fact
+  fact=NAME=VALUE   this fact is VALUE; NAME may be a path such as memory.bytes
+
+Examples:
+  formwork wait machine node-1 node-2 --for ready --timeout 10m
+  formwork wait machine node-1 --for run=2 --for ready     after a commit that raised spec.run to 2
+  formwork wait machine node-1 --for phase=failed || echo still well")]
+pub struct Arguments {
+    /// What to wait for.
+    #[arg(value_name = "KIND")]
+    kind: Kind,
+    /// The machines; one that is not there yet is waited for.
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// The condition; may be given more than once.
+    #[arg(long = "for", value_name = "CONDITION", required = true, value_parser = parse_condition)]
+    conditions: Vec<Condition>,
+    /// Give up after this time (exit code 124).
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    timeout: Duration,
+    /// End with exit code 1 as soon as one of them failed or is held.
+    #[arg(long)]
+    fail_early: bool,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Kinds that can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Machines.
+    #[value(alias = "machines", alias = "m")]
+    Machine,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Condition {
+    Phase(Phase),
+    Run(u64),
+    Fact(String, Option<String>),
+}
+
+fn parse_condition(text: &str) -> Result<Condition, String> {
+    let wrong = || format!("`{text}` is not a condition: ready, phase=PHASE, run=N, fact=NAME or fact=NAME=VALUE");
+    match text.split_once('=') {
+        None if text == "ready" => Ok(Condition::Phase(Phase::Ready)),
+        Some(("phase", phase)) => serde_json::from_value(Value::from(phase)).map(Condition::Phase).map_err(|_| {
+            format!("there is no phase `{phase}`: expected, booting, working, waiting, failed, held, ready or left")
+        }),
+        Some(("run", run)) => run.parse().map(Condition::Run).map_err(|_| wrong()),
+        Some(("fact", fact)) if !fact.is_empty() => Ok(match fact.split_once('=') {
+            Some((name, value)) => Condition::Fact(name.to_owned(), Some(value.to_owned())),
+            None => Condition::Fact(fact.to_owned(), None),
+        }),
+        _ => Err(wrong()),
+    }
+}
+
+impl Condition {
+    fn holds(&self, machine: &MachineDetail) -> bool {
+        match self {
+            Self::Phase(phase) => machine.summary.phase == *phase,
+            Self::Run(run) => machine.summary.run.is_some_and(|number| number >= *run),
+            Self::Fact(name, expected) => {
+                let found = fact(&machine.facts, name);
+                match expected {
+                    None => found.is_some(),
+                    Some(expected) => found.is_some_and(|value| match value {
+                        Value::String(text) => text == expected,
+                        other => other.to_string() == *expected,
+                    }),
+                }
+            }
+        }
+    }
+}
+
+/// A fact by its name, else by a path of names and places joined by dots.
+fn fact<'a>(facts: &'a serde_json::Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = facts.get(name) {
+        return Some(value);
+    }
+    let mut parts = name.split('.');
+    let mut value = facts.get(parts.next()?)?;
+    for part in parts {
+        value = match value {
+            Value::Object(map) => map.get(part)?,
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+/// One machine that is so, as programs get it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Met<'a> {
+    machine: &'a str,
+    phase: Phase,
+    run: Option<u64>,
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let Kind::Machine = arguments.kind;
+    let session = Session::open(&arguments.session)?;
+    let started = Instant::now();
+    let deadline = started + arguments.timeout;
+    let mut follower = Follower::new(&session.client, 0, None);
+    // First the place in the journal, then the look: what happens in between is not missed.
+    patiently(Some(deadline), &mut say_away, || follower.skip_to_now())?;
+    let mut told: Vec<&str> = Vec::new();
+    loop {
+        let mut open = Vec::new();
+        for name in &arguments.names {
+            let machine = match patiently(Some(deadline), &mut say_away, || session.client.machine(name)) {
+                Ok(machine) => machine,
+                // It may be enrolled, or declared by a commit that is on its way.
+                Err(CliError::NotFound { .. }) => {
+                    told.retain(|it| it != name);
+                    open.push(format!("{name}: there is no such machine"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if arguments.conditions.iter().all(|condition| condition.holds(&machine)) {
+                if !told.contains(&name.as_str()) {
+                    told.push(name);
+                    let met = Met { machine: name, phase: machine.summary.phase, run: machine.summary.run };
+                    let after = coarse(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
+                    session.output.item(&met, name, || format!("{name}: {} (after {after})", phase_word(met.phase)))?;
+                }
+                continue;
+            }
+            told.retain(|it| it != name);
+            let says = format!("{name} is {}: {}", phase_word(machine.summary.phase), machine.summary.waits_for);
+            if arguments.fail_early && matches!(machine.summary.phase, Phase::Failed | Phase::Held) {
+                return Err(CliError::NotSo(printable(&says)));
+            }
+            open.push(says);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let waited = coarse(i64::try_from(arguments.timeout.as_millis()).unwrap_or(i64::MAX));
+            return Err(CliError::TimedOut(format!("not so after {waited}:\n  {}", open.join("\n  "))));
+        }
+        std::thread::sleep(BETWEEN_LOOKS.min(deadline.saturating_duration_since(Instant::now())));
+        let look = deadline.min(Instant::now() + LOOK_AT_LEAST);
+        follower.next_patiently(Some(look), &mut say_away).or_else(|error| {
+            // The look's own end is not the command's: only past the deadline is a server that is away an answer.
+            if error.is_passing() && Instant::now() < deadline { Ok(Vec::new()) } else { Err(error) }
+        })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::detail;
+
+    #[test]
+    fn conditions_are_read_and_wrong_ones_are_explained() {
+        assert_eq!(parse_condition("ready"), Ok(Condition::Phase(Phase::Ready)));
+        assert_eq!(parse_condition("phase=held"), Ok(Condition::Phase(Phase::Held)));
+        assert_eq!(parse_condition("run=2"), Ok(Condition::Run(2)));
+        assert_eq!(parse_condition("fact=a.b=c=d"), Ok(Condition::Fact("a.b".to_owned(), Some("c=d".to_owned()))));
+        for wrong in ["", "redy", "phase=redy", "run=two", "fact=", "colour=red"] {
+            assert!(parse_condition(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn conditions_hold_of_what_the_machine_is() {
+        let machine = detail("node-1");
+        for (text, expected) in [
+            ("ready", false),
+            ("phase=failed", true),
+            ("run=1", true),
+            ("run=2", false),
+            ("fact=disks", true),
+            ("fact=nics", false),
+            ("fact=memory.bytes=2147483648", true),
+            ("fact=disks.0.name=vda", true),
+            ("fact=disks.0.name=sda", false),
+            ("fact=disks.name", false),
+        ] {
+            assert_eq!(parse_condition(text).unwrap().holds(&machine), expected, "{text}");
+        }
+    }
+}
