@@ -1,7 +1,7 @@
 //! Reads a whole store once and compares what must agree.
 
 use super::files::{FileMedium, Lock};
-use super::medium;
+use super::medium::{self, Medium};
 use super::shared::ReadError;
 use super::tables::{self, EVENTS, HEADS, STREAMS, decode, stream_key};
 use crate::journal::Record;
@@ -33,13 +33,18 @@ pub fn check(dir: &Path) -> Result<Report, StoreError> {
     let medium = FileMedium::existing(dir)?;
     let database = medium::open(&medium, 64 << 20, true)?;
     tables::load(&database, 0)?;
-    examine(&database).map_err(|error| match error {
-        ReadError::Engine(error) => medium::meaning(&medium, *error),
+    report(&database, &medium)
+}
+
+/// Decodes and compares everything in an open database.
+pub(super) fn report(database: &Database, medium: &dyn Medium) -> Result<Report, StoreError> {
+    examine(database).map_err(|error| match error {
+        ReadError::Engine(error) => medium::meaning(medium, *error),
         ReadError::Damaged(text) => StoreError::Damaged(text),
     })
 }
 
-pub(super) fn examine(database: &Database) -> Result<Report, ReadError> {
+fn examine(database: &Database) -> Result<Report, ReadError> {
     let snapshot = database.begin_read()?;
     let mut heads = BTreeMap::<String, u64>::new();
     let mut expected = 0_u64;

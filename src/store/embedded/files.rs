@@ -4,7 +4,7 @@ use super::medium::{FaultCell, Medium, in_use};
 use crate::store::StoreError;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -53,26 +53,43 @@ impl Lock {
 
 /// Begins a new store beside where it will be; refuses where there is one.
 pub(super) fn begin_new(dir: &Path) -> Result<FileMedium, StoreError> {
-    if exists(dir) {
-        return Err(StoreError::Open(format!(
-            "there is a store in {} already; it is never written over",
-            dir.display()
-        )));
-    }
-    let path = dir.join(NEW_FILE);
-    private(OpenOptions::new().read(true).write(true).create(true).truncate(true), &path)
-        .map_err(|error| open_failed(&path, &error))?;
-    Ok(FileMedium::at(path))
+    begin_file(&dir.join(FILE), &dir.join(NEW_FILE))
 }
 
 /// Puts the finished new store in its place, durably.
 pub(super) fn finish_new(dir: &Path) -> Result<(), StoreError> {
-    let (from, to) = (dir.join(NEW_FILE), dir.join(FILE));
-    File::open(&from)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&from, &to))
-        .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(|error| open_failed(&to, &error))
+    finish_file(&dir.join(NEW_FILE), &dir.join(FILE))
+}
+
+/// How a file is called while it is made.
+pub(super) fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Begins the file `path` under the name `partial`; refuses where there is one.
+pub(super) fn begin_file(path: &Path, partial: &Path) -> Result<FileMedium, StoreError> {
+    if path.exists() {
+        let path = path.display();
+        return Err(StoreError::Open(format!("there is a store in {path} already; it is never written over")));
+    }
+    private(OpenOptions::new().read(true).write(true).create(true).truncate(true), partial)
+        .map_err(|error| open_failed(partial, &error))?;
+    Ok(FileMedium::at(partial.to_owned()))
+}
+
+/// Gives a finished file its name, durably; one that got there meanwhile stays.
+pub(super) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
+    let dir = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let named = File::open(partial).and_then(|file| file.sync_all()).and_then(|()| {
+        renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE)?;
+        File::open(dir)?.sync_all()
+    });
+    named.map_err(|error| open_failed(path, &error))
 }
 
 fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

@@ -1,15 +1,17 @@
 //! The embedded engine: redb, one writer thread, group commit.
 //!
 //! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`plan`]
-//! decides what a batch comes to (pure), [`writer`] is the one thread that writes, [`shared`] what readers see,
-//! [`check`] reads everything once and compares. This module opens and closes them and answers the trait.
+//! decides what a batch comes to (pure), [`transaction`] writes that, [`writer`] is the one thread that writes, [`shared`] what readers see,
+//! [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it. This module opens and closes them and answers the trait.
 //!
 //! What is promised: a commit is answered after two fsyncs of its group (redb's two-phase commit: no power cut can make
 //! half a transaction of it, whatever bytes machines sent); readers take a snapshot and never wait for the writer, but
 //! for the moment in which a store is opened anew after a full disk; a failed fsync or a damaged page ends the process,
 //! because what the kernel then holds in memory is not what the disk holds.
 
+mod backup;
 mod check;
+mod dump;
 mod files;
 mod medium;
 mod plan;
@@ -22,7 +24,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use backup::backup;
 pub use check::{Report, check};
+pub use dump::dump;
 pub use files::exists;
 
 use super::{Batch, BoxFuture, Committed, Lease, Space, Store, StoreError};
@@ -113,6 +117,14 @@ impl EmbeddedStore {
         let lock = Lock::take(dir, false)?;
         let medium = Arc::new(FileMedium::existing(dir)?);
         Self::start(medium, options, Some(lock))
+    }
+
+    /// Copies what is committed now to the new file `to` while commits go on; see [`backup`].
+    ///
+    /// # Errors
+    /// As [`backup`].
+    pub fn backup(&self, to: &Path) -> Result<Report, StoreError> {
+        self.shared.read(|snapshot| Ok(backup::copy(snapshot, to)))?
     }
 
     fn start(medium: Arc<dyn Medium>, options: Options, lock: Option<Lock>) -> Result<Self, StoreError> {

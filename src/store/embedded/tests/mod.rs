@@ -4,11 +4,11 @@ mod disk;
 mod failures;
 mod killed;
 
-use super::{EmbeddedStore, Options, check, exists};
+use super::{EmbeddedStore, Options, backup, check, dump, exists};
 use crate::journal::{Event, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};
-use crate::store::{Space, Store, StoreError};
+use crate::store::{Batch, Operation, Space, Store, StoreError};
 use std::sync::Arc;
 
 fn fresh() -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -104,6 +104,44 @@ async fn documents_come_back_and_held_claims_get_a_full_lifetime_again() {
     assert_eq!(held, ClaimState::Held { ttl_ms: 60_000, expires_ms: 60_007 });
     after.claims = before.claims.clone();
     assert_eq!(after, *before, "all else is as it was");
+}
+
+#[tokio::test]
+async fn a_backup_made_while_commits_go_on_is_that_store_again() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit(decided(&machine("m"), 0, "before"), NOW).await.unwrap();
+    ask(&store, "m00", put("k", "v", crate::cluster::Condition::Absent)).await;
+    let (events, document) = (store.events_after(0, 100).unwrap(), store.cluster("etcd").unwrap());
+    let to = other.path().join("store.redb");
+    let report = store.backup(&to).unwrap();
+    store.commit(decided(&machine("m"), 1, "after"), NOW).await.unwrap();
+    assert!(matches!(store.backup(&to), Err(StoreError::Open(text)) if text.contains("already")));
+    drop(store);
+    assert_eq!(check(other.path()).unwrap(), report);
+    let copy = EmbeddedStore::open(other.path()).unwrap();
+    assert_eq!(copy.events_after(0, 100).unwrap(), events);
+    assert_eq!(copy.cluster("etcd").unwrap(), document);
+    copy.commit(decided(&machine("m"), 1, "goes on"), NOW).await.unwrap();
+    assert_eq!(backup(dir.path(), &other.path().join("second")).unwrap().events, 3);
+}
+
+#[tokio::test]
+async fn a_dump_shows_events_but_no_value() {
+    let (store, dir) = fresh();
+    store.commit(decided(&machine("m"), 0, "a broken fan"), NOW).await.unwrap();
+    ask(&*store, "m00", put("join", "hush-key", crate::cluster::Condition::Absent)).await;
+    let grant = Operation::Put { space: Space::Grant, key: "m".into(), value: Some(b"hush-grant".to_vec()) };
+    store.commit(Batch { operations: vec![grant], ..Batch::default() }, NOW).await.unwrap();
+    drop(store);
+    let mut out = Vec::new();
+    dump(dir.path(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(text.contains("a broken fan") && !text.contains("hush"), "{text}");
+    assert!(text.contains(r#"{"key":"join","version":1,"bytes":8,"secret":false}"#), "{text}");
+    assert!(text.contains(r#"{"value":{"space":"grant","key":"m","bytes":10}}"#), "{text}");
 }
 
 #[test]

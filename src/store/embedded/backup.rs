@@ -1,0 +1,66 @@
+//! A copy of a store in one file: one snapshot, every value written anew, verified before it has its name.
+
+use super::check::{self, Report};
+use super::files::{FileMedium, Lock, begin_file, finish_file, partial};
+use super::medium::{self, Medium, meaning};
+use super::tables::{CLUSTERS, ENGINE, EVENTS, HEADS, LEASES, STREAMS, VALUES};
+use crate::store::StoreError;
+use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
+use std::path::Path;
+
+/// Memory for pages while copying, bytes.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Copies the closed store in `dir` to the new file `to`; put in place as `store.redb` of an empty state directory, it is
+/// that store again.
+///
+/// # Errors
+/// [`StoreError::Open`] where `to` is there already or the store is open; [`StoreError::Full`] where the copy has no room.
+pub fn backup(dir: &Path, to: &Path) -> Result<Report, StoreError> {
+    let _lock = Lock::take(dir, false)?;
+    let medium = FileMedium::existing(dir)?;
+    let database = medium::open(&medium, CACHE_BYTES, true)?;
+    let snapshot = database.begin_read().map_err(|error| meaning(&medium, error.into()))?;
+    copy(&snapshot, to)
+}
+
+/// Copies a snapshot to the new file `to`. What is left of an interrupted copy is written over.
+pub(super) fn copy(snapshot: &ReadTransaction, to: &Path) -> Result<Report, StoreError> {
+    let medium = begin_file(to, &partial(to))?;
+    let mut database = medium::open(&medium, CACHE_BYTES, false)?;
+    let write = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        table(snapshot, &transaction, EVENTS)?;
+        table(snapshot, &transaction, STREAMS)?;
+        table(snapshot, &transaction, HEADS)?;
+        table(snapshot, &transaction, CLUSTERS)?;
+        table(snapshot, &transaction, LEASES)?;
+        table(snapshot, &transaction, VALUES)?;
+        table(snapshot, &transaction, ENGINE)?;
+        transaction.commit()?;
+        Ok(())
+    };
+    write().map_err(|error| meaning(&medium, error))?;
+    let whole = database.check_integrity().map_err(|error| meaning(&medium, error.into()))?;
+    let report = check::report(&database, &medium)?;
+    drop(database);
+    if !whole {
+        return Err(StoreError::Damaged(format!("the copy {} is not what was written", medium.name())));
+    }
+    finish_file(&partial(to), to)?;
+    Ok(report)
+}
+
+fn table<K: Key + 'static, V: Value + 'static>(
+    snapshot: &ReadTransaction,
+    transaction: &WriteTransaction,
+    definition: TableDefinition<'_, K, V>,
+) -> Result<(), redb::Error> {
+    let from = snapshot.open_table(definition)?;
+    let mut to = transaction.open_table(definition)?;
+    for entry in from.iter()? {
+        let (key, value) = entry?;
+        to.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
