@@ -1,0 +1,255 @@
+//! Subnets and reservations as DHCP needs them: made once for each revision, read for every packet.
+
+use super::Mac;
+use super::options::{self, Encoded};
+use crate::content::kinds::{SubnetMode, SubnetSpec};
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+/// A lease where a subnet names no length, seconds.
+pub const DEFAULT_LEASE_SECONDS: u32 = 3600;
+/// The shortest lease given, seconds: below it a booting machine loses its address between firmware and kernel.
+pub const SHORTEST_LEASE_SECONDS: u32 = 60;
+
+/// Why a subnet cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// Not `ADDRESS/LENGTH`.
+    #[error("subnet {subnet}: `{cidr}` is no IPv4 network; write it as 10.77.0.0/24")]
+    Cidr {
+        /// The subnet.
+        subnet: String,
+        /// As written.
+        cidr: String,
+    },
+    /// An option with a name or value that cannot be sent.
+    #[error("subnet {subnet}: {problem}")]
+    Option {
+        /// The subnet.
+        subnet: String,
+        /// What is wrong with it.
+        problem: options::OptionError,
+    },
+}
+
+/// An IPv4 network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    base: u32,
+    length: u8,
+}
+
+impl Prefix {
+    /// Reads `10.77.0.0/24`; host bits are cleared.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, length) = text.trim().split_once('/')?;
+        let address: Ipv4Addr = address.parse().ok()?;
+        let length: u8 = length.parse().ok().filter(|l| *l <= 32)?;
+        let prefix = Self { base: 0, length };
+        Some(Self { base: u32::from(address) & prefix.mask_bits(), length })
+    }
+
+    const fn mask_bits(self) -> u32 {
+        if self.length == 0 { 0 } else { u32::MAX << (32 - self.length) }
+    }
+
+    /// The subnet mask (option 1).
+    pub fn mask(self) -> Ipv4Addr {
+        self.mask_bits().into()
+    }
+
+    /// The broadcast address (option 28).
+    pub fn broadcast(self) -> Ipv4Addr {
+        (self.base | !self.mask_bits()).into()
+    }
+
+    /// The network's own address.
+    pub fn base(self) -> Ipv4Addr {
+        self.base.into()
+    }
+
+    /// Prefix length.
+    pub const fn length(self) -> u8 {
+        self.length
+    }
+
+    /// Whether the address is of this network.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & self.mask_bits() == self.base
+    }
+
+    /// Whether a host can have the address: of this network, and neither its base nor its broadcast.
+    pub fn has_host(self, address: Ipv4Addr) -> bool {
+        self.contains(address) && (self.length >= 31 || (address != self.base() && address != self.broadcast()))
+    }
+}
+
+/// A subnet ready to serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subnet {
+    /// Its name in content.
+    pub name: String,
+    /// Its network.
+    pub prefix: Prefix,
+    /// Server, proxy or off.
+    pub mode: SubnetMode,
+    /// The router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Pools, both ends included, cut to the network's hosts.
+    pub pools: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Lease length.
+    pub lease_seconds: u32,
+    /// Options from content, encoded, by code.
+    pub options: Vec<Encoded>,
+}
+
+impl Subnet {
+    /// Reads what people wrote.
+    ///
+    /// # Errors
+    /// A network or an option that cannot be sent.
+    pub fn new(name: &str, spec: &SubnetSpec) -> Result<Self, NetworkError> {
+        let prefix = Prefix::parse(&spec.cidr)
+            .ok_or_else(|| NetworkError::Cidr { subnet: name.to_owned(), cidr: spec.cidr.clone() })?;
+        let pools = spec
+            .pools
+            .iter()
+            .filter(|pool| prefix.has_host(pool.first) && prefix.has_host(pool.last) && pool.first <= pool.last)
+            .map(|pool| (pool.first, pool.last))
+            .collect();
+        let mut encoded = Vec::with_capacity(spec.options.len());
+        for (option, value) in &spec.options {
+            let wrong = |problem| NetworkError::Option { subnet: name.to_owned(), problem };
+            encoded.push(options::encode(option, value).map_err(wrong)?);
+        }
+        let seconds = spec.lease_time.map_or(u64::from(DEFAULT_LEASE_SECONDS), |span| span.0.as_secs());
+        Ok(Self {
+            name: name.to_owned(),
+            prefix,
+            mode: spec.mode,
+            gateway: spec.gateway,
+            pools,
+            // u32::MAX means "for ever" on the wire (RFC 2131 3.3), which no lease of ours is.
+            lease_seconds: u32::try_from(seconds).unwrap_or(u32::MAX - 1).clamp(SHORTEST_LEASE_SECONDS, u32::MAX - 1),
+            options: encoded,
+        })
+    }
+
+    /// Whether a pool holds the address.
+    pub fn in_pool(&self, address: Ipv4Addr) -> bool {
+        self.pools.iter().any(|(first, last)| (*first..=*last).contains(&address))
+    }
+
+    /// Addresses in all pools.
+    pub fn pool_size(&self) -> u64 {
+        self.pools.iter().map(|(first, last)| u64::from(u32::from(*last) - u32::from(*first)) + 1).sum()
+    }
+
+    /// The pool's address at a place from 0.
+    pub fn pool_address(&self, mut place: u64) -> Option<Ipv4Addr> {
+        for (first, last) in &self.pools {
+            let size = u64::from(u32::from(*last) - u32::from(*first)) + 1;
+            if place < size {
+                return u32::try_from(place).ok().and_then(|p| u32::from(*first).checked_add(p)).map(Ipv4Addr::from);
+            }
+            place -= size;
+        }
+        None
+    }
+}
+
+/// A machine's fixed address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The machine.
+    pub machine: String,
+    /// The address.
+    pub address: Ipv4Addr,
+}
+
+/// All subnets and reservations of a revision.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Network {
+    subnets: Vec<Subnet>,
+    reservations: HashMap<Mac, Reservation>,
+    reserved: HashSet<Ipv4Addr>,
+    names: HashMap<Mac, String>,
+}
+
+impl Network {
+    /// From ready subnets and machines (name, MACs, reserved address). The most specific subnet is found first.
+    pub fn new<'a>(
+        mut subnets: Vec<Subnet>,
+        machines: impl IntoIterator<Item = (&'a str, Vec<Mac>, Option<Ipv4Addr>)>,
+    ) -> Self {
+        subnets.sort_by(|a, b| b.prefix.length().cmp(&a.prefix.length()).then_with(|| a.name.cmp(&b.name)));
+        let mut network = Self { subnets, ..Self::default() };
+        for (machine, macs, address) in machines {
+            for mac in macs {
+                network.names.insert(mac, machine.to_owned());
+                if let Some(address) = address {
+                    network.reservations.insert(mac, Reservation { machine: machine.to_owned(), address });
+                    network.reserved.insert(address);
+                }
+            }
+        }
+        network
+    }
+
+    /// The subnet that an address is of.
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.prefix.contains(address))
+    }
+
+    /// All subnets, the most specific first.
+    pub fn subnets(&self) -> &[Subnet] {
+        &self.subnets
+    }
+
+    /// A MAC's reservation.
+    pub fn reservation(&self, mac: Mac) -> Option<&Reservation> {
+        self.reservations.get(&mac)
+    }
+
+    /// Whether an address is kept for a declared machine.
+    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        self.reserved.contains(&address)
+    }
+
+    /// The declared machine of a MAC.
+    pub fn machine(&self, mac: Mac) -> Option<&str> {
+        self.names.get(&mac).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_knows_its_mask_broadcast_and_hosts() {
+        let prefix = Prefix::parse("10.77.3.9/22").expect("a network");
+        assert_eq!(prefix.base(), Ipv4Addr::new(10, 77, 0, 0));
+        assert_eq!(prefix.mask(), Ipv4Addr::new(255, 255, 252, 0));
+        assert_eq!(prefix.broadcast(), Ipv4Addr::new(10, 77, 3, 255));
+        assert!(prefix.has_host([10, 77, 0, 255].into()) && !prefix.has_host([10, 77, 3, 255].into()));
+        for wrong in ["", "10.77.0.0", "10.77.0.0/33", "10.77.0/24", "10.77.0.0/-1"] {
+            assert_eq!(Prefix::parse(wrong), None, "{wrong}");
+        }
+        assert!(Prefix::parse("0.0.0.0/0").is_some_and(|all| all.contains([8, 8, 8, 8].into())));
+    }
+
+    #[test]
+    fn pool_places_run_through_all_pools() {
+        let spec: SubnetSpec = serde_json::from_value(serde_json::json!({
+            "cidr": "10.0.0.0/24",
+            "pools": [{"first": "10.0.0.10", "last": "10.0.0.11"}, {"first": "10.0.0.20", "last": "10.0.0.20"},
+                      {"first": "10.0.1.1", "last": "10.0.1.9"}],
+        }))
+        .expect("a spec");
+        let subnet = Subnet::new("rack", &spec).expect("a subnet");
+        assert_eq!(subnet.pool_size(), 3);
+        let all: Vec<String> = (0..4).filter_map(|p| subnet.pool_address(p)).map(|a| a.to_string()).collect();
+        assert_eq!(all, ["10.0.0.10", "10.0.0.11", "10.0.0.20"]);
+    }
+}

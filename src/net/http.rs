@@ -1,0 +1,256 @@
+//! Plain HTTP of the boot network: scripts, overlays, loaders, files. Nothing here is secret but an overlay, which is given
+//! only for an offer's unguessable id and to whom the desk gives it.
+//!
+//! Firmware is a poor client: it wants Content-Length on GET and HEAD, a connection that stays open after HEAD, and no
+//! redirects. Files are streamed in pieces; what a client does not read is not read from the disk.
+
+use super::Counter;
+use super::files::{Folder, Opened};
+use super::tftp::Loaders;
+use crate::boot::client::Firmware;
+use crate::boot::desk::{BootDesk, ScriptAction, ScriptAnswer, ScriptAsk};
+use crate::boot::query::{self, Said};
+use crate::boot::script;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::StreamExt;
+use std::io::{self, Seek, SeekFrom};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
+use tokio_util::io::ReaderStream;
+use tracing::{debug, warn};
+
+mod range;
+
+use range::{Wanted, wanted};
+
+/// Files sent at once: beyond it a client is told to come again.
+const STREAMS: usize = 1024;
+/// A piece of a file in memory, bytes: with [`STREAMS`], the bound on what slow clients cost.
+const PIECE_BYTES: usize = 128 << 10;
+/// A held machine asks again after so many seconds when its answer cannot be made into a script.
+const RETRY_SECONDS: u32 = 30;
+
+/// What is served besides the desk's answers.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// The image folder, for `/files/`.
+    pub images: Arc<Folder>,
+    /// Loaders, for `/boot/loaders/`.
+    pub loaders: Arc<Loaders>,
+    /// The site's certificate authority, PEM, for `/ca.pem`.
+    pub ca_pem: Bytes,
+    /// The port this is served on, for `autoexec.ipxe`.
+    pub http_port: u16,
+}
+
+/// What was done, in numbers since the start.
+#[derive(Debug, Default)]
+pub struct HttpCounters {
+    /// Scripts rendered for boxes.
+    pub scripts: Counter,
+    /// Overlays given.
+    pub overlays: Counter,
+    /// Files begun.
+    pub files: Counter,
+    /// Bytes of files handed to connections.
+    pub bytes: Counter,
+    /// Requests refused since too many files were under way.
+    pub busy: Counter,
+}
+
+struct Served<D> {
+    desk: Arc<D>,
+    config: HttpConfig,
+    streams: Arc<Semaphore>,
+    counters: Arc<HttpCounters>,
+}
+
+/// The routes of the boot network. Serve them with `into_make_service_with_connect_info::<SocketAddr>()`: scripts and
+/// overlays go by the peer's address.
+pub fn routes<D: BootDesk>(desk: Arc<D>, config: HttpConfig, counters: Arc<HttpCounters>) -> Router {
+    let served = Arc::new(Served { desk, config, streams: Arc::new(Semaphore::new(STREAMS)), counters });
+    Router::new()
+        .route(script::START_PATH, get(|| async { ipxe(script::start()) }))
+        .route(script::SCRIPT_PATH, get(boot_script::<D>))
+        .route("/boot/overlay/{name}", get(overlay::<D>))
+        .route("/boot/loaders/{name}", get(loader::<D>))
+        .route("/autoexec.ipxe", get(autoexec::<D>))
+        .route("/files/{*path}", get(file::<D>))
+        .route("/ca.pem", get(ca::<D>))
+        .with_state(served)
+}
+
+fn ipxe(script: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+}
+
+fn refuse(status: StatusCode, why: &'static str) -> Response {
+    (status, why).into_response()
+}
+
+async fn autoexec<D: BootDesk>(State(served): State<Arc<Served<D>>>) -> Response {
+    ipxe(script::autoexec(served.config.http_port))
+}
+
+async fn ca<D: BootDesk>(State(served): State<Arc<Served<D>>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-pem-file")], served.config.ca_pem.clone()).into_response()
+}
+
+/// The script made for a box. A HEAD is answered without asking the desk: it would count as an offer.
+async fn boot_script<D: BootDesk>(
+    State(served): State<Arc<Served<D>>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    method: Method,
+    RawQuery(raw): RawQuery,
+) -> Response {
+    if method == Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let Said { mac, uuid, serial, architecture, firmware } = match query::parse(raw.as_deref().unwrap_or_default()) {
+        Ok(said) => said,
+        // An error page would end a boot without a word on the screen.
+        Err(error) => return ipxe(held(&error.to_string(), Firmware::Bios)),
+    };
+    let ask = ScriptAsk { mac, uuid, serial, architecture, firmware, address: plain(peer.ip()) };
+    let answer = served.desk.script(ask).await;
+    served.counters.scripts.add();
+    debug!(%mac, machine = ?answer.machine, action = ?kind(&answer.action), "script");
+    match script::render(&answer, firmware) {
+        Ok(script) => ipxe(script),
+        Err(error) => {
+            warn!(%mac, machine = ?answer.machine, %error, "a boot script cannot be made");
+            let action = ScriptAction::Hold { reason: error.to_string(), retry_seconds: RETRY_SECONDS };
+            ipxe(script::render(&ScriptAnswer { action, ..answer }, firmware).unwrap_or_else(|_| script::start()))
+        }
+    }
+}
+
+/// The action without what is secret or long in it.
+const fn kind(action: &ScriptAction) -> &'static str {
+    match action {
+        ScriptAction::Boot { .. } => "boot",
+        ScriptAction::Local => "local",
+        ScriptAction::Hold { .. } => "hold",
+        ScriptAction::Nothing { .. } => "nothing",
+    }
+}
+
+fn held(reason: &str, firmware: Firmware) -> String {
+    let action = ScriptAction::Nothing { reason: reason.to_owned() };
+    let answer = ScriptAnswer { machine: None, revision: None, waits_for: None, action };
+    script::render(&answer, firmware).unwrap_or_else(|_| script::start())
+}
+
+/// An IPv4 address that came in by an IPv6 socket is an IPv4 address.
+fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+async fn overlay<D: BootDesk>(
+    State(served): State<Arc<Served<D>>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    method: Method,
+) -> Response {
+    let offer = name.strip_suffix(".cpio").filter(|offer| !offer.is_empty() && offer.len() <= 128);
+    let Some(offer) = offer else { return refuse(StatusCode::NOT_FOUND, "no such overlay") };
+    match served.desk.overlay(offer.to_owned(), plain(peer.ip())).await {
+        Some(bytes) => {
+            if method == Method::GET {
+                served.counters.overlays.add();
+            }
+            ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], bytes)
+                .into_response()
+        }
+        None => refuse(StatusCode::NOT_FOUND, "no such overlay"),
+    }
+}
+
+async fn loader<D: BootDesk>(State(served): State<Arc<Served<D>>>, Path(name): Path<String>) -> Response {
+    match served.config.loaders.get(&name) {
+        // application/efi is what UEFI HTTP boot takes for a loader whatever its name (UEFI 2.10, 24.7.3.1).
+        Some(bytes) => {
+            let kind = if name.ends_with(".efi") { "application/efi" } else { "application/octet-stream" };
+            ([(header::CONTENT_TYPE, kind)], Bytes::from_owner(bytes)).into_response()
+        }
+        None => refuse(StatusCode::NOT_FOUND, "no such loader"),
+    }
+}
+
+async fn file<D: BootDesk>(
+    State(served): State<Arc<Served<D>>>,
+    Path(path): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(room) = Arc::clone(&served.streams).try_acquire_owned() else {
+        served.counters.busy.add();
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "busy, ask again").into_response();
+    };
+    let folder = Arc::clone(&served.config.images);
+    let name = path.clone();
+    let opened = tokio::task::spawn_blocking(move || folder.file(&name)).await;
+    let Opened { mut file, length, tag } = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return refuse(StatusCode::NOT_FOUND, "no such file");
+        }
+        Ok(Err(error)) => {
+            warn!(%path, %error, "a file of the image folder cannot be opened");
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be opened");
+        }
+        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be opened"),
+    };
+
+    let mut answer = HeaderMap::new();
+    let put = |answer: &mut HeaderMap, name, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            answer.insert(name, value);
+        }
+    };
+    put(&mut answer, header::ETAG, &tag);
+    put(&mut answer, header::ACCEPT_RANGES, "bytes");
+    put(
+        &mut answer,
+        header::CONTENT_TYPE,
+        if path.ends_with(".efi") { "application/efi" } else { "application/octet-stream" },
+    );
+
+    let (status, start, count) = match wanted(&method, &headers, &tag, length) {
+        Wanted::Unchanged => return (StatusCode::NOT_MODIFIED, answer).into_response(),
+        Wanted::Whole => (StatusCode::OK, 0, length),
+        Wanted::Part { first, last } => {
+            put(&mut answer, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
+            (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
+        }
+        Wanted::Outside => {
+            put(&mut answer, header::CONTENT_RANGE, &format!("bytes */{length}"));
+            return (StatusCode::RANGE_NOT_SATISFIABLE, answer).into_response();
+        }
+    };
+    put(&mut answer, header::CONTENT_LENGTH, &count.to_string());
+    if method == Method::HEAD {
+        return (status, answer).into_response();
+    }
+    // Seeking moves a number in the kernel: it does not wait for the disk.
+    if let Err(error) = file.seek(SeekFrom::Start(start)) {
+        warn!(%path, %error, "a file of the image folder cannot be read");
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read");
+    }
+    served.counters.files.add();
+    let counters = Arc::clone(&served.counters);
+    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(count), PIECE_BYTES);
+    // A file that shrinks under way ends short of Content-Length, and the client sees the connection break.
+    let pieces = pieces.inspect(move |piece| {
+        let _held_until_the_stream_ends = &room;
+        counters.bytes.by(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
+    });
+    (status, answer, Body::from_stream(pieces)).into_response()
+}

@@ -1,0 +1,30 @@
+//! Which interfaces there are, and which of our addresses somebody reaches through one.
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Names of all interfaces but loopback, in order.
+///
+/// # Errors
+/// When `/sys/class/net` cannot be read.
+pub fn interfaces() -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        // `bonding_masters` is a file there.
+        .filter(|name| name != "lo" && std::path::Path::new("/sys/class/net").join(name).is_dir())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Our address that packets to `peer` leave with, through `interface` alone where one is named. Sends nothing: a UDP
+/// socket that is connected knows its source.
+pub(super) fn address_toward(interface: Option<&str>, peer: Ipv4Addr) -> io::Result<Ipv4Addr> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind_device(interface.map(str::as_bytes))?;
+    socket.set_broadcast(true)?;
+    socket.connect(&SockAddr::from(SocketAddrV4::new(peer, 9)))?;
+    let local = socket.local_addr()?.as_socket_ipv4().ok_or_else(|| io::Error::other("no IPv4 address"))?;
+    Ok(*local.ip())
+}
