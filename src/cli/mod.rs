@@ -17,6 +17,7 @@ mod output;
 mod sentence;
 mod session;
 mod status;
+mod store;
 mod suggest;
 #[cfg(test)]
 mod testing;
@@ -57,6 +58,8 @@ enum Command {
     /// Restarts a machine at the next word with its agent.
     Reboot(ask::Arguments),
     Adopt(ask::Adopt),
+    // -- at the server itself --
+    Store(store::Arguments),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
@@ -86,6 +89,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Forget(arguments) => ask::run("forget", &arguments),
         Command::Reboot(arguments) => ask::run("reboot", &arguments),
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
+        Command::Store(arguments) => store::run(&arguments),
     }
 }
 

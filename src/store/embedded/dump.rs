@@ -15,6 +15,17 @@ use std::path::Path;
 /// Events read at a time.
 const EVENTS_AT_ONCE: usize = 1_000;
 
+/// Why a dump ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The store could not be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The output takes no more.
+    #[error("the output takes no more: {0}")]
+    Output(#[from] io::Error),
+}
+
 /// One line.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,16 +49,16 @@ struct KeyLine<'a> {
 /// Writes the closed store in `dir` to `out`, one JSON object a line.
 ///
 /// # Errors
-/// As for opening; [`StoreError::Io`] where `out` takes no more.
-pub fn dump(dir: &Path, out: &mut dyn Write) -> Result<(), StoreError> {
+/// Those of opening, and those of `out`.
+pub fn dump(dir: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
     let _lock = Lock::take(dir, false)?;
     let medium = FileMedium::existing(dir)?;
     let database = medium::open(&medium, 32 << 20, true)?;
     let snapshot = database.begin_read().map_err(|error| meaning(&medium, error.into()))?;
     match write(&snapshot, out) {
-        Ok(written) => written.map_err(|error| StoreError::Io(format!("the output takes no more: {error}"))),
-        Err(ReadError::Damaged(text)) => Err(StoreError::Damaged(text)),
-        Err(ReadError::Engine(error)) => Err(meaning(&medium, *error)),
+        Ok(written) => Ok(written?),
+        Err(ReadError::Damaged(text)) => Err(StoreError::Damaged(text).into()),
+        Err(ReadError::Engine(error)) => Err(meaning(&medium, *error).into()),
     }
 }
 

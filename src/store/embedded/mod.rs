@@ -26,7 +26,7 @@ mod tests;
 
 pub use backup::backup;
 pub use check::{Report, check};
-pub use dump::dump;
+pub use dump::{DumpError, dump};
 pub use files::exists;
 
 use super::{Batch, BoxFuture, Committed, Lease, Space, Store, StoreError};
