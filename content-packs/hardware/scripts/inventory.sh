@@ -1,0 +1,5 @@
+#!/bin/sh
+# Reports what this machine is made of.
+set -eu
+
+formwork agent inventory
