@@ -27,7 +27,7 @@ pub(super) trait Medium: std::fmt::Debug + Send + Sync + 'static {
 pub(super) enum Fault {
     /// No room: nothing is lost, writing goes on when there is some.
     Full(String),
-    /// A write, a growth or an fsync failed otherwise: what the disk holds is not known any more.
+    /// A read, a write, a growth or an fsync failed otherwise: what the disk holds is not known any more.
     Broken(String),
 }
 
@@ -74,7 +74,9 @@ impl StorageBackend for Noted {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.inner.read(offset, out)
+        self.inner
+            .read(offset, out)
+            .inspect_err(|error| self.fault.note(Fault::Broken(format!("a read failed: {error}"))))
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
@@ -130,6 +132,9 @@ pub(super) fn open(medium: &dyn Medium, cache_bytes: usize, verify: bool) -> Res
     match opened {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(error)) => Err(match (medium.fault().get(), error) {
+            (_, DatabaseError::Storage(StorageError::Corrupted(text))) => {
+                StoreError::Damaged(format!("{}: {text}", medium.name()))
+            }
             (Some(Fault::Full(text)), _) => StoreError::Full(text),
             (Some(Fault::Broken(text)), _) => StoreError::Io(text),
             (None, DatabaseError::DatabaseAlreadyOpen) => in_use(&medium.name()),
@@ -138,9 +143,6 @@ pub(super) fn open(medium: &dyn Medium, cache_bytes: usize, verify: bool) -> Res
             }
             (None, DatabaseError::Storage(StorageError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
                 StoreError::Open(format!("{} is not a store: {error}", medium.name()))
-            }
-            (None, DatabaseError::Storage(StorageError::Corrupted(text))) => {
-                StoreError::Damaged(format!("{}: {text}", medium.name()))
             }
             (None, other) => StoreError::Io(format!("{}: {other}", medium.name())),
         }),

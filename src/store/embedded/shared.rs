@@ -1,6 +1,6 @@
 //! What readers see: snapshots of the database, the newest documents, the watches, and whether the store still may write.
 
-use super::medium::{self, Medium};
+use super::medium::{self, Fault, Medium};
 use super::tables::Start;
 use super::watches::Watches;
 use super::{OnFatal, Options};
@@ -10,7 +10,12 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// A read that falls between a full disk and the opening anew is tried so often, with this pause between.
+const REOPEN_ATTEMPTS: u32 = 5;
+const REOPEN_PAUSE: Duration = Duration::from_millis(2);
 
 /// Shared between readers and the writer.
 pub(super) struct Shared {
@@ -51,11 +56,17 @@ impl Shared {
     }
 
     /// Reads one snapshot. A panic of the engine ends the process: it means a damaged page.
-    pub(super) fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, ReadError>) -> Result<T, StoreError> {
-        self.with_database(|database| {
-            let snapshot = database.begin_read().map_err(redb::Error::from)?;
-            f(&snapshot)
-        })
+    pub(super) fn read<T>(&self, f: impl Fn(&ReadTransaction) -> Result<T, ReadError>) -> Result<T, StoreError> {
+        let mut attempts = REOPEN_ATTEMPTS;
+        loop {
+            let read = self.with_database(|database| f(&database.begin_read()?));
+            attempts -= 1;
+            match read {
+                // The writer met the end of the disk and is about to open the database anew, which mends reading.
+                Err(StoreError::Full(_)) if attempts > 0 => std::thread::sleep(REOPEN_PAUSE),
+                other => return other,
+            }
+        }
     }
 
     /// Works on the open database, and turns what goes wrong into the store's words.
@@ -67,13 +78,19 @@ impl Shared {
         };
         match catch_unwind(AssertUnwindSafe(|| f(database))) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(ReadError::Engine(error))) => match medium::meaning(self.medium(), *error) {
-                damaged @ StoreError::Damaged(_) => Err(self.fail(damaged)),
-                other => Err(other),
-            },
-            Ok(Err(ReadError::Damaged(text))) => Err(self.fail(StoreError::Damaged(text))),
+            Ok(Err(error)) => Err(self.judge(error)),
             Err(_) => Err(self.fail(StoreError::Damaged("the engine gave up on its pages".into()))),
         }
+    }
+
+    /// What a failed read means; where nothing may go on after it, that is remembered.
+    pub(super) fn judge(&self, error: ReadError) -> StoreError {
+        let error = match error {
+            ReadError::Engine(error) => medium::meaning(self.medium(), *error),
+            ReadError::Damaged(text) => StoreError::Damaged(text),
+        };
+        let broken = matches!(self.medium.fault().get(), Some(Fault::Broken(_)));
+        if broken || matches!(error, StoreError::Damaged(_)) { self.fail(error) } else { error }
     }
 
     /// Closes and opens anew, as the engine wants it after a failed write.

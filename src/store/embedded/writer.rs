@@ -86,7 +86,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let done = shared.with_database(|database| {
             let group = self.gather(database, first, queue, &mut replies)?;
-            Ok(self.write(database, &group).map(|()| group))
+            Ok(shared.refuse_if_failed().and_then(|()| self.write(database, &group)).map(|()| group))
         });
         match done.and_then(|written| written) {
             Ok(group) => {
@@ -230,10 +230,7 @@ struct Durable<'a> {
 
 impl Base for Durable<'_> {
     fn head(&self, stream: &Stream) -> Result<u64, StoreError> {
-        tables::head(&self.snapshot, stream).map_err(|error| match error {
-            ReadError::Engine(error) => meaning(self.shared.medium(), *error),
-            ReadError::Damaged(text) => StoreError::Damaged(text),
-        })
+        tables::head(&self.snapshot, stream).map_err(|error| self.shared.judge(error))
     }
 
     fn document(&self, name: &str) -> Option<Arc<Document>> {

@@ -34,6 +34,8 @@ struct State {
     capacity: Option<usize>,
     /// Fsyncs fail from now on.
     broken_sync: bool,
+    /// Reads fail from now on.
+    broken_read: bool,
     /// Fsyncs say that they are done and do nothing.
     lying_sync: bool,
     /// So many calls that change the disk are done before power is cut; then every call fails.
@@ -104,6 +106,11 @@ impl Disk {
     /// Fsyncs fail from now on.
     pub(super) fn break_sync(&self) {
         self.state().broken_sync = true;
+    }
+
+    /// Reads fail from now on.
+    pub(super) fn break_read(&self) {
+        self.state().broken_read = true;
     }
 
     /// Fsyncs do nothing from now on, and say otherwise.
@@ -180,6 +187,9 @@ impl StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let state = self.state();
+        if state.broken_read {
+            return Err(io::Error::other("the disk does not answer"));
+        }
         let there = state.seen.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(there);
         Ok(())

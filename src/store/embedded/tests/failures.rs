@@ -113,6 +113,33 @@ async fn a_failed_fsync_ends_the_process_and_nothing_is_answered_after_it() {
 }
 
 #[tokio::test]
+async fn a_failed_read_ends_the_process() {
+    let (disk, recorder) = (new_disk(), Recorder::default());
+    let store = start(&disk, &recorder).unwrap();
+    for number in 0..5 {
+        store.commit(value(&format!("v{number}"), 200 << 10), NOW).await.unwrap();
+    }
+    disk.break_read();
+    let refused = (0..5).find_map(|number| store.get(Space::Grant, &format!("v{number}")).err());
+    assert!(matches!(&refused, Some(StoreError::Io(text)) if text.contains("read failed")), "{refused:?}");
+    assert!(store.commit(decided(&machine("m"), 0, "x"), NOW).await.is_err());
+    assert_eq!(recorder.seen().len(), 1, "{:?}", recorder.seen());
+}
+
+#[test]
+fn a_store_that_was_cut_short_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let path = dir.path().join("store.redb");
+    let good = std::fs::read(&path).unwrap();
+    for length in [1, 64, 100, 4095, 4096, 4097, good.len() / 2, good.len() - 4096, good.len() - 1] {
+        std::fs::write(&path, &good[..length]).unwrap();
+        let refused = check(dir.path()).unwrap_err();
+        assert!(matches!(refused, StoreError::Open(_) | StoreError::Damaged(_) | StoreError::Io(_)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_byte_anywhere_is_refused_or_harmless_and_never_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     EmbeddedStore::create(dir.path(), "lab", true).unwrap();
