@@ -1,13 +1,15 @@
 //! `formwork events`: what happened, one sentence a line.
 
+use super::client::LONGEST_WAIT;
 use super::error::CliError;
 use super::follow::{Follower, say_away};
 use super::output::printable;
 use super::sentence::{sentence, subject};
 use super::session::{Options, Session};
 use super::time::{Clock, now_unix_ms, parse_duration};
-use crate::journal::Record;
+use crate::journal::{Event, Record};
 use clap::Args;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Shows what happened, one sentence an event.
@@ -61,23 +63,52 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     };
     let mut follower = Follower::new(&session.client, after, arguments.machine.clone());
-    let show = |records: Vec<Record>| {
-        for record in records.iter().filter(|record| record.at_unix_ms >= oldest) {
-            session.output.item(record, &record.sequence.to_string(), || line(record, &session.clock))?;
+    let mut tasks = Tasks::default();
+    let mut show = |records: Vec<Record>| {
+        for record in &records {
+            let task = tasks.of(&record.event);
+            if record.at_unix_ms >= oldest {
+                let line = || line(record, task.as_deref(), &Clock::here());
+                session.output.item(record, &record.sequence.to_string(), line)?;
+            }
         }
         Ok(())
     };
-    follower.up_to_now(show)?;
-    while arguments.watch {
-        show(follower.next_patiently(None, &mut say_away)?)?;
+    follower.up_to_now(&mut show)?;
+    if !arguments.watch {
+        return Ok(());
     }
-    Ok(())
+    loop {
+        show(follower.next_patiently(LONGEST_WAIT, None, &mut say_away)?)?;
+    }
+}
+
+/// Which task each open job is about: remembered from its grant to its end, so bounded by what runs at once.
+#[derive(Default)]
+struct Tasks(HashMap<String, String>);
+
+impl Tasks {
+    /// Takes in an event; for the end of a job, gives its task.
+    fn of(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::JobGranted { job, task, .. } => {
+                self.0.insert(job.clone(), task.clone());
+                None
+            }
+            Event::JobEnded { job, .. } => self.0.remove(job),
+            _ => None,
+        }
+    }
 }
 
 /// One event as a line: when, whose, what.
-pub fn line(record: &Record, clock: &Clock) -> String {
-    let text =
-        format!("{}  {:<12}  {}", clock.show(record.at_unix_ms), subject(&record.stream), sentence(&record.event));
+fn line(record: &Record, task: Option<&str>, clock: &Clock) -> String {
+    let text = format!(
+        "{}  {:<12}  {}",
+        clock.show(record.at_unix_ms),
+        subject(&record.stream),
+        sentence(&record.event, task)
+    );
     // One event is one line, whatever a message holds.
     printable(&text.replace(['\n', '\r'], " "))
 }
@@ -85,7 +116,8 @@ pub fn line(record: &Record, clock: &Clock) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Event, Stream};
+    use crate::cli::testing::one_run;
+    use crate::journal::Stream;
 
     #[test]
     fn a_line_says_when_whose_and_what() {
@@ -97,9 +129,20 @@ mod tests {
             event: Event::Held { reason: "no check-in\nafter five offers".to_owned() },
         };
         assert_eq!(
-            line(&record, &Clock::fixed(1_795_384_990_000)),
+            line(&record, None, &Clock::fixed(1_795_384_990_000)),
             "22:03:04  node-1        is held: no check-in after five offers"
         );
+    }
+
+    #[test]
+    fn the_end_of_a_job_names_its_task() {
+        let mut tasks = Tasks::default();
+        let records = one_run("node-1", 0);
+        let lines = records.iter().map(|record| (tasks.of(&record.event), record));
+        let lines: Vec<String> = lines.map(|(task, record)| line(record, task.as_deref(), &Clock::fixed(0))).collect();
+        assert_eq!(lines[4], "00:00:16  node-1        starts discovery.inventory of stage discover (job j1)");
+        assert_eq!(lines[5], "00:00:22  node-1        discovery.inventory is done");
+        assert!(tasks.0.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Following the journal: pages of events, held open by the server while nothing happens. No busy polling anywhere.
 
-use super::client::{Client, LONGEST_WAIT};
+use super::client::Client;
 use super::error::CliError;
 use crate::journal::Record;
 use std::time::{Duration, Instant};
@@ -50,18 +50,18 @@ impl<'a> Follower<'a> {
         self.up_to_now(|_| Ok(()))
     }
 
-    /// The next events, until `deadline` (`None`: as long as one request may wait). A server that is away is waited for;
-    /// `notice` is told once when that begins.
+    /// The next events; empty when `wait` (or `deadline`) ended with none. A server that is away is waited for; `notice` is told
+    /// once when that begins.
     pub fn next_patiently(
         &mut self,
+        wait: Duration,
         deadline: Option<Instant>,
         notice: &mut dyn FnMut(&CliError),
     ) -> Result<Vec<Record>, CliError> {
         patiently(deadline, notice, || {
-            let left = deadline.map_or(LONGEST_WAIT, |end| end.saturating_duration_since(Instant::now()));
+            let left = deadline.map_or(wait, |end| end.saturating_duration_since(Instant::now()).min(wait));
             // Whole seconds, and never zero before the deadline: a wait of none at all would be polling.
-            let wait = Duration::from_secs(left.as_secs().min(LONGEST_WAIT.as_secs()).max(1));
-            self.next(wait)
+            self.next(Duration::from_secs(left.as_secs().max(1)))
         })
     }
 }

@@ -9,7 +9,7 @@ use super::session::{Options, Session};
 use super::suggest;
 use crate::api::views::{JobRow, MachineDetail, Phase};
 use clap::Args;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// While a machine is between jobs, its state is looked at when events come, and at least this often.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
@@ -149,8 +149,7 @@ fn follow_machine(session: &Session, mut machine: MachineDetail) -> Result<(), C
         } else if let Some(error) = over(&machine) {
             return error;
         } else {
-            let look = Instant::now() + LOOK_AT_LEAST;
-            follower.next_patiently(Some(look), &mut say_away)?;
+            follower.next_patiently(LOOK_AT_LEAST, None, &mut say_away)?;
         }
         machine = patiently(None, &mut say_away, || session.client.machine(&name))?;
     }

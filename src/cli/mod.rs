@@ -8,6 +8,8 @@ mod client;
 mod cluster;
 mod context;
 mod describe;
+#[cfg(test)]
+mod double;
 mod error;
 mod events;
 mod follow;
@@ -22,7 +24,9 @@ mod suggest;
 #[cfg(test)]
 mod testing;
 mod time;
+mod timeline;
 mod wait;
+mod watch;
 
 pub use error::CliError;
 
@@ -43,6 +47,8 @@ enum Command {
     Logs(logs::Arguments),
     Events(events::Arguments),
     Wait(wait::Arguments),
+    Timeline(timeline::Arguments),
+    Watch(watch::Arguments),
     Cluster(cluster::Arguments),
     // -- asking --
     /// Tries a failed task again now; lets a held or diverged machine go on.
@@ -81,6 +87,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Wait(arguments) => wait::run(&arguments),
+        Command::Timeline(arguments) => timeline::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Retry(arguments) => ask::run("retry", &arguments),
         Command::Skip(arguments) => ask::run_with_reason("skip", &arguments),

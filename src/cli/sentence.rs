@@ -18,8 +18,9 @@ pub fn short(revision: &str) -> &str {
     revision.get(..10).filter(|_| revision.len() > 12).unwrap_or(revision)
 }
 
-/// What happened, in one sentence without its subject and without a full stop.
-pub fn sentence(event: &Event) -> String {
+/// What happened, in one sentence without its subject and without a full stop. `task` is what the job of a [`Event::JobEnded`]
+/// was about, where that is known: the event itself only has the job's id.
+pub fn sentence(event: &Event, task: Option<&str>) -> String {
     match event {
         Event::SiteCreated { site, fresh } => {
             let said = if *fresh { "; no machine of it was ever installed" } else { "" };
@@ -92,7 +93,8 @@ pub fn sentence(event: &Event) -> String {
             format!("starts {task} of stage {stage} (job {job}{again}{disks})")
         }
         Event::JobEnded { job, outcome, exit_code, message, requests } => {
-            ended(job, *outcome, *exit_code, message.as_deref(), requests)
+            let what = task.map_or_else(|| format!("job {job}"), str::to_owned);
+            ended(&what, *outcome, *exit_code, message.as_deref(), requests)
         }
         Event::TaskSkipped { task, by, reason, .. } => format!("task {task} was skipped by {by}: {reason}"),
         Event::InstallerFinished { success, message, .. } => {
@@ -121,7 +123,7 @@ pub fn sentence(event: &Event) -> String {
 }
 
 fn ended(
-    job: &str,
+    what: &str,
     outcome: JobOutcome,
     exit_code: Option<i32>,
     message: Option<&str>,
@@ -145,7 +147,7 @@ fn ended(
         })
         .collect();
     let asked = if asked.is_empty() { String::new() } else { format!(", asks for {}", list(&asked, "")) };
-    format!("job {job} {how}{code}{asked}{}", because(message))
+    format!("{what} {how}{code}{asked}{}", because(message))
 }
 
 /// `3 machines`, `1 machine`, `no machines`.
@@ -185,7 +187,7 @@ mod tests {
     use serde_json::json;
 
     fn read(event: serde_json::Value) -> String {
-        sentence(&serde_json::from_value(event).unwrap())
+        sentence(&serde_json::from_value(event).unwrap(), None)
     }
 
     #[test]

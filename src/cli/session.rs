@@ -8,6 +8,7 @@ use super::suggest;
 use super::time::Clock;
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of every command that speaks with a server.
 #[derive(Debug, Clone, Args)]
@@ -23,8 +24,8 @@ pub struct Options {
 
 /// A client and a way out.
 pub struct Session {
-    /// The server.
-    pub client: Client,
+    /// The server; shared with the thread that waits for events while another draws.
+    pub client: Arc<Client>,
     /// Standard output.
     pub output: Output,
     /// Shows times.
@@ -48,7 +49,7 @@ impl Session {
             )?,
         };
         Ok(Self {
-            client: Client::new(&context::read(&path)?)?,
+            client: Arc::new(Client::new(&context::read(&path)?)?),
             output: Output::of_process(options.output),
             clock: Clock::here(),
         })

@@ -1,8 +1,9 @@
-//! Machines for the tests of drawing.
+//! Machines and journals for the tests of drawing.
 
 use crate::api::views::{JobRow, MachineDetail, MachineSummary, Phase, Place};
-use crate::journal::RunStatus;
+use crate::journal::{Record, RunStatus, Stream};
 use crate::wire::JobOutcome;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// A machine in a phase.
@@ -65,4 +66,106 @@ pub fn detail(name: &str) -> MachineDetail {
         kernel: Some("6.1.0-41-amd64".to_owned()),
         agent_version: Some("0.1.0".to_owned()),
     }
+}
+
+/// A machine's events, at seconds of one's choice.
+pub struct Journal {
+    machine: String,
+    offset: i64,
+    jobs: u32,
+    runs: u64,
+    /// What was written so far.
+    pub records: Vec<Record>,
+}
+
+impl Journal {
+    /// All times are shifted by `offset` seconds.
+    pub fn new(machine: &str, offset: i64) -> Self {
+        Self { machine: machine.to_owned(), offset, jobs: 0, runs: 0, records: Vec::new() }
+    }
+
+    fn push(&mut self, at: i64, event: serde_json::Value) {
+        let index = self.records.len() as u64;
+        self.records.push(Record {
+            sequence: index + 1,
+            stream: Stream::Machine(self.machine.clone()),
+            index,
+            at_unix_ms: (at + self.offset) * 1000,
+            event: serde_json::from_value(event).expect("an event"),
+        });
+    }
+
+    /// The next run begins.
+    pub fn start(&mut self, at: i64) {
+        self.runs += 1;
+        self.push(
+            at,
+            json!({"type": "run-started", "run": self.runs, "workflow": "etcd-node", "revision": "r1",
+            "reason": "first workflow", "destructiveAllowed": true}),
+        );
+    }
+
+    /// A boot script was served.
+    pub fn offered(&mut self, at: i64, environment: &str) {
+        self.push(
+            at,
+            json!({"type": "offered", "offer": format!("o{at}"), "environment": environment, "address": null,
+            "mac": "52:54:00:00:00:01", "firmware": "uefi", "reason": "", "run": self.runs}),
+        );
+    }
+
+    /// A boot.
+    pub fn checked_in(&mut self, at: i64, boot: &str, environment: &str) {
+        self.push(
+            at,
+            json!({"type": "checked-in", "bootId": boot, "environment": environment, "architecture": "x86_64",
+            "firmware": "uefi", "agentVersion": "0.1.0", "kernel": "6.1.0", "hardware": {}, "offer": null}),
+        );
+    }
+
+    /// A job.
+    pub fn granted(&mut self, at: i64, stage: &str, task: &str, attempt: u32) {
+        self.jobs += 1;
+        self.push(
+            at,
+            json!({"type": "job-granted", "job": format!("j{}", self.jobs), "run": self.runs, "stageIndex": 0,
+            "stage": stage, "taskIndex": 0, "task": task, "digest": "", "attempt": attempt, "bootId": "b1",
+            "destructive": false, "timeoutSeconds": 600}),
+        );
+    }
+
+    /// The last job ended.
+    pub fn ended(&mut self, at: i64, outcome: &str) {
+        self.push(
+            at,
+            json!({"type": "job-ended", "job": format!("j{}", self.jobs), "outcome": outcome, "exitCode": null,
+            "message": null, "requests": []}),
+        );
+    }
+
+    /// The run is done.
+    pub fn finished(&mut self, at: i64) {
+        self.push(at, json!({"type": "run-finished", "run": self.runs}));
+    }
+}
+
+/// A run of two boots and three stages in ninety seconds.
+pub fn one_run(machine: &str, offset: i64) -> Vec<Record> {
+    let mut journal = Journal::new(machine, offset);
+    journal.start(0);
+    journal.offered(1, "discovery.ram");
+    journal.offered(2, "discovery.ram");
+    journal.checked_in(15, "b1", "discovery.ram");
+    journal.granted(16, "discover", "discovery.inventory", 1);
+    journal.ended(22, "done");
+    journal.granted(22, "scrub", "hardware.scrub", 1);
+    journal.ended(50, "done");
+    journal.granted(50, "scrub", "hardware.verify", 1);
+    journal.ended(52, "done");
+    journal.offered(60, "local");
+    journal.checked_in(80, "b2", "local");
+    journal.granted(80, "join", "etcd.join", 1);
+    journal.ended(90, "done");
+    journal.finished(90);
+    journal.records
 }

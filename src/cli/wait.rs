@@ -93,7 +93,10 @@ impl Condition {
                     None => found.is_some(),
                     Some(expected) => found.is_some_and(|value| match value {
                         Value::String(text) => text == expected,
-                        other => other.to_string() == *expected,
+                        other => {
+                            let shown = other.to_string();
+                            shown == *expected
+                        }
                     }),
                 }
             }
@@ -174,11 +177,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             return Err(CliError::TimedOut(format!("not so after {waited}:\n  {}", open.join("\n  "))));
         }
         std::thread::sleep(BETWEEN_LOOKS.min(deadline.saturating_duration_since(Instant::now())));
-        let look = deadline.min(Instant::now() + LOOK_AT_LEAST);
-        follower.next_patiently(Some(look), &mut say_away).or_else(|error| {
-            // The look's own end is not the command's: only past the deadline is a server that is away an answer.
-            if error.is_passing() && Instant::now() < deadline { Ok(Vec::new()) } else { Err(error) }
-        })?;
+        follower.next_patiently(LOOK_AT_LEAST, Some(deadline), &mut say_away)?;
     }
 }
 

@@ -255,3 +255,6 @@ fn segment(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

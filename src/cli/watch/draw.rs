@@ -1,0 +1,227 @@
+//! The live view as text: a line a machine, and a line a change. Pure.
+
+use crate::api::views::{MachineSummary, Phase};
+use crate::cli::get::{phase_word, place_words, tone_of_phase};
+use crate::cli::output::{Style, printable};
+use crate::cli::time::coarse;
+use std::collections::BTreeMap;
+
+/// A machine as the view knows it: absent until the server has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// What the API says of it.
+    pub machine: Option<MachineSummary>,
+    /// Since when it looks like this, on this computer, milliseconds ago.
+    pub since_ms: i64,
+}
+
+/// What makes a machine look different: of the words it waits for, only those of a machine that does not work, since a
+/// working one may count seconds in them.
+pub fn look(machine: &MachineSummary) -> impl PartialEq + use<> {
+    let quiet = matches!(machine.phase, Phase::Working);
+    (
+        machine.phase,
+        machine.run,
+        machine.boots,
+        machine.environment.clone(),
+        machine.stage.clone(),
+        machine.task.clone(),
+        (!quiet).then(|| machine.waits_for.clone()),
+    )
+}
+
+/// The parts of a machine's line, in columns.
+fn parts(machine: &MachineSummary) -> [String; 6] {
+    let place = |word: &str, place: &Option<crate::api::views::Place>| {
+        place.as_ref().map(|place| format!("{word} {}", place_words(place))).unwrap_or_default()
+    };
+    [
+        phase_word(machine.phase).to_owned(),
+        machine.run.map(|run| format!("run {run}")).unwrap_or_default(),
+        if machine.boots > 0 { format!("boot {}", machine.boots) } else { String::new() },
+        machine.environment.clone().unwrap_or_default(),
+        place("stage", &machine.stage),
+        place("task", &machine.task),
+    ]
+}
+
+/// One change, as a line for a pipe or a log.
+pub fn change(name: &str, machine: Option<&MachineSummary>) -> String {
+    let Some(machine) = machine else { return format!("{name}: not there yet") };
+    let parts: Vec<String> = parts(machine).into_iter().filter(|part| !part.is_empty()).collect();
+    let waits = if machine.waits_for.is_empty() { String::new() } else { format!(": {}", machine.waits_for) };
+    printable(&format!("{name}: {}{waits}", parts.join(", ")).replace('\n', " "))
+}
+
+/// The whole view: `head`, then a line a machine, each at most as wide as the terminal, at most `height` lines in all.
+pub fn frame(head: &str, rows: &[Row], style: Style, height: usize) -> Vec<String> {
+    let width = style.width.unwrap_or(usize::MAX);
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let mut cells = vec![row.name.clone()];
+            match &row.machine {
+                Some(machine) => {
+                    cells.extend(parts(machine));
+                    let waits = if machine.waits_for.is_empty() { "" } else { "  " };
+                    cells.push(format!("{}{waits}{}", coarse(row.since_ms), machine.waits_for));
+                }
+                None => cells.push("absent".to_owned()),
+            }
+            cells.iter().map(|cell| printable(cell).replace(['\n', '\t'], " ")).collect()
+        })
+        .collect();
+    let mut widths = [0; 7];
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut lines = vec![cut(&printable(head), width)];
+    let room = height.saturating_sub(2).max(1);
+    for (row, cells) in rows.iter().zip(&cells).take(room) {
+        let mut line = String::new();
+        for (index, cell) in cells.iter().enumerate() {
+            match widths.get(index) {
+                // A column that is empty everywhere takes no room.
+                Some(0) => {}
+                Some(width) => line.push_str(&format!("{cell:width$}  ")),
+                None => line.push_str(cell),
+            }
+        }
+        lines.push(paint(&cut(line.trim_end(), width), row, widths[0], style));
+    }
+    if rows.len() > room {
+        lines.push(cut(&format!("… and {} more", rows.len() - room), width));
+    }
+    lines
+}
+
+/// The phase in its colour. The line is cut already: colours take no columns.
+fn paint(line: &str, row: &Row, name_width: usize, style: Style) -> String {
+    let Some(machine) = row.machine.as_ref().filter(|_| style.colour) else { return line.to_owned() };
+    let word = phase_word(machine.phase);
+    let Some(sgr) = tone_of_phase(machine.phase).sgr() else { return line.to_owned() };
+    let start = line.char_indices().nth(name_width + 2).map(|(start, _)| start);
+    match start.and_then(|start| line.get(start..)?.strip_prefix(word).map(|rest| (start, rest))) {
+        Some((start, rest)) => format!("{}\x1b[{sgr}m{word}\x1b[0m{rest}", line.get(..start).unwrap_or_default()),
+        None => line.to_owned(),
+    }
+}
+
+/// At most so many characters; what is cut off is shown to be.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// `2 ready, 1 working`.
+pub fn phases(rows: &[Row]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.machine.as_ref().map_or("absent", |it| phase_word(it.phase))).or_default() += 1;
+    }
+    let words: Vec<String> = counts.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
+    if words.is_empty() { "no machines yet".to_owned() } else { words.join(", ") }
+}
+
+/// The bytes that put `lines` in the place of the `before` lines drawn last (ECMA-48: CUU, EL, ED).
+pub fn redraw(lines: &[String], before: usize) -> String {
+    let mut text = String::new();
+    if before > 0 {
+        text.push_str(&format!("\x1b[{before}A\r"));
+    }
+    for line in lines {
+        text.push_str(line);
+        text.push_str("\x1b[K\n");
+    }
+    text.push_str("\x1b[J");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::views::Place;
+    use crate::cli::testing::machine;
+
+    fn rows() -> Vec<Row> {
+        let mut working = machine("node-1", Phase::Working);
+        working.stage = Some(Place { name: "burn-in".to_owned(), index: 2, of: 5 });
+        working.task = Some(Place { name: "hardware.memory".to_owned(), index: 1, of: 3 });
+        let mut held = machine("a-machine-with-a-long-name", Phase::Held);
+        held.waits_for = "two machines claim its MAC:\nmend machines/a.yaml".to_owned();
+        let row = |name: &str, machine, since_ms| Row { name: name.to_owned(), machine, since_ms };
+        vec![
+            row("node-1", Some(working), 12_000),
+            row("a-machine-with-a-long-name", Some(held), 61_000),
+            row("node-3", None, 0),
+        ]
+    }
+
+    #[test]
+    fn the_view_has_a_line_a_machine_in_columns() {
+        let style = Style { width: Some(140), colour: false };
+        insta::assert_snapshot!(frame("lab", &rows(), style, 24).join("\n"), @r"
+        lab
+        node-1                      working  run 1  boot 2  discovery.ram  stage 2/5 burn-in  task 1/3 hardware.memory  12s
+        a-machine-with-a-long-name  held     run 1  boot 2  discovery.ram                                               1m01s  two machines claim i…
+        node-3                      absent
+        ");
+    }
+
+    #[test]
+    fn the_view_never_outgrows_the_terminal() {
+        for (width, height) in [(40, 24), (10, 3), (1, 1)] {
+            let lines = frame(
+                "a head that is longer than the line",
+                &rows(),
+                Style { width: Some(width), colour: false },
+                height,
+            );
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
+            assert!(lines.len() <= height.max(3), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_phase_is_coloured_and_no_text_is_lost() {
+        let style = |colour| Style { width: Some(140), colour };
+        let plain = frame("lab", &rows(), style(false), 24);
+        let coloured = frame("lab", &rows(), style(true), 24);
+        assert!(coloured[1].contains("\x1b[36mworking\x1b[0m"));
+        assert!(coloured[2].contains("\x1b[31mheld\x1b[0m"));
+        let bare = |line: &String| {
+            ["\x1b[36m", "\x1b[31m", "\x1b[0m"].iter().fold(line.clone(), |text, code| text.replace(code, ""))
+        };
+        assert_eq!(coloured.iter().map(bare).collect::<Vec<_>>(), plain);
+    }
+
+    #[test]
+    fn a_change_is_one_line() {
+        let rows = rows();
+        assert_eq!(
+            change("node-1", rows[0].machine.as_ref()),
+            "node-1: working, run 1, boot 2, discovery.ram, stage 2/5 burn-in, task 1/3 hardware.memory"
+        );
+        assert_eq!(change("node-3", None), "node-3: not there yet");
+        assert_eq!(change("b", rows[1].machine.as_ref()).lines().count(), 1);
+    }
+
+    #[test]
+    fn a_working_machine_that_counts_seconds_does_not_change() {
+        let mut before = machine("a", Phase::Working);
+        let mut after = before.clone();
+        after.waits_for = "task x, since 12s".to_owned();
+        assert!(look(&before) == look(&after));
+        before.phase = Phase::Waiting;
+        after.phase = Phase::Waiting;
+        assert!(look(&before) != look(&after));
+    }
+}
