@@ -225,16 +225,13 @@ impl Request {
 
     /// Its UUID (option 97, RFC 4578 2.3): 17 bytes of which the first is 0. Lower case.
     ///
-    /// The RFC does not say in which byte order. Firmware sends the SMBIOS structure as it is stored, its first three
-    /// fields little-endian; iPXE sends the text's order. Both come out as the kernel and iPXE's `${uuid}` show it.
+    /// The RFC does not say in which byte order. Firmware and iPXE send the SMBIOS structure as it is stored, its first
+    /// three fields little-endian; this is the text that the kernel and iPXE's `${uuid}` show for it.
     pub fn machine_uuid(&self) -> Option<String> {
         let bytes: &[u8; 17] = self.option(code::CLIENT_MACHINE)?.try_into().ok()?;
         let [0, a, b, c, d, e, f, g, h, tail @ ..] = *bytes else { return None };
-        let ipxe =
-            self.user_classes().iter().any(|c| c.eq_ignore_ascii_case(b"iPXE") || c.eq_ignore_ascii_case(b"Formwork"));
-        let ordered = if ipxe { [a, b, c, d, e, f, g, h] } else { [d, c, b, a, f, e, h, g] };
         let mut text = String::with_capacity(36);
-        for (index, byte) in ordered.iter().chain(&tail).enumerate() {
+        for (index, byte) in [d, c, b, a, f, e, h, g].iter().chain(&tail).enumerate() {
             if matches!(index, 4 | 6 | 8 | 10) {
                 text.push('-');
             }

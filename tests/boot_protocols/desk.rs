@@ -1,0 +1,126 @@
+//! The rest of the server, small: a fixed network, a store in memory, a script for whoever asks.
+
+use bytes::Bytes;
+use formwork::boot::Mac;
+use formwork::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use formwork::boot::leases::LeaseTable;
+use formwork::boot::network::{Network, Subnet};
+use formwork::store::{BoxFuture, Lease, StoreError};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// The one offer there is an overlay for.
+pub const OFFER: &str = "offer-0123456789";
+
+pub struct Desk {
+    network: Arc<Network>,
+    leases: Arc<LeaseTable>,
+    /// What was stored, by key.
+    pub stored: Mutex<BTreeMap<String, Lease>>,
+    /// Boxes that were asked about.
+    pub seen: Mutex<Vec<SeenBox>>,
+    /// Scripts that were asked for.
+    pub asked: Mutex<Vec<ScriptAsk>>,
+    /// What is answered.
+    pub action: Mutex<ScriptAction>,
+}
+
+impl Desk {
+    /// A desk after a start, with what an earlier one stored.
+    pub fn new(stored: BTreeMap<String, Lease>) -> Arc<Self> {
+        let spec = serde_json::json!({
+            "cidr": "10.77.0.0/24", "gateway": "10.77.0.1", "leaseTime": "10m",
+            "pools": [{"first": "10.77.0.100", "last": "10.77.0.101"}],
+            "options": {"domain-name-servers": ["10.77.0.1"], "domain-name": "lab.test", "ntp-servers": ["10.77.0.1"]},
+        });
+        let subnet = Subnet::new("rack-1", &serde_json::from_value(spec).expect("a spec")).expect("a subnet");
+        let machine: Mac = "52:54:00:00:00:01".parse().expect("a MAC");
+        let network = Network::new(vec![subnet], [("node-1", vec![machine], Some([10, 77, 0, 11].into()))]);
+        let action = ScriptAction::Hold { reason: "the test looks at this".to_owned(), retry_seconds: 60 };
+        Arc::new(Self {
+            network: Arc::new(network),
+            leases: Arc::new(LeaseTable::load(stored.values().cloned(), 0)),
+            stored: Mutex::new(stored),
+            seen: Mutex::default(),
+            asked: Mutex::default(),
+            action: Mutex::new(action),
+        })
+    }
+}
+
+impl BootDesk for Desk {
+    fn network(&self) -> Arc<Network> {
+        Arc::clone(&self.network)
+    }
+
+    fn leases(&self) -> Arc<LeaseTable> {
+        Arc::clone(&self.leases)
+    }
+
+    fn put_lease(&self, lease: Lease, _new: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.stored.lock().expect("a lock").insert(lease.mac.clone(), lease);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn boot_permitted(&self, seen: SeenBox) -> BoxFuture<'_, BootPermit> {
+        self.seen.lock().expect("a lock").push(seen);
+        Box::pin(async { BootPermit::Granted })
+    }
+
+    fn script(&self, ask: ScriptAsk) -> BoxFuture<'_, ScriptAnswer> {
+        self.asked.lock().expect("a lock").push(ask);
+        let answer = ScriptAnswer {
+            machine: Some("node-1".to_owned()),
+            revision: Some("0123abc".to_owned()),
+            waits_for: Some("the test".to_owned()),
+            action: self.action.lock().expect("a lock").clone(),
+        };
+        Box::pin(async { answer })
+    }
+
+    fn overlay(&self, offer: String, _peer: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(async move { (offer == OFFER).then(|| Bytes::from_static(b"an overlay")) })
+    }
+}
+
+/// The services, running until this is dropped.
+pub struct Server {
+    tasks: tokio::task::JoinSet<()>,
+    pub dhcp: Arc<formwork::net::dhcp::DhcpCounters>,
+}
+
+impl Server {
+    /// Starts DHCP on a device, TFTP and HTTP on all addresses.
+    pub fn start(desk: &Arc<Desk>, device: &str, images: &Path) -> Self {
+        use formwork::net::{dhcp, files, http, tftp};
+        let mut tasks = tokio::task::JoinSet::new();
+        let config = dhcp::DhcpConfig { interfaces: vec![device.to_owned()], ..dhcp::DhcpConfig::default() };
+        let service = dhcp::DhcpService::bind(Arc::clone(desk), config, Instant::now()).expect("DHCP binds");
+        let counters = service.counters();
+        tasks.spawn(service.serve());
+        let loaders = Arc::new(tftp::Loaders::read(images, 8080));
+        let service = tftp::TftpService::bind(([0, 0, 0, 0], 69).into(), Arc::clone(&loaders)).expect("TFTP binds");
+        tasks.spawn(async move { service.serve().await.expect("TFTP serves") });
+        let config = http::HttpConfig {
+            images: Arc::new(files::Folder::open(images).expect("a folder")),
+            loaders,
+            ca_pem: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
+            http_port: 8080,
+        };
+        let routes = http::routes(Arc::clone(desk), config, Arc::default());
+        tasks.spawn(async move {
+            let listener = tokio::net::TcpListener::bind(("0.0.0.0", 8080)).await.expect("HTTP binds");
+            let service = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
+            axum::serve(listener, service).await.expect("HTTP serves");
+        });
+        Self { tasks, dhcp: counters }
+    }
+
+    /// Stops it as a kill would: nothing is told to anybody.
+    pub async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
