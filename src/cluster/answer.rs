@@ -194,6 +194,38 @@ pub enum Refusal {
         /// What is there.
         current: Option<Current>,
     },
+    /// The document is not as the condition says.
+    #[error("the document is not as the condition says: it is at {epoch}.{version}")]
+    DocumentCondition {
+        /// The epoch now.
+        epoch: u64,
+        /// The version now.
+        version: u64,
+    },
+    /// A patch that cannot be read.
+    #[error("{}{message}", index.map(|index| format!("operation {index}: ")).unwrap_or_default())]
+    BadPatch {
+        /// Which operation, from 0.
+        index: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// An operation of a patch failed; none was done.
+    #[error("operation {index}, {operation} at {path}, failed; nothing was changed")]
+    PatchFailed {
+        /// Which, from 0.
+        index: usize,
+        /// Its name.
+        operation: String,
+        /// Where.
+        path: String,
+        /// The epoch now.
+        epoch: u64,
+        /// What was there; nothing where there was nothing.
+        met: Option<Content>,
+        /// The key's version.
+        version: Option<u64>,
+    },
     /// The key is immutable and written already.
     #[error("`{key}` is declared immutable and was written in version {version}; the first write stands")]
     Immutable {

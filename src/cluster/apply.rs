@@ -3,7 +3,7 @@
 use super::document::Reply;
 use super::limits::{IDEMPOTENCY_KEY_MAX, REPLIES_MAX, reason};
 use super::{Answer, Caller, ClaimStanding, Context, Document, Operation, Outcome, Refusal, Request};
-use super::{claims, keys, sets};
+use super::{claims, keys, patch, sets};
 use crate::journal::Event;
 
 /// A document being changed: dropped whole where the operation is refused.
@@ -101,6 +101,7 @@ fn run(draft: &mut Draft<'_>, operation: &Operation) -> Result<Answer, Refusal> 
     match operation {
         Operation::Put { key, value, condition, secret } => keys::put(draft, key, value, condition, *secret),
         Operation::Delete { key, condition } => keys::delete(draft, key, condition),
+        Operation::Patch { steps, versions } => patch::patch(draft, steps, versions.as_deref()),
         Operation::Claim { claim, ttl_ms } => claims::ask(draft, claim, *ttl_ms),
         Operation::Renew { claim, fence, ttl_ms } => claims::renew(draft, claim, *fence, *ttl_ms),
         Operation::Done { claim, fence, publish } => claims::done(draft, claim, *fence, publish),
@@ -170,6 +171,7 @@ fn reply_id(context: &Context, operation: &Operation) -> Option<String> {
     match operation {
         Operation::Put { .. }
         | Operation::Delete { .. }
+        | Operation::Patch { .. }
         | Operation::Done { .. }
         | Operation::Fail { .. }
         | Operation::Reset { .. } => {}

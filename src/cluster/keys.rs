@@ -1,7 +1,7 @@
 //! Keys: conditions, declarations, limits.
 
 use super::apply::Draft;
-use super::limits::{DELETED_MAX, DOCUMENT_MAX_BYTES, KEYS_MAX, VALUE_MAX_BYTES, check_key};
+use super::limits::{DELETED_MAX, DOCUMENT_MAX_BYTES, KEYS_MAX, VALUE_MAX_BYTES, VALUE_MAX_DEPTH, check_key};
 use super::{Answer, Caller, ClaimStanding, Condition, Content, Context, Current, Document, Entry, Refusal, Writer};
 use crate::content::kinds::{KeySpec, Writers};
 
@@ -77,6 +77,11 @@ pub(super) fn write(draft: &mut Draft<'_>, key: &str, value: &Content, secret: b
             message: format!("the value of `{key}` has {bytes} bytes, a value has at most {VALUE_MAX_BYTES}"),
         });
     }
+    if !shallow(&value.0, VALUE_MAX_DEPTH) {
+        return Err(Refusal::TooLarge {
+            message: format!("the value of `{key}` nests deeper than {VALUE_MAX_DEPTH} levels"),
+        });
+    }
     let spec = declared(&context.keys, key);
     let before = draft.document.keys.get(key).map(|entry| (entry.bytes, entry.version, entry.secret));
     if let Some(spec) = spec {
@@ -110,6 +115,16 @@ pub(super) fn write(draft: &mut Draft<'_>, key: &str, value: &Content, secret: b
     draft.document.keys.insert_mut(key.to_owned(), entry);
     draft.document.deleted.remove_mut(key);
     Ok(())
+}
+
+/// Whether a value nests at most so many levels.
+fn shallow(value: &serde_json::Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return false };
+    match value {
+        serde_json::Value::Array(list) => list.iter().all(|value| shallow(value, below)),
+        serde_json::Value::Object(object) => object.values().all(|value| shallow(value, below)),
+        _ => true,
+    }
 }
 
 /// Deletes a key that is there.

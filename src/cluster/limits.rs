@@ -18,6 +18,10 @@ pub(super) const BARRIERS_MAX: usize = 32;
 pub(super) const REPLIES_MAX: usize = 2_048;
 /// Deleted keys remembered, so that a stream of events can tell of them.
 pub(super) const DELETED_MAX: usize = 1_024;
+/// Operations of a patch.
+pub(super) const PATCH_STEPS_MAX: usize = 256;
+/// How deep a value may nest: with what is around it, far less than a JSON reader's own limit of 128.
+pub(super) const VALUE_MAX_DEPTH: usize = 64;
 /// A key, a claim's or a set's name, characters.
 const NAME_MAX: usize = 128;
 /// An `Idempotency-Key`, bytes.

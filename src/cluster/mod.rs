@@ -17,9 +17,12 @@ mod document;
 mod keys;
 mod limits;
 mod operation;
+mod patch;
+mod pointer;
 mod sets;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use answer::{Answer, ClaimAnswer, ClaimStanding, Current, Joined, Refusal, Role};
 pub use apply::apply;
@@ -33,6 +36,10 @@ pub use limits::{
     check_name,
 };
 pub use operation::{Condition, Count, Operation};
+pub use patch::{Action, Place, Step, has_condition, parse_patch};
+pub use view::{
+    Change, Secrets, changes_after, claim_json, document_json, entry_json, etag, parse_etag, set_json,
+};
 
 use crate::content::kinds::KeySpec;
 use crate::journal::Event;

@@ -1,6 +1,6 @@
 //! What can be asked of a document.
 
-use super::Content;
+use super::{Content, Step};
 use serde::{Deserialize, Serialize};
 
 /// What is asked.
@@ -24,6 +24,13 @@ pub enum Operation {
         key: String,
         /// What must be so; [`Condition::Absent`] never is.
         condition: Condition,
+    },
+    /// Write and delete many keys, all or nothing.
+    Patch {
+        /// The operations, in order.
+        steps: Vec<Step>,
+        /// `If-Match`: the document is as one of these versions left it.
+        versions: Option<Vec<(u64, u64)>>,
     },
     /// Ask for a claim: the first to ask holds it. Machines only.
     Claim {
