@@ -66,7 +66,11 @@ pub struct Place {
 
 impl Place {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a place; write /keys/NAME, /keys/NAME/value… or /keys/NAME/version, a `/` in NAME as `~1`");
+        let wrong = || {
+            format!(
+                "`{text}` is not a place; write /keys/NAME, /keys/NAME/value… or /keys/NAME/version, a `/` in NAME as `~1`"
+            )
+        };
         let mut pointer = pointer::parse(text).ok_or_else(wrong)?.into_iter();
         let (Some("keys"), Some(key)) = (pointer.next().as_deref(), pointer.next()) else {
             return Err(wrong());
@@ -128,9 +132,7 @@ fn parse_step(operation: &Value, ours: bool) -> Result<Step, String> {
     let text = |field: &str| {
         operation.get(field).and_then(Value::as_str).ok_or_else(|| format!("it has no text in `{field}`"))
     };
-    let value = || {
-        operation.get("value").cloned().map(Content::from).ok_or_else(|| "it has no `value`".to_owned())
-    };
+    let value = || operation.get("value").cloned().map(Content::from).ok_or_else(|| "it has no `value`".to_owned());
     let path = Place::parse(text("path")?)?;
     let action = match text("op")? {
         "add" => Action::Add(value()?),
@@ -179,11 +181,7 @@ pub fn has_condition(steps: &[Step]) -> bool {
 }
 
 /// Applies a patch: every operation or none.
-pub(super) fn patch(
-    draft: &mut Draft<'_>,
-    steps: &[Step],
-    versions: Option<&[(u64, u64)]>,
-) -> Result<Answer, Refusal> {
+pub(super) fn patch(draft: &mut Draft<'_>, steps: &[Step], versions: Option<&[(u64, u64)]>) -> Result<Answer, Refusal> {
     let (epoch, version) = (draft.document.epoch, draft.document.version);
     if versions.is_some_and(|versions| !versions.contains(&(epoch, version))) {
         return Err(Refusal::DocumentCondition { epoch, version });
@@ -243,7 +241,9 @@ fn working_copy(draft: &Draft<'_>, steps: &[Step]) -> Result<Value, Refusal> {
                     Action::Absent => place.rest.len() > 1,
                 };
                 if looks {
-                    return Err(Refusal::WrongCaller { who: format!("a member, `{}` is secret:", place.key) });
+                    return Err(Refusal::WrongCaller {
+                        who: format!("a member of the cluster (`{}` is secret)", place.key),
+                    });
                 }
             }
             let value = if keys::shows(draft.context, entry) { (*entry.value.0).clone() } else { Value::Null };
@@ -268,7 +268,9 @@ fn walk(work: &mut Value, epoch: u64, step: &Step) -> Result<(), ()> {
             let met = pointer::get(work, &at).ok_or(())?;
             let same = match (step.path.is_version(), expected.0.as_str()) {
                 // A version may be written as its ETag, `epoch.version`.
-                (true, Some(text)) => met.as_u64().is_some_and(|met| text.trim_matches('"') == format!("{epoch}.{met}")),
+                (true, Some(text)) => {
+                    met.as_u64().is_some_and(|met| text.trim_matches('"') == format!("{epoch}.{met}"))
+                }
                 _ => pointer::equal(met, &expected.0),
             };
             if same { Ok(()) } else { Err(()) }

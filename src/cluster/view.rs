@@ -1,6 +1,6 @@
 //! The document as JSON: for members with its secrets, for everybody else with their lengths.
 
-use super::{Claim, ClaimState, ClaimStanding, Document, Entry, Set};
+use super::{Claim, ClaimStanding, ClaimState, Document, Entry, Set};
 use serde_json::{Map, Value, json};
 
 /// Whether values of secret keys are shown.
@@ -33,7 +33,8 @@ pub fn parse_etag(text: &str) -> Option<Place> {
 
 /// The whole document.
 pub fn document_json(cluster: &str, document: &Document, secrets: Secrets, now_ms: u64) -> Value {
-    let keys: Map<_, _> = document.keys.iter().map(|(name, entry)| (name.clone(), entry_json(entry, secrets))).collect();
+    let keys: Map<_, _> =
+        document.keys.iter().map(|(name, entry)| (name.clone(), entry_json(entry, secrets))).collect();
     let claims: Map<_, _> =
         document.claims.iter().map(|(name, claim)| (name.clone(), claim_json(claim, now_ms))).collect();
     let sets: Map<_, _> = document.sets.iter().map(|(name, set)| (name.clone(), set_json(set))).collect();

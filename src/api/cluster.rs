@@ -1,0 +1,94 @@
+//! The cluster profile over HTTP: `/v1/cluster/…` for machines (the cluster is the one in the token) and
+//! `/v1/clusters/{name}/…` for administrators. Reads the request, hands it to the store, says what came of it; what an
+//! operation means is decided in [`crate::cluster`].
+//!
+//! Statuses are chosen for curl: 408 at the end of a wait, because `curl -f --retry` repeats it by itself; 424 when what should
+//! produce a key failed, because it does not repeat that; never 204 or 304 for "not yet".
+
+mod answers;
+mod asker;
+mod claims;
+mod document;
+mod events;
+mod keys;
+mod limits;
+mod refused;
+mod sets;
+mod wait;
+
+pub use limits::Limits;
+pub use refused::Refused;
+
+use crate::cluster::{Caller, Context};
+use crate::store::Store;
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post, put};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What these routes need of the server.
+pub trait ClusterAccess: Send + Sync + 'static {
+    /// Which machine asks, by its cluster token, and for which cluster. `peer` is where the connection comes from, where it is
+    /// known.
+    ///
+    /// # Errors
+    /// What the asker is told: 401 for no token or a foreign one, 403 for one that was revoked.
+    fn authorize(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Authorized, Refused>;
+
+    /// Which person asks.
+    ///
+    /// # Errors
+    /// As above.
+    fn authorize_administrator(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Caller, Refused>;
+
+    /// What surrounds a question at this moment; its `epoch`, `idempotency_key` and `fence` are filled in here. `None` where
+    /// there is no such cluster, or the machine is not (or no longer) a member of it, or its token was revoked. Asked again
+    /// whenever a wait wakes up.
+    fn context(&self, cluster: &str, caller: &Caller) -> Option<Context>;
+
+    /// Where documents are.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// The lifetime clock of [`Context::now_ms`].
+    fn now_ms(&self) -> u64;
+}
+
+/// Who asks, by a cluster token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Authorized {
+    /// The cluster that the token opens.
+    pub cluster: String,
+    /// The machine.
+    pub caller: Caller,
+    /// The epoch the token was made for: the writes of an earlier one are refused. `None`: not checked.
+    pub epoch: Option<u64>,
+}
+
+/// What all routes share.
+struct Desk<A> {
+    access: Arc<A>,
+    limits: limits::Usage,
+}
+
+/// The routes of machines and administrators.
+pub fn routes<A: ClusterAccess, S>(access: Arc<A>, limits: Limits) -> Router<S> {
+    let desk = Arc::new(Desk { access, limits: limits::Usage::new(limits) });
+    let machines = operations::<A>("/v1/cluster");
+    let administrators =
+        operations::<A>("/v1/clusters/{name}").route("/v1/clusters/{name}/reset", post(document::reset::<A>));
+    machines.merge(administrators).with_state(desk)
+}
+
+fn operations<A: ClusterAccess>(at: &str) -> Router<Arc<Desk<A>>> {
+    let path = |rest: &str| format!("{at}{rest}");
+    Router::new()
+        .route(at, get(document::read::<A>).patch(document::patch::<A>))
+        .route(&path("/keys/{*key}"), get(keys::read::<A>).put(keys::write::<A>).delete(keys::delete::<A>))
+        .route(&path("/claims/{claim}"), post(claims::ask::<A>).put(claims::renew::<A>))
+        .route(&path("/claims/{claim}/done"), post(claims::done::<A>))
+        .route(&path("/claims/{claim}/fail"), post(claims::fail::<A>))
+        .route(&path("/sets/{set}"), get(sets::read::<A>))
+        .route(&path("/sets/{set}/self"), put(sets::join::<A>))
+        .route(&path("/events"), get(events::stream::<A>))
+}
