@@ -7,11 +7,7 @@ set -eu
 
 # Who is there? Asked anew each time: members come and go.
 find_members() {
-    formwork agent cluster get-document >document.json || return 1
-    jq -r --arg prefix "$members_prefix" --arg own "$ETCD_NAME" '
-        .keys | to_entries[]
-        | select((.key | startswith($prefix)) and .key != $prefix + $own)
-        | .value | if type == "object" and has("value") then .value else . end' document.json >urls || return 1
+    member_urls "$ETCD_NAME" >urls || return 1
     live=
     while read -r url; do
         if answers "$url" >/dev/null 2>&1; then live=${live:+$live,}$url; fi
@@ -25,8 +21,8 @@ ctl() { etcdctl --endpoints "$live" --command-timeout=10s "$@"; }
 
 # own_member: the members of the cluster that are this machine, by name or by address: "ID learner?" a line.
 own_member() {
-    ctl member list --write-out=simple >list || return 1
-    awk -F ', ' -v name="$ETCD_NAME" -v peer="$own_peer_url" '$3 == name || $4 == peer { print $1, $6 }' list
+    ctl member list --write-out=simple >listed || return 1
+    awk -F ', ' -v name="$ETCD_NAME" -v peer="$own_peer_url" '$3 == name || $4 == peer { print $1, $6 }' listed
 }
 
 # data_is_of ID: whether the data on this machine is that member's: an id is never used for a second one.

@@ -29,6 +29,13 @@ until_done() {
     cat attempt.log
 }
 
+# member_urls EXCEPT: where the members answer their clients, a line each, as they have written it; without that machine's.
+member_urls() {
+    formwork agent cluster get-document >document.json || return 1
+    jq -r --arg prefix "$members_prefix" --arg except "$members_prefix$1" \
+        '.keys | to_entries[] | select((.key | startswith($prefix)) and .key != $except) | .value.value' document.json
+}
+
 # answers URL: whether the member there takes part in a cluster that can decide.
 answers() { etcdctl --endpoints "$1" --command-timeout=5s endpoint health; }
 

@@ -8,10 +8,7 @@ formwork agent cluster join etcd-joined
 formwork agent cluster barrier etcd-joined --count all --timeout 40m
 
 # A read that the cluster's majority confirms, at this member and at every other; and a write that each of them shows.
-formwork agent cluster get-document >document.json
-jq -r --arg prefix "$members_prefix" '
-    .keys | to_entries[] | select(.key | startswith($prefix))
-    | .value | if type == "object" and has("value") then .value else . end' document.json >urls
+member_urls "" >urls
 say "members: $(tr '\n' ' ' <urls)"
 value="$FORMWORK_JOB"
 until_done 120 "a write at $own_client_url" \
