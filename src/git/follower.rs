@@ -39,6 +39,7 @@ impl Follower {
             sight: sight_sender,
             stop: Arc::clone(&stop),
             last_directory: None,
+            mirrored: 0,
         };
         std::thread::Builder::new()
             .name("formwork-git".to_owned())

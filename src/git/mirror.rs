@@ -31,8 +31,8 @@ pub(super) struct Origin<'a> {
 
 /// The mirror.
 pub(super) struct Mirror {
-    path: PathBuf,
-    repository: Repository,
+    pub(super) path: PathBuf,
+    pub(super) repository: Repository,
     /// Files of the revision read last: an unchanged id is unchanged content, and shares its memory.
     known: HashMap<Oid, Arc<[u8]>>,
 }

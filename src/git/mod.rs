@@ -18,6 +18,7 @@ mod follower;
 mod limits;
 mod mirror;
 mod owner;
+mod prune;
 mod source;
 mod watch;
 

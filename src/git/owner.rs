@@ -15,6 +15,9 @@ use tokio::sync::{oneshot, watch};
 /// The pause between looks without a hint. Half of the second within which a push must be noticed.
 const POLL: Duration = Duration::from_millis(500);
 
+/// After so many new revisions the mirror is swept; the thread does nothing else meanwhile, a few milliseconds.
+const PRUNE_EVERY: u32 = 256;
+
 /// An answer on its way.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
 
@@ -49,6 +52,8 @@ pub(super) struct Owner {
     pub stop: Arc<AtomicBool>,
     /// The directory's look at the last read, with what came of it.
     pub last_directory: Option<(u64, Revision)>,
+    /// New revisions since the mirror was swept; it is swept at the start.
+    pub mirrored: u32,
 }
 
 impl Owner {
@@ -56,6 +61,7 @@ impl Owner {
     pub(super) fn run(mut self) {
         let mut watches = Watch::new(&self.source);
         let mut next_look = Instant::now();
+        self.prune();
         while !self.stop.load(Ordering::Acquire) {
             if Instant::now() >= next_look {
                 // Watches first: what changes after the look is then seen by them.
@@ -70,6 +76,22 @@ impl Owner {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    fn prune(&mut self) {
+        self.mirrored = 0;
+        match self.mirror.prune() {
+            Ok(removed) => tracing::debug!(removed, "mirror swept"),
+            Err(error) => tracing::warn!(%error, "the mirror could not be swept"),
+        }
+    }
+
+    /// One more revision is in the mirror. What it may sweep away is what nobody kept.
+    fn mirrored(&mut self) {
+        self.mirrored += 1;
+        if self.mirrored >= PRUNE_EVERY {
+            self.prune();
         }
     }
 
@@ -88,20 +110,21 @@ impl Owner {
     }
 
     fn head(&mut self) -> Result<Revision, GitError> {
-        match &self.source {
-            Source::Bare { path, branch, .. } => head_of(path, branch.as_deref()),
-            Source::Directory { path } => {
-                let fingerprint = directory::fingerprint(path)?;
-                match &self.last_directory {
-                    Some((last, revision)) if *last == fingerprint => Ok(revision.clone()),
-                    _ => {
-                        let revision = self.mirror.commit_listing(&directory::read(path)?)?;
-                        self.last_directory = Some((fingerprint, revision.clone()));
-                        Ok(revision)
-                    }
-                }
+        let path = match &self.source {
+            Source::Bare { path, branch, .. } => return head_of(path, branch.as_deref()),
+            Source::Directory { path } => path.clone(),
+        };
+        let fingerprint = directory::fingerprint(&path)?;
+        if let Some((last, revision)) = &self.last_directory {
+            if *last == fingerprint {
+                return Ok(revision.clone());
             }
         }
+        // Swept before, not after: nothing keeps this revision until it is applied.
+        self.mirrored();
+        let revision = self.mirror.commit_listing(&directory::read(&path)?)?;
+        self.last_directory = Some((fingerprint, revision.clone()));
+        Ok(revision)
     }
 
     /// The revision's files, copied into the mirror first where they are not there.
@@ -122,6 +145,8 @@ impl Owner {
         }
         let repository = open(&path)?;
         let origin = Origin { repository: &repository, path: &path, subpath };
+        // Swept before, not after: nothing keeps this revision until it is applied.
+        self.mirrored();
         self.mirror.copy(&origin, id, kept)?;
         self.mirror.tree(id, subpath)
     }

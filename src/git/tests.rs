@@ -198,6 +198,30 @@ async fn a_damaged_mirror_is_mended_from_the_source() {
 }
 
 #[tokio::test]
+async fn the_mirror_keeps_what_is_applied_or_pinned_and_nothing_else() {
+    let repository = TestRepository::new();
+    let mut ids = Vec::new();
+    let follower = follow(&repository);
+    for n in 0..4 {
+        let id = repository.push(&n.to_string(), &[("packs/a/same", "same"), ("n", &n.to_string())]);
+        follower.tree(&id).await.expect("mirrored");
+        ids.push(id);
+    }
+    follower.pin("node-1-1", &ids[0]).await.expect("pinned");
+    follower.set_applied(&ids[2]).await.expect("applied");
+    drop(follower);
+    std::fs::remove_dir_all(repository.bare()).expect("removed");
+    let follower = follow(&repository);
+    for (n, kept) in [true, false, true, false].into_iter().enumerate() {
+        let tree = follower.tree(&ids[n]).await;
+        assert_eq!(tree.is_ok(), kept, "{n}: {tree:?}");
+        if let Ok(tree) = tree {
+            assert_eq!((text(&tree, "n"), text(&tree, "packs/a/same")), (n.to_string(), "same".to_owned()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_directory_is_a_revision_that_depends_on_its_files_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let site = folder.path().join("site");

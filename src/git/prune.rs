@@ -1,0 +1,73 @@
+//! What the mirror lets go of: objects that no applied revision and no run keeps, so that it does not grow with every commit.
+
+use super::mirror::Mirror;
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
+use std::collections::HashSet;
+use std::path::Path;
+
+impl Mirror {
+    /// Removes what no reference keeps, and says how many objects that were. What is marked is read first and in whole: when
+    /// that fails, nothing is removed.
+    ///
+    /// Only this process writes here, and libgit2 writes loose objects only, so that what is on the disk is all there is.
+    pub(super) fn prune(&mut self) -> Result<usize, git2::Error> {
+        let kept = reachable(&self.repository)?;
+        let removed = sweep(&self.path.join("objects"), &kept).map_err(|e| {
+            git2::Error::new(ErrorCode::GenericError, ErrorClass::Os, format!("the mirror cannot be swept: {e}"))
+        })?;
+        // What libgit2 remembers of objects that are gone is forgotten with the handle.
+        if removed > 0 {
+            self.repository = Repository::open_bare(&self.path)?;
+        }
+        Ok(removed)
+    }
+}
+
+fn reachable(repository: &Repository) -> Result<HashSet<Oid>, git2::Error> {
+    let mut kept = HashSet::new();
+    for reference in repository.references()? {
+        let Some(id) = reference?.target() else { continue };
+        // History is not mirrored: a commit's parents are not looked for.
+        if kept.insert(id) {
+            mark(repository, repository.find_commit(id)?.tree_id(), &mut kept)?;
+        }
+    }
+    Ok(kept)
+}
+
+fn mark(repository: &Repository, folder: Oid, kept: &mut HashSet<Oid>) -> Result<(), git2::Error> {
+    if !kept.insert(folder) {
+        return Ok(());
+    }
+    // Of a site that is a folder of a larger repository, only its own folders are here.
+    let Ok(tree) = repository.find_tree(folder) else { return Ok(()) };
+    for entry in &tree {
+        match entry.kind() {
+            Some(ObjectType::Tree) => mark(repository, entry.id(), kept)?,
+            Some(ObjectType::Blob) => drop(kept.insert(entry.id())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn sweep(objects: &Path, kept: &HashSet<Oid>) -> std::io::Result<usize> {
+    let mut removed = 0;
+    for folder in std::fs::read_dir(objects)? {
+        let folder = folder?;
+        let first = folder.file_name().to_string_lossy().into_owned();
+        // `pack` and `info` lie here too.
+        if first.len() != 2 || !folder.file_type()?.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(folder.path())? {
+            let file = file?;
+            let id = format!("{first}{}", file.file_name().to_string_lossy());
+            if Oid::from_str(&id).is_ok_and(|oid| id.len() == 40 && !kept.contains(&oid)) {
+                std::fs::remove_file(file.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
