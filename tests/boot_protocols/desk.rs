@@ -26,13 +26,20 @@ pub struct Desk {
     pub asked: Mutex<Vec<ScriptAsk>>,
     /// What is answered.
     pub action: Mutex<ScriptAction>,
+    /// What the one offer's overlay holds.
+    pub overlay: Mutex<Bytes>,
 }
 
 impl Desk {
     /// A desk after a start, with what an earlier one stored.
     pub fn new(stored: BTreeMap<String, Lease>) -> Arc<Self> {
+        Self::in_mode("server", stored)
+    }
+
+    /// A desk on a subnet where Formwork is the `server` or a `proxy`.
+    pub fn in_mode(mode: &str, stored: BTreeMap<String, Lease>) -> Arc<Self> {
         let spec = serde_json::json!({
-            "cidr": "10.77.0.0/24", "gateway": "10.77.0.1", "leaseTime": "10m",
+            "cidr": "10.77.0.0/24", "gateway": "10.77.0.1", "mode": mode, "leaseTime": "10m",
             "pools": [{"first": "10.77.0.100", "last": "10.77.0.101"}],
             "options": {"domain-name-servers": ["10.77.0.1"], "domain-name": "lab.test", "ntp-servers": ["10.77.0.1"]},
         });
@@ -47,6 +54,7 @@ impl Desk {
             seen: Mutex::default(),
             asked: Mutex::default(),
             action: Mutex::new(action),
+            overlay: Mutex::new(Bytes::from_static(b"an overlay")),
         })
     }
 }
@@ -82,7 +90,8 @@ impl BootDesk for Desk {
     }
 
     fn overlay(&self, offer: String, _peer: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
-        Box::pin(async move { (offer == OFFER).then(|| Bytes::from_static(b"an overlay")) })
+        let overlay = self.overlay.lock().expect("a lock").clone();
+        Box::pin(async move { (offer == OFFER).then_some(overlay) })
     }
 }
 

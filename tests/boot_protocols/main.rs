@@ -2,14 +2,15 @@
 //! it in network namespaces that the tests make themselves.
 
 mod desk;
+mod firmware;
 mod namespace;
 
 use desk::{Desk, OFFER, Server};
 use formwork::boot::client::Firmware;
-use namespace::{ClientNamespace, inside, must, possible, run};
+use namespace::{ClientNamespace, inside, must, possible};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Loaders and files: a large one, so that TFTP's block numbers roll over, and one named as iPXE's.
 fn images() -> tempfile::TempDir {
@@ -36,7 +37,7 @@ fn pair() -> ClientNamespace {
     client
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
@@ -206,86 +207,4 @@ fn tftp_and_http_give_real_clients_every_byte_and_nothing_else() {
     assert_eq!((asked[0].serial.as_deref(), asked[0].firmware), (Some("A B"), Firmware::Uefi));
     assert_eq!(asked[0].address.to_string(), "10.77.0.2");
     runtime.block_on(server.kill());
-}
-
-/// Runs a machine until the desk was asked for `count` scripts, or the time is over. Gives back what its serial line showed.
-fn machine(desk: &Desk, arguments: &str, serial: &Path, count: usize, limit: Duration) -> String {
-    let command = format!(
-        "exec qemu-system-x86_64 -accel tcg,tb-size=64 -display none -monitor none -serial file:{} \
-         -netdev tap,id=n0,ifname=tap0,script=no,downscript=no {arguments}",
-        serial.display()
-    );
-    let mut child = std::process::Command::new("sh").args(["-c", &command]).spawn().expect("sh runs");
-    let start = Instant::now();
-    while start.elapsed() < limit && desk.asked.lock().expect("a lock").len() < count {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    println!("{:.1} s to the script", start.elapsed().as_secs_f32());
-    // Time to show on its screen what it was told.
-    std::thread::sleep(Duration::from_millis(1500));
-    let _ = child.kill();
-    let _ = child.wait();
-    String::from_utf8_lossy(&std::fs::read(serial).unwrap_or_default()).into_owned()
-}
-
-#[test]
-fn real_firmware_gets_its_script_over_bios_and_uefi() {
-    let test = "real_firmware_gets_its_script_over_bios_and_uefi";
-    let ovmf = Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd");
-    if !possible(test, &["qemu-system-x86_64", "ip"]) {
-        return;
-    }
-    if !ovmf.exists() || !Path::new("/usr/lib/ipxe/snponly.efi").exists() || !Path::new("/dev/net/tun").exists() {
-        println!("SKIPPED {test}: the packages ovmf and ipxe, and /dev/net/tun, are needed");
-        return;
-    }
-    if !inside(test) {
-        return;
-    }
-    must("ip link set lo up && ip link add br0 type bridge && ip addr add 10.77.0.1/24 dev br0 && ip link set br0 up");
-    let (tap, why) = run("ip tuntap add dev tap0 mode tap && ip link set tap0 master br0 && ip link set tap0 up");
-    if !tap {
-        println!("SKIPPED {test}: no tap device can be made here: {why}");
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = folder.path().display();
-    must(&format!("mkdir {at}/loaders && cp /usr/lib/ipxe/undionly.kpxe /usr/lib/ipxe/snponly.efi {at}/loaders/"));
-    must(&format!("cp /usr/share/OVMF/OVMF_VARS_4M.fd {at}/vars.fd"));
-    let runtime = runtime();
-    let _inside_the_runtime = runtime.enter();
-    let uuid = "4c4c4544-0001-2000-8000-b04f4d4c4931";
-    for (firmware, arguments) in [
-        (
-            Firmware::Bios,
-            format!(
-                "-M q35,graphics=off -m 256 -uuid {uuid} -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01 -boot order=n"
-            ),
-        ),
-        (
-            Firmware::Uefi,
-            format!(
-                "-M q35 -m 256 -uuid {uuid} -drive if=pflash,format=raw,readonly=on,file={} \
-                 -drive if=pflash,format=raw,file={at}/vars.fd \
-                 -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01,bootindex=0,romfile=",
-                ovmf.display()
-            ),
-        ),
-    ] {
-        let desk = Desk::new(BTreeMap::new());
-        let server = Server::start(&desk, "br0", folder.path());
-        let serial = folder.path().join(format!("{}.log", firmware.as_str()));
-        let shown = machine(&desk, &arguments, &serial, 1, Duration::from_secs(90));
-        let asked = desk.asked.lock().expect("a lock").clone();
-        let ask = asked.first().unwrap_or_else(|| panic!("{firmware:?} asked for no script; it showed:\n{shown}"));
-        assert_eq!((ask.firmware, ask.mac.to_string().as_str()), (firmware, "52:54:00:00:00:01"));
-        assert_eq!(ask.uuid.as_deref(), Some(uuid));
-        assert_eq!(ask.address.to_string(), "10.77.0.11");
-        assert!(shown.contains("Formwork: held: the test looks at this"), "{firmware:?} showed:\n{shown}");
-        // What DHCP showed of it, from the firmware and from iPXE, is the same machine.
-        for seen in desk.seen.lock().expect("a lock").iter() {
-            assert_eq!(seen.uuid.as_deref(), Some(uuid), "{firmware:?}: {seen:?}");
-        }
-        runtime.block_on(server.kill());
-    }
 }

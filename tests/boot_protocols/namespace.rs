@@ -86,6 +86,11 @@ impl ClientNamespace {
         namespace
     }
 
+    /// A process in it.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Runs a command in it.
     pub fn run(&self, command: &str) -> (bool, String) {
         run(&format!("nsenter --net=/proc/{}/ns/net sh -c '{command}'", self.0.id()))
