@@ -1,8 +1,12 @@
 //! A cluster in memory: requests in order, as a store would apply them.
 
 mod claims;
+mod history;
+mod keys;
+mod patches;
+mod sets;
 
-use super::{Answer, Caller, Content, Context, Document, Operation, Outcome, Refusal, Request, apply};
+use super::{Answer, Caller, Condition, Content, Context, Document, Operation, Outcome, Refusal, Request, apply};
 use crate::content::kinds::KeySpec;
 use crate::journal::Event;
 use serde_json::Value;
@@ -62,6 +66,11 @@ impl Cluster {
         }
         self.events.extend(events);
         answer
+    }
+
+    pub fn put(&mut self, machine: &str, key: &str, value: Value, condition: Condition) -> Answer {
+        let operation = Operation::Put { key: key.to_owned(), value: content(value), condition, secret: false };
+        self.ask(machine_in(machine, 1), operation)
     }
 
     pub fn claim(&mut self, machine: &str, run: u64, claim: &str) -> super::ClaimAnswer {
