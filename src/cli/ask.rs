@@ -1,8 +1,9 @@
 //! `formwork retry|skip|cancel|approve|forget|reboot|adopt`: what people ask of machines. Each becomes an event.
 
 use super::error::CliError;
+use super::output::printable;
 use super::session::{Options, Session};
-use crate::api::views::AskBody;
+use crate::api::views::{AskBody, MachineSummary, Phase};
 use clap::Args;
 use serde::Serialize;
 
@@ -37,13 +38,15 @@ pub struct WithReason {
 #[command(after_help = "Examples:
   formwork adopt node-1            it is installed already: its declared run counts as done
   formwork adopt --new node-1      it is a new machine: let its workflow start
-  formwork adopt --all             all declared machines without a journal count as done
-  formwork adopt --all --new       all of them are new")]
+  formwork adopt --all             the same for all machines that are known now without a journal
+  formwork adopt --all --new       machines without a journal are new, now and from now on
+
+Without --new nothing is ever wiped by this; the next raised spec.run starts the workflow.")]
 pub struct Adopt {
     /// The machines.
     #[arg(value_name = "MACHINE", required_unless_present = "all", conflicts_with = "all")]
     names: Vec<String>,
-    /// All declared machines without a journal.
+    /// All machines without a journal.
     #[arg(long)]
     all: bool,
     /// They are new: let their workflow start.
@@ -52,6 +55,17 @@ pub struct Adopt {
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Has the server look at its content now.
+#[derive(Debug, Args)]
+#[command(after_help = "A push on the same disk is noticed by itself; this is for sources that are only polled.
+
+Examples:
+  formwork reconcile && formwork status")]
+pub struct Reconcile {
     #[command(flatten)]
     session: Options,
 }
@@ -84,34 +98,80 @@ pub fn run_adopt(arguments: &Adopt) -> Result<(), CliError> {
     if !arguments.all {
         return ask_each("adopt", &arguments.names, &body, &session);
     }
-    let answer = session.client.adopt_all(&body)?;
-    let asked = Asked { machine: None, asked: "adopt", message: &answer.message };
-    session.output.item(&asked, "all", || super::output::printable(&answer.message))
+    if arguments.new {
+        // One word for the whole site: it also holds for machines that were never heard of yet.
+        let answer = session.client.adopt_all(&body)?;
+        return told(None, "adopt", &answer.message, &session);
+    }
+    // Taken as done one by one: the machines that are known now and have no journal of a run. Nothing is wiped by this.
+    let list = session.client.machines()?;
+    let names: Vec<String> =
+        list.items.iter().filter(|machine| is_unknown(machine)).map(|it| it.name.clone()).collect();
+    if names.is_empty() {
+        eprintln!("no machine is without a journal: nothing to adopt");
+        return Ok(());
+    }
+    ask_each("adopt", &names, &body, &session)
 }
 
-/// All machines are asked, whatever the first answers; the first failure is the command's.
+/// It should walk a workflow, and the store knows of no run.
+fn is_unknown(machine: &MachineSummary) -> bool {
+    machine.run.is_none() && machine.workflow.is_some() && matches!(machine.phase, Phase::Expected | Phase::Held)
+}
+
+/// Has the server look at its content now.
+pub fn run_reconcile(arguments: &Reconcile) -> Result<(), CliError> {
+    let session = Session::open(&arguments.session)?;
+    let answer = session.client.reconcile()?;
+    told(None, "reconcile", &answer.message, &session)
+}
+
+/// Prints an answer.
+fn told(machine: Option<&str>, asked: &str, message: &str, session: &Session) -> Result<(), CliError> {
+    session.output.item(&Asked { machine, asked, message }, machine.unwrap_or("all"), || printable(message))
+}
+
+/// All machines are asked, whatever the first answers.
 fn ask_each(verb: &str, names: &[String], body: &AskBody, session: &Session) -> Result<(), CliError> {
-    let mut first = None;
+    let mut failed: Vec<u8> = Vec::new();
     for name in names {
-        match session.client.ask(name, verb, body) {
+        let answer = session.client.ask(name, verb, body).map_err(|error| session.machine_not_found(name, error));
+        match answer {
             Ok(answer) => {
-                let asked = Asked { machine: Some(name), asked: verb, message: &answer.message };
-                session
-                    .output
-                    .item(&asked, name, || super::output::printable(&format!("{name}: {}", answer.message)))?;
+                // The answer may begin with the name, for it is a sentence.
+                let message = match answer.message.starts_with(name.as_str()) {
+                    true => answer.message,
+                    false => format!("{name}: {}", answer.message),
+                };
+                told(Some(name), verb, &message, session)?;
             }
+            Err(error) if names.len() == 1 => return Err(error),
             Err(error) => {
-                let error = session.machine_not_found(name, error);
-                if first.is_some() || names.len() > 1 {
-                    eprintln!("{name}: not asked:");
-                }
-                if first.is_none() {
-                    first = Some(error);
-                } else {
-                    error.report();
-                }
+                error.report();
+                failed.push(error.exit_code());
             }
         }
     }
-    first.map_or(Ok(()), Err)
+    match failed.first() {
+        None => Ok(()),
+        Some(exit_code) => Err(CliError::Partly { failed: failed.len(), all: names.len(), exit_code: *exit_code }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::machine;
+
+    #[test]
+    fn only_machines_without_a_journal_of_a_run_are_adopted_with_all() {
+        let mut held = machine("a", Phase::Held);
+        assert!(!is_unknown(&held), "it has a run");
+        held.run = None;
+        assert!(is_unknown(&held));
+        assert!(is_unknown(&machine("b", Phase::Expected)));
+        assert!(!is_unknown(&machine("c", Phase::Ready)));
+        held.workflow = None;
+        assert!(!is_unknown(&held), "it has nothing to walk");
+    }
 }

@@ -1,9 +1,10 @@
 //! `formwork cluster get NAME`: the document that the machines of a cluster share, as administrators may see it.
 
 use super::error::CliError;
-use super::output::{Style, Word, printable, table};
+use super::output::{Style, Tone, Word, printable, table};
 use super::session::{Options, Session};
 use super::suggest;
+use super::time::{Clock, coarse};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -38,12 +39,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
     let name = &arguments.name;
     let document = session.client.cluster(name).map_err(|error| not_found(&session, name, error))?;
-    session.output.answer(&document, || vec![name.clone()], |style| render(&document, style))
+    session.output.answer(&document, || vec![name.clone()], |style| render(&document, &session.clock, style))
 }
 
 fn not_found(session: &Session, name: &str, error: CliError) -> CliError {
     match error {
-        CliError::NotFound { message, hint: None } => {
+        CliError::NotFound { message, .. } => {
             let machines = session.client.machines().map(|list| list.items).unwrap_or_default();
             let mut names: Vec<&str> =
                 machines.iter().flat_map(|machine| machine.clusters.iter().map(String::as_str)).collect();
@@ -56,41 +57,98 @@ fn not_found(session: &Session, name: &str, error: CliError) -> CliError {
     }
 }
 
-/// Each part of the document that is a map becomes a table; single values stand above.
-fn render(document: &Value, style: Style) -> String {
-    let Some(parts) = document.as_object() else { return plain(document) + "\n" };
-    let single = |value: &Value| !value.is_object() && !value.is_array();
-    let rows = parts.iter().filter(|(_, value)| single(value));
-    let rows = rows.map(|(name, value)| vec![Word::from(name.as_str()), Word::from(plain(value))]);
-    let mut text: String = table(&["", ""], rows, style).lines().skip(1).map(|line| format!("{line}\n")).collect();
-    for (name, value) in parts.iter().filter(|(_, value)| !single(value)) {
-        let entries: Vec<(String, &Value)> = match value {
-            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
-            Value::Array(items) => {
-                items.iter().enumerate().map(|(index, item)| ((index + 1).to_string(), item)).collect()
-            }
-            _ => Vec::new(),
+/// A long value would push everything else off the screen; `-o json` has all of it.
+const VALUE_SHOWN: usize = 60;
+
+/// Version and size, then a table each of keys, claims and sets.
+fn render(document: &Value, clock: &Clock, style: Style) -> String {
+    let field = |name: &str| document.get(name).map(plain).unwrap_or_else(|| "?".to_owned());
+    let name = document.get("cluster").map(|name| format!("cluster {}, ", plain(name))).unwrap_or_default();
+    let mut text = printable(&format!("{name}epoch {}, version {}", field("epoch"), field("version"))) + "\n";
+    let at =
+        |value: &Value| value.get("atUnixMs").and_then(Value::as_i64).map_or_else(String::new, |at| clock.show(at));
+    text.push_str(&part(document, "keys", &["key", "value", "version", "by", "at"], style, |name, key| {
+        vec![name.into(), key_value(key), field_of(key, "version"), writer(key.get("by")).into(), at(key).into()]
+    }));
+    text.push_str(&part(document, "claims", &["claim", "state", "holder", "fence", "at", ""], style, |name, claim| {
+        let tone = match claim.get("state").and_then(Value::as_str) {
+            Some("done") => Tone::Good,
+            Some("held") => Tone::Busy,
+            Some("failed") => Tone::Bad,
+            _ => Tone::Waiting,
         };
-        if entries.is_empty() {
-            continue;
-        }
-        text.push_str(&format!("\n{}\n", printable(name)));
-        let rows = entries.into_iter().map(|(key, value)| vec![format!("  {key}").into(), Word::from(entry(value))]);
-        text.push_str(
-            &table(&["", ""], rows, style).lines().skip(1).map(|line| format!("{line}\n")).collect::<String>(),
-        );
-    }
+        let state = Word::new(claim.get("state").map(plain).unwrap_or_default(), tone);
+        vec![
+            name.into(),
+            state,
+            field_of(claim, "holder"),
+            field_of(claim, "fence"),
+            at(claim).into(),
+            why(claim).into(),
+        ]
+    }));
+    text.push_str(&part(document, "sets", &["set", "members", "barriers"], style, |name, set| {
+        let each = |list: &str, word: fn(&Value) -> String| {
+            let items = set.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            Word::from(items.iter().map(word).collect::<Vec<_>>().join(", "))
+        };
+        let member = |member: &Value| member.get("machine").map(plain).unwrap_or_default();
+        let barrier = |barrier: &Value| match barrier.get("opened") {
+            None | Some(Value::Null | Value::Bool(false)) => format!("{} waits", field_text(barrier, "count")),
+            Some(_) => format!("{} opened", field_text(barrier, "count")),
+        };
+        vec![name.into(), each("members", member), each("barriers", barrier)]
+    }));
     text
 }
 
-/// `name: value, name: value` for a small map.
-fn entry(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>().join(", ")
+/// One part of the document as a table; nothing where it is empty.
+fn part(document: &Value, name: &str, heads: &[&str], style: Style, row: impl Fn(&str, &Value) -> Vec<Word>) -> String {
+    let Some(entries) = document.get(name).and_then(Value::as_object).filter(|entries| !entries.is_empty()) else {
+        return String::new();
+    };
+    format!("\n{}", table(heads, entries.iter().map(|(name, value)| row(name, value)), style))
+}
+
+fn key_value(key: &Value) -> Word {
+    match key.get("value") {
+        Some(value) => {
+            let text = plain(value).replace('\n', " ");
+            match text.char_indices().nth(VALUE_SHOWN) {
+                Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+                None => text.into(),
+            }
         }
-        other => plain(other),
+        None => Word::new(format!("secret, {} bytes", field_text(key, "bytes")), Tone::Waiting),
     }
+}
+
+/// `node-1`, `ann`, `server`: whoever wrote.
+fn writer(by: Option<&Value>) -> String {
+    let Some(by) = by else { return String::new() };
+    let inner = by.as_object().and_then(|by| by.values().next()).unwrap_or(by);
+    let name = ["machine", "name"].iter().find_map(|field| inner.get(field).or_else(|| by.get(field)));
+    name.filter(|name| name.is_string()).map_or_else(|| plain(inner), plain)
+}
+
+/// Why a claim is free again, or until when it is held.
+fn why(claim: &Value) -> String {
+    let fall = claim.get("fall");
+    let reason = claim.get("reason").or_else(|| fall?.get("reason")).or_else(|| fall?.get("why"));
+    let expires = claim.get("expiresInMs").and_then(Value::as_i64);
+    match (reason, expires) {
+        (Some(reason), _) => plain(reason),
+        (None, Some(left)) => format!("expires in {}", coarse(left)),
+        (None, None) => String::new(),
+    }
+}
+
+fn field_text(value: &Value, name: &str) -> String {
+    value.get(name).map(plain).unwrap_or_default()
+}
+
+fn field_of(value: &Value, name: &str) -> Word {
+    field_text(value, name).into()
 }
 
 fn plain(value: &Value) -> String {
@@ -106,20 +164,42 @@ mod tests {
 
     #[test]
     fn a_document_is_shown_part_by_part() {
+        let long = "x".repeat(100);
         let document = serde_json::json!({
-            "epoch": 1, "version": 12,
-            "keys": {"etcd/token": {"version": 7, "value": "abc", "by": "node-1"}},
-            "claims": {}, "sets": {"ready": ["node-1", "node-2"]},
+            "cluster": "etcd", "epoch": 1, "version": 12, "bytes": 300,
+            "keys": {
+                "etcd/token": {"secret": true, "bytes": 32, "version": 7, "by": {"machine": {"machine": "node-1", "run": 1}}, "atUnixMs": 1000},
+                "etcd/ca": {"value": long, "version": 8, "by": {"administrator": {"name": "ann"}}, "atUnixMs": 2000},
+            },
+            "claims": {
+                "init": {"state": "done", "fence": 5, "holder": "node-1", "run": 1, "atUnixMs": 1000},
+                "upgrade": {"state": "held", "fence": 11, "holder": "node-2", "run": 1, "atUnixMs": 3000, "expiresInMs": 90_000},
+                "backup": {"state": "vacant", "fence": 9, "holder": "node-3", "fall": {"why": "revoked", "reason": "a new run"}},
+            },
+            "sets": {"ready": {"version": 9, "members": [{"machine": "node-1", "ordinal": 1}, {"machine": "node-2", "ordinal": 2}],
+                "barriers": [{"count": "all", "opened": 9}]}},
         });
-        insta::assert_snapshot!(render(&document, Style::default()), @r#"
-        epoch    1
-        version  12
+        insta::assert_snapshot!(render(&document, &Clock::fixed(9000), Style::default()), @r"
+        cluster etcd, epoch 1, version 12
 
-        keys
-          etcd/token  version: 7, value: abc, by: node-1
+        KEY         VALUE                                                          VERSION  BY      AT
+        etcd/token  secret, 32 bytes                                               7        node-1  00:00:01
+        etcd/ca     xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  8        ann     00:00:02
 
-        sets
-          ready  ["node-1","node-2"]
-        "#);
+        CLAIM    STATE   HOLDER  FENCE  AT
+        init     done    node-1  5      00:00:01
+        upgrade  held    node-2  11     00:00:03  expires in 1m30s
+        backup   vacant  node-3  9                a new run
+
+        SET    MEMBERS         BARRIERS
+        ready  node-1, node-2  all opened
+        ");
+    }
+
+    #[test]
+    fn a_document_of_another_shape_is_still_shown() {
+        assert_eq!(render(&serde_json::json!([1]), &Clock::fixed(0), Style::default()), "epoch ?, version ?\n");
+        let odd = serde_json::json!({"epoch": 1, "version": 2, "keys": {"a": 5}, "claims": [], "sets": {"b": {"members": 7}}});
+        assert!(render(&odd, &Clock::fixed(0), Style::default()).starts_with("epoch 1, version 2\n"));
     }
 }

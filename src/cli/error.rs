@@ -89,6 +89,16 @@ pub enum CliError {
     /// The thing asked about is not so, or failed (exit code 1).
     #[error("{0}")]
     NotSo(String),
+    /// Some of several machines were not asked; each was told of when it happened.
+    #[error("{failed} of {all} were not asked")]
+    Partly {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+        /// The exit code of the first.
+        exit_code: u8,
+    },
     /// Standard output cannot be written (exit code 1; a reader that went away is no error).
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -105,6 +115,7 @@ impl CliError {
             Self::Refused { .. } => 4,
             Self::Unreachable { .. } | Self::Server { .. } => 5,
             Self::TimedOut(_) => 124,
+            Self::Partly { exit_code, .. } => *exit_code,
         }
     }
 
@@ -120,7 +131,7 @@ impl CliError {
             Self::Answer { .. } => Some(
                 "server and command line may be of different ages: compare `formwork --version` and `formwork status`",
             ),
-            Self::TimedOut(_) | Self::NotSo(_) | Self::Output(_) => None,
+            Self::TimedOut(_) | Self::NotSo(_) | Self::Partly { .. } | Self::Output(_) => None,
         }
     }
 

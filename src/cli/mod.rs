@@ -52,18 +52,32 @@ enum Command {
     Cluster(cluster::Arguments),
     // -- asking --
     /// Tries a failed task again now; lets a held or diverged machine go on.
+    #[command(after_help = "Examples:
+  formwork retry node-1
+  formwork retry node-1 node-2 --reason 'the disk was replaced'")]
     Retry(ask::Arguments),
     /// Takes the task that failed or waits as done without its being done.
+    #[command(after_help = "Examples:
+  formwork skip node-1 --reason 'memory was tested by its maker'")]
     Skip(ask::WithReason),
     /// Ends the open run.
+    #[command(after_help = "Examples:
+  formwork cancel node-1 --reason 'wrong rack'")]
     Cancel(ask::WithReason),
     /// Trusts the next exchange of a machine in quarantine.
+    #[command(after_help = "Examples:
+  formwork approve node-1 --reason 'the board was replaced'")]
     Approve(ask::Arguments),
     /// Forgets a machine that is gone from Git, so that it may be enrolled again.
+    #[command(after_help = "Examples:
+  formwork forget node-7")]
     Forget(ask::Arguments),
     /// Restarts a machine at the next word with its agent.
+    #[command(after_help = "Examples:
+  formwork reboot node-1 --reason 'new firmware'")]
     Reboot(ask::Arguments),
     Adopt(ask::Adopt),
+    Reconcile(ask::Reconcile),
     // -- at the server itself --
     Store(store::Arguments),
 }
@@ -97,17 +111,10 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Forget(arguments) => ask::run("forget", &arguments),
         Command::Reboot(arguments) => ask::run("reboot", &arguments),
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
+        Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
         Command::Store(arguments) => store::run(&arguments),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_holds_together() {
-        CommandLine::command().debug_assert();
-    }
-}
+mod tests;

@@ -55,14 +55,14 @@ impl Session {
         })
     }
 
-    /// Makes "no such machine" helpful: with the nearest names, or all of them.
+    /// Makes "no such machine" helpful: with the nearest names, or all of them, instead of what the server hints.
     pub fn machine_not_found(&self, name: &str, error: CliError) -> CliError {
         match error {
-            CliError::NotFound { message, hint: None } => {
-                let hint = self.client.machines().ok().map(|list| {
+            CliError::NotFound { message, hint } => {
+                let suggestion = self.client.machines().ok().map(|list| {
                     suggest::hint(name, list.items.iter().map(|machine| machine.name.as_str()), "formwork get machines")
                 });
-                CliError::NotFound { message, hint }
+                CliError::NotFound { message, hint: suggestion.or(hint) }
             }
             other => other,
         }

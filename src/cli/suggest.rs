@@ -8,12 +8,20 @@ pub fn hint<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>, list_comm
     let names: Vec<&str> = names.into_iter().collect();
     let near = nearest(wrong, &names);
     if !near.is_empty() {
-        return format!("did you mean {}?", near.join(" or "));
+        return format!("did you mean {}?", either(&near));
     }
     match names.len() {
         0 => "there are none".to_owned(),
         1..=LISTED => format!("there are: {}", names.join(", ")),
         _ => format!("`{list_command}` lists them"),
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn either(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        names => names.concat(),
     }
 }
 
@@ -65,6 +73,7 @@ mod tests {
         let names = ["etcd-1", "etcd-2", "storage"];
         assert_eq!(hint("storge", names, "x"), "did you mean storage?");
         assert_eq!(hint("etcd-3", names, "x"), "did you mean etcd-1 or etcd-2?");
+        assert_eq!(hint("node", ["node1", "node2", "node3"], "x"), "did you mean node1, node2 or node3?");
         assert_eq!(hint("compute", names, "x"), "there are: etcd-1, etcd-2, storage");
         assert_eq!(hint("compute", [], "x"), "there are none");
         assert_eq!(hint("zzz", ["a"; 9], "formwork get machines"), "`formwork get machines` lists them");

@@ -163,7 +163,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 continue;
             }
             told.retain(|it| it != name);
-            let says = format!("{name} is {}: {}", phase_word(machine.summary.phase), machine.summary.waits_for);
+            let summary = &machine.summary;
+            let run = summary.run.map(|run| format!(", run {run}")).unwrap_or_default();
+            let says = format!("{name} is {}{run}: {}", phase_word(summary.phase), summary.waits_for);
             if arguments.fail_early && matches!(machine.summary.phase, Phase::Failed | Phase::Held) {
                 return Err(CliError::NotSo(printable(&says)));
             }

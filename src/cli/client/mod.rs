@@ -147,7 +147,12 @@ impl Client {
         self.post(&format!("/v1/machines/{}/{}", segment(machine), segment(verb)), body)
     }
 
-    /// `POST /v1/adopt`: all machines without a journal.
+    /// `POST /v1/reconcile`: look at the source of content now.
+    pub fn reconcile(&self) -> Result<AskAnswer, CliError> {
+        self.post("/v1/reconcile", &serde_json::Map::new())
+    }
+
+    /// `POST /v1/adopt`: machines without a journal are new from now on.
     pub fn adopt_all(&self, body: &AskBody) -> Result<AskAnswer, CliError> {
         self.post("/v1/adopt", body)
     }
