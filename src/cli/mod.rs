@@ -25,6 +25,7 @@ mod suggest;
 mod testing;
 mod time;
 mod timeline;
+mod validate;
 mod wait;
 mod watch;
 
@@ -78,6 +79,8 @@ enum Command {
     Reboot(ask::Arguments),
     Adopt(ask::Adopt),
     Reconcile(ask::Reconcile),
+    // -- before a push --
+    Validate(validate::Arguments),
     // -- at the server itself --
     Store(store::Arguments),
 }
@@ -112,6 +115,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Reboot(arguments) => ask::run("reboot", &arguments),
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
         Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
     }
 }

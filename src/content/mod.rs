@@ -1,6 +1,28 @@
 //! Content as people write it: the kinds, strict loading, findings with their places.
+//!
+//! [`load`] turns the files of one revision into [`Loaded`]: every document read, every object of a known kind, nothing resolved
+//! yet (that is `catalog`). It never stops at the first thing that is wrong.
 
+mod decode;
+mod document;
+mod finding;
+pub mod junk;
 pub mod kinds;
+mod load;
+pub mod names;
+mod object;
+mod spans;
 mod tree;
 
+pub use document::Document;
+pub(crate) use finding::Report;
+pub use finding::{Finding, Findings, Place, Severity};
+pub(crate) use load::read;
+pub use load::{Loaded, load};
+pub use object::{Kind, Object, Pack};
+pub(crate) use spans::{Spot, Step, place_of};
 pub use tree::{File, FileKind, Tree};
+
+/// The largest file that a task or template may refer to, bytes.
+pub(crate) const REFERENCED_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) use document::LFS_POINTER;

@@ -1,0 +1,450 @@
+//! What only shows when a workflow is put on a machine: params that nobody gives, templates that cannot be rendered.
+//!
+//! What is known only at run time (facts, run-time keys of clusters, secrets, a leased address) is not guessed: what needs it
+//! is left to the machine's own moment.
+
+use super::model::{BootEnv, CompiledAction, MachineView, Source, Stage, Task, Template, Workflow};
+use super::render::{self, RenderError, Scope, ServerInfo};
+use super::tasks::takes_in_others;
+use super::{Catalog, schemas::is_secret_reference, underscored};
+use crate::content::{Document, Place, Report, Severity, Step, place_of};
+use crate::params::{self, ClusterKeys, LayerParams};
+use crate::wire::MachineInfo;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// What a template or expression speaks of.
+#[derive(Debug, Clone, Default)]
+struct Uses {
+    /// Facts, or what another template may want: known only at run time.
+    run_time: bool,
+    /// The machine.
+    machine: bool,
+    /// The machine's address.
+    address: bool,
+    /// `params.NAME`.
+    params: Vec<String>,
+}
+
+impl Uses {
+    fn of(variables: impl IntoIterator<Item = String>, text: &str) -> Self {
+        let mut uses = Self { run_time: takes_in_others(text), ..Self::default() };
+        for variable in variables {
+            let (root, field) = variable.split_once('.').unwrap_or((&variable, ""));
+            match root {
+                "facts" => uses.run_time = true,
+                "machine" => {
+                    uses.machine = true;
+                    uses.address |= field.is_empty() || field == "address";
+                }
+                "params" if !field.is_empty() => {
+                    uses.params.push(field.split('.').next().unwrap_or(field).to_owned());
+                }
+                _ => {}
+            }
+        }
+        uses
+    }
+
+    /// Whether it can be tried for a machine.
+    fn can_be_tried(&self, view: &MachineView) -> bool {
+        let enrolled = matches!(view.source, Source::Enrollment { .. });
+        !self.run_time && !(self.machine && enrolled) && !(self.address && view.address.is_none())
+    }
+}
+
+/// One task of a workflow and what its steps speak of.
+struct TaskUse<'a> {
+    task: &'a Arc<Task>,
+    /// For each step: its `if`, its template.
+    steps: Vec<(Option<Uses>, Option<Uses>)>,
+    /// Whether there is anything to try.
+    tries: bool,
+    machine: bool,
+}
+
+struct StageUse<'a> {
+    stage: &'a Arc<Stage>,
+    boot_env: Option<&'a Arc<BootEnv>>,
+    tasks: Vec<TaskUse<'a>>,
+}
+
+/// A finding that many machines may share: told once, with the first of them.
+struct Shared {
+    place: Place,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    first: String,
+    more: usize,
+}
+
+/// Checks each machine and rule with its workflow. `whole` says of which nothing is missing already; `whole_workflows` likewise.
+pub(super) struct Checker<'a> {
+    catalog: &'a Catalog,
+    plans: HashMap<&'a str, Vec<StageUse<'a>>>,
+    shared: IndexMap<(Place, String), Shared>,
+    tried: HashSet<(usize, u64)>,
+    empty: ClusterKeys,
+    nothing: Map<String, Value>,
+    server: ServerInfo,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(catalog: &'a Catalog, whole_workflows: &HashSet<Arc<str>>, report: &mut Report) -> Self {
+        let mut plans = HashMap::new();
+        for task in catalog.tasks.values() {
+            check_declared(catalog, task, report);
+        }
+        for workflow in catalog.workflows.values().filter(|workflow| whole_workflows.contains(&workflow.name)) {
+            plans.insert(&*workflow.name, plan(catalog, workflow));
+        }
+        Self {
+            catalog,
+            plans,
+            shared: IndexMap::new(),
+            tried: HashSet::new(),
+            empty: ClusterKeys::default(),
+            nothing: Map::new(),
+            // Texts of the shape that the server will put there; what they are exactly changes nothing that is checked.
+            server: ServerInfo {
+                http: "http://192.0.2.1:8080".to_owned(),
+                https: "https://192.0.2.1:8443".to_owned(),
+                site: catalog.site.clone(),
+            },
+        }
+    }
+
+    /// Checks one machine.
+    pub(super) fn machine(&mut self, view: &MachineView) {
+        let Some(workflow) = view.workflow.as_deref() else { return };
+        let Some(plan) = self.plans.remove(workflow) else { return };
+        let clusters = self.catalog.clusters_of(view);
+        let run_time: HashSet<&str> = clusters
+            .iter()
+            .flat_map(|cluster| &cluster.spec.keys)
+            .filter(|key| key.param)
+            .map(|key| key.name.as_str())
+            .collect();
+        for stage_use in &plan {
+            let empty = std::mem::take(&mut self.empty);
+            let layers = params::layers(self.catalog, view, Some(stage_use.stage), &empty);
+            for task_use in &stage_use.tasks {
+                self.task(view, workflow, stage_use.stage, task_use, &layers, &run_time);
+            }
+            if let Some(boot_env) = stage_use.boot_env {
+                self.boot_env(view, stage_use.stage, boot_env);
+            }
+            drop(layers);
+            self.empty = empty;
+        }
+        // The plan was only lent: keys live as long as the catalog.
+        if let Some(workflow) = self.catalog.workflow(workflow) {
+            self.plans.insert(&workflow.name, plan);
+        }
+    }
+
+    fn task(
+        &mut self,
+        view: &MachineView,
+        workflow: &str,
+        stage: &Stage,
+        task_use: &TaskUse<'_>,
+        layers: &[LayerParams<'_>],
+        run_time: &HashSet<&str>,
+    ) {
+        let task = task_use.task;
+        let mut values = Map::new();
+        let mut opaque = false;
+        let mut missing = false;
+        for param in &task.params {
+            if run_time.contains(param.name.as_str()) {
+                opaque = true;
+                continue;
+            }
+            match params::lookup(self.catalog, layers, &param.name) {
+                Some(value) => {
+                    opaque |= is_secret_reference(value);
+                    if task_use.tries {
+                        values.insert(param.name.clone(), value.clone());
+                    }
+                }
+                None if param.required => {
+                    missing = true;
+                    let message = format!(
+                        "workflow `{workflow}` needs the param `{}` (task `{}` of stage `{}`), and nothing gives it",
+                        param.name, task.name, stage.name
+                    );
+                    let hint = "give it in spec.params, in a profile, or as the Param's default".to_owned();
+                    self.share(None, view, "missing-param", message, Some(hint));
+                }
+                None => {}
+            }
+        }
+        if missing || opaque || !task_use.tries {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in &values {
+            (name, value.to_string()).hash(&mut hasher);
+        }
+        if task_use.machine {
+            view.name.hash(&mut hasher);
+        }
+        if !self.tried.insert((Arc::as_ptr(task) as usize, hasher.finish())) {
+            return;
+        }
+        let machine = machine_info(view);
+        let scope = Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server };
+        let mut failures = Vec::new();
+        for (index, (step, (condition, template))) in task.steps.iter().zip(&task_use.steps).enumerate() {
+            if let (Some(uses), Some(text)) = (condition, &step.condition) {
+                if !uses.can_be_tried(view) {
+                    continue;
+                }
+                match render::evaluate(&self.catalog.environment, "`if`", text, &scope) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => {
+                        let path = [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key("if")];
+                        failures.push((place_of(task.document.value(&path)), message_of(&error)));
+                        continue;
+                    }
+                }
+            }
+            let (Some(uses), CompiledAction::Template { template, .. }) = (template, &step.action) else { continue };
+            if !uses.can_be_tried(view) {
+                continue;
+            }
+            if let Err(error) = render::render_named(&self.catalog.environment, template, &scope) {
+                let place = self
+                    .catalog
+                    .template(template)
+                    .map_or_else(|| task.document.place(), |known| template_place(known, &error));
+                failures.push((place, message_of(&error)));
+            }
+        }
+        for (place, message) in failures {
+            let message = format!("task `{}` cannot be rendered: {message}", task.name);
+            self.share(Some(place), view, "render", message, Some(RENDER_HINT.to_owned()));
+        }
+    }
+
+    fn boot_env(&mut self, view: &MachineView, stage: &Stage, boot_env: &BootEnv) {
+        let texts: Vec<(&str, Vec<Step<'_>>)> = boot_env
+            .architectures
+            .iter()
+            .map(|(architecture, spec)| {
+                let path = vec![
+                    Step::Key("spec"),
+                    Step::Key("architectures"),
+                    Step::Key(architecture.as_str()),
+                    Step::Key("arguments"),
+                ];
+                (spec.arguments.as_str(), path)
+            })
+            .filter(|(text, _)| text.contains('{'))
+            .collect();
+        if texts.is_empty() && boot_env.templates.is_empty() {
+            return;
+        }
+        let resolved = params::resolve(self.catalog, view, Some(stage), &ClusterKeys::default());
+        if resolved.iter().any(|(_, layered)| is_secret_reference(&layered.value)) && !boot_env.templates.is_empty() {
+            return;
+        }
+        let values = resolved.values();
+        let machine = machine_info(view);
+        let scope = Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server };
+        let mut failures = Vec::new();
+        for (text, path) in texts {
+            let Ok(template) = self.catalog.environment.template_from_str(text) else { continue };
+            let uses = Uses::of(template.undeclared_variables(true), text);
+            let secret = uses.params.iter().any(|name| {
+                values.iter().any(|(known, value)| underscored(known) == *name && is_secret_reference(value))
+            });
+            if secret || !uses.can_be_tried(view) {
+                continue;
+            }
+            if let (Err(error), Some(document)) =
+                (render::render_text(&self.catalog.environment, "arguments", text, &scope), &boot_env.document)
+            {
+                failures.push((place_of(document.value(&path)), message_of(&error)));
+            }
+        }
+        for (_, name) in &boot_env.templates {
+            let Some(template) = self.catalog.template(name) else { continue };
+            let Ok(compiled) = self.catalog.environment.get_template(name) else { continue };
+            if !Uses::of(compiled.undeclared_variables(true), &template.text).can_be_tried(view) {
+                continue;
+            }
+            if let Err(error) = render::render_named(&self.catalog.environment, name, &scope) {
+                failures.push((template_place(template, &error), message_of(&error)));
+            }
+        }
+        for (place, message) in failures {
+            let message = format!("boot environment `{}` cannot be rendered: {message}", boot_env.name);
+            self.share(Some(place), view, "render", message, Some(RENDER_HINT.to_owned()));
+        }
+    }
+
+    /// Keeps a finding; without a place it is where the machine says its workflow.
+    fn share(
+        &mut self,
+        place: Option<Place>,
+        view: &MachineView,
+        code: &'static str,
+        message: String,
+        hint: Option<String>,
+    ) {
+        // One line a machine would say the same thousands of times.
+        let key_place = place.clone().unwrap_or_else(|| Place { file: Arc::from(""), line: 0, column: 0 });
+        if let Some(known) = self.shared.get_mut(&(key_place.clone(), message.clone())) {
+            known.more += 1;
+            return;
+        }
+        let place = place.unwrap_or_else(|| place_of(view.document.value(&[Step::Key("spec"), Step::Key("workflow")])));
+        let first = match &view.source {
+            Source::Git(_) => format!("machine `{}`", view.name),
+            Source::Enrollment { rule } => format!("machines of enrollment `{rule}`"),
+        };
+        let shared = Shared { place, code, message: message.clone(), hint, first, more: 0 };
+        self.shared.insert((key_place, message), shared);
+    }
+
+    /// Tells all that was found.
+    pub(super) fn tell(self, report: &mut Report) {
+        for shared in self.shared.into_values() {
+            let more = match shared.more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let message = format!("{}: {}{more}", shared.message, shared.first);
+            report.at(Severity::Error, shared.code, shared.place, message).hint_if(shared.hint);
+        }
+    }
+}
+
+const RENDER_HINT: &str = "give the value, or ask for it in the template: `{% if params.name is defined %}`";
+
+fn message_of(error: &RenderError) -> String {
+    match error {
+        RenderError::Failed { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn machine_info(view: &MachineView) -> MachineInfo {
+    MachineInfo {
+        name: view.name.clone(),
+        address: view.address.map(|address| address.to_string()),
+        macs: view.macs.clone(),
+        labels: view.labels.clone(),
+        files: "http://192.0.2.1:8080/files".to_owned(),
+    }
+}
+
+fn plan<'a>(catalog: &'a Catalog, workflow: &'a Workflow) -> Vec<StageUse<'a>> {
+    let stages = workflow.stages.iter();
+    stages
+        .map(|stage| StageUse {
+            stage,
+            boot_env: stage.boot_env.as_deref().and_then(|name| catalog.boot_env(name)),
+            tasks: stage.tasks.iter().map(|task| task_use(catalog, task)).collect(),
+        })
+        .collect()
+}
+
+fn task_use<'a>(catalog: &Catalog, task: &'a Arc<Task>) -> TaskUse<'a> {
+    let steps: Vec<(Option<Uses>, Option<Uses>)> = task.steps.iter().map(|step| uses_of(catalog, step)).collect();
+    let tries = steps.iter().any(|(condition, template)| condition.is_some() || template.is_some());
+    let machine =
+        steps.iter().any(|(condition, template)| [condition, template].into_iter().flatten().any(|uses| uses.machine));
+    TaskUse { task, steps, tries, machine }
+}
+
+fn uses_of(catalog: &Catalog, step: &super::CompiledStep) -> (Option<Uses>, Option<Uses>) {
+    let environment = &catalog.environment;
+    let condition = step.condition.as_deref().and_then(|text| {
+        let expression = environment.compile_expression(text).ok()?;
+        Some(Uses::of(expression.undeclared_variables(true), text))
+    });
+    let template = match &step.action {
+        CompiledAction::Template { template, .. } => environment.get_template(template).ok().map(|compiled| {
+            let text = catalog.template(template).map_or("", |known| &known.text);
+            Uses::of(compiled.undeclared_variables(true), text)
+        }),
+        _ => None,
+    };
+    (condition, template)
+}
+
+/// A task's templates and conditions speak only of params that it declares: it gets no others.
+fn check_declared(catalog: &Catalog, task: &Task, report: &mut Report) {
+    for (index, step) in task.steps.iter().enumerate() {
+        let (condition, template) = uses_of(catalog, step);
+        for (field, uses) in [("if", condition), ("template", template)] {
+            for name in uses.into_iter().flat_map(|uses| uses.params) {
+                if task.params.iter().any(|param| param.name == name || underscored(&param.name) == name) {
+                    continue;
+                }
+                let path = [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key(field)];
+                let near = crate::content::names::nearest(&name, task.params.iter().map(|param| param.name.as_str()));
+                report
+                    .error(
+                        "undeclared-param",
+                        task.document.value(&path),
+                        format!("it speaks of the param `{name}`, which task `{}` does not declare", task.name),
+                    )
+                    .hint(near.map_or_else(
+                        || {
+                            "add it to the task's spec.params: a task gets the params it declares and no others"
+                                .to_owned()
+                        },
+                        |near| format!("did you mean `{near}`?"),
+                    ));
+            }
+        }
+    }
+}
+
+/// Where in a template an error is.
+fn template_place(template: &Template, error: &RenderError) -> Place {
+    let RenderError::Failed { line, range, .. } = error else { return template.document.place() };
+    let column = range.and_then(|(start, _)| {
+        let before = template.text.get(..start)?;
+        Some(before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
+    });
+    match &template.file {
+        Some(file) => Place { file: Arc::clone(file), line: *line, column: column.unwrap_or(1) },
+        None => inline_place(&template.document, &[Step::Key("spec"), Step::Key("text")], *line, column),
+    }
+}
+
+/// Where a line of a text that stands in a document is; exact in a block (`|`).
+fn inline_place(document: &Document, path: &[Step<'_>], line: usize, column: Option<usize>) -> Place {
+    let place = place_of(document.value(path));
+    let lines: Vec<&str> =
+        document.text().lines().skip(place.line.saturating_sub(document.first_line())).take(line + 1).collect();
+    let block = lines.first().and_then(|head| head.chars().nth(place.column - 1)) == Some('|');
+    if !block {
+        return place;
+    }
+    let indent = lines.get(1).map_or(0, |first| first.chars().take_while(|c| *c == ' ').count());
+    Place { file: place.file, line: place.line + line, column: column.map_or(1, |column| column + indent) }
+}
+
+/// Tells what is wrong with a template where it is.
+pub(super) fn tell_template(template: &Template, error: &RenderError, hint: Option<String>, report: &mut Report) {
+    report
+        .at(
+            Severity::Error,
+            "template",
+            template_place(template, error),
+            format!("template `{}`: {}", template.name, message_of(error)),
+        )
+        .hint_if(hint);
+}

@@ -1,0 +1,222 @@
+//! Params and their schemas: each value is checked where it is written, once.
+
+use super::Named;
+use super::model::Param;
+use crate::content::kinds::ClusterProfileSpec;
+use crate::content::kinds::Params;
+use crate::content::names::{is_subdomain, nearest};
+use crate::content::{Document, Kind, Object, Place, Report, Step};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Findings about one value before the rest is left out.
+const ERRORS_A_VALUE_MAX: usize = 4;
+
+/// The validators of all declared params.
+pub(super) struct Schemas {
+    validators: HashMap<Arc<str>, (jsonschema::Validator, bool)>,
+    declared: HashSet<Arc<str>>,
+    /// Names that tasks use without a declaration.
+    used: HashSet<String>,
+    told: HashSet<String>,
+}
+
+/// Whether a value names a secret instead of being one: `{secret: NAME}`.
+pub fn is_secret_reference(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.len() == 1 && map.get("secret").is_some_and(Value::is_string))
+}
+
+fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(schema).map_err(|error| error.to_string())
+}
+
+impl Schemas {
+    pub(super) fn new(params: &Named<Param>, broken: &HashSet<(Kind, Arc<str>)>, report: &mut Report) -> Self {
+        let mut schemas = Self {
+            validators: HashMap::new(),
+            declared: params.keys().cloned().collect(),
+            used: HashSet::new(),
+            told: HashSet::new(),
+        };
+        schemas
+            .declared
+            .extend(broken.iter().filter(|(kind, _)| *kind == Kind::Param).map(|(_, name)| Arc::clone(name)));
+        for (name, param) in params {
+            let Some(schema) = &param.spec.schema else { continue };
+            match compile(schema) {
+                Ok(validator) => {
+                    schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret));
+                }
+                Err(error) => report
+                    .error(
+                        "schema",
+                        param.document.value(&["spec".into(), "schema".into()]),
+                        format!("not a JSON Schema (draft-07): {error}"),
+                    )
+                    .hint("see json-schema.org; a simple one is `{type: string}`"),
+            }
+        }
+        for (name, param) in params {
+            if let Some(default) = &param.spec.default {
+                schemas.check(name, default, &param.document, &["spec".into(), "default".into()], report);
+            }
+        }
+        schemas
+    }
+
+    /// Says that a task uses params of these names.
+    pub(super) fn use_names<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        self.used.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Checks a map of params at the end of a path.
+    pub(super) fn check_map(&mut self, params: &Params, document: &Document, path: &[Step<'_>], report: &mut Report) {
+        for (name, value) in params {
+            let mut inner = path.to_vec();
+            inner.push(Step::Key(name));
+            if !self.declared.contains(name.as_str()) && !self.used.contains(name) && self.told.insert(name.clone()) {
+                let spot = document.key(&inner);
+                if is_subdomain(name) {
+                    let near = nearest(name, self.declared.iter().map(AsRef::as_ref));
+                    report
+                        .warning("unused-param", spot, format!("no Param declares `{name}` and no task uses it"))
+                        .hint(near.map_or_else(
+                            || "declare it with a Param, so that its values are checked".to_owned(),
+                            |near| format!("did you mean `{near}`?"),
+                        ));
+                } else {
+                    report.error(
+                        "name",
+                        spot,
+                        format!("`{name}` is not the name of a param (lower-case letters, digits, `-`, `.`)"),
+                    );
+                }
+            }
+            self.check(name, value, document, &inner, report);
+        }
+    }
+
+    fn check(&self, name: &str, value: &Value, document: &Document, path: &[Step<'_>], report: &mut Report) {
+        // What a secret holds is known only where it is opened.
+        if is_secret_reference(value) {
+            return;
+        }
+        let Some((validator, secret)) = self.validators.get(name) else { return };
+        if validator.is_valid(value) {
+            return;
+        }
+        for error in validator.iter_errors(value).take(ERRORS_A_VALUE_MAX) {
+            let said = if *secret { error.masked().to_string() } else { error.to_string() };
+            let parts: Vec<String> = error
+                .instance_path()
+                .as_str()
+                .split('/')
+                .skip(1)
+                .map(|part| part.replace("~1", "/").replace("~0", "~"))
+                .collect();
+            let mut way = path.to_vec();
+            let mut inner = Some(value);
+            for part in &parts {
+                match inner {
+                    Some(Value::Array(items)) => {
+                        let item = part.parse::<usize>().unwrap_or(0);
+                        way.push(Step::Item(item));
+                        inner = items.get(item);
+                    }
+                    Some(Value::Object(map)) => {
+                        way.push(Step::Key(part));
+                        inner = map.get(part.as_str());
+                    }
+                    _ => break,
+                }
+            }
+            report.error("param-schema", document.value(&way), format!("param `{name}`: {said}")).hint(format!(
+                "the Param `{name}` says what it may be (`formwork describe param {name}`, or its document)"
+            ));
+        }
+    }
+}
+
+/// Checks what a cluster profile declares.
+pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report: &mut Report) {
+    let document = &cluster.document;
+    let at =
+        |index: usize, field: &'static str| [Step::Key("spec"), Step::Key("keys"), Step::Item(index), Step::Key(field)];
+    if cluster.spec.size == 0 {
+        report
+            .error("cluster-size", document.value(&["spec".into(), "size".into()]), "a cluster has at least one member")
+            .hint("write how many members it needs before a barrier for all may open");
+    }
+    let mut seen = HashSet::new();
+    for (index, key) in cluster.spec.keys.iter().enumerate() {
+        let name = key.name.strip_suffix("/*").unwrap_or(&key.name);
+        let segment = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-'))
+        };
+        if name.len() > 128 || !name.split('/').all(segment) {
+            report
+                .error(
+                    "key-name",
+                    document.value(&at(index, "name")),
+                    format!("`{}` is not the name of a key", key.name),
+                )
+                .hint("segments of lower-case letters, digits, `.`, `_`, `-`, joined by `/`; 128 characters at most");
+        }
+        if !seen.insert(&key.name) {
+            report.error("twin", document.value(&at(index, "name")), format!("a second key `{}`", key.name));
+        }
+        if key.param && (key.name.ends_with("/*") || !is_subdomain(&key.name)) {
+            report
+                .error(
+                    "key-param",
+                    document.value(&at(index, "param")),
+                    format!("the key `{}` cannot be a param", key.name),
+                )
+                .hint("a key that jobs get as a param is named like one: lower-case letters, digits, `-`, `.`");
+        }
+        if let Some(schema) = &key.schema {
+            if let Err(error) = compile(schema) {
+                report.error(
+                    "schema",
+                    document.value(&at(index, "schema")),
+                    format!("not a JSON Schema (draft-07): {error}"),
+                );
+            }
+        }
+        if let crate::content::kinds::Writers::HolderOf(claim) = &key.writers {
+            if claim.is_empty() || !claim.split('/').all(segment) {
+                report.error(
+                    "claim-name",
+                    document.value(&at(index, "writers")),
+                    format!("`{claim}` is not the name of a claim"),
+                );
+            }
+        }
+    }
+}
+
+/// What pack defaults may not do: two packs that give one param different values leave it to chance which one is meant.
+pub(super) fn check_pack_defaults(packs: &[crate::content::Pack], report: &mut Report) {
+    let mut given: HashMap<&str, (&Value, Place, &str)> = HashMap::new();
+    for pack in packs {
+        for (name, value) in &pack.object.spec.params {
+            let path = [Step::Key("spec"), Step::Key("params"), Step::Key(name)];
+            match given.get(name.as_str()) {
+                Some((known, place, other)) if *known != value => report
+                    .error(
+                        "pack-defaults",
+                        pack.object.document.key(&path),
+                        format!("packs `{other}` and `{}` give param `{name}` different values", pack.name),
+                    )
+                    .hint(format!("the other is at {place}; params have one name over all packs")),
+                Some(_) => {}
+                None => {
+                    let place = report.place(pack.object.document.key(&path));
+                    given.insert(name, (value, place, &pack.name));
+                }
+            }
+        }
+    }
+}

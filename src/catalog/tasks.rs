@@ -1,0 +1,499 @@
+//! Templates, tasks, stages, workflows: files read, references resolved, digests made.
+
+use super::model::{CompiledAction, CompiledStep, OnFailure, Stage, Task, Template, Workflow};
+use super::references::{Found, References};
+use super::schemas::Schemas;
+use super::{LOCAL, Named, render, underscored};
+use crate::content::kinds::{StageSpec, StepSpec, TaskSpec, TemplateSpec, WorkflowSpec};
+use crate::content::names::{is_subdomain, nearest};
+use crate::content::{Document, File, FileKind, Kind, LFS_POINTER, Object, REFERENCED_BYTES_MAX, Report, Step};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Where files that documents refer to are found.
+pub(super) struct Files<'a> {
+    /// All files by the path that findings show.
+    pub(super) files: &'a BTreeMap<String, File>,
+    /// Each pack's folder.
+    pub(super) roots: &'a HashMap<Arc<str>, String>,
+}
+
+impl Files<'_> {
+    /// The text of a file that a document refers to, and its path; what is wrong is reported at the reference.
+    fn text(
+        &self,
+        pack: Option<&Arc<str>>,
+        document: &Document,
+        path: &[Step<'_>],
+        written: &str,
+        report: &mut Report,
+    ) -> Option<(Arc<str>, Arc<str>)> {
+        let spot = document.value(path);
+        let root = pack.and_then(|pack| self.roots.get(pack)).map_or("", String::as_str);
+        let Some(full) = join(document.folder(), written, root) else {
+            report
+                .error("file-outside", spot, format!("`{written}` leads out of {}", if root.is_empty() { "the site" } else { "the pack" }))
+                .hint("files lie beside the document that names them, inside its pack; write the path from the document's folder");
+            return None;
+        };
+        let ancestors = full.match_indices('/').map(|(position, _)| full.get(..position).unwrap_or(""));
+        if let Some(link) = ancestors
+            .into_iter()
+            .find(|folder| self.files.get(*folder).is_some_and(|file| file.kind == FileKind::Symlink))
+        {
+            report.error("symlink", spot, format!("`{link}` is a symbolic link; links are never followed"));
+            return None;
+        }
+        let Some(file) = self.files.get(&full) else {
+            let hint = self.elsewhere(document.folder(), root, written, &full);
+            report.error("no-file", spot, format!("there is no file {full}")).hint_if(hint);
+            return None;
+        };
+        let trouble = match file.kind {
+            FileKind::Symlink => {
+                Some(("symlink", "is a symbolic link; links are never followed", "commit the file itself"))
+            }
+            FileKind::Submodule => {
+                Some(("submodule", "is a submodule; submodules are never entered", "commit the files themselves"))
+            }
+            _ if file.bytes.starts_with(LFS_POINTER) => Some((
+                "lfs-pointer",
+                "is a Git LFS pointer, not the file itself",
+                "take the file out of LFS (`git lfs untrack`)",
+            )),
+            _ if file.bytes.len() > REFERENCED_BYTES_MAX => Some((
+                "file-too-large",
+                "is larger than 1 MiB",
+                "large files belong into the server's image folder, fetched by the script",
+            )),
+            _ => None,
+        };
+        if let Some((code, trouble, hint)) = trouble {
+            report.error(code, spot, format!("{full} {trouble}")).hint(hint);
+            return None;
+        }
+        match std::str::from_utf8(&file.bytes) {
+            Ok(text) => Some((Arc::from(text), Arc::from(full))),
+            Err(_) => {
+                report
+                    .error("not-utf-8", spot, format!("{full} is not UTF-8 text"))
+                    .hint("binary files belong into the server's image folder, fetched by the script");
+                None
+            }
+        }
+    }
+
+    /// How the path would be written, where the file lies at the pack's root instead or has a similar name.
+    fn elsewhere(&self, folder: &str, root: &str, written: &str, full: &str) -> Option<String> {
+        let at_root = join(root, written, root)?;
+        if self.files.contains_key(&at_root) {
+            let inside = folder.strip_prefix(root).unwrap_or(folder);
+            let up = inside.split('/').filter(|part| !part.is_empty()).count();
+            return Some(format!("paths are relative to the document: write `{}{written}`", "../".repeat(up)));
+        }
+        let beside = full.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let names = self.files.keys().filter(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder) == beside);
+        nearest(full, names.map(String::as_str)).map(|near| format!("did you mean {near}?"))
+    }
+}
+
+/// The path of a file from a folder, `.` and `..` resolved; `None` where it leads out of the root.
+fn join(folder: &str, written: &str, root: &str) -> Option<String> {
+    if written.starts_with('/') || written.contains('\\') || written.is_empty() {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in written.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    let full = parts.join("/");
+    let inside = root.is_empty() || full.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+    (inside && !(root.is_empty() && full.starts_with("builtin:"))).then_some(full)
+}
+
+/// Reads all templates and gives them to the environment, which checks their syntax.
+pub(super) fn templates(
+    objects: Named<Object<TemplateSpec>>,
+    files: &Files<'_>,
+    environment: &mut minijinja::Environment<'static>,
+    report: &mut Report,
+) -> Named<Template> {
+    let mut templates = Named::new();
+    for (name, object) in objects {
+        let path = [Step::Key("spec"), Step::Key("file")];
+        let (text, file) = match (&object.spec.file, &object.spec.text) {
+            (Some(written), None) => {
+                let read = files.text(object.pack.as_ref(), &object.document, &path, written, report);
+                let Some((text, file)) = read else { continue };
+                (text, Some(file))
+            }
+            (None, Some(text)) => (Arc::from(text.as_str()), None),
+            _ => {
+                report.error(
+                    "template-source",
+                    object.document.value(&["spec".into()]),
+                    "a template has exactly one of `file` and `text`",
+                );
+                continue;
+            }
+        };
+        let template = Template { name: Arc::clone(&name), text, file, document: object.document };
+        if let Err(error) = environment.add_template_owned(name.to_string(), template.text.to_string()) {
+            let error = render::failed(format!("template {name}"), &error);
+            super::check::tell_template(&template, &error, None, report);
+        }
+        templates.insert(name, template);
+    }
+    templates
+}
+
+/// Compiles a task.
+pub(super) fn task(
+    object: &Object<TaskSpec>,
+    references: &References,
+    templates: &Named<Template>,
+    files: &Files<'_>,
+    schemas: &mut Schemas,
+    report: &mut Report,
+) -> Option<Task> {
+    let document = &object.document;
+    schemas.use_names(object.spec.params.iter().map(|param| param.name.as_str()));
+    let mut environment_names: HashMap<String, &str> = HashMap::new();
+    for (index, param) in object.spec.params.iter().enumerate() {
+        let spot = [Step::Key("spec"), Step::Key("params"), Step::Item(index), Step::Key("name")];
+        if !is_subdomain(&param.name) {
+            report.error("name", document.value(&spot), format!("`{}` is not the name of a param", param.name));
+        }
+        if let Some(other) = environment_names.insert(underscored(&param.name), &param.name) {
+            let message = if other == param.name {
+                format!("param `{other}` is declared twice")
+            } else {
+                format!("params `{other}` and `{}` have the same name in a script's environment", param.name)
+            };
+            report.error("twin", document.value(&spot), message);
+        }
+    }
+    if object.spec.steps.is_empty() {
+        report.error("no-steps", document.value(&["spec".into(), "steps".into()]), "a task has at least one step");
+    }
+    let mut steps = Vec::with_capacity(object.spec.steps.len());
+    let mut whole = true;
+    for (index, spec) in object.spec.steps.iter().enumerate() {
+        match step(object, index, spec, references, files, report) {
+            Some(step) => steps.push(step),
+            None => whole = false,
+        }
+    }
+    let digest = digest(&object.spec, &steps, templates);
+    whole.then(|| Task {
+        name: Arc::clone(&object.name),
+        description: object.spec.description.clone(),
+        params: object.spec.params.clone(),
+        timeout: object.spec.timeout,
+        retries: object.spec.retries.clone(),
+        on_interrupt: object.spec.on_interrupt,
+        exit_codes: object.spec.exit_codes,
+        steps,
+        digest,
+        document: document.clone(),
+    })
+}
+
+fn step(
+    object: &Object<TaskSpec>,
+    index: usize,
+    spec: &StepSpec,
+    references: &References,
+    files: &Files<'_>,
+    report: &mut Report,
+) -> Option<CompiledStep> {
+    let document = &object.document;
+    let here = [Step::Key("spec"), Step::Key("steps"), Step::Item(index)];
+    let at = |field: &'static str| [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key(field)];
+    if let Some(condition) = &spec.condition {
+        let checked = render::environment()
+            .compile_expression(condition)
+            .map(|_| ())
+            .map_err(|error| render::failed(String::new(), &error));
+        if let Err(render::RenderError::Failed { message, .. }) = checked {
+            report
+                .error("expression", document.value(&at("if")), format!("`if` is not an expression: {message}"))
+                .hint("write it without braces, such as `params.disks is defined`");
+        }
+    }
+    let sources = [&spec.script, &spec.script_file, &spec.template, &spec.file];
+    if sources.into_iter().flatten().count() != 1 {
+        report.error(
+            "step-source",
+            document.value(&here),
+            "a step has exactly one of `script`, `scriptFile`, `template` and `file`",
+        );
+        return None;
+    }
+    let writes = spec.template.is_some() || spec.file.is_some();
+    for (field, value) in [("to", &spec.to), ("mode", &spec.mode)] {
+        if let (false, Some(_)) = (writes, value) {
+            report.error("step-field", document.key(&at(field)), format!("`{field}` goes with `template` or `file`"));
+        }
+    }
+    let mode = spec.mode.clone().unwrap_or_else(|| "0644".to_owned());
+    let octal = (3..=4).contains(&mode.len()) && mode.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    if !octal {
+        report
+            .error("mode", document.value(&at("mode")), format!("`{mode}` is not a file's mode"))
+            .hint("three or four octal digits in quotes, such as \"0644\"");
+    }
+    let to = spec.to.clone().unwrap_or_default();
+    if writes {
+        let absolute =
+            to.starts_with('/') && !to.ends_with('/') && !to.split('/').any(|part| matches!(part, "." | ".."));
+        if spec.to.is_none() {
+            report.error("missing-field", document.value(&here), "the step does not say where to: `to` is missing");
+        } else if !absolute {
+            report.error("to", document.value(&at("to")), format!("`{to}` is not the absolute path of a file"));
+        }
+    }
+    let name = if spec.name.is_empty() { format!("step-{}", index + 1) } else { spec.name.clone() };
+    let pack = object.pack.as_ref();
+    let action = if let Some(text) = &spec.script {
+        CompiledAction::Script { text: Arc::from(text.as_str()) }
+    } else if let Some(file) = &spec.script_file {
+        let (text, path) = files.text(pack, document, &at("scriptFile"), file, report)?;
+        if text.contains('\r') {
+            report
+                .error("line-endings", document.value(&at("scriptFile")), format!("{path} has Windows line endings"))
+                .hint("the kernel looks for an interpreter whose name ends with a carriage return: commit the file with LF only (`* text=auto eol=lf` in .gitattributes)");
+        }
+        CompiledAction::Script { text }
+    } else if let Some(template) = &spec.template {
+        let spot = at("template");
+        let found = references.resolve(Kind::Template, pack, template, document.value(&spot), report);
+        CompiledAction::Template { template: found.sound()?, to, mode }
+    } else {
+        let (content, _) = files.text(pack, document, &at("file"), spec.file.as_deref().unwrap_or(""), report)?;
+        CompiledAction::File { content, to, mode }
+    };
+    Some(CompiledStep { name, condition: spec.condition.as_deref().map(Arc::from), action })
+}
+
+/// SHA-256 over everything a task is made of. Templates that take in others are made of all of them.
+fn digest(spec: &TaskSpec, steps: &[CompiledStep], templates: &Named<Template>) -> Arc<str> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut add = |bytes: &[u8]| {
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(bytes);
+    };
+    add(&serde_json::to_vec(spec).unwrap_or_default());
+    for step in steps {
+        match &step.action {
+            CompiledAction::Script { text } => add(text.as_bytes()),
+            CompiledAction::File { content, .. } => add(content.as_bytes()),
+            CompiledAction::Template { template, .. } => {
+                let Some(template) = templates.get(template) else { continue };
+                add(template.text.as_bytes());
+                if takes_in_others(&template.text) {
+                    for (name, other) in templates {
+                        add(name.as_bytes());
+                        add(other.text.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+    hexadecimal(context.finish().as_ref())
+}
+
+fn hexadecimal(bytes: &[u8]) -> Arc<str> {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Arc::from(text)
+}
+
+/// Whether a template includes, imports or extends another.
+pub(super) fn takes_in_others(text: &str) -> bool {
+    ["include", "import", "extends"].iter().any(|word| text.contains(word))
+}
+
+/// Compiles a stage. The second part says whether all it refers to is sound.
+pub(super) fn stage(
+    object: &Object<StageSpec>,
+    references: &References,
+    tasks: &Named<Arc<Task>>,
+    report: &mut Report,
+) -> (Stage, bool) {
+    let document = &object.document;
+    let pack = object.pack.as_ref();
+    let mut whole = true;
+    let boot_env = object.spec.boot_env.as_ref().and_then(|written| {
+        if written == LOCAL {
+            return Some(Arc::from(LOCAL));
+        }
+        let path = [Step::Key("spec"), Step::Key("bootEnv")];
+        let found = references.resolve(Kind::BootEnv, pack, written, document.value(&path), report).sound();
+        whole &= found.is_some();
+        found
+    });
+    let mut names = HashSet::new();
+    let mut resolved = Vec::with_capacity(object.spec.tasks.len());
+    for (index, written) in object.spec.tasks.iter().enumerate() {
+        let path = [Step::Key("spec"), Step::Key("tasks"), Step::Item(index)];
+        let found = references.resolve(Kind::Task, pack, written, document.value(&path), report).sound();
+        let Some(task) = found.and_then(|name| tasks.get(&name)) else {
+            whole = false;
+            continue;
+        };
+        if !names.insert(Arc::clone(&task.name)) {
+            report
+                .error("twin", document.value(&path), format!("task `{}` is in this stage twice", task.name))
+                .hint("a stage does a task once; put the second into a stage of its own");
+        }
+        resolved.push(Arc::clone(task));
+    }
+    let profiles = profile_names(
+        &object.spec.profiles,
+        &["spec", "profiles"],
+        pack,
+        document,
+        references,
+        report,
+        &[Kind::Profile],
+    );
+    whole &= profiles.1;
+    // Whether the stage is in the workflow is the workflow's to say; that it exists is said here.
+    let on_failure = match &object.spec.on_failure {
+        OnFailure::Stop => OnFailure::Stop,
+        OnFailure::Continue => OnFailure::Continue,
+        OnFailure::GoTo(written) => {
+            let path = [Step::Key("spec"), Step::Key("onFailure"), Step::Key("goTo")];
+            match references.resolve(Kind::Stage, pack, written, document.value(&path), report) {
+                Found::Sound(name) => OnFailure::GoTo(name.to_string()),
+                Found::Hole => {
+                    whole = false;
+                    OnFailure::Stop
+                }
+            }
+        }
+    };
+    let stage = Stage {
+        name: Arc::clone(&object.name),
+        description: object.spec.description.clone(),
+        boot_env,
+        tasks: resolved,
+        destructive: object.spec.destructive,
+        on_failure,
+        fresh_boot: object.spec.fresh_boot,
+        params: object.spec.params.clone(),
+        profiles: profiles.0,
+        document: document.clone(),
+    };
+    (stage, whole)
+}
+
+/// Resolves a list of profiles. The second part says whether all were found.
+pub(super) fn profile_names(
+    written: &[String],
+    path: &[&'static str],
+    pack: Option<&Arc<str>>,
+    document: &Document,
+    references: &References,
+    report: &mut Report,
+    kinds: &[Kind],
+) -> (Vec<String>, bool) {
+    let mut names: Vec<String> = Vec::with_capacity(written.len());
+    let mut whole = true;
+    for (index, written) in written.iter().enumerate() {
+        let mut way: Vec<Step<'_>> = path.iter().copied().map(Step::Key).collect();
+        way.push(Step::Item(index));
+        match references.resolve_any(kinds, pack, written, document.value(&way), report) {
+            Found::Sound(name) if names.iter().any(|known| **known == *name) => {
+                report
+                    .warning("twin", document.value(&way), format!("profile `{name}` is in this list twice"))
+                    .hint("the first one counts");
+            }
+            Found::Sound(name) => names.push(name.to_string()),
+            Found::Hole => whole = false,
+        }
+    }
+    (names, whole)
+}
+
+/// Compiles a workflow. The second part says whether all it refers to is sound.
+pub(super) fn workflow(
+    object: &Object<WorkflowSpec>,
+    references: &References,
+    stages: &Named<(Arc<Stage>, bool)>,
+    report: &mut Report,
+) -> (Workflow, bool) {
+    let document = &object.document;
+    let mut whole = true;
+    let mut resolved: Vec<Arc<Stage>> = Vec::new();
+    let at = |index: usize| [Step::Key("spec"), Step::Key("stages"), Step::Item(index)];
+    let mut positions: HashMap<Arc<str>, usize> = HashMap::new();
+    if object.spec.stages.is_empty() {
+        report.error(
+            "no-stages",
+            document.value(&["spec".into(), "stages".into()]),
+            "a workflow has at least one stage",
+        );
+        whole = false;
+    }
+    for (index, written) in object.spec.stages.iter().enumerate() {
+        let found =
+            references.resolve(Kind::Stage, object.pack.as_ref(), written, document.value(&at(index)), report).sound();
+        let Some((stage, sound)) = found.and_then(|name| stages.get(&name)) else {
+            whole = false;
+            continue;
+        };
+        whole &= sound;
+        if positions.insert(Arc::clone(&stage.name), index).is_some() {
+            report
+                .error("twin", document.value(&at(index)), format!("stage `{}` is in this workflow twice", stage.name))
+                .hint("a run is in a stage once; declare a second stage with the same tasks");
+        }
+        resolved.push(Arc::clone(stage));
+    }
+    for stage in &resolved {
+        let OnFailure::GoTo(target) = &stage.on_failure else { continue };
+        let index = positions.get(&stage.name).copied().unwrap_or(0);
+        match positions.get(target.as_str()) {
+            Some(position) if *position > index => {}
+            Some(_) => report
+                .error(
+                    "go-to-back",
+                    document.value(&at(index)),
+                    format!(
+                        "after a failure, stage `{}` goes on with `{target}`, which is not later in this workflow",
+                        stage.name
+                    ),
+                )
+                .hint("a run only goes forward: what shall be done again is a retry, or a raised run"),
+            None if whole => report
+                .error(
+                    "go-to-missing",
+                    document.value(&at(index)),
+                    format!(
+                        "after a failure, stage `{}` goes on with `{target}`, which is not in this workflow",
+                        stage.name
+                    ),
+                )
+                .hint(format!("add `{target}` after it, or change the stage's onFailure")),
+            None => {}
+        }
+    }
+    let workflow = Workflow {
+        name: Arc::clone(&object.name),
+        description: object.spec.description.clone(),
+        stages: resolved,
+        place: document.place(),
+    };
+    (workflow, whole)
+}

@@ -1,0 +1,471 @@
+//! From bytes to documents: size, encoding, splitting at `---`, YAML to plain values. Refuses what other readers would
+//! silently accept: duplicate keys, keys that are not text, tags, numbers that do not fit.
+
+use super::finding::{Report, Severity};
+use super::spans::{Spot, Step, Target};
+use super::{File, Place};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The largest YAML file that is read, bytes: 10,000 machines with twenty params each fit.
+pub(crate) const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most values that one document may have once its aliases are followed.
+const DOCUMENT_VALUES_MAX: usize = 500_000;
+/// The most bytes of text that one document may have once its aliases are followed.
+const DOCUMENT_TEXT_MAX: usize = 32 * 1024 * 1024;
+/// What a Git LFS pointer begins with (git-lfs specification, version 1).
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// A document of a file: where it begins and ends. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Document {
+    file: Arc<str>,
+    bytes: Arc<[u8]>,
+    start: usize,
+    end: usize,
+    first_line: usize,
+    /// The first line with content, for people.
+    place_line: usize,
+}
+
+impl Document {
+    /// The file's path.
+    pub(crate) fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// The line that the document's text begins on.
+    pub(crate) fn first_line(&self) -> usize {
+        self.first_line
+    }
+
+    /// The document's own text.
+    pub(crate) fn text(&self) -> &str {
+        self.bytes.get(self.start..self.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+
+    /// Where it begins.
+    pub fn place(&self) -> Place {
+        Place { file: Arc::clone(&self.file), line: self.place_line, column: 1 }
+    }
+
+    /// The value at a path.
+    pub(crate) fn value<'a>(&'a self, path: &'a [Step<'a>]) -> Spot<'a> {
+        Spot { document: self, path, target: Target::Value }
+    }
+
+    /// The key at the end of a path.
+    pub(crate) fn key<'a>(&'a self, path: &'a [Step<'a>]) -> Spot<'a> {
+        Spot { document: self, path, target: Target::Key }
+    }
+
+    /// The folder of its file, without a slash at the end.
+    pub(crate) fn folder(&self) -> &str {
+        self.file.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+}
+
+/// Reads all documents of a file; what is wrong goes to the report, what could be read is given.
+pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Document, Value)> {
+    let name: Arc<str> = Arc::from(path);
+    let start = || Place { file: Arc::clone(&name), line: 1, column: 1 };
+    if file.bytes.len() > FILE_BYTES_MAX {
+        report
+            .at(
+                Severity::Error,
+                "file-too-large",
+                start(),
+                format!("{} bytes; a content file has at most {FILE_BYTES_MAX}", file.bytes.len()),
+            )
+            .hint("split it into several files");
+        return Vec::new();
+    }
+    if file.bytes.starts_with(LFS_POINTER) {
+        report
+            .at(Severity::Error, "lfs-pointer", start(), "a Git LFS pointer, not the file itself")
+            .hint("content is read from Git's own objects: take the file out of LFS (`git lfs untrack`) and commit it");
+        return Vec::new();
+    }
+    let text = match std::str::from_utf8(&file.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let before = file.bytes.get(..error.valid_up_to()).unwrap_or(&[]);
+            let before = std::str::from_utf8(before).unwrap_or("");
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+            report
+                .at(Severity::Error, "not-utf-8", Place { file: Arc::clone(&name), line, column }, "not UTF-8 text")
+                .hint("save the file as UTF-8");
+            return Vec::new();
+        }
+    };
+    let mut documents = Vec::new();
+    for (start, end, first_line, place_line) in split(text) {
+        let document =
+            Document { file: Arc::clone(&name), bytes: Arc::clone(&file.bytes), start, end, first_line, place_line };
+        if let Some(value) = parse(&document, report) {
+            documents.push((document, value));
+        }
+    }
+    documents
+}
+
+/// Byte range, first line, and first line with content of each document that has content. `---` and `...` at the beginning of a
+/// line always end a document (YAML 1.2.2, 9.1.2), in a block scalar too.
+fn split(text: &str) -> Vec<(usize, usize, usize, usize)> {
+    let mut documents = Vec::new();
+    let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut start = begin;
+    let mut first_line = 1;
+    let mut content_line = None;
+    let mut position = begin;
+    let mut line = 1;
+    for whole in text.get(begin..).unwrap_or("").split_inclusive('\n') {
+        let stripped = whole.trim_end_matches(['\n', '\r']);
+        let marker = ["---", "..."].into_iter().find(|marker| {
+            stripped.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+        });
+        if let Some(marker) = marker {
+            if let Some(content) = content_line.take() {
+                documents.push((start, position, first_line, content));
+            }
+            // `---` belongs to the text that follows it: a value may stand on its line.
+            (start, first_line) = if marker == "---" { (position, line) } else { (position + whole.len(), line + 1) };
+            let rest = stripped.get(3..).unwrap_or("").trim_start();
+            if marker == "---" && !rest.is_empty() && !rest.starts_with('#') {
+                content_line = Some(line);
+            }
+        } else {
+            let trimmed = stripped.trim_start();
+            if content_line.is_none() && !trimmed.is_empty() && !trimmed.starts_with('#') {
+                content_line = Some(line);
+            }
+        }
+        position += whole.len();
+        line += 1;
+    }
+    if let Some(content) = content_line {
+        documents.push((start, text.len(), first_line, content));
+    }
+    documents
+}
+
+fn parse(document: &Document, report: &mut Report) -> Option<Value> {
+    let mut state = State { troubles: Vec::new(), values: 0, text: 0 };
+    let read =
+        Reader { state: &mut state, way: &Way::Root }.deserialize(serde_yaml::Deserializer::from_str(document.text()));
+    let broken = !state.troubles.is_empty();
+    for trouble in state.troubles {
+        let path: Vec<Step<'_>> = trouble.path.iter().map(OwnedStep::as_step).collect();
+        let spot = Spot { document, path: &path, target: trouble.target };
+        report.error(trouble.code, spot, trouble.message).hint_if(trouble.hint);
+    }
+    match read {
+        Ok(value) => Some(value),
+        Err(_) if broken => None,
+        Err(error) => {
+            let (message, hint) = explain(&error.to_string(), document);
+            let place = error.location().map_or_else(
+                || document.place(),
+                |location| Place {
+                    file: Arc::clone(document.file()),
+                    line: document.first_line + location.line().saturating_sub(1),
+                    column: location.column().max(1),
+                },
+            );
+            report.at(Severity::Error, "not-yaml", place, message).hint_if(hint);
+            None
+        }
+    }
+}
+
+/// The reader's message without its own (document-relative) places, and what helps.
+fn explain(message: &str, document: &Document) -> (String, Option<String>) {
+    let mut said = message.to_owned();
+    while let Some(begin) = said.find(" at line ") {
+        let rest = said.get(begin + 9..).unwrap_or("");
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let mut length = 9 + digits;
+        let after = rest.get(digits..).unwrap_or("");
+        if let Some(column) = after.strip_prefix(" column ") {
+            length += 8 + column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
+        }
+        said.replace_range(begin..begin + length, "");
+    }
+    let indented_by_tab = document.text().lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
+    let hint = if indented_by_tab && (said.contains("cannot start any token") || said.contains("did not find")) {
+        Some("a line is indented by a tab: YAML is indented by spaces".to_owned())
+    } else if said.contains("repetition limit") || said.contains("recursion limit") {
+        Some("aliases multiply here, or values are nested too deep: write the values out".to_owned())
+    } else if said.contains("mapping values are not allowed") {
+        Some("a `:` in plain text needs quotes, or the indentation is off".to_owned())
+    } else if said.contains("unknown anchor") {
+        Some("an anchor is known only inside its own document".to_owned())
+    } else if said.contains("invalid type: enum") {
+        said = "a value with a tag (`!…`)".to_owned();
+        Some("content uses no tags: write the value as a map, such as `{goTo: stage}`".to_owned())
+    } else {
+        None
+    };
+    (format!("not YAML: {said}"), hint)
+}
+
+struct State {
+    troubles: Vec<Trouble>,
+    values: usize,
+    text: usize,
+}
+
+struct Trouble {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    path: Vec<OwnedStep>,
+    target: Target,
+}
+
+enum OwnedStep {
+    Key(String),
+    Item(usize),
+}
+
+impl OwnedStep {
+    fn as_step(&self) -> Step<'_> {
+        match self {
+            Self::Key(key) => Step::Key(key),
+            Self::Item(item) => Step::Item(*item),
+        }
+    }
+}
+
+/// The way to the value being read, kept on the stack: it costs nothing while all is well.
+enum Way<'a> {
+    Root,
+    Key(&'a Way<'a>, &'a str),
+    Item(&'a Way<'a>, usize),
+}
+
+impl Way<'_> {
+    fn steps(&self) -> Vec<OwnedStep> {
+        match self {
+            Self::Root => Vec::new(),
+            Self::Key(parent, key) => {
+                let mut steps = parent.steps();
+                steps.push(OwnedStep::Key((*key).to_owned()));
+                steps
+            }
+            Self::Item(parent, item) => {
+                let mut steps = parent.steps();
+                steps.push(OwnedStep::Item(*item));
+                steps
+            }
+        }
+    }
+}
+
+impl State {
+    fn trouble(&mut self, code: &'static str, way: &Way<'_>, target: Target, message: String, hint: Option<&str>) {
+        self.troubles.push(Trouble { code, message, hint: hint.map(str::to_owned), path: way.steps(), target });
+    }
+
+    /// Counts a value; an error ends the reading.
+    fn count<E: serde::de::Error>(&mut self, text: usize) -> Result<(), E> {
+        self.values += 1;
+        self.text += text;
+        if self.values > DOCUMENT_VALUES_MAX || self.text > DOCUMENT_TEXT_MAX {
+            return Err(E::custom("repetition limit exceeded: too many values in one document"));
+        }
+        Ok(())
+    }
+}
+
+struct Reader<'a> {
+    state: &'a mut State,
+    way: &'a Way<'a>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a plain YAML value")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
+        self.state.count(0)?;
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        self.state.count(0)?;
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        self.state.count(0)?;
+        Ok(Value::from(value))
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Value, E> {
+        self.bad_number(value.to_string())
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Value, E> {
+        self.bad_number(value.to_string())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        match serde_json::Number::from_f64(value) {
+            Some(number) => {
+                self.state.count(0)?;
+                Ok(Value::Number(number))
+            }
+            None => self.bad_number(value.to_string()),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.state.count(value.len())?;
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.state.count(value.len())?;
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.state.count(0)?;
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.visit_unit()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.state.count(0)?;
+        let mut values = Vec::new();
+        loop {
+            let way = Way::Item(self.way, values.len());
+            match items.next_element_seed(Reader { state: self.state, way: &way })? {
+                Some(value) => values.push(value),
+                None => return Ok(Value::Array(values)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        self.state.count(0)?;
+        let mut map = serde_json::Map::new();
+        while let Some(key) = entries.next_key::<Key>()? {
+            let key = match key {
+                Key::Text(key) => key,
+                Key::Other(shown) => {
+                    let way = Way::Key(self.way, &shown);
+                    self.state.trouble(
+                        "key-not-text",
+                        &way,
+                        Target::Key,
+                        format!("the key `{shown}` is not text"),
+                        Some("put it in quotes"),
+                    );
+                    shown
+                }
+            };
+            let way = Way::Key(self.way, &key);
+            if map.contains_key(&key) {
+                self.state.trouble(
+                    "duplicate-key",
+                    &way,
+                    Target::Twin,
+                    format!("the key `{key}` is here a second time"),
+                    Some("keep one of the two"),
+                );
+            } else if key == "<<" {
+                self.state.trouble(
+                    "merge-key",
+                    &way,
+                    Target::Key,
+                    "merge keys (`<<`) are not part of the format".to_owned(),
+                    Some("write the values out, or put them into a Profile"),
+                );
+            }
+            let value = entries.next_value_seed(Reader { state: self.state, way: &way })?;
+            if key != "<<" {
+                map.entry(key).or_insert(value);
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+impl Reader<'_> {
+    fn bad_number<E: serde::de::Error>(self, shown: String) -> Result<Value, E> {
+        self.state.trouble(
+            "number",
+            self.way,
+            Target::Value,
+            format!("the number {shown} cannot be kept exactly"),
+            Some("put it in quotes if it is text"),
+        );
+        Ok(Value::Null)
+    }
+}
+
+/// A key, and what it was if it was not text.
+enum Key {
+    Text(String),
+    Other(String),
+}
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a key that is text")
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                Ok(Key::Text(key.to_owned()))
+            }
+
+            fn visit_string<E>(self, key: String) -> Result<Key, E> {
+                Ok(Key::Text(key))
+            }
+
+            fn visit_bool<E>(self, key: bool) -> Result<Key, E> {
+                Ok(Key::Other(key.to_string()))
+            }
+
+            fn visit_i64<E>(self, key: i64) -> Result<Key, E> {
+                Ok(Key::Other(key.to_string()))
+            }
+
+            fn visit_u64<E>(self, key: u64) -> Result<Key, E> {
+                Ok(Key::Other(key.to_string()))
+            }
+
+            fn visit_f64<E>(self, key: f64) -> Result<Key, E> {
+                Ok(Key::Other(key.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Key, E> {
+                Ok(Key::Other("~".to_owned()))
+            }
+        }
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}

@@ -1,0 +1,489 @@
+//! The files of one revision become objects: which files are content, which pack each belongs to, what they say.
+
+use super::finding::{Findings, Place, Report, Severity};
+use super::kinds::{self, SiteSpec};
+use super::names::did_you_mean;
+use super::spans::Step;
+use super::{Document, File, FileKind, Kind, Object, Pack, Tree, decode, document};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+/// Folders whose YAML is data for tasks, not content.
+const DATA_FOLDERS: [&str; 3] = ["files", "scripts", "tests"];
+/// The file at the root of a site.
+const SITE_FILE: &str = "site.yaml";
+/// The file at the root of a pack.
+const PACK_FILE: &str = "pack.yaml";
+
+/// All objects of a revision, as written: nothing resolved yet.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The site, where its document was sound.
+    pub site: Option<Object<SiteSpec>>,
+    /// Packs in use, in the site's order.
+    pub packs: Vec<Pack>,
+    /// Machines.
+    pub machines: Vec<Object<kinds::MachineSpec>>,
+    /// Enrollment rules.
+    pub enrollments: Vec<Object<kinds::EnrollmentSpec>>,
+    /// Subnets.
+    pub subnets: Vec<Object<kinds::SubnetSpec>>,
+    /// Profiles.
+    pub profiles: Vec<Object<kinds::ProfileSpec>>,
+    /// Params.
+    pub params: Vec<Object<kinds::ParamSpec>>,
+    /// Cluster profiles.
+    pub cluster_profiles: Vec<Object<kinds::ClusterProfileSpec>>,
+    /// Tasks.
+    pub tasks: Vec<Object<kinds::TaskSpec>>,
+    /// Stages.
+    pub stages: Vec<Object<kinds::StageSpec>>,
+    /// Workflows.
+    pub workflows: Vec<Object<kinds::WorkflowSpec>>,
+    /// Boot environments.
+    pub boot_envs: Vec<Object<kinds::BootEnvSpec>>,
+    /// Templates.
+    pub templates: Vec<Object<kinds::TemplateSpec>>,
+    /// Files by the path that findings show, packs that come with the program under `builtin:NAME/`.
+    pub(crate) files: BTreeMap<String, File>,
+    /// Objects that are there but were not sound: what refers to them is not to be blamed.
+    pub(crate) broken: HashSet<(Kind, Arc<str>)>,
+    /// Packs that are named by the site but could not be read; names in them are not to be blamed either.
+    pub(crate) broken_packs: HashSet<String>,
+}
+
+/// Reads all content of a tree. `builtin` are the packs that come with the program, by name.
+///
+/// # Errors
+/// All findings, where one of them is an error.
+pub fn load(tree: &Tree, builtin: &BTreeMap<String, Tree>) -> Result<Loaded, Findings> {
+    let mut report = Report::default();
+    let loaded = read(tree, builtin, &mut report);
+    if report.refuses() { Err(report.into_findings()) } else { Ok(loaded) }
+}
+
+/// As [`load`], but gives what could be read, so that compiling can find more.
+pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut Report) -> Loaded {
+    let mut loaded = Loaded { files: tree.files.clone(), ..Loaded::default() };
+    let Some(site_documents) = site_documents(tree, report) else { return loaded };
+    let mut homes = Homes::default();
+    let mut rest = Vec::new();
+    let mut sites = 0_usize;
+    for (document, mut value) in site_documents {
+        let Some(envelope) = decode::envelope(&document, &mut value, report) else { continue };
+        if envelope.kind != Kind::Site {
+            rest.push((document, envelope, value));
+            continue;
+        }
+        sites += 1;
+        if sites > 1 {
+            report.error("second-site", document.key(&["kind".into()]), "a second Site; a repository is one site");
+            continue;
+        }
+        if let Some(spec) = decode::spec::<SiteSpec>(&document, &mut value, report) {
+            let site = Object { name: Arc::from(envelope.name), pack: None, labels: envelope.labels, spec, document };
+            homes = packs_of(&site, tree, builtin, &mut loaded, report);
+            loaded.site = Some(site);
+        } else {
+            homes.unknown = true;
+        }
+    }
+    if sites == 0 {
+        let place = Place { file: Arc::from(SITE_FILE), line: 1, column: 1 };
+        report
+            .at(Severity::Error, "no-site", place, "there is no document of kind Site in site.yaml")
+            .hint("write `kind: Site` with `metadata: {name: …}`, and `spec.packs` with the packs in use");
+    }
+    for (document, envelope, value) in rest {
+        keep(document, envelope, value, None, &mut loaded, report);
+    }
+    let paths: Vec<(String, File)> = tree.files.iter().map(|(path, file)| (path.clone(), file.clone())).collect();
+    for (path, file) in &paths {
+        if path == SITE_FILE {
+            continue;
+        }
+        let home = homes.of(path, tree, report);
+        let Home::Used(pack) = home else { continue };
+        read_file(path, file, pack.as_ref(), &mut loaded, report);
+    }
+    for name in homes.builtin {
+        let Some(tree) = builtin.get(&name) else { continue };
+        let pack = Arc::from(name.as_str());
+        for (path, file) in &tree.files {
+            let shown = format!("builtin:{name}/{path}");
+            read_file(&shown, file, Some(&pack), &mut loaded, report);
+        }
+    }
+    loaded
+}
+
+fn site_documents(tree: &Tree, report: &mut Report) -> Option<Vec<(Document, Value)>> {
+    let place = Place { file: Arc::from(SITE_FILE), line: 1, column: 1 };
+    match tree.files.get(SITE_FILE) {
+        Some(file) if matches!(file.kind, FileKind::Regular | FileKind::Executable) => {
+            Some(document::read(SITE_FILE, file, report))
+        }
+        Some(_) => {
+            report
+                .at(Severity::Error, "symlink", place, "site.yaml is a symbolic link; links are never followed")
+                .hint("commit the file itself");
+            None
+        }
+        None => {
+            let elsewhere = tree.files.keys().find(|path| path.ends_with("/site.yaml"));
+            let hint = match elsewhere {
+                Some(path) => {
+                    format!("there is a `{path}`: is the root of the site `{}`?", path.trim_end_matches("/site.yaml"))
+                }
+                None if tree.files.contains_key("site.yml") => "rename `site.yml` to `site.yaml`".to_owned(),
+                None => "a site begins with a site.yaml: `kind: Site` and the packs in use".to_owned(),
+            };
+            report.at(Severity::Error, "no-site", place, "there is no site.yaml at the root").hint(hint);
+            None
+        }
+    }
+}
+
+/// Which folders of the repository are packs.
+#[derive(Default)]
+struct Homes {
+    /// Folder to the pack's name, of packs in use.
+    used: BTreeMap<String, Option<Arc<str>>>,
+    /// Packs that come with the program.
+    builtin: Vec<String>,
+    /// Folders of packs that nobody uses, told about once.
+    unused: HashSet<String>,
+    /// The site could not be read: it is not known what is in use.
+    unknown: bool,
+}
+
+/// Whose a file is.
+enum Home {
+    /// The site's own (no name) or a pack's in use.
+    Used(Option<Arc<str>>),
+    /// Not content of this site.
+    Elsewhere,
+}
+
+impl Homes {
+    fn of(&mut self, path: &str, tree: &Tree, report: &mut Report) -> Home {
+        let mut folder = path;
+        while let Some((parent, _)) = folder.rsplit_once('/') {
+            folder = parent;
+            if let Some(pack) = self.used.get(folder) {
+                return pack.as_ref().map_or(Home::Elsewhere, |pack| Home::Used(Some(Arc::clone(pack))));
+            }
+            if self.unused.contains(folder) {
+                return Home::Elsewhere;
+            }
+            let file = format!("{folder}/{PACK_FILE}");
+            if tree.files.contains_key(&file) {
+                if !self.unknown && !path_is_data(folder) {
+                    let place = Place { file: Arc::from(file), line: 1, column: 1 };
+                    report
+                        .at(
+                            Severity::Warning,
+                            "unused-pack",
+                            place,
+                            "this pack is not used by the site; nothing of it is read",
+                        )
+                        .hint(format!("add `- path: {folder}` to spec.packs of site.yaml, or remove it"));
+                }
+                self.unused.insert(folder.to_owned());
+                return Home::Elsewhere;
+            }
+        }
+        Home::Used(None)
+    }
+}
+
+/// Reads the `pack.yaml` of each pack that the site names.
+fn packs_of(
+    site: &Object<SiteSpec>,
+    tree: &Tree,
+    builtin: &BTreeMap<String, Tree>,
+    loaded: &mut Loaded,
+    report: &mut Report,
+) -> Homes {
+    let mut homes = Homes::default();
+    let mut names: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for (index, source) in site.spec.packs.iter().enumerate() {
+        let path = [Step::Key("spec"), Step::Key("packs"), Step::Item(index)];
+        let (root, files, expected) = match (&source.builtin, &source.path) {
+            (Some(name), None) => {
+                let Some(tree) = builtin.get(name) else {
+                    report
+                        .error(
+                            "unknown-pack",
+                            site.document.value(&["spec".into(), "packs".into(), index.into(), "builtin".into()]),
+                            format!("no pack `{name}` comes with this program"),
+                        )
+                        .hint_if(did_you_mean(name, builtin.keys().map(String::as_str)));
+                    loaded.broken_packs.insert(name.clone());
+                    continue;
+                };
+                (format!("builtin:{name}"), tree, Some(name))
+            }
+            (None, Some(folder)) => {
+                let clean = folder.trim_end_matches('/');
+                let spot = ["spec".into(), "packs".into(), index.into(), "path".into()];
+                if clean.is_empty() || clean.split('/').any(|part| matches!(part, "" | "." | "..")) {
+                    report
+                        .error(
+                            "pack-path",
+                            site.document.value(&spot),
+                            format!("`{folder}` is not a folder of this repository"),
+                        )
+                        .hint("write it from the root, such as `packs/etcd`");
+                    continue;
+                }
+                if let Some(trouble) = not_plain(tree, clean) {
+                    report.error("pack-path", site.document.value(&spot), format!("`{folder}`: {trouble}"));
+                    homes.used.insert(clean.to_owned(), None);
+                    continue;
+                }
+                (clean.to_owned(), tree, None)
+            }
+            _ => {
+                report.error(
+                    "pack-source",
+                    site.document.value(&path),
+                    "a pack is named by exactly one of `builtin` and `path`",
+                );
+                continue;
+            }
+        };
+        let inside = if expected.is_some() { PACK_FILE.to_owned() } else { format!("{root}/{PACK_FILE}") };
+        let shown = format!("{root}/{PACK_FILE}");
+        let Some(file) = files.files.get(&inside) else {
+            let known: Vec<&str> = tree.files.keys().filter_map(|path| path.strip_suffix("/pack.yaml")).collect();
+            report
+                .error("unknown-pack", site.document.value(&path), format!("there is no {shown}"))
+                .hint_if(did_you_mean(&root, known));
+            if let Some(name) = root.rsplit('/').next() {
+                loaded.broken_packs.insert(name.to_owned());
+            }
+            continue;
+        };
+        let Some(pack) = read_pack(&shown, file, &root, expected.map(String::as_str), loaded, report) else {
+            loaded.broken_packs.insert(root.trim_start_matches("builtin:").rsplit('/').next().unwrap_or("").to_owned());
+            homes.used.insert(root, None);
+            continue;
+        };
+        if names.insert(Arc::clone(&pack.name), index).is_some() {
+            report
+                .error("twin", site.document.value(&path), format!("a second pack named `{}`", pack.name))
+                .hint("a pack's name (metadata.name of its pack.yaml) is there once in a site");
+            continue;
+        }
+        match expected {
+            Some(name) => {
+                for (path, file) in &files.files {
+                    loaded.files.insert(format!("builtin:{name}/{path}"), file.clone());
+                }
+                homes.builtin.push(name.clone());
+            }
+            None => {
+                homes.used.insert(root, Some(Arc::clone(&pack.name)));
+            }
+        }
+        loaded.packs.push(pack);
+    }
+    homes
+}
+
+fn read_pack(
+    shown: &str,
+    file: &File,
+    root: &str,
+    expected: Option<&str>,
+    loaded: &mut Loaded,
+    report: &mut Report,
+) -> Option<Pack> {
+    let mut pack: Option<Pack> = None;
+    let mut seen = false;
+    let mut others = Vec::new();
+    for (document, mut value) in document::read(shown, file, report) {
+        let Some(envelope) = decode::envelope(&document, &mut value, report) else {
+            seen = true;
+            continue;
+        };
+        if envelope.kind != Kind::Pack {
+            others.push((document, envelope, value));
+            continue;
+        }
+        if seen {
+            report.error("second-pack", document.key(&["kind".into()]), "a second Pack; a folder is one pack");
+            continue;
+        }
+        seen = true;
+        if let Some(expected) = expected.filter(|expected| **expected != envelope.name) {
+            let spot = ["metadata".into(), "name".into()];
+            report.error("pack-name", document.value(&spot), format!("this pack is known as `{expected}`"));
+        }
+        let spec = decode::spec(&document, &mut value, report);
+        if let (Some(spec), true) = (spec, envelope.sound) {
+            let name: Arc<str> = Arc::from(envelope.name);
+            let object = Object {
+                name: Arc::clone(&name),
+                pack: Some(Arc::clone(&name)),
+                labels: envelope.labels,
+                spec,
+                document,
+            };
+            pack = Some(Pack { name, root: root.to_owned(), object });
+        }
+    }
+    if !seen {
+        let place = Place { file: Arc::from(shown), line: 1, column: 1 };
+        report.at(Severity::Error, "no-pack", place, "there is no document of kind Pack in it");
+    }
+    if let Some(pack) = &pack {
+        for (document, envelope, value) in others {
+            keep(document, envelope, value, Some(&pack.name), loaded, report);
+        }
+    }
+    pack
+}
+
+fn is_yaml(path: &str) -> bool {
+    path.ends_with(".yaml") || path.ends_with(".yml")
+}
+
+/// Whether one of the path's folders is hidden or holds data.
+fn path_is_data(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.')) || {
+        let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+        folders.split('/').any(|part| DATA_FOLDERS.contains(&part))
+    }
+}
+
+/// Why a path of the tree cannot be gone into, where it cannot: a link or a submodule is on the way.
+pub(crate) fn not_plain(tree: &Tree, path: &str) -> Option<&'static str> {
+    let ends = path.match_indices('/').map(|(position, _)| position).chain([path.len()]);
+    for end in ends {
+        match tree.files.get(path.get(..end).unwrap_or(path)).map(|file| file.kind) {
+            Some(FileKind::Symlink) => return Some("a symbolic link is on the way; links are never followed"),
+            Some(FileKind::Submodule) => return Some("a submodule is on the way; submodules are never entered"),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn read_file(path: &str, file: &File, pack: Option<&Arc<str>>, loaded: &mut Loaded, report: &mut Report) {
+    let inside = path.strip_prefix("builtin:").unwrap_or(path);
+    let place = || Place { file: Arc::from(path), line: 1, column: 1 };
+    if path_is_data(inside) {
+        return;
+    }
+    let last = inside.rsplit('/').next().unwrap_or(inside);
+    match file.kind {
+        FileKind::Submodule => {
+            report
+                .at(Severity::Error, "submodule", place(), "a submodule: what is in it is not part of this commit")
+                .hint("commit its files here (`git subtree`), or put them into a repository of their own");
+            return;
+        }
+        FileKind::Symlink => {
+            // A link to a folder could hide content; one with another file's ending cannot.
+            if is_yaml(path) || !last.contains('.') {
+                report
+                    .at(Severity::Error, "symlink", place(), "a symbolic link; links are never followed")
+                    .hint("commit the files themselves, or put the link into a folder called `files`");
+            }
+            return;
+        }
+        FileKind::Regular | FileKind::Executable => {}
+    }
+    if !is_yaml(path) || (last == PACK_FILE && pack.is_some()) {
+        return;
+    }
+    for (document, mut value) in document::read(path, file, report) {
+        if let Some(envelope) = decode::envelope(&document, &mut value, report) {
+            keep(document, envelope, value, pack, loaded, report);
+        }
+    }
+}
+
+/// Reads a document's spec and puts the object where its kind belongs.
+fn keep(
+    document: Document,
+    envelope: decode::Envelope,
+    mut value: Value,
+    pack: Option<&Arc<str>>,
+    loaded: &mut Loaded,
+    report: &mut Report,
+) {
+    let kind = envelope.kind;
+    match kind {
+        Kind::Site => {
+            report
+                .error("second-site", document.value(&["kind".into()]), "a Site that is not in the root's site.yaml")
+                .hint("a repository is one site; a part of one is a pack");
+            return;
+        }
+        Kind::Pack => {
+            report
+                .error("pack-place", document.value(&["kind".into()]), "a Pack that is not in a pack.yaml")
+                .hint("a pack is a folder of its own with a pack.yaml");
+            return;
+        }
+        _ => {}
+    }
+    if let (true, Some(pack)) = (kind.is_of_site(), pack) {
+        report
+            .error("kind-in-pack", document.value(&["kind".into()]), format!("pack `{pack}` declares a {kind}"))
+            .hint("packs are for many sites: declare it in the site itself");
+    }
+    let name: Arc<str> = match pack {
+        Some(pack) if kind.is_qualified() => Arc::from(format!("{pack}.{}", envelope.name)),
+        _ => Arc::from(envelope.name.as_str()),
+    };
+    let mut reading =
+        Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken: &mut loaded.broken };
+    match kind {
+        Kind::Site | Kind::Pack => {}
+        Kind::Subnet => loaded.subnets.extend(reading.object(report)),
+        Kind::Machine => loaded.machines.extend(reading.object(report)),
+        Kind::Enrollment => loaded.enrollments.extend(reading.object(report)),
+        Kind::Profile => loaded.profiles.extend(reading.object(report)),
+        Kind::Param => loaded.params.extend(reading.object(report)),
+        Kind::ClusterProfile => loaded.cluster_profiles.extend(reading.object(report)),
+        Kind::Task => loaded.tasks.extend(reading.object(report)),
+        Kind::Stage => loaded.stages.extend(reading.object(report)),
+        Kind::Workflow => loaded.workflows.extend(reading.object(report)),
+        Kind::BootEnv => loaded.boot_envs.extend(reading.object(report)),
+        Kind::Template => loaded.templates.extend(reading.object(report)),
+    }
+}
+
+struct Reading<'a> {
+    document: Document,
+    value: &'a mut Value,
+    name: Arc<str>,
+    pack: Option<Arc<str>>,
+    envelope: decode::Envelope,
+    broken: &'a mut HashSet<(Kind, Arc<str>)>,
+}
+
+impl Reading<'_> {
+    fn object<T: DeserializeOwned>(&mut self, report: &mut Report) -> Option<Object<T>> {
+        let spec = decode::spec::<T>(&self.document, self.value, report);
+        match spec {
+            Some(spec) if self.envelope.sound => Some(Object {
+                name: Arc::clone(&self.name),
+                pack: self.pack.clone(),
+                labels: std::mem::take(&mut self.envelope.labels),
+                spec,
+                document: self.document.clone(),
+            }),
+            _ => {
+                self.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
+                None
+            }
+        }
+    }
+}
