@@ -15,6 +15,7 @@ mod boot_file;
 mod pool;
 
 pub use boot_file::boot_file;
+pub use pool::pool_usage;
 
 /// Which of our ports a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

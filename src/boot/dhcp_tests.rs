@@ -237,6 +237,21 @@ fn what_ended_longest_ago_is_given_again_first_and_an_offer_is_kept_for_its_clie
 }
 
 #[test]
+fn a_pools_use_counts_leases_declined_and_reserved_addresses() {
+    let mut world = World::new();
+    let usage = |world: &World| {
+        let subnet = world.network.subnet_of(SERVER).expect("a subnet");
+        pool_usage(&world.network, &world.leases, subnet, world.now_ms)
+    };
+    assert_eq!(usage(&world), (1, 4)); // the reserved one
+    world.hold(50, [10, 77, 0, 10], 100);
+    world.leases.decline(mac(9), [10, 77, 0, 13].into(), world.now_ms);
+    assert_eq!(usage(&world), (3, 4));
+    world.now_ms += 101_000;
+    assert_eq!(usage(&world), (2, 4));
+}
+
+#[test]
 fn a_fresh_pool_address_is_probed_and_a_taken_one_left_out() {
     let mut world = World::new();
     world.probe = true;

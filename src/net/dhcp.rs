@@ -8,8 +8,9 @@ use super::interfaces::address_toward;
 use super::probe;
 use crate::boot::client::{Platform, classify};
 use crate::boot::desk::{BootDesk, BootPermit, SeenBox};
-use crate::boot::dhcp::{Decision, LeaseChange, Port, Silence, Situation, decide};
-use crate::boot::leases::Probed;
+use crate::boot::dhcp::{Decision, LeaseChange, Port, Silence, Situation, decide, pool_usage};
+use crate::boot::leases::{LeaseTable, Probed};
+use crate::boot::network::Network;
 use crate::boot::packet::Request;
 use crate::boot::reply::{Destination, Reply};
 use crate::store::StoreError;
@@ -111,6 +112,7 @@ struct Inner<D> {
     probes: Semaphore,
     started: Instant,
     warned: Mutex<HashMap<String, Instant>>,
+    counted: Mutex<Option<Instant>>,
     addresses: Mutex<HashMap<Way, (Option<Ipv4Addr>, Instant)>>,
 }
 
@@ -143,6 +145,7 @@ impl<D: BootDesk> DhcpService<D> {
             probes: Semaphore::new(PROBES),
             started,
             warned: Mutex::default(),
+            counted: Mutex::default(),
             addresses: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner), sockets })
@@ -224,11 +227,13 @@ impl<D: BootDesk> Inner<D> {
 
     async fn handle(&self, request: &Request, arrival: &Arrival, socket: &UdpSocket) {
         let network = self.desk.network();
-        // Our address in a declared subnet on this interface; without one only relays can be served here.
+        // Our address in a declared subnet on this interface; without one only relays can be served here. Which of a
+        // subnet's addresses has a route through the interface depends on how the interface is set up.
         let local = network.subnets().iter().find_map(|subnet| {
-            let neighbour = subnet.pools.first().map_or_else(|| subnet.prefix.base(), |(first, _)| *first);
-            let ours = self.toward(&arrival.interface, neighbour)?;
-            subnet.prefix.contains(ours).then_some(ours)
+            let pool = subnet.pools.first().map(|(_, last)| *last);
+            [Some(subnet.prefix.broadcast()), pool, Some(subnet.prefix.base())].into_iter().flatten().find_map(
+                |neighbour| self.toward(&arrival.interface, neighbour).filter(|ours| subnet.prefix.contains(*ours)),
+            )
         });
         let relay = Some(request.giaddr).filter(|relay| !relay.is_unspecified());
         let server = match relay {
@@ -316,15 +321,38 @@ impl<D: BootDesk> Inner<D> {
         };
         // Durable before the answer leaves: an ACK is a promise.
         if let Err(error) = self.keep(&change).await {
+            // What was not stored did not happen: the client's next try is a new lease again, with its event.
+            if matches!(change, LeaseChange::Commit { new: true, .. }) {
+                leases.lock().end(request.mac, self.now_ms());
+            }
             self.counters.failed.add();
             self.warn_now_and_then("store", || format!("DHCP does not answer: a lease cannot be stored: {error}"));
             return;
         }
         if let LeaseChange::Commit { lease, new: true } = &change {
             info!(mac = %request.mac, address = %lease.address, subnet = %lease.subnet, seconds = lease.seconds, "leased");
+            self.watch_pool(&network, &lease.subnet, &leases);
         }
         if let Some(reply) = reply {
             self.send(request, &reply, arrival, socket).await;
+        }
+    }
+
+    /// Says loudly when a pool runs short, before somebody goes without.
+    fn watch_pool(&self, network: &Network, subnet: &str, leases: &LeaseTable) {
+        // Counting looks at the whole pool: not for each of a rack's machines that come at once.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.is_some_and(|at| at.elapsed() < Duration::from_secs(5)) {
+            return;
+        }
+        *counted = Some(Instant::now());
+        drop(counted);
+        let Some(subnet) = network.subnets().iter().find(|s| s.name == subnet) else { return };
+        let (used, size) = pool_usage(network, &leases.lock(), subnet, self.now_ms());
+        if size > 0 && used * 10 >= size * 9 {
+            self.warn_now_and_then(&format!("short {}", subnet.name), || {
+                format!("the DHCP pools of subnet {} run short: {used} of {size} addresses are in use", subnet.name)
+            });
         }
     }
 

@@ -99,6 +99,7 @@ impl BootDesk for Desk {
 pub struct Server {
     tasks: tokio::task::JoinSet<()>,
     pub dhcp: Arc<formwork::net::dhcp::DhcpCounters>,
+    pub tftp: Arc<formwork::net::tftp::TftpCounters>,
 }
 
 impl Server {
@@ -112,6 +113,7 @@ impl Server {
         tasks.spawn(service.serve());
         let loaders = Arc::new(tftp::Loaders::read(images, 8080));
         let service = tftp::TftpService::bind(([0, 0, 0, 0], 69).into(), Arc::clone(&loaders)).expect("TFTP binds");
+        let tftp = service.counters();
         tasks.spawn(async move { service.serve().await.expect("TFTP serves") });
         let config = http::HttpConfig {
             images: Arc::new(files::Folder::open(images).expect("a folder")),
@@ -125,7 +127,7 @@ impl Server {
             let service = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
             axum::serve(listener, service).await.expect("HTTP serves");
         });
-        Self { tasks, dhcp: counters }
+        Self { tasks, dhcp: counters, tftp }
     }
 
     /// Stops it as a kill would: nothing is told to anybody.

@@ -73,11 +73,11 @@ fn arguments(firmware: Firmware, folder: &Path) -> String {
 }
 
 /// Runs a machine until its serial line showed a text. Gives back all that it showed.
-fn machine(firmware: Firmware, folder: &Path, until: &str) -> String {
+fn machine(firmware: Firmware, folder: &Path, more: &str, until: &str) -> String {
     let serial = folder.join(format!("{}.log", firmware.as_str()));
     let command = format!(
         "exec qemu-system-x86_64 -accel tcg,tb-size=64 -display none -monitor none -no-reboot -serial file:{} \
-         -netdev tap,id=n0,ifname=tap0,script=no,downscript=no {}",
+         -netdev tap,id=n0,ifname=tap0,script=no,downscript=no {} {more}",
         serial.display(),
         arguments(firmware, folder)
     );
@@ -108,7 +108,7 @@ fn real_firmware_gets_its_script_over_bios_and_uefi() {
     for firmware in [Firmware::Bios, Firmware::Uefi] {
         let desk = Desk::new(BTreeMap::new());
         let server = Server::start(&desk, "br0", folder.path());
-        machine(firmware, folder.path(), "Formwork: held: the test looks at this");
+        machine(firmware, folder.path(), "", "Formwork: held: the test looks at this");
         let asked = desk.asked.lock().expect("a lock").clone();
         assert_eq!((asked[0].firmware, asked[0].mac.to_string().as_str()), (firmware, "52:54:00:00:00:01"));
         assert_eq!((asked[0].uuid.as_deref(), asked[0].address.to_string().as_str()), (Some(UUID), "10.77.0.11"));
@@ -162,7 +162,7 @@ fn a_kernel_starts_with_the_overlay_over_its_initial_ram_disks() {
             arguments: "console=ttyS0 quiet".to_owned(),
         };
         let server = Server::start(&desk, "br0", folder.path());
-        machine(firmware, folder.path(), "FROM THE OVERLAY");
+        machine(firmware, folder.path(), "", "FROM THE OVERLAY");
         runtime.block_on(server.kill());
     }
 }
@@ -196,7 +196,7 @@ fn firmware_boots_from_us_beside_another_dhcp_server() {
     for firmware in [Firmware::Bios, Firmware::Uefi] {
         let desk = Desk::in_mode("proxy", BTreeMap::new());
         let server = Server::start(&desk, "br0", folder.path());
-        machine(firmware, folder.path(), "Formwork: held: the test looks at this");
+        machine(firmware, folder.path(), "", "Formwork: held: the test looks at this");
         let asked = desk.asked.lock().expect("a lock").clone();
         assert_eq!(asked[0].firmware, firmware);
         assert!(asked[0].address.to_string().starts_with("10.77.0.5"), "{:?}", asked[0]);
@@ -205,4 +205,25 @@ fn firmware_boots_from_us_beside_another_dhcp_server() {
     }
     let _ = dnsmasq.kill();
     let _ = dnsmasq.wait();
+}
+
+#[test]
+fn uefi_boots_over_http_without_tftp() {
+    let test = "firmware::uefi_boots_over_http_without_tftp";
+    if !firmware_possible(test, &[]) || !inside(test) {
+        return;
+    }
+    bridge();
+    let folder = folder_with_loaders();
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    let desk = Desk::new(BTreeMap::new());
+    let server = Server::start(&desk, "br0", folder.path());
+    // OVMF leaves its PXE client out and goes on to its HTTP client.
+    let no_pxe =
+        "-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n";
+    machine(Firmware::Uefi, folder.path(), no_pxe, "Formwork: held: the test looks at this");
+    assert_eq!(desk.asked.lock().expect("a lock")[0].firmware, Firmware::Uefi);
+    assert_eq!(server.tftp.opened.get(), 0, "a loader went over TFTP");
+    runtime.block_on(server.kill());
 }

@@ -1,8 +1,8 @@
 //! Which address a client is offered (RFC 2131 4.3.1): its own, the one it had, the one it wants, a fresh one, and when
 //! all were used before the one that ended longest ago. The same question gets the same answer.
 
-use super::super::leases::Probed;
-use super::super::network::Subnet;
+use super::super::leases::{Leases, Probed};
+use super::super::network::{Network, Subnet};
 use super::super::packet::Request;
 use super::Situation;
 use std::net::Ipv4Addr;
@@ -73,6 +73,19 @@ pub(super) fn choose(request: &Request, situation: &Situation<'_>, subnet: &Subn
         }
     }
     oldest.map_or(Choice::Empty, |(_, address)| verdict(address))
+}
+
+/// How many addresses of a subnet's pools are in use (leased, declined or reserved), and how many there are.
+pub fn pool_usage(network: &Network, leases: &Leases, subnet: &Subnet, now_ms: u64) -> (u64, u64) {
+    let size = subnet.pool_size();
+    let in_use = |address: &Ipv4Addr| {
+        network.is_reserved(*address)
+            || leases.is_declined(*address, now_ms)
+            || leases.at(*address).is_some_and(|(_, binding)| binding.is_active(now_ms))
+    };
+    let looked_at = size.min(LOOKED_AT);
+    let used = (0..looked_at).filter_map(|place| subnet.pool_address(place)).filter(in_use).count();
+    (used as u64, looked_at)
 }
 
 /// A place from a MAC, the same on every server and in every release: FNV-1a.
