@@ -1,6 +1,6 @@
 //! Following the journal: pages of events, held open by the server while nothing happens. No busy polling anywhere.
 
-use super::client::Client;
+use super::client::{Client, EVENTS_A_PAGE};
 use super::error::CliError;
 use crate::journal::Record;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl<'a> Follower<'a> {
 
     /// The next events; empty when `wait` ended with none.
     pub fn next(&mut self, wait: Duration) -> Result<Vec<Record>, CliError> {
-        let page = self.client.events(self.after, wait, self.machine.as_deref())?;
+        let page = self.client.events(self.after, EVENTS_A_PAGE, wait, self.machine.as_deref())?;
         let last = page.items.last().map_or(0, |record| record.sequence);
         self.after = self.after.max(page.next).max(last);
         Ok(page.items)
@@ -45,9 +45,20 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Goes to the end of the journal without showing anything.
+    /// Goes to the end of the journal without showing anything: a page where that is all of it, else by halving, since the
+    /// journal of a large site is not to be carried over the network for this.
     pub fn skip_to_now(&mut self) -> Result<(), CliError> {
-        self.up_to_now(|_| Ok(()))
+        let client = self.client;
+        for _ in 0..2 {
+            let page = client.events(self.after, EVENTS_A_PAGE, Duration::ZERO, None)?;
+            let Some(last) = page.items.last() else { return Ok(()) };
+            self.after = self.after.max(last.sequence);
+        }
+        self.after = end_of_journal(self.after, |after| -> Result<_, CliError> {
+            let page = client.events(after, 1, Duration::ZERO, None)?;
+            Ok(page.items.first().map(|record| record.sequence))
+        })?;
+        Ok(())
     }
 
     /// The next events; empty when `wait` (or `deadline`) ended with none. A server that is away is waited for; `notice` is told
@@ -64,6 +75,28 @@ impl<'a> Follower<'a> {
             self.next(Duration::from_secs(left.as_secs().max(1)))
         })
     }
+}
+
+/// The last sequence, at or after `from`. `first_after` gives the first sequence past a place, where there is one.
+fn end_of_journal<E>(from: u64, mut first_after: impl FnMut(u64) -> Result<Option<u64>, E>) -> Result<u64, E> {
+    // There is no event past `none`; `seen` is one (or where we began).
+    let (mut seen, mut step) = (from, EVENTS_A_PAGE as u64);
+    let mut none = loop {
+        let probe = seen.saturating_add(step);
+        match first_after(probe)? {
+            Some(sequence) => seen = sequence.max(probe),
+            None => break probe,
+        }
+        step = step.saturating_mul(2);
+    };
+    while seen < none {
+        let middle = seen + (none - seen) / 2;
+        match first_after(middle)? {
+            Some(sequence) => seen = sequence.max(middle + 1),
+            None => none = middle,
+        }
+    }
+    Ok(seen.min(none))
 }
 
 /// Asks again while the server is away, at most [`AWAY_MAX`] and never past `deadline`.
@@ -95,4 +128,24 @@ pub fn patiently<T>(
 /// Says on standard error that the server is away and that it is waited for.
 pub fn say_away(error: &CliError) {
     eprintln!("note: {}; trying again", super::output::printable(&error.to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn the_end_of_a_journal_is_found_in_few_questions(head in 0_u64..5_000_000, behind in 0_u64..3_000, gone in 0_u64..4_000) {
+            let from = head.saturating_sub(behind * behind);
+            let mut asked = 0;
+            let found = end_of_journal(from, |after| {
+                asked += 1;
+                // What is oldest may have been dropped.
+                Ok::<_, ()>((after < head).then_some((after + 1).max(gone.min(head))))
+            });
+            proptest::prop_assert_eq!(found, Ok(head));
+            proptest::prop_assert!(asked < 64, "{}", asked);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::session::{Options, Session};
 use super::suggest;
 use crate::api::views::{JobRow, MachineDetail, Phase};
 use clap::Args;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// While a machine is between jobs, its state is looked at when events come, and at least this often.
@@ -103,6 +104,7 @@ fn job_of_task<'a>(machine: &'a MachineDetail, task: &str) -> Result<&'a JobRow,
 /// Shows one job's log; with `follow`, until the job ended and all of it is here.
 fn show(session: &Session, job: &str, follow: bool) -> Result<(), CliError> {
     let mut from = 0;
+    let mut rest = Vec::new();
     loop {
         let wait = if follow { LONGEST_WAIT } else { Duration::ZERO };
         let piece = if from == 0 && !follow {
@@ -111,11 +113,34 @@ fn show(session: &Session, job: &str, follow: bool) -> Result<(), CliError> {
             patiently(None, &mut say_away, || session.client.log(job, from, wait))?
         };
         from += u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX);
-        session.output.bytes(&for_output(&piece.bytes, session.output.terminal))?;
+        if session.output.terminal {
+            rest.extend_from_slice(&piece.bytes);
+            session.output.text(&take_printable(&mut rest))?;
+        } else {
+            session.output.bytes(&piece.bytes)?;
+        }
         if is_end(&piece, from, follow) {
             return Ok(());
         }
     }
+}
+
+/// Takes from `bytes` what can be shown on a terminal, with nothing in it that could steer it. The beginning of a character
+/// (RFC 3629) or of a line's end that has not arrived in full stays there.
+fn take_printable(bytes: &mut Vec<u8>) -> String {
+    let mut end = bytes.len();
+    if bytes.last() == Some(&b'\r') {
+        end -= 1;
+    } else if let Some(error) = bytes.utf8_chunks().last().map(|chunk| chunk.invalid())
+        && (1..4).contains(&error.len())
+        && std::str::from_utf8(error).is_err_and(|error| error.error_len().is_none())
+    {
+        end -= error.len();
+    }
+    let rest = bytes.split_off(end);
+    let text = printable(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
+    *bytes = rest;
+    text
 }
 
 /// Nothing more is to be shown.
@@ -125,29 +150,19 @@ fn is_end(piece: &LogPiece, shown: u64, follow: bool) -> bool {
     all && (piece.complete || !follow) || (piece.bytes.is_empty() && !follow)
 }
 
-/// Bytes as they are in a pipe; on a terminal nothing that could steer it.
-fn for_output(bytes: &[u8], terminal: bool) -> Vec<u8> {
-    if terminal {
-        printable(&String::from_utf8_lossy(bytes).replace("\r\n", "\n")).into_bytes()
-    } else {
-        bytes.to_vec()
-    }
-}
-
 /// Job after job, each under a head on standard error, until the run is over or a person is needed.
 fn follow_machine(session: &Session, mut machine: MachineDetail) -> Result<(), CliError> {
     let name = machine.summary.name.clone();
     let mut follower = Follower::new(&session.client, 0, Some(name.clone()));
     follower.skip_to_now()?;
-    let mut last: Option<String> = None;
+    let mut shown = before(&machine.jobs);
     loop {
-        let next = next_job(&machine.jobs, last.as_deref()).and_then(|row| Some((row.clone(), row.job.clone()?)));
-        if let Some((row, job)) = next {
+        if let Some((row, job)) = next_job(&machine.jobs, &shown) {
             eprintln!("{}", printable(&format!("==> {name}: {} of stage {} (job {job}) <==", row.task, row.stage)));
-            show(session, &job, true)?;
-            last = Some(job);
-        } else if let Some(error) = over(&machine) {
-            return error;
+            show(session, job, true)?;
+            shown.insert(job.to_owned());
+        } else if let Some(end) = over(&machine) {
+            return end;
         } else {
             follower.next_patiently(LOOK_AT_LEAST, None, &mut say_away)?;
         }
@@ -155,14 +170,16 @@ fn follow_machine(session: &Session, mut machine: MachineDetail) -> Result<(), C
     }
 }
 
-/// The job to show after `last`: the open one; where none is open, the last, unless it was shown already.
-fn next_job<'a>(jobs: &'a [JobRow], last: Option<&str>) -> Option<&'a JobRow> {
-    // Jobs that came and went while another was shown are caught up on, in order.
-    let shown = last.and_then(|last| jobs.iter().position(|row| row.job.as_deref() == Some(last)));
-    match shown {
-        Some(place) => jobs.iter().skip(place + 1).find(|row| row.job.is_some()),
-        None => current_job(jobs).filter(|row| row.job.as_deref() != last),
-    }
+/// Jobs that are not shown when following begins: all but the current one.
+fn before(jobs: &[JobRow]) -> HashSet<String> {
+    let current = current_job(jobs).and_then(|row| row.job.as_deref());
+    jobs.iter().filter_map(|row| row.job.clone()).filter(|job| Some(job.as_str()) != current).collect()
+}
+
+/// The first job that was not shown yet, in the order of the workflow: also those that came and went while another was shown,
+/// and new jobs of tasks that were done before.
+fn next_job<'a>(jobs: &'a [JobRow], shown: &HashSet<String>) -> Option<(&'a JobRow, &'a str)> {
+    jobs.iter().filter_map(|row| Some((row, row.job.as_deref()?))).find(|(_, job)| !shown.contains(*job))
 }
 
 /// Whether there is nothing more to follow, and what that means for the command.
@@ -206,12 +223,20 @@ mod tests {
 
     #[test]
     fn following_a_machine_goes_from_job_to_job_and_shows_none_twice() {
-        let machine = detail("node-1");
-        let next = |last| next_job(&machine.jobs, last).and_then(|row| row.job.clone());
-        assert_eq!(next(None).as_deref(), Some("job-of-hardware.scrub"));
-        assert_eq!(next(Some("job-of-discovery.inventory")).as_deref(), Some("job-of-hardware.scrub"));
-        assert_eq!(next(Some("job-of-hardware.scrub")), None);
-        assert_eq!(next(Some("a job of an earlier attempt")).as_deref(), Some("job-of-hardware.scrub"));
+        let mut machine = detail("node-1");
+        let mut shown = before(&machine.jobs);
+        let mut next = |jobs: &[JobRow]| {
+            let job = next_job(jobs, &shown).map(|(_, job)| job.to_owned())?;
+            shown.insert(job.clone());
+            Some(job)
+        };
+        assert_eq!(next(&machine.jobs).as_deref(), Some("job-of-hardware.scrub"), "what was done before is not shown");
+        assert_eq!(next(&machine.jobs), None);
+        machine.jobs[2].job = Some("first-write".to_owned());
+        machine.jobs[0].job = Some("inventory-again".to_owned());
+        assert_eq!(next(&machine.jobs).as_deref(), Some("inventory-again"));
+        assert_eq!(next(&machine.jobs).as_deref(), Some("first-write"));
+        assert_eq!(next(&machine.jobs), None);
     }
 
     #[test]
@@ -224,8 +249,22 @@ mod tests {
     }
 
     #[test]
-    fn a_log_cannot_steer_the_terminal_but_is_left_alone_in_a_pipe() {
-        assert_eq!(for_output(b"a\r\n\x1b[2J", true), b"a\n^[[2J");
-        assert_eq!(for_output(b"a\r\n\x1b[2J\xff", false), b"a\r\n\x1b[2J\xff");
+    fn a_log_cannot_steer_the_terminal() {
+        let mut bytes = b"a\r\n\x1b[2J\xff.".to_vec();
+        assert_eq!(take_printable(&mut bytes), "a\n^[[2J\u{fffd}.");
+        assert!(bytes.is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_log_reads_the_same_wherever_it_is_cut_into_pieces(text in "([a-zé€😀]|\r\n){0,20}", cut in 0_usize..80) {
+            let mut whole = text.clone().into_bytes();
+            let (left, right) = text.as_bytes().split_at(cut.min(text.len()));
+            let mut rest = left.to_vec();
+            let mut pieces = take_printable(&mut rest);
+            rest.extend_from_slice(right);
+            pieces.push_str(&take_printable(&mut rest));
+            proptest::prop_assert_eq!(pieces, take_printable(&mut whole));
+        }
     }
 }

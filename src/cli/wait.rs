@@ -1,12 +1,13 @@
 //! `formwork wait machine NAME… --for …`: until it is so, woken by events.
 
+use super::client::Client;
 use super::error::CliError;
 use super::follow::{Follower, patiently, say_away};
 use super::get::phase_word;
 use super::output::printable;
 use super::session::{Options, Session};
 use super::time::{coarse, parse_duration};
-use crate::api::views::{MachineDetail, Phase};
+use crate::api::views::{MachineDetail, MachineSummary, Phase};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// A look without an event: what a machine waits for can change with time alone.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
+
+/// Up to so many machines are asked for one by one; past it the list is cheaper.
+const ONE_BY_ONE: usize = 4;
 
 /// Waits until something is so of all named machines.
 #[derive(Debug, Args)]
@@ -83,12 +87,12 @@ fn parse_condition(text: &str) -> Result<Condition, String> {
 }
 
 impl Condition {
-    fn holds(&self, machine: &MachineDetail) -> bool {
+    fn holds(&self, machine: &Looked) -> bool {
         match self {
             Self::Phase(phase) => machine.summary.phase == *phase,
             Self::Run(run) => machine.summary.run.is_some_and(|number| number >= *run),
             Self::Fact(name, expected) => {
-                let found = fact(&machine.facts, name);
+                let found = machine.facts.as_ref().and_then(|facts| fact(facts, name));
                 match expected {
                     None => found.is_some(),
                     Some(expected) => found.is_some_and(|value| match value {
@@ -102,6 +106,33 @@ impl Condition {
             }
         }
     }
+}
+
+/// A machine as far as the conditions need it.
+struct Looked {
+    summary: MachineSummary,
+    /// Looked up only where a condition asks for one.
+    facts: Option<serde_json::Map<String, Value>>,
+}
+
+/// What these machines are now; those that are not there are not in it.
+fn look(client: &Client, arguments: &Arguments) -> Result<Vec<Looked>, CliError> {
+    let facts = arguments.conditions.iter().any(|condition| matches!(condition, Condition::Fact(..)));
+    if !facts && arguments.names.len() > ONE_BY_ONE {
+        let named = |machine: &MachineSummary| arguments.names.contains(&machine.name);
+        let items = client.machines()?.items.into_iter().filter(named);
+        return Ok(items.map(|summary| Looked { summary, facts: None }).collect());
+    }
+    let mut found = Vec::new();
+    for name in &arguments.names {
+        match client.machine(name) {
+            Ok(MachineDetail { summary, facts, .. }) => found.push(Looked { summary, facts: Some(facts) }),
+            // It may be enrolled, or declared by a commit that is on its way.
+            Err(CliError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// A fact by its name, else by a path of names and places joined by dots.
@@ -142,18 +173,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut told: Vec<&str> = Vec::new();
     loop {
         let mut open = Vec::new();
+        let machines = patiently(Some(deadline), &mut say_away, || look(&session.client, arguments))?;
         for name in &arguments.names {
-            let machine = match patiently(Some(deadline), &mut say_away, || session.client.machine(name)) {
-                Ok(machine) => machine,
-                // It may be enrolled, or declared by a commit that is on its way.
-                Err(CliError::NotFound { .. }) => {
-                    told.retain(|it| it != name);
-                    open.push(format!("{name}: there is no such machine"));
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let Some(machine) = machines.iter().find(|machine| machine.summary.name == *name) else {
+                told.retain(|it| it != name);
+                open.push(format!("{name}: there is no such machine"));
+                continue;
             };
-            if arguments.conditions.iter().all(|condition| condition.holds(&machine)) {
+            if arguments.conditions.iter().all(|condition| condition.holds(machine)) {
                 if !told.contains(&name.as_str()) {
                     told.push(name);
                     let met = Met { machine: name, phase: machine.summary.phase, run: machine.summary.run };
@@ -201,7 +228,8 @@ mod tests {
 
     #[test]
     fn conditions_hold_of_what_the_machine_is() {
-        let machine = detail("node-1");
+        let MachineDetail { summary, facts, .. } = detail("node-1");
+        let machine = Looked { summary, facts: Some(facts) };
         for (text, expected) in [
             ("ready", false),
             ("phase=failed", true),

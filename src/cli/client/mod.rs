@@ -117,10 +117,16 @@ impl Client {
         self.get(&format!("/v1/clusters/{}", segment(name)))
     }
 
-    /// `GET /v1/events`: events after `after`, waiting up to `wait` (at most [`LONGEST_WAIT`]) while there is none.
-    pub fn events(&self, after: u64, wait: Duration, machine: Option<&str>) -> Result<EventPage, CliError> {
+    /// `GET /v1/events`: at most `limit` events after `after`, waiting up to `wait` (at most [`LONGEST_WAIT`]) while there is none.
+    pub fn events(
+        &self,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+        machine: Option<&str>,
+    ) -> Result<EventPage, CliError> {
         let wait = wait.min(LONGEST_WAIT);
-        let mut path = format!("/v1/events?after={after}&limit={EVENTS_A_PAGE}&wait={}", wait.as_secs());
+        let mut path = format!("/v1/events?after={after}&limit={limit}&wait={}", wait.as_secs());
         if let Some(machine) = machine {
             path.push_str("&machine=");
             path.push_str(&segment(machine));

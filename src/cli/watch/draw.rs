@@ -55,43 +55,59 @@ pub fn change(name: &str, machine: Option<&MachineSummary>) -> String {
     printable(&format!("{name}: {}{waits}", parts.join(", ")).replace('\n', " "))
 }
 
-/// The whole view: `head`, then a line a machine, each at most as wide as the terminal, at most `height` lines in all.
+const HEADS: [&str; 9] = ["NAME", "PHASE", "RUN", "BOOT", "ENVIRONMENT", "STAGE", "TASK", "SINCE", "WAITS FOR"];
+
+fn cells(row: &Row) -> [String; 9] {
+    let Some(machine) = &row.machine else {
+        return [row.name.as_str(), "absent", "", "", "", "", "", "", "to be declared or enrolled"].map(str::to_owned);
+    };
+    let place = |place: &Option<crate::api::views::Place>| place.as_ref().map(place_words).unwrap_or_default();
+    [
+        row.name.clone(),
+        phase_word(machine.phase).to_owned(),
+        machine.run.map(|run| run.to_string()).unwrap_or_default(),
+        machine.boots.to_string(),
+        machine.environment.clone().unwrap_or_default(),
+        place(&machine.stage),
+        place(&machine.task),
+        coarse(row.since_ms),
+        machine.waits_for.clone(),
+    ]
+    .map(|cell| printable(&cell).replace(['\n', '\t'], " "))
+}
+
+/// The whole view: `head`, the columns' heads, then a line a machine, each at most as wide as the terminal, at most `height`
+/// lines in all (of a terminal that has at least five).
 pub fn frame(head: &str, rows: &[Row], style: Style, height: usize) -> Vec<String> {
     let width = style.width.unwrap_or(usize::MAX);
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| {
-            let mut cells = vec![row.name.clone()];
-            match &row.machine {
-                Some(machine) => {
-                    cells.extend(parts(machine));
-                    let waits = if machine.waits_for.is_empty() { "" } else { "  " };
-                    cells.push(format!("{}{waits}{}", coarse(row.since_ms), machine.waits_for));
-                }
-                None => cells.push("absent".to_owned()),
-            }
-            cells.iter().map(|cell| printable(cell).replace(['\n', '\t'], " ")).collect()
-        })
-        .collect();
-    let mut widths = [0; 7];
+    let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
+    let mut widths = [0; 9];
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
+    // A column that is empty everywhere takes no room; one that is not has room for its head.
+    for (width, head) in widths.iter_mut().zip(HEADS).filter(|(width, _)| **width > 0) {
+        *width = head.len().max(*width);
+    }
+    let line = |cells: &[&str]| {
+        let columns = cells.iter().zip(widths).filter(|(_, width)| *width > 0);
+        let text: String = columns.map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        cut(text.trim_end(), width)
+    };
     let mut lines = vec![cut(&printable(head), width)];
-    let room = height.saturating_sub(2).max(1);
+    if !rows.is_empty() {
+        lines.push(line(&HEADS));
+    }
+    // The cursor's own line, and the two above.
+    let mut room = height.saturating_sub(3).max(1);
+    if rows.len() > room {
+        room = room.saturating_sub(1).max(1);
+    }
     for (row, cells) in rows.iter().zip(&cells).take(room) {
-        let mut line = String::new();
-        for (index, cell) in cells.iter().enumerate() {
-            match widths.get(index) {
-                // A column that is empty everywhere takes no room.
-                Some(0) => {}
-                Some(width) => line.push_str(&format!("{cell:width$}  ")),
-                None => line.push_str(cell),
-            }
-        }
-        lines.push(paint(&cut(line.trim_end(), width), row, widths[0], style));
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        lines.push(paint(&line(&cells), row, widths[0], style));
     }
     if rows.len() > room {
         lines.push(cut(&format!("… and {} more", rows.len() - room), width));
@@ -170,15 +186,16 @@ mod tests {
         let style = Style { width: Some(140), colour: false };
         insta::assert_snapshot!(frame("lab", &rows(), style, 24).join("\n"), @r"
         lab
-        node-1                      working  run 1  boot 2  discovery.ram  stage 2/5 burn-in  task 1/3 hardware.memory  12s
-        a-machine-with-a-long-name  held     run 1  boot 2  discovery.ram                                               1m01s  two machines claim i…
-        node-3                      absent
+        NAME                        PHASE    RUN  BOOT  ENVIRONMENT    STAGE        TASK                 SINCE  WAITS FOR
+        node-1                      working  1    2     discovery.ram  2/5 burn-in  1/3 hardware.memory  12s
+        a-machine-with-a-long-name  held     1    2     discovery.ram                                    1m01s  two machines claim its MAC: mend ma…
+        node-3                      absent                                                                      to be declared or enrolled
         ");
     }
 
     #[test]
     fn the_view_never_outgrows_the_terminal() {
-        for (width, height) in [(40, 24), (10, 3), (1, 1)] {
+        for (width, height) in [(40, 24), (10, 5), (1, 1)] {
             let lines = frame(
                 "a head that is longer than the line",
                 &rows(),
@@ -186,7 +203,7 @@ mod tests {
                 height,
             );
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
-            assert!(lines.len() <= height.max(3), "{lines:?}");
+            assert!(lines.len() < height.max(5), "{lines:?}");
         }
     }
 
@@ -195,8 +212,8 @@ mod tests {
         let style = |colour| Style { width: Some(140), colour };
         let plain = frame("lab", &rows(), style(false), 24);
         let coloured = frame("lab", &rows(), style(true), 24);
-        assert!(coloured[1].contains("\x1b[36mworking\x1b[0m"));
-        assert!(coloured[2].contains("\x1b[31mheld\x1b[0m"));
+        assert!(coloured[2].contains("\x1b[36mworking\x1b[0m"));
+        assert!(coloured[3].contains("\x1b[31mheld\x1b[0m"));
         let bare = |line: &String| {
             ["\x1b[36m", "\x1b[31m", "\x1b[0m"].iter().fold(line.clone(), |text, code| text.replace(code, ""))
         };
