@@ -14,6 +14,8 @@ mod keys;
 mod limits;
 mod refused;
 mod sets;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use limits::Limits;
