@@ -115,10 +115,10 @@ impl Owner {
             Source::Directory { path } => path.clone(),
         };
         let fingerprint = directory::fingerprint(&path)?;
-        if let Some((last, revision)) = &self.last_directory {
-            if *last == fingerprint {
-                return Ok(revision.clone());
-            }
+        if let Some((last, revision)) = &self.last_directory
+            && *last == fingerprint
+        {
+            return Ok(revision.clone());
         }
         // Swept before, not after: nothing keeps this revision until it is applied.
         self.mirrored();
