@@ -2,8 +2,10 @@
 //!
 //! The last good revision goes on serving whatever happens to the source or to what is pushed. A revision that is refused is
 //! tried once, and again only when something changes; a newer one is always tried. What was attempted and what is applied are
-//! told apart ([`Status`]), and each outcome is an event of the site. Which of these happens is decided in [`decide`].
+//! told apart ([`Status`]), and each outcome is an event of the site. Which of these happens is decided in [`decide`], which
+//! knows nothing of what a catalog is: [`catalogs`] is how one is made.
 
+mod build;
 mod decide;
 mod pinned;
 mod reconciler;
@@ -14,9 +16,11 @@ mod test_store;
 #[cfg(test)]
 mod tests;
 
+pub use build::catalogs;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
 pub use status::{AppliedRevision, Attempt, Condition, Outcome, Status};
 
+use crate::catalog::Catalog;
 use crate::content::Tree;
 use std::sync::Arc;
 
@@ -31,7 +35,7 @@ pub struct Census {
 
 /// A revision that loaded whole.
 #[derive(Debug)]
-pub struct Built<C> {
+pub struct Built<C = Catalog> {
     /// The catalog.
     pub catalog: Arc<C>,
     /// What is in it.
@@ -41,4 +45,4 @@ pub struct Built<C> {
 }
 
 /// Loads and compiles the files of a revision, or says all that is wrong with them.
-pub type Build<C> = dyn Fn(&Tree, &str) -> Result<Built<C>, Vec<String>> + Send + Sync;
+pub type Build<C = Catalog> = dyn Fn(&Tree, &str) -> Result<Built<C>, Vec<String>> + Send + Sync;

@@ -4,6 +4,7 @@ use super::decide;
 use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
 use super::{Build, Built, Census};
+use crate::catalog::Catalog;
 use crate::git::{Follower, GitError, Revision, Sight};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
@@ -16,7 +17,7 @@ const EVENTS_READ: u64 = 500;
 
 /// A swap that just happened.
 #[derive(Debug)]
-pub struct Change<C> {
+pub struct Change<C = Catalog> {
     /// The revision that serves now.
     pub revision: Revision,
     /// Its catalog.
@@ -26,13 +27,13 @@ pub struct Change<C> {
 }
 
 /// Who is told of each swap, in order; the next revision is tried after the answer.
-pub trait Hook<C>: Send + Sync + 'static {
+pub trait Hook<C = Catalog>: Send + Sync + 'static {
     /// A revision serves.
     fn applied(&self, change: Change<C>) -> BoxFuture<'_, ()>;
 }
 
 /// What a reconciler is made of.
-pub struct Parts<C> {
+pub struct Parts<C = Catalog> {
     /// Where revisions come from.
     pub follower: Arc<Follower>,
     /// Where its events go.
@@ -63,7 +64,7 @@ pub enum ReconcileError {
 }
 
 /// Keeps the catalog what the source says. Dropping it ends the task.
-pub struct Reconciler<C> {
+pub struct Reconciler<C = Catalog> {
     shared: Arc<Shared<C>>,
     task: tokio::task::JoinHandle<()>,
 }
