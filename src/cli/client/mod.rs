@@ -203,7 +203,10 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CliError {
-        let what = error.to_string();
+        let mut what = error.to_string();
+        if what.contains("close_notify") {
+            what = "the connection was cut".to_owned();
+        }
         let hint = if what.contains("certificate") || what.contains("UnknownIssuer") {
             "the server's certificate is not of the authority in the context file: is it the context of this site?"
         } else {
