@@ -427,14 +427,12 @@ fn template_place(template: &Template, error: &RenderError) -> Place {
 /// Where a line of a text that stands in a document is; exact in a block (`|`).
 fn inline_place(document: &Document, path: &[Step<'_>], line: usize, column: Option<usize>) -> Place {
     let place = place_of(document.value(path));
-    let lines: Vec<&str> =
-        document.text().lines().skip(place.line.saturating_sub(document.first_line())).take(line + 1).collect();
-    let block = lines.first().and_then(|head| head.chars().nth(place.column - 1)) == Some('|');
-    if !block {
+    // A block's place is its first line of text; the line above ends with its indicator.
+    let above = place.line.checked_sub(document.first_line() + 1).and_then(|above| document.text().lines().nth(above));
+    if !above.is_some_and(|above| above.trim_end().trim_end_matches(['-', '+']).ends_with('|')) {
         return place;
     }
-    let indent = lines.get(1).map_or(0, |first| first.chars().take_while(|c| *c == ' ').count());
-    Place { file: place.file, line: place.line + line, column: column.map_or(1, |column| column + indent) }
+    Place { line: place.line + line - 1, column: column.map_or(1, |column| column + place.column - 1), ..place }
 }
 
 /// Tells what is wrong with a template where it is.

@@ -84,7 +84,9 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
     let mut environment = render::environment();
     let templates =
         tasks::templates(unique(loaded.templates, Kind::Template, report), &files, &mut environment, report);
-    let mut schemas = Schemas::new(&params, &loaded.broken, report);
+    let unread = loaded.broken.iter().any(|(kind, _)| matches!(kind, Kind::Task | Kind::Param));
+    let incomplete = unread || loaded.site.is_none() || !loaded.broken_packs.is_empty();
+    let mut schemas = Schemas::new(&params, &loaded.broken, incomplete, report);
     let mut compiled_tasks = Named::new();
     for (name, object) in unique(loaded.tasks, Kind::Task, report) {
         if let Some(task) = tasks::task(&object, &references, &templates, &files, &mut schemas, report) {

@@ -14,6 +14,10 @@ mod references;
 mod render;
 mod schemas;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use compile::{compile, from_tree};
 pub use model::{

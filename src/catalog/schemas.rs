@@ -15,11 +15,13 @@ const ERRORS_A_VALUE_MAX: usize = 4;
 
 /// The validators of all declared params.
 pub(super) struct Schemas {
-    validators: HashMap<Arc<str>, (jsonschema::Validator, bool)>,
+    validators: HashMap<Arc<str>, (jsonschema::Validator, bool, Document)>,
     declared: HashSet<Arc<str>>,
     /// Names that tasks use without a declaration.
     used: HashSet<String>,
     told: HashSet<String>,
+    /// Tasks or params could not be read: what looks unused may not be.
+    incomplete: bool,
 }
 
 /// Whether a value names a secret instead of being one: `{secret: NAME}`.
@@ -32,12 +34,18 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
 }
 
 impl Schemas {
-    pub(super) fn new(params: &Named<Param>, broken: &HashSet<(Kind, Arc<str>)>, report: &mut Report) -> Self {
+    pub(super) fn new(
+        params: &Named<Param>,
+        broken: &HashSet<(Kind, Arc<str>)>,
+        incomplete: bool,
+        report: &mut Report,
+    ) -> Self {
         let mut schemas = Self {
             validators: HashMap::new(),
             declared: params.keys().cloned().collect(),
             used: HashSet::new(),
             told: HashSet::new(),
+            incomplete,
         };
         schemas
             .declared
@@ -46,7 +54,7 @@ impl Schemas {
             let Some(schema) = &param.spec.schema else { continue };
             match compile(schema) {
                 Ok(validator) => {
-                    schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret));
+                    schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret, param.document.clone()));
                 }
                 Err(error) => report
                     .error(
@@ -77,8 +85,11 @@ impl Schemas {
             inner.push(Step::Key(name));
             if !self.declared.contains(name.as_str()) && !self.used.contains(name) && self.told.insert(name.clone()) {
                 let spot = document.key(&inner);
-                if is_subdomain(name) {
-                    let near = nearest(name, self.declared.iter().map(AsRef::as_ref));
+                if is_subdomain(name) && self.incomplete {
+                    // It may be used where nobody could read it.
+                } else if is_subdomain(name) {
+                    let known = self.declared.iter().map(AsRef::as_ref).chain(self.used.iter().map(String::as_str));
+                    let near = nearest(name, known);
                     report
                         .warning("unused-param", spot, format!("no Param declares `{name}` and no task uses it"))
                         .hint(near.map_or_else(
@@ -102,7 +113,7 @@ impl Schemas {
         if is_secret_reference(value) {
             return;
         }
-        let Some((validator, secret)) = self.validators.get(name) else { return };
+        let Some((validator, secret, declared)) = self.validators.get(name) else { return };
         if validator.is_valid(value) {
             return;
         }
@@ -131,9 +142,10 @@ impl Schemas {
                     _ => break,
                 }
             }
-            report.error("param-schema", document.value(&way), format!("param `{name}`: {said}")).hint(format!(
-                "the Param `{name}` says what it may be (`formwork describe param {name}`, or its document)"
-            ));
+            let schema = report.place(declared.value(&[Step::Key("spec"), Step::Key("schema")]));
+            report
+                .error("param-schema", document.value(&way), format!("param `{name}`: {said}"))
+                .hint(format!("its schema is at {schema}"));
         }
     }
 }

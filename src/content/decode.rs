@@ -259,9 +259,27 @@ fn tell(
             .error("unknown-word", spot(Target::Value), format!("`{written}` is not a value of {shown}"))
             .hint_if(did_you_mean(written, known.iter().map(String::as_str))),
         Trouble::Other(said) => {
-            report.error("wrong-type", spot(Target::Value), format!("{shown}: {}", said.replace("invalid type: ", "")));
+            report.error("wrong-type", spot(Target::Value), format!("{shown}: {}", plain(said)));
         }
     }
+}
+
+/// The reader's words for people who write YAML, not Rust.
+fn plain(said: &str) -> String {
+    let mut said = said.replace("invalid type: ", "").replace("invalid value: ", "");
+    for (word, plain) in [
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected u32", "expected a whole number, 0 or more"),
+        ("expected i32", "expected a whole number"),
+        ("expected struct ", "expected a map: "),
+        ("expected a sequence", "expected a list"),
+        ("map, expected a string", "a map, expected text"),
+        ("sequence, expected a string", "a list, expected text"),
+        ("expected a string", "expected text"),
+    ] {
+        said = said.replace(word, plain);
+    }
+    said
 }
 
 /// `spec.steps[2].mode`

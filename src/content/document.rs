@@ -194,7 +194,9 @@ fn explain(message: &str, document: &Document) -> (String, Option<String>) {
         said.replace_range(begin..begin + length, "");
     }
     let indented_by_tab = document.text().lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
-    let hint = if indented_by_tab && (said.contains("cannot start any token") || said.contains("did not find")) {
+    let hint = if indented_by_tab
+        && ["cannot start any token", "did not find", "tab character"].iter().any(|word| said.contains(word))
+    {
         Some("a line is indented by a tab: YAML is indented by spaces".to_owned())
     } else if said.contains("repetition limit") || said.contains("recursion limit") {
         Some("aliases multiply here, or values are nested too deep: write the values out".to_owned())
@@ -368,8 +370,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
         self.state.count(0)?;
         let mut map = serde_json::Map::new();
         while let Some(key) = entries.next_key::<Key>()? {
-            let key = match key {
-                Key::Text(key) => key,
+            let (key, sound) = match key {
+                Key::Text(key) => (key, true),
                 Key::Other(shown) => {
                     let way = Way::Key(self.way, &shown);
                     self.state.trouble(
@@ -379,7 +381,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                         format!("the key `{shown}` is not text"),
                         Some("put it in quotes"),
                     );
-                    shown
+                    (shown, false)
                 }
             };
             let way = Way::Key(self.way, &key);
@@ -401,7 +403,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 );
             }
             let value = entries.next_value_seed(Reader { state: self.state, way: &way })?;
-            if key != "<<" {
+            if sound && key != "<<" {
                 map.entry(key).or_insert(value);
             }
         }

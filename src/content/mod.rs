@@ -12,6 +12,8 @@ mod load;
 pub mod names;
 mod object;
 mod spans;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use document::Document;
