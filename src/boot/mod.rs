@@ -16,7 +16,6 @@ pub mod dhcp;
 pub mod leases;
 mod mac;
 pub mod network;
-pub mod options;
 pub mod overlay;
 pub mod packet;
 pub mod query;

@@ -1,7 +1,8 @@
 //! Subnets and reservations as DHCP needs them: made once for each revision, read for every packet.
 
 use super::Mac;
-use super::options::{self, Encoded};
+use crate::catalog::Catalog;
+use crate::content::dhcp_options::{self, Encoded, OptionError};
 use crate::content::kinds::{SubnetMode, SubnetSpec};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -28,7 +29,7 @@ pub enum NetworkError {
         /// The subnet.
         subnet: String,
         /// What is wrong with it.
-        problem: options::OptionError,
+        problem: OptionError,
     },
 }
 
@@ -120,7 +121,7 @@ impl Subnet {
         let mut encoded = Vec::with_capacity(spec.options.len());
         for (option, value) in &spec.options {
             let wrong = |problem| NetworkError::Option { subnet: name.to_owned(), problem };
-            encoded.push(options::encode(option, value).map_err(wrong)?);
+            encoded.push(dhcp_options::encode(option, value).map_err(wrong)?);
         }
         let seconds = spec.lease_time.map_or(u64::from(DEFAULT_LEASE_SECONDS), |span| span.0.as_secs());
         Ok(Self {
@@ -196,6 +197,24 @@ impl Network {
         network
     }
 
+    /// The network of a revision. A catalog holds no subnet that cannot be served; should one be there all the same, it is
+    /// left out and said, and the others serve.
+    pub fn of(catalog: &Catalog) -> (Self, Vec<NetworkError>) {
+        let mut wrong = Vec::new();
+        let mut subnets = Vec::new();
+        for subnet in catalog.subnets() {
+            match Subnet::new(&subnet.name, &subnet.spec) {
+                Ok(subnet) => subnets.push(subnet),
+                Err(error) => wrong.push(error),
+            }
+        }
+        let machines = catalog.machines().map(|machine| {
+            let macs = machine.macs.iter().filter_map(|mac| mac.parse().ok()).collect();
+            (machine.name.as_str(), macs, machine.address)
+        });
+        (Self::new(subnets, machines), wrong)
+    }
+
     /// The subnet that an address is of.
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.prefix.contains(address))
@@ -251,5 +270,45 @@ mod tests {
         assert_eq!(subnet.pool_size(), 3);
         let all: Vec<String> = (0..4).filter_map(|p| subnet.pool_address(p)).map(|a| a.to_string()).collect();
         assert_eq!(all, ["10.0.0.10", "10.0.0.11", "10.0.0.20"]);
+    }
+
+    fn catalog(option: &str) -> Result<Catalog, crate::content::Findings> {
+        let head = "apiVersion: formwork.dev/v1alpha1\nkind: ";
+        let files = [
+            ("site.yaml", format!("{head}Site\nmetadata: {{name: lab}}\nspec: {{}}\n")),
+            (
+                "networks/rack.yaml",
+                format!(
+                    "{head}Subnet\nmetadata: {{name: rack-1}}\nspec:\n  cidr: 10.77.0.0/24\n  options:\n    {option}\n"
+                ),
+            ),
+            (
+                "machines/node-1.yaml",
+                format!(
+                    "{head}Machine\nmetadata: {{name: node-1}}\nspec: {{match: {{macs: [\"52-54-00-00-00-01\"]}}, address: 10.77.0.11}}\n"
+                ),
+            ),
+        ];
+        let loaded = crate::content::load(&crate::content::Tree::from_texts(files), &Default::default())?;
+        crate::catalog::compile(loaded, "0123abc")
+    }
+
+    #[test]
+    fn a_revisions_network_has_its_subnets_options_and_reservations() {
+        let catalog = catalog("domain-name: lab").expect("a catalog");
+        let (network, wrong) = Network::of(&catalog);
+        assert_eq!(wrong, []);
+        let mac: Mac = "52:54:00:00:00:01".parse().expect("a MAC");
+        assert_eq!(network.reservation(mac).map(|r| r.address), Some([10, 77, 0, 11].into()));
+        assert_eq!(network.machine(mac), Some("node-1"));
+        assert_eq!(network.subnet_of([10, 77, 0, 200].into()).map(|s| s.options.len()), Some(1));
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_sent_is_a_finding_at_its_place() {
+        for option in ["dns: 10.77.0.1", "interface-mtu: large", "option-53: \"01\""] {
+            let found = catalog(option).map(|_| ()).expect_err(option).to_string();
+            assert!(found.contains("networks/rack.yaml:7:"), "{found}");
+        }
     }
 }

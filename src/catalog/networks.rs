@@ -1,6 +1,7 @@
 //! Subnets: networks that are ones, pools inside them, nothing given twice.
 
 use super::model::Subnet;
+use crate::content::dhcp_options;
 use crate::content::kinds::{SubnetMode, SubnetSpec};
 use crate::content::{Object, Report, Step};
 use std::net::Ipv4Addr;
@@ -83,6 +84,12 @@ pub(super) fn subnet(object: Object<SubnetSpec>, report: &mut Report) -> Option<
                 object.document.value(&at),
                 format!("overlaps the pool {} to {}", other.first, other.last),
             );
+        }
+    }
+    for (name, value) in &subnet.spec.options {
+        if let Err(error) = dhcp_options::encode(name, value) {
+            let at = ["spec".into(), "options".into(), Step::Key(name)];
+            report.error("dhcp-option", object.document.value(&at), error.to_string());
         }
     }
     if subnet.spec.mode != SubnetMode::Server && !subnet.spec.pools.is_empty() {

@@ -4,6 +4,7 @@
 //! yet (that is `catalog`). It never stops at the first thing that is wrong.
 
 mod decode;
+pub mod dhcp_options;
 mod document;
 mod finding;
 pub mod junk;

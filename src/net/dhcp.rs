@@ -91,6 +91,8 @@ pub struct DhcpCounters {
     pub failed: Counter,
     /// Requests that found the pool without a free address.
     pub pool_empty: Counter,
+    /// Pool addresses offered without a probe, since too many were under way.
+    pub unprobed: Counter,
     /// Addresses that a probe found taken.
     pub conflicts: Counter,
 }
@@ -403,7 +405,10 @@ impl<D: BootDesk> Inner<D> {
 
     async fn probe(&self, arrival: &Arrival, address: Ipv4Addr) -> Probed {
         // More waiting probes than there is room for would only delay every client past its patience.
-        let Ok(_room) = self.probes.try_acquire() else { return Probed::Free };
+        let Ok(_room) = self.probes.try_acquire() else {
+            self.counters.unprobed.add();
+            return Probed::Free;
+        };
         let interface = Arc::clone(&arrival.interface);
         let [_, _, high, low] = address.octets();
         let identifier = u16::from_be_bytes([high, low]);

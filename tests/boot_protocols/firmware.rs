@@ -227,3 +227,58 @@ fn uefi_boots_over_http_without_tftp() {
     assert_eq!(server.tftp.opened.get(), 0, "a loader went over TFTP");
     runtime.block_on(server.kill());
 }
+
+/// A boot sector that says a text on the first serial line and stops.
+fn boot_sector(text: &str) -> Vec<u8> {
+    // xor ax,ax; mov ds,ax; mov si,0x7c15; mov dx,0x3f8; next: lodsb; test al,al; jz stop; out dx,al; jmp next; stop: hlt; jmp stop
+    let code: [u8; 21] = [
+        0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x15, 0x7c, 0xba, 0xf8, 0x03, 0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8,
+        0xf4, 0xeb, 0xfd,
+    ];
+    let mut sector = code.to_vec();
+    sector.extend(text.as_bytes());
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector.resize(1 << 20, 0);
+    sector
+}
+
+#[test]
+fn local_boots_the_disk_on_bios_and_uefi() {
+    let test = "firmware::local_boots_the_disk_on_bios_and_uefi";
+    let Some(images) = built_images() else {
+        println!("SKIPPED {test}: there is no cache/images/loaders (scripts/build-images makes it)");
+        return;
+    };
+    if !firmware_possible(test, &["mformat", "mcopy"]) || !inside(test) {
+        return;
+    }
+    bridge();
+    let folder = folder_with_loaders();
+    let at = folder.path().display();
+    std::fs::write(folder.path().join("bios.img"), boot_sector("A SYSTEM ON THE DISK")).expect("written");
+    // The system on the UEFI disk is an iPXE with a script beside it: it shows that its file system was found and started.
+    std::fs::write(folder.path().join("system.ipxe"), "#!ipxe\necho A SYSTEM ON THE DISK\nsleep 60\n")
+        .expect("written");
+    must(&format!(
+        "truncate -s 64M {at}/uefi.img && mformat -i {at}/uefi.img -F :: && mmd -i {at}/uefi.img ::/EFI ::/EFI/BOOT && \
+         mcopy -i {at}/uefi.img {}/loaders/ipxe.efi ::/EFI/BOOT/BOOTX64.EFI && \
+         mcopy -i {at}/uefi.img {at}/system.ipxe ::/EFI/BOOT/autoexec.ipxe",
+        images.display()
+    ));
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        let desk = Desk::new(BTreeMap::new());
+        *desk.action.lock().expect("a lock") = ScriptAction::Local;
+        let server = Server::start(&desk, "br0", folder.path());
+        let disk = format!(
+            "-drive file={at}/{}.img,format=raw,if=none,id=d0 -device virtio-blk-pci,drive=d0",
+            firmware.as_str()
+        );
+        let shown = machine(firmware, folder.path(), &disk, "A SYSTEM ON THE DISK");
+        assert!(shown.contains("Formwork: boots its own disk"), "{shown}");
+        assert!(!shown.contains("next entry is tried"), "the firmware found it, not the script:\n{shown}");
+        runtime.block_on(server.kill());
+    }
+}

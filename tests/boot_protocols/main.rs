@@ -1,6 +1,8 @@
 //! The boot services against real clients: ISC's and busybox's DHCP clients, curl's TFTP and HTTP, QEMU's firmware. All of
 //! it in network namespaces that the tests make themselves.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+
 mod desk;
 mod firmware;
 mod namespace;

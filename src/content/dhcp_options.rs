@@ -152,11 +152,16 @@ fn bytes(shape: Shape, value: &Value) -> Option<Vec<u8>> {
         Shape::Routes => {
             let mut encoded = Vec::new();
             for route in value.as_array()? {
-                let to = super::network::Prefix::parse(route.get("to")?.as_str()?)?;
+                let (base, length) = route.get("to")?.as_str()?.split_once('/')?;
+                let length: u8 = length.parse().ok().filter(|length| *length <= 32)?;
+                let base: Ipv4Addr = base.parse().ok()?;
+                if u32::from(base).checked_shl(length.into()).unwrap_or(0) != 0 {
+                    return None; // bits beyond the length: a host, not a network
+                }
                 let via = address(route.get("via")?)?;
                 // RFC 3442: the length, then only as many bytes of the network as matter.
-                encoded.push(to.length());
-                encoded.extend(to.base().octets().iter().take(usize::from(to.length()).div_ceil(8)));
+                encoded.push(length);
+                encoded.extend(base.octets().iter().take(usize::from(length).div_ceil(8)));
                 encoded.extend(via.octets());
             }
             encoded
