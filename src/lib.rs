@@ -18,7 +18,7 @@
 //!
 //! Doing (thin):
 //!
-//! * [`store`], [`git`], [`net`], [`api`], [`agent`], [`reconcile`], [`serve`], [`cli`]
+//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`agent`], [`serve`], [`cli`]
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -34,6 +34,8 @@ pub mod cli;
 pub mod cluster;
 #[cfg(feature = "server")]
 pub mod content;
+#[cfg(feature = "server")]
+pub mod fleet;
 #[cfg(feature = "server")]
 pub mod git;
 #[cfg(feature = "server")]

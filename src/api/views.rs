@@ -1,5 +1,7 @@
 //! What administrators are told: the shapes of `/v1/…` answers, shared by the server and the command line.
 
+/// `GET /v1/boxes`: boxes that are no machines.
+pub use crate::fleet::BoxRow;
 use crate::journal::{Record, RunStatus};
 use crate::wire::JobOutcome;
 use serde::{Deserialize, Serialize};
@@ -184,22 +186,6 @@ pub struct ContentStatus {
     pub findings: Vec<String>,
     /// When that was, Unix milliseconds.
     pub at_unix_ms: i64,
-}
-
-/// `GET /v1/boxes`: boxes that are no machines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BoxRow {
-    /// Its MAC.
-    pub mac: String,
-    /// The subnet it was last seen on.
-    pub subnet: Option<String>,
-    /// Its architecture.
-    pub architecture: Option<String>,
-    /// When, Unix milliseconds.
-    pub last_seen_unix_ms: i64,
-    /// Why it gets nothing.
-    pub reason: String,
 }
 
 /// `POST /v1/machines/{name}/{retry|skip|cancel|approve|adopt|forget|reboot}`, all fields optional.

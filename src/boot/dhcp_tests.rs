@@ -493,3 +493,11 @@ fn the_proxy_port_answers_to_the_very_address_and_port() {
     assert_eq!(silence(world.decide(&ask.clone().names([10, 79, 0, 9].into()))), Silence::OtherServer);
     assert_eq!(silence(world.decide(&Ask::new(REQUEST, 50).has([10, 79, 0, 50].into()))), Silence::NotProxied);
 }
+
+#[test]
+fn a_boot_file_too_long_for_the_header_is_in_option_67_alone() {
+    let mut reply = Reply::new(MessageType::Ack, Destination::Broadcast);
+    let long = format!("http://10.77.0.1:8080/{}", "a".repeat(120));
+    reply.set_boot(SERVER, &long);
+    assert_eq!((reply.file.as_ref(), reply.option(67)), (None, Some(long.as_bytes())));
+}

@@ -143,14 +143,6 @@ fn answers_are_padded_and_leave_out_what_does_not_fit() {
 }
 
 #[test]
-fn a_boot_file_too_long_for_the_header_is_in_option_67_alone() {
-    let mut reply = Reply::new(MessageType::Ack, Destination::Broadcast);
-    let long = format!("http://10.77.0.1:8080/{}", "a".repeat(120));
-    reply.set_boot([10, 77, 0, 1].into(), &long);
-    assert_eq!((reply.file.as_ref(), reply.option(code::BOOT_FILE)), (None, Some(long.as_bytes())));
-}
-
-#[test]
 fn dhcproto_reads_what_we_write() {
     use dhcproto::{Decodable, Decoder};
     let request = read(&[53, 1, 1, 82, 2, 9, 0, 255]).expect("a request");

@@ -17,7 +17,9 @@ mod get;
 mod logs;
 mod output;
 mod sentence;
+mod serve;
 mod session;
+mod site;
 mod status;
 mod store;
 mod suggest;
@@ -82,6 +84,8 @@ enum Command {
     // -- before a push --
     Validate(validate::Arguments),
     // -- at the server itself --
+    Site(site::Arguments),
+    Serve(serve::Arguments),
     Store(store::Arguments),
 }
 
@@ -116,6 +120,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
         Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Site(arguments) => site::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
     }
 }

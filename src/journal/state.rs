@@ -246,6 +246,11 @@ pub struct MachineState {
 }
 
 impl MachineState {
+    /// Anything happened to it (since it was last forgotten).
+    pub fn is_known(&self) -> bool {
+        self.enrolled.is_some() || self.run.is_some() || self.adopted.is_some() || self.left || !self.macs.is_empty()
+    }
+
     /// Folds all of a stream's records.
     pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut state = Self::default();

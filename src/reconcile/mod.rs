@@ -12,8 +12,6 @@ mod reconciler;
 mod status;
 
 #[cfg(test)]
-mod example_tests;
-#[cfg(test)]
 mod test_store;
 #[cfg(test)]
 mod tests;

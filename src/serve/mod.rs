@@ -1,1 +1,257 @@
-//! Puts the parts together.
+//! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
+
+mod desk;
+mod listen;
+mod namespace;
+mod site;
+
+pub use namespace::{NamespaceError, enter};
+pub use site::{SiteError, StateDirectory};
+
+use crate::api::{self, App};
+use crate::catalog::{Catalog, ServerInfo};
+use crate::fleet::{Clock, Fleet, Secrets};
+use crate::git::{Follower, GitError, Source};
+use crate::identity::IdentityError;
+use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
+use crate::net::files::Folder;
+use crate::net::http::{HttpConfig, HttpCounters};
+use crate::net::tftp::{Loaders, TftpError, TftpService};
+use crate::reconcile::{Change, Hook, Parts, ReconcileError, Reconciler};
+use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
+use crate::store::logs::LogStore;
+use crate::store::{BoxFuture, Store, StoreError};
+use desk::Desk;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How a server is run.
+pub struct Options {
+    /// The state directory.
+    pub state: StateDirectory,
+    /// Where content comes from.
+    pub source: Source,
+    /// The image folder: kernels, RAM disks, disk images, `loaders/`.
+    pub images: PathBuf,
+    /// The address that machines reach this server at.
+    pub address: Ipv4Addr,
+    /// Interfaces to serve DHCP on; empty: no DHCP.
+    pub interfaces: Vec<String>,
+    /// TFTP is served.
+    pub tftp: bool,
+    /// The port of plain HTTP, for boot files.
+    pub http_port: u16,
+    /// The port of the API on `address`.
+    pub api_port: u16,
+    /// The administrators' listener, opened before anything else (and before a network namespace was entered).
+    pub administrators: Option<TcpListener>,
+}
+
+/// Why a server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state directory.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The source of content.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The reconciler.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// DHCP.
+    #[error(transparent)]
+    Dhcp(#[from] DhcpError),
+    /// TFTP.
+    #[error(transparent)]
+    Tftp(#[from] TftpError),
+    /// Job logs.
+    #[error("the folder of job logs cannot be used: {0}")]
+    Logs(std::io::Error),
+    /// The image folder.
+    #[error("the image folder {path} cannot be opened: {error}; scripts/build-images makes one")]
+    Images {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A listener.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// TLS.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// A service that should never end did.
+    #[error("{service} ended: {message}")]
+    Ended {
+        /// Which.
+        service: &'static str,
+        /// With what.
+        message: String,
+    },
+}
+
+/// What a new revision changes in a running server.
+struct Applied {
+    /// Set once the fleet is there; revisions before that are taken in at its making.
+    parts: OnceLock<(Arc<Fleet>, Arc<Desk>)>,
+    count: watch::Sender<u64>,
+}
+
+impl Hook for Applied {
+    fn applied(&self, change: Change) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            tracing::info!(revision = change.revision.id, summary = change.revision.summary, "applied");
+            if let Some((fleet, desk)) = self.parts.get() {
+                take_in(fleet, desk).await;
+            }
+            self.count.send_modify(|count| *count = count.wrapping_add(1));
+        })
+    }
+}
+
+/// Takes in the revision that serves: networks, members, and what follows from it for every machine that is known.
+async fn take_in(fleet: &Fleet, desk: &Desk) {
+    desk.refresh_network();
+    fleet.refresh_members();
+    for entry in fleet.all().into_iter().filter(|entry| entry.state().is_known()) {
+        if let Err(error) = fleet.settle(&entry).await {
+            tracing::error!(machine = entry.name, %error, "a revision's consequences could not be written down");
+        }
+    }
+    fleet.refresh_members();
+}
+
+/// Runs the server until `stop`.
+///
+/// # Errors
+/// [`ServeError`] names what could not be had, or what ended that never should.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let clock = Clock::start();
+    let keys = Arc::new(options.state.keys()?);
+    let administrator = Arc::new(options.state.administrator()?);
+    let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate())?;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open_with(
+        &options.state.0,
+        StoreOptions { now_ms: clock.now_ms(), on_fatal: Arc::new(end_process), ..StoreOptions::default() },
+    )?);
+    let site = site_name(store.as_ref())?;
+    let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
+    let server = Arc::new(ServerInfo {
+        http: format!("http://{}:{}", options.address, options.http_port),
+        https: format!("https://{}:{}", options.address, options.api_port),
+        site: site.clone(),
+    });
+
+    let (count, applied) = watch::channel(0);
+    let hook = Arc::new(Applied { parts: OnceLock::new(), count });
+    let follower = Arc::new(Follower::start(options.source, &options.state.0.join("mirror.git"))?);
+    let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
+        follower,
+        store: Arc::clone(&store),
+        build: crate::reconcile::catalogs(),
+        hook: Arc::clone(&hook) as Arc<dyn Hook>,
+    })
+    .await?;
+    let catalog = reconciler.catalog();
+    let secrets = Secrets::in_folder(options.state.0.join("secrets"));
+    let fleet = Arc::new(Fleet::load(
+        Arc::clone(&store),
+        catalog,
+        reconciler,
+        Arc::clone(&keys),
+        site,
+        fingerprint,
+        secrets,
+        clock,
+    )?);
+    let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server))?);
+    let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
+    take_in(&fleet, &desk).await;
+
+    let images = Arc::new(
+        Folder::open(&options.images).map_err(|error| ServeError::Images { path: options.images.clone(), error })?,
+    );
+    let loaders = Arc::new(Loaders::read(&options.images, options.http_port));
+    let app = App { fleet: Arc::clone(&fleet), logs, administrators: administrator, server, applied };
+    let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
+    let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
+    let mut listeners = vec![listen::bind(api_address)?];
+    listeners.extend(options.administrators);
+    if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
+        options.state.set_server(&format!("https://{last}"))?;
+    }
+    let mut services = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let (app, tls) = (app.clone(), tls.clone());
+        services.spawn(async move { listen::serve_tls(listener, tls, api::routes(app)).await });
+    }
+    let http = HttpConfig {
+        images,
+        loaders: Arc::clone(&loaders),
+        ca_pem: keys.authority_certificate().to_owned().into(),
+        http_port: options.http_port,
+    };
+    let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(options.address), options.http_port))?;
+    let routes = crate::net::http::routes(Arc::clone(&desk), http, Arc::new(HttpCounters::default()));
+    services.spawn(async move { listen::serve_plain(http_listener, routes).await });
+    if options.tftp {
+        let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(options.address), 69), loaders)?;
+        services.spawn(async move {
+            tftp.serve().await.map_err(|error| ServeError::Ended { service: "TFTP", message: error.to_string() })
+        });
+    }
+    if !options.interfaces.is_empty() {
+        let config =
+            DhcpConfig { interfaces: options.interfaces, http_port: options.http_port, ..DhcpConfig::default() };
+        let dhcp = DhcpService::bind(Arc::clone(&desk), config, started)?;
+        services.spawn(async move {
+            dhcp.serve().await;
+            Ok(())
+        });
+    }
+    tracing::info!(address = %options.address, took = ?started.elapsed(), "serving");
+    tokio::select! {
+        ended = services.join_next() => match ended {
+            Some(Ok(Err(error))) => Err(error),
+            Some(Ok(Ok(()))) | None => Err(ServeError::Ended { service: "a service", message: "by itself".into() }),
+            Some(Err(error)) => Err(ServeError::Ended { service: "a service", message: error.to_string() }),
+        },
+        () = stop => {
+            tracing::info!("stopping");
+            services.shutdown().await;
+            Ok(())
+        }
+    }
+}
+
+/// The store must not go on: say why, and end. What was acknowledged is on the disk.
+fn end_process(error: &StoreError) {
+    tracing::error!(%error, "the store failed for good; the process ends");
+    // Time for the log line to leave.
+    std::thread::sleep(Duration::from_millis(100));
+    std::process::abort();
+}
+
+fn site_name(store: &dyn Store) -> Result<String, StoreError> {
+    let value = store.get(crate::store::Space::Meta, "site")?;
+    value
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| StoreError::Open("the store does not say which site it is of".into()))
+}

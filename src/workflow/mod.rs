@@ -1,1 +1,239 @@
-//! What a machine does next: one pure function.
+//! What a machine does next: one pure function, [`next`].
+//!
+//!     next(current catalog, pinned catalog, machine's events, what it says it runs now, now) -> (action, when to ask again)
+//!
+//! `pinned` decides the tasks of the open run; `current` decides network, membership and protection. The same function
+//! answers a boot, grants an agent its next job, and explains what a machine waits for. Where something has to be written
+//! down before the answer stands (a run starts, a fix resumes it), the action is [`Action::Record`]: commit those events
+//! on the head they were decided on, and ask again.
+
+mod fix;
+mod run;
+mod walk;
+
+pub(crate) use fix::made_of;
+pub use walk::{Position, position};
+
+use crate::catalog::{Catalog, MachineView};
+use crate::journal::{Event, LOCAL, MachineState};
+
+/// What the machine says it runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running<'a> {
+    /// Firmware or a boot loader that asks what to boot.
+    Firmware,
+    /// An agent that has checked in.
+    Agent {
+        /// Its boot.
+        boot_id: &'a str,
+        /// The environment it runs in (qualified name, or `local`).
+        environment: &'a str,
+        /// The job it says it still works on.
+        job: Option<&'a str>,
+    },
+}
+
+/// Whether machines without a journal may start by themselves on this store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The store knows all its machines, or a person said that there are none yet.
+    New,
+    /// The store may be an empty one in front of installed machines: hold them until adopted.
+    HoldUnknown,
+}
+
+/// What a decision is made on.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The machine's name.
+    pub machine: &'a str,
+    /// The newest good revision.
+    pub current: Option<&'a Catalog>,
+    /// The machine on it; `None`: it is not there.
+    pub view: Option<&'a MachineView>,
+    /// The revision that the open run is pinned to; `None`: it cannot be loaded (or there is no run).
+    pub pinned: Option<&'a Catalog>,
+    /// The machine's folded events.
+    pub state: &'a MachineState,
+    /// What it says it runs now.
+    pub running: Running<'a>,
+    /// Whether unknown machines may start.
+    pub trust: Trust,
+    /// The server's wall clock, Unix milliseconds (back-off between tries; no lifetime hangs on it).
+    pub now_unix_ms: i64,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Write these events down, then ask again.
+    Record(Vec<Event>),
+    /// Boot this environment (`local`: its own disk). Only to firmware.
+    Boot {
+        /// The environment.
+        environment: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing to boot now; show the reason and ask again. Only to firmware.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Give it this job. Only to an agent.
+    Grant(Grant),
+    /// The open job of this boot, the same again. Only to an agent.
+    Again {
+        /// The job.
+        job: String,
+    },
+    /// The job it works on is no longer wanted. Only to an agent.
+    Abandon {
+        /// The job.
+        job: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing to do now. Only to an agent.
+    Wait {
+        /// Why.
+        reason: String,
+    },
+    /// Boot anew. Only to an agent.
+    Reboot {
+        /// Why.
+        reason: String,
+    },
+    /// Switch off. Only to an agent.
+    PowerOff {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The job to grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The stage's place.
+    pub stage_index: u32,
+    /// The task's place.
+    pub task_index: u32,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// The stage changes disks, and may.
+    pub destructive: bool,
+    /// A disk that is neither blank nor ours may be wiped.
+    pub wipe: bool,
+}
+
+/// The answer: what, and after how many milliseconds asking again can give another answer by itself (`None`: only an
+/// event or a revision changes it).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Next {
+    /// What is to be done.
+    pub action: Action,
+    /// When to ask again.
+    pub ask_again_ms: Option<u64>,
+}
+
+impl Next {
+    fn now(action: Action) -> Self {
+        Self { action, ask_again_ms: None }
+    }
+}
+
+/// After so many scripts served with no check-in, a machine in an open run is held between tries.
+pub const OFFERS_BEFORE_HOLD: u32 = 4;
+/// The longest pause between tries of a held machine, and of a failed task.
+pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
+
+/// The one function. Pure; see the module's head.
+pub fn next(question: &Question<'_>) -> Next {
+    let state = question.state;
+    if question.current.is_none() {
+        return idle(question, "no good revision has been loaded yet", Disk::Hold);
+    }
+    let Some(view) = question.view else {
+        return gone(question);
+    };
+    if state.left {
+        let revision = question.current.map(|catalog| catalog.revision.to_string()).unwrap_or_default();
+        return Next::now(Action::Record(vec![Event::Returned { revision }]));
+    }
+    if let Some(reason) = &state.quarantined
+        && !state.approved
+    {
+        let reason =
+            format!("quarantined: {reason}; look at the machine, then `formwork approve {}`", question.machine);
+        return idle(question, &reason, Disk::Hold);
+    }
+    if let Running::Agent { boot_id, .. } = question.running
+        && state.reboot_asked_in.as_deref() == Some(boot_id)
+    {
+        return Next::now(Action::Reboot { reason: "an administrator asked for a reboot".into() });
+    }
+    if let Some(begin) = run::begin(question, view) {
+        return begin;
+    }
+    match state.run.as_ref().filter(|run| run.is_open()) {
+        Some(run) => walk::go_on(question, view, run),
+        None if view.workflow.is_none() => idle(question, "it has no workflow", Disk::Boot),
+        None => idle(question, &run::rest_reason(state, view), Disk::Boot),
+    }
+}
+
+/// What a machine without open work does at boot.
+#[derive(Clone, Copy)]
+enum Disk {
+    /// It boots its own disk.
+    Boot,
+    /// It gets nothing until the reason is gone.
+    Hold,
+}
+
+/// Nothing to do: an agent waits (and lets go of a job that is no longer wanted), firmware boots the disk or is held.
+fn idle(question: &Question<'_>, reason: &str, disk: Disk) -> Next {
+    match (question.running, disk) {
+        (Running::Agent { job: Some(job), .. }, _) if !is_open_job(question.state, job) => {
+            Next::now(Action::Abandon { job: job.to_owned(), reason: reason.to_owned() })
+        }
+        (Running::Agent { .. }, _) => Next::now(Action::Wait { reason: reason.to_owned() }),
+        (Running::Firmware, Disk::Boot) => {
+            Next::now(Action::Boot { environment: LOCAL.into(), reason: reason.to_owned() })
+        }
+        (Running::Firmware, Disk::Hold) => {
+            Next { action: Action::Hold { reason: reason.to_owned() }, ask_again_ms: Some(15_000) }
+        }
+    }
+}
+
+fn is_open_job(state: &MachineState, job: &str) -> bool {
+    state.run.as_ref().filter(|run| run.is_open()).and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job)
+}
+
+/// The machine is not on the applied revision. Known before: it has left.
+fn gone(question: &Question<'_>) -> Next {
+    let state = question.state;
+    if state.head == 0 {
+        return idle(question, "it is not declared, and no enrollment rule matches", Disk::Hold);
+    }
+    if !state.left {
+        let revision = question.current.map(|catalog| catalog.revision.to_string()).unwrap_or_default();
+        let mut events = Vec::new();
+        if let Some(run) = state.run.as_ref().filter(|run| run.is_open()) {
+            events.push(Event::RunCancelled {
+                run: run.number,
+                by: "formwork".into(),
+                reason: "the machine is gone from Git".into(),
+            });
+        }
+        events.push(Event::GenerationRaised {
+            generation: state.generation.saturating_add(1),
+            reason: "the machine is gone from Git".into(),
+        });
+        events.push(Event::Left { revision });
+        return Next::now(Action::Record(events));
+    }
+    let reason = format!("it is gone from Git; `formwork forget {}` lets it be enrolled anew", question.machine);
+    idle(question, &reason, Disk::Boot)
+}

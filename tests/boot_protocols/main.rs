@@ -39,7 +39,6 @@ fn pair() -> ClientNamespace {
     client
 }
 
-/// The runtime that the services run on.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }

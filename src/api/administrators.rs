@@ -1,0 +1,367 @@
+//! `/v1/…`: what people ask and order. Every route wants the administrator's token.
+
+use super::access::Administrator;
+use super::describe::Subject;
+use super::views::{AskAnswer, AskBody, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus};
+use super::{ApiError, App};
+use crate::fleet::{BoxRow, Entry, Fleet};
+use crate::journal::{Ask, Event, MachineState, RunStatus, Stream};
+use crate::store::{Batch, Lease};
+use crate::workflow::{Running, Trust, position};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest a question is held, seconds.
+const WAIT_MAX_SECONDS: u64 = 60;
+/// Events in one page, at most.
+const PAGE_MAX: usize = 1000;
+/// Bytes of log in one answer, at most.
+const LOG_PIECE: usize = 1024 * 1024;
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/machines", get(machines))
+        .route("/v1/machines/{name}", get(machine))
+        .route("/v1/machines/{name}/{ask}", post(ask))
+        .route("/v1/adopt", post(adopt_site))
+        .route("/v1/events", get(events))
+        .route("/v1/jobs/{job}/log", get(log))
+        .route("/v1/boxes", get(boxes))
+        .route("/v1/leases", get(leases))
+        .route("/v1/subnets", get(subnets))
+        .route("/v1/workflows", get(workflows))
+        .route("/v1/reconcile", post(reconcile))
+}
+
+/// All machines: declared, enrolled, and those that left.
+fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
+    let mut names: std::collections::BTreeSet<String> =
+        fleet.all().into_iter().filter(|entry| entry.state().is_known()).map(|entry| entry.name.clone()).collect();
+    if let Some(catalog) = fleet.current() {
+        names.extend(catalog.machines().map(|view| view.name.to_string()));
+    }
+    names
+}
+
+/// Looks at a machine without changing anything, as its last boot or as firmware.
+async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+    let live = entry.live();
+    let state = entry.state();
+    let boot = state.boot.clone();
+    let running = match &boot {
+        Some(boot) if state.offer.as_ref().is_none_or(|offer| offer.at_unix_ms <= boot.at_unix_ms) => {
+            Running::Agent { boot_id: &boot.said.boot_id, environment: &boot.said.environment, job: None }
+        }
+        _ => Running::Firmware,
+    };
+    let decision = app.fleet.look(entry, running).await;
+    show(&Subject::of(&entry.name, &decision, &live))
+}
+
+async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
+    let mut items = Vec::new();
+    for name in names(&app.fleet) {
+        items.push(look(&app, &app.fleet.entry(&name), |subject| subject.summary()).await);
+    }
+    Json(list(&app, items))
+}
+
+async fn machine(
+    State(app): State<App>,
+    _: Administrator,
+    Path(name): Path<String>,
+) -> Result<Json<MachineDetail>, ApiError> {
+    let entry = existing(&app, &name)?;
+    Ok(Json(look(&app, &entry, |subject| subject.detail()).await))
+}
+
+fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
+    let declared = app.fleet.current().is_some_and(|catalog| catalog.machine(name).is_some());
+    let known = app.fleet.known(name).filter(|entry| declared || entry.state().is_known());
+    match known {
+        Some(entry) => Ok(entry),
+        None if declared => Ok(app.fleet.entry(name)),
+        None => Err(ApiError::not_found(format!("there is no machine {name}")).hint("formwork get machines")),
+    }
+}
+
+fn list<T>(app: &App, items: Vec<T>) -> List<T> {
+    List { revision: app.fleet.current().map(|catalog| catalog.revision.to_string()), items }
+}
+
+async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
+    let mut machines = BTreeMap::new();
+    for name in names(&app.fleet) {
+        let phase = look(&app, &app.fleet.entry(&name), |subject| subject.summary().phase).await;
+        let word = serde_json::to_value(phase).ok().and_then(|value| value.as_str().map(str::to_owned));
+        *machines.entry(word.unwrap_or_default()).or_insert(0) += 1;
+    }
+    Json(SiteStatus {
+        site: app.fleet.site.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ca_fingerprint: app.fleet.fingerprint.clone(),
+        content: content_status(&app.fleet.content_status()),
+        machines,
+        holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
+    })
+}
+
+fn content_status(status: &crate::reconcile::Status) -> ContentStatus {
+    let (condition, message) = status.condition();
+    ContentStatus {
+        source: status.source.clone(),
+        last_attempted_revision: status.attempted.as_ref().map(|attempt| attempt.revision.clone()),
+        last_applied_revision: status.applied.as_ref().map(|applied| applied.revision.clone()),
+        condition: condition.as_str().to_owned(),
+        message,
+        findings: status.attempted.as_ref().map(|attempt| attempt.findings.clone()).unwrap_or_default(),
+        at_unix_ms: status.attempted.as_ref().map_or(0, |attempt| attempt.at_unix_ms),
+    }
+}
+
+#[derive(Deserialize)]
+struct EventQuery {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+    #[serde(default)]
+    wait: u64,
+    machine: Option<String>,
+}
+
+async fn events(
+    State(app): State<App>,
+    _: Administrator,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<EventPage>, ApiError> {
+    let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_SECONDS));
+    let mut watch = app.fleet.store.watch_events();
+    let stream = query.machine.map(Stream::Machine);
+    let mut after = query.after;
+    loop {
+        watch.mark_unchanged();
+        let page = app.fleet.store.events_after(after, limit)?;
+        let next = page.last().map_or(after, |record| record.sequence);
+        let more = page.len() == limit;
+        let mut items = page;
+        if let Some(stream) = &stream {
+            items.retain(|record| record.stream == *stream);
+        }
+        if !items.is_empty() {
+            return Ok(Json(EventPage { items, next }));
+        }
+        after = next;
+        if more {
+            continue;
+        }
+        if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+            return Ok(Json(EventPage { items, next }));
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    wait: u64,
+}
+
+async fn log(
+    State(app): State<App>,
+    _: Administrator,
+    Path(job): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response<Body>, ApiError> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_SECONDS));
+    let mut watch = app.fleet.store.watch_events();
+    loop {
+        watch.mark_unchanged();
+        let open = app.fleet.all().iter().any(|entry| {
+            entry.state().run.as_ref().and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job)
+        });
+        let (logs, name) = (Arc::clone(&app.logs), job.clone());
+        let piece = tokio::task::spawn_blocking(move || {
+            let bytes = logs.read(&name, query.from, LOG_PIECE)?;
+            Ok::<_, crate::store::logs::LogError>((bytes, logs.length(&name)?))
+        })
+        .await;
+        let Ok(Ok((bytes, length))) = piece else {
+            return Err(ApiError::not_found(format!("there is no log of job {job}")));
+        };
+        let now = tokio::time::Instant::now();
+        if bytes.is_empty() && open && now < deadline {
+            let soon = deadline.min(now + Duration::from_millis(250));
+            let _ = tokio::time::timeout_at(soon, watch.changed()).await;
+            continue;
+        }
+        let read = query.from.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let complete = !open && read >= length;
+        let mut response = Response::new(Body::from(bytes));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert("formwork-log-length", HeaderValue::from(length));
+        headers.insert("formwork-log-complete", HeaderValue::from_static(if complete { "true" } else { "false" }));
+        return Ok(response);
+    }
+}
+
+async fn boxes(State(app): State<App>, _: Administrator) -> Json<List<BoxRow>> {
+    let items = app.fleet.boxes();
+    Json(list(&app, items))
+}
+
+async fn leases(State(app): State<App>, _: Administrator) -> Result<Json<List<Lease>>, ApiError> {
+    let mut items = app.fleet.store.leases()?;
+    items.sort_unstable_by_key(|lease| lease.address);
+    Ok(Json(list(&app, items)))
+}
+
+#[derive(Serialize)]
+struct Named {
+    name: String,
+    place: String,
+}
+
+async fn subnets(State(app): State<App>, _: Administrator) -> Json<List<Named>> {
+    let items = app.fleet.current().map_or_else(Vec::new, |catalog| {
+        catalog
+            .subnets()
+            .map(|subnet| Named { name: subnet.name.to_string(), place: subnet.place.to_string() })
+            .collect()
+    });
+    Json(list(&app, items))
+}
+
+async fn workflows(State(app): State<App>, _: Administrator) -> Json<List<Named>> {
+    let items = app.fleet.current().map_or_else(Vec::new, |catalog| {
+        catalog
+            .workflows()
+            .map(|workflow| Named { name: workflow.name.to_string(), place: workflow.place.to_string() })
+            .collect()
+    });
+    Json(list(&app, items))
+}
+
+async fn reconcile(State(app): State<App>, _: Administrator) -> Json<AskAnswer> {
+    app.fleet.reconciler.ask();
+    Json(AskAnswer { message: "the source is looked at now; see `formwork status`".into() })
+}
+
+async fn adopt_site(State(app): State<App>, who: Administrator) -> Result<Json<AskAnswer>, ApiError> {
+    let event = (Stream::Site, Event::SiteAdopted { by: who.name });
+    app.fleet.commit(Batch { expected: Vec::new(), events: vec![event], operations: Vec::new() }).await?;
+    Ok(Json(AskAnswer { message: "machines without a journal are new from now on, and may start".into() }))
+}
+
+async fn ask(
+    State(app): State<App>,
+    who: Administrator,
+    Path((name, ask)): Path<(String, String)>,
+    body: Option<Json<AskBody>>,
+) -> Result<Json<AskAnswer>, ApiError> {
+    let body = body.map(|Json(body)| body).unwrap_or_default();
+    let entry = existing(&app, &name)?;
+    let turn = entry.turn().await;
+    let decision = app.fleet.decide(&entry, Running::Firmware).await?;
+    let events = events_of_ask(&ask, &body, &who.name, &decision)?;
+    app.fleet.record(&entry, events).await?;
+    drop(turn);
+    app.fleet.settle(&entry).await?;
+    let message = look(&app, &entry, |subject| {
+        let summary = subject.summary();
+        format!("{}: {}", summary.name, summary.waits_for)
+    })
+    .await;
+    Ok(Json(AskAnswer { message }))
+}
+
+/// What an ask writes down. Pure.
+fn events_of_ask(
+    ask: &str,
+    body: &AskBody,
+    who: &str,
+    decision: &crate::fleet::Decision,
+) -> Result<Vec<Event>, ApiError> {
+    let state: &MachineState = &decision.state;
+    let open = state.run.as_ref().filter(|run| run.is_open());
+    let by = who.to_owned();
+    let need_reason = || {
+        if body.reason.trim().is_empty() {
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-missing", "say why, for the journal")
+                .hint("--reason TEXT"))
+        } else {
+            Ok(body.reason.clone())
+        }
+    };
+    let no_run = || ApiError::conflict("no-open-run", "the machine has no open run");
+    match ask {
+        "retry" => {
+            let mut events = vec![Event::Asked { by, what: Ask::Retry }];
+            if let (Some(run), Some(current)) = (open.filter(|run| run.diverged.is_some()), &decision.current) {
+                events.push(Event::RunResumed {
+                    run: run.number,
+                    revision: current.revision.to_string(),
+                    reason: format!("{who} asked to go on with the newest revision"),
+                });
+            }
+            Ok(events)
+        }
+        "skip" => {
+            let run = open.ok_or_else(no_run)?;
+            let workflow = decision.pinned.as_deref().and_then(|catalog| catalog.workflow(&run.workflow));
+            let at = workflow.and_then(|workflow| position(workflow, run)).ok_or_else(no_run)?;
+            Ok(vec![Event::TaskSkipped {
+                run: run.number,
+                stage_index: at.stage_index,
+                task_index: at.task_index,
+                task: at.task.name.to_string(),
+                by,
+                reason: need_reason()?,
+            }])
+        }
+        "cancel" => {
+            let run = open.ok_or_else(no_run)?;
+            Ok(vec![Event::RunCancelled { run: run.number, by, reason: need_reason()? }])
+        }
+        "approve" if state.quarantined.is_none() => {
+            Err(ApiError::conflict("not-quarantined", "the machine is not in quarantine"))
+        }
+        "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve }]),
+        "reboot" => Ok(vec![Event::Asked { by, what: Ask::Reboot }]),
+        "adopt" => {
+            if state.run.is_some() || state.adopted.is_some() {
+                return Err(ApiError::conflict("known", "the store knows this machine already"));
+            }
+            let view = decision.view.as_ref();
+            let (run, workflow) = if body.new {
+                (0, None)
+            } else {
+                (view.map_or(0, |view| view.run), view.and_then(|view| view.workflow.clone()))
+            };
+            Ok(vec![Event::Adopted { by, run, workflow }])
+        }
+        "forget" => {
+            let finished = state.run.as_ref().is_none_or(|run| run.status != RunStatus::Open);
+            if decision.view.is_some() && state.enrolled.is_none() {
+                return Err(ApiError::conflict("declared", "the machine is declared in Git; remove it there first"));
+            }
+            if decision.view.is_some() && !finished {
+                return Err(ApiError::conflict("open-run", "the machine has an open run; cancel it first"));
+            }
+            Ok(vec![Event::Forgotten { by }])
+        }
+        other => Err(ApiError::not_found(format!("there is no ask {other}"))
+            .hint("retry, skip, cancel, approve, adopt, forget or reboot")),
+    }
+}

@@ -1,0 +1,332 @@
+//! `/v1/agent/…`: what agents ask. Authenticated by the machine token, but for the exchange, which a ticket opens.
+
+use super::access::{Machine, Peer};
+use super::{ApiError, App};
+use crate::fleet::{Decision, Entry};
+use crate::identity;
+use crate::journal::Event;
+use crate::store::{Space, logs::LogError};
+use crate::wire::{
+    BootFile, CheckInRequest, ExchangeAnswer, ExchangeRequest, FactsReport, JobEnd, JobGrant, NextAnswer, NextRequest,
+    RenewRequest,
+};
+use crate::workflow::{Action, Running};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{post, put};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The longest a question is held, seconds.
+const WAIT_MAX_SECONDS: u64 = 60;
+/// The largest piece of log in one request, bytes.
+const LOG_PIECE_MAX: usize = 256 * 1024;
+/// The largest set of facts, bytes as JSON.
+const FACTS_MAX: usize = 256 * 1024;
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new()
+        .route("/v1/agent/exchange", post(exchange))
+        .route("/v1/agent/renew", post(renew))
+        .route("/v1/agent/check-in", post(check_in))
+        .route("/v1/agent/next", post(next))
+        .route("/v1/agent/facts", post(facts))
+        .route("/v1/agent/heartbeat", post(heartbeat))
+        .route("/v1/agent/disk-ticket", post(disk_ticket))
+        .route("/v1/agent/jobs/{job}/end", post(job_end))
+        .route("/v1/agent/jobs/{job}/log", put(job_log).layer(DefaultBodyLimit::max(LOG_PIECE_MAX)))
+}
+
+async fn exchange(
+    State(app): State<App>,
+    Peer(peer): Peer,
+    Json(request): Json<ExchangeRequest>,
+) -> Result<Json<ExchangeAnswer>, ApiError> {
+    Ok(Json(app.fleet.exchange(&request, peer).await?))
+}
+
+async fn renew(
+    State(app): State<App>,
+    machine: Machine,
+    Json(renewal): Json<RenewRequest>,
+) -> Result<Json<ExchangeAnswer>, ApiError> {
+    Ok(Json(app.fleet.renew(&machine.claims, &renewal.public_key, &renewal.signature)?))
+}
+
+async fn check_in(
+    State(app): State<App>,
+    machine: Machine,
+    Json(said): Json<CheckInRequest>,
+) -> Result<StatusCode, ApiError> {
+    if said.boot_id != machine.claims.boot_id {
+        return Err(
+            ApiError::conflict("other-boot", "the token belongs to another boot").hint("exchange the ticket anew")
+        );
+    }
+    let entry = machine.entry;
+    let _turn = entry.turn().await;
+    let state = entry.state();
+    entry.touch(&app.fleet.clock, None);
+    if state.boot.as_ref().is_some_and(|boot| boot.said.boot_id == said.boot_id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let offer =
+        state.offer.as_ref().filter(|offer| offer.environment == said.environment).map(|offer| offer.id.clone());
+    tracing::info!(machine = entry.name, environment = said.environment, kernel = said.kernel, "checked in");
+    app.fleet.record(&entry, vec![Event::CheckedIn { check_in: said, offer }]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn next(
+    State(app): State<App>,
+    machine: Machine,
+    Json(request): Json<NextRequest>,
+) -> Result<Json<NextAnswer>, ApiError> {
+    let wait = Duration::from_secs(request.wait_seconds.min(WAIT_MAX_SECONDS));
+    let deadline = tokio::time::Instant::now() + wait;
+    let mut changed = machine.entry.watch();
+    let mut applied = app.applied.clone();
+    loop {
+        changed.mark_unchanged();
+        applied.mark_unchanged();
+        let (answer, again) = answer(&app, &machine, &request).await?;
+        let NextAnswer::Wait { .. } = answer else { return Ok(Json(answer)) };
+        let now = tokio::time::Instant::now();
+        if now >= deadline {
+            return Ok(Json(answer));
+        }
+        let until = again.map_or(deadline, |ms| deadline.min(now + Duration::from_millis(ms.max(50))));
+        tokio::select! {
+            _ = changed.changed() => {}
+            _ = applied.changed() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+        // A token may have died meanwhile: a held question must not outlive it.
+        app.fleet.still_good(&machine.claims)?;
+    }
+}
+
+async fn answer(app: &App, machine: &Machine, request: &NextRequest) -> Result<(NextAnswer, Option<u64>), ApiError> {
+    let entry = &machine.entry;
+    let _turn = entry.turn().await;
+    let state = entry.state();
+    let Some(boot) = state.boot.as_ref().filter(|boot| boot.said.boot_id == request.boot_id) else {
+        return Err(
+            ApiError::conflict("not-checked-in", "this boot has not checked in").hint("POST /v1/agent/check-in")
+        );
+    };
+    let running = Running::Agent {
+        boot_id: &request.boot_id,
+        environment: &boot.said.environment,
+        job: request.running.as_deref(),
+    };
+    let decision = app.fleet.decide(entry, running).await?;
+    let again = decision.next.ask_again_ms;
+    let answer = match &decision.next.action {
+        Action::Grant(grant) => match app.fleet.grant(entry, &decision, grant, &request.boot_id, &app.server).await {
+            Ok(job) => {
+                tracing::info!(
+                    machine = entry.name,
+                    stage = job.stage,
+                    task = job.task,
+                    attempt = job.attempt,
+                    "granted"
+                );
+                with_tokens(app, machine, job)?
+            }
+            Err(crate::fleet::GrantError::Store(error)) => return Err(error.into()),
+            Err(error) => wait(error.to_string(), Some(10_000)),
+        },
+        Action::Again { .. } => match kept_grant(app, entry)? {
+            Some(job) => with_tokens(app, machine, job)?,
+            None => wait("the job's text is not in the store any more; it ends by its timeout".to_owned(), again),
+        },
+        Action::Abandon { job, reason } => NextAnswer::Abandon { job: job.clone(), reason: reason.clone() },
+        Action::Reboot { reason } => NextAnswer::Reboot { reason: reason.clone() },
+        Action::PowerOff { reason } => NextAnswer::PowerOff { reason: reason.clone() },
+        Action::Wait { reason } | Action::Hold { reason } | Action::Boot { reason, .. } => wait(reason.clone(), again),
+        Action::Record(_) => wait("the server has to write something down first".to_owned(), Some(1_000)),
+    };
+    entry.touch(&app.fleet.clock, Some(said(&answer, &decision)));
+    Ok((answer, again))
+}
+
+/// What the machine is shown to wait for or to do.
+fn said(answer: &NextAnswer, _decision: &Decision) -> String {
+    match answer {
+        NextAnswer::Job(job) => format!("task {}", job.task),
+        NextAnswer::Wait { reason, .. } => reason.clone(),
+        NextAnswer::Abandon { reason, .. } => format!("ends its job: {reason}"),
+        NextAnswer::Reboot { reason } => format!("reboots: {reason}"),
+        NextAnswer::PowerOff { reason } => format!("switches off: {reason}"),
+    }
+}
+
+fn wait(reason: String, again_ms: Option<u64>) -> NextAnswer {
+    NextAnswer::Wait { reason, ask_again_seconds: again_ms.map_or(1, |ms| ms.div_ceil(1000).clamp(1, 60)) }
+}
+
+fn kept_grant(app: &App, entry: &Entry) -> Result<Option<JobGrant>, ApiError> {
+    let Some(bytes) = app.fleet.store.get(Space::Grant, &entry.name)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        tracing::error!(machine = entry.name, %error, "a grant in the store cannot be read");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "grant-unreadable", "the job's text cannot be read")
+    })
+}
+
+fn with_tokens(app: &App, machine: &Machine, mut job: JobGrant) -> Result<NextAnswer, ApiError> {
+    job.clusters = app.fleet.cluster_tokens(&machine.entry, &machine.claims.key_thumbprint, &machine.claims.boot_id)?;
+    Ok(NextAnswer::Job(Box::new(job)))
+}
+
+async fn facts(
+    State(app): State<App>,
+    machine: Machine,
+    Json(report): Json<FactsReport>,
+) -> Result<StatusCode, ApiError> {
+    let entry = machine.entry;
+    let _turn = entry.turn().await;
+    let state = entry.state();
+    let mut changed = report.facts;
+    changed.retain(|name, value| match state.facts.get(name) {
+        Some(known) => known != value,
+        None => !value.is_null(),
+    });
+    if changed.is_empty() {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let mut all = state.facts.clone();
+    all.extend(changed.clone());
+    let size = serde_json::to_vec(&all).map_or(usize::MAX, |bytes| bytes.len());
+    if size > FACTS_MAX {
+        let message = format!("the machine's facts would be {size} bytes; {FACTS_MAX} is the most");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "facts-too-large", message));
+    }
+    let job = state.run.as_ref().and_then(|run| run.job.as_ref()).map(|job| job.id.clone());
+    app.fleet.record(&entry, vec![Event::FactsReported { facts: changed, job }]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Heartbeat {
+    #[serde(default)]
+    job: Option<String>,
+}
+
+#[derive(Serialize)]
+struct HeartbeatAnswer {
+    abandon: bool,
+}
+
+async fn heartbeat(State(app): State<App>, machine: Machine, Json(beat): Json<Heartbeat>) -> Json<HeartbeatAnswer> {
+    let state = machine.entry.state();
+    machine.entry.touch(&app.fleet.clock, None);
+    let open = state.run.as_ref().filter(|run| run.is_open()).and_then(|run| run.job.as_ref());
+    let abandon = beat.job.is_some_and(|job| open.is_none_or(|open| open.id != job));
+    Json(HeartbeatAnswer { abandon })
+}
+
+#[derive(Deserialize)]
+struct DiskTicketRequest {
+    job: String,
+}
+
+async fn disk_ticket(
+    State(app): State<App>,
+    machine: Machine,
+    Json(request): Json<DiskTicketRequest>,
+) -> Result<Json<BootFile>, ApiError> {
+    let entry = machine.entry;
+    let _turn = entry.turn().await;
+    let state = entry.state();
+    let open = state.run.as_ref().and_then(|run| run.job.as_ref().map(|job| (run.number, job)));
+    let Some((run, _)) = open.filter(|(_, job)| job.id == request.job && job.destructive) else {
+        return Err(ApiError::conflict("no-such-job", "a disk ticket is for the open job of a destructive stage"));
+    };
+    let id = identity::new_id().map_err(|error| {
+        tracing::error!(%error, "no ticket can be made");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "ticket-failed", "no ticket can be made now").retry(5)
+    })?;
+    let ticket = format!("disk-{id}");
+    app.fleet.record(&entry, vec![Event::DiskTicketPlanted { ticket: ticket.clone(), job: request.job, run }]).await?;
+    Ok(Json(app.fleet.disk_file(&entry, &ticket, &app.server.https)))
+}
+
+async fn job_end(
+    State(app): State<App>,
+    machine: Machine,
+    Path(job): Path<String>,
+    Json(end): Json<JobEnd>,
+) -> Result<StatusCode, ApiError> {
+    let entry = machine.entry;
+    let _turn = entry.turn().await;
+    let state = entry.state();
+    entry.touch(&app.fleet.clock, None);
+    let Some(run) = state.run.as_ref() else {
+        return Err(ApiError::not_found("the machine has no run"));
+    };
+    if run.job.as_ref().is_none_or(|open| open.id != job) {
+        // Ended before: by this very request whose answer was lost, or by the server. Either way there is no more to say.
+        return if owns(run, &job) { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::not_found("no such job")) };
+    }
+    let (logs, name) = (std::sync::Arc::clone(&app.logs), job.clone());
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || logs.finish(&name)).await {
+        tracing::warn!(machine = entry.name, job, %error, "the job's log may not be on the disk");
+    }
+    if app.logs.length(&job).is_ok_and(|length| length < end.log_bytes) {
+        tracing::warn!(machine = entry.name, job, "the job ended before all of its log arrived");
+    }
+    let message = match (end.outcome, end.message, end.exit_code) {
+        (crate::wire::JobOutcome::Done, message, _) | (_, message @ Some(_), _) => message,
+        (_, None, code) => code.map(|code| format!("exit code {code}")),
+    };
+    tracing::info!(machine = entry.name, job, outcome = ?end.outcome, "ended");
+    let event =
+        Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
+    app.fleet.record(&entry, vec![event]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Offset {
+    offset: u64,
+}
+
+#[derive(Serialize)]
+struct Length {
+    length: u64,
+}
+
+async fn job_log(
+    State(app): State<App>,
+    machine: Machine,
+    Path(job): Path<String>,
+    Query(at): Query<Offset>,
+    bytes: Bytes,
+) -> Result<Json<Length>, ApiError> {
+    let state = machine.entry.state();
+    if !state.run.as_ref().is_some_and(|run| owns(run, &job)) {
+        return Err(ApiError::not_found("no such job of this machine"));
+    }
+    machine.entry.touch(&app.fleet.clock, None);
+    let logs = std::sync::Arc::clone(&app.logs);
+    let appended = tokio::task::spawn_blocking(move || logs.append(&job, at.offset, &bytes)).await;
+    match appended {
+        Ok(Ok(length)) => Ok(Json(Length { length })),
+        Ok(Err(LogError::WrongOffset { length })) => {
+            Err(ApiError::conflict("wrong-offset", format!("the log is {length} bytes long"))
+                .header("formwork-log-length", length))
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a log cannot be written");
+            Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "log-failed", "the log cannot be written").retry(10))
+        }
+        Err(_) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "log-failed", "the log cannot be written")),
+    }
+}
+
+fn owns(run: &crate::journal::Run, job: &str) -> bool {
+    run.job.as_ref().is_some_and(|open| open.id == job) || run.tasks.values().any(|record| record.job == job)
+}

@@ -1,0 +1,244 @@
+//! From a machine's state to what administrators are shown. Pure.
+
+use super::views::{JobRow, MachineDetail, MachineSummary, Phase, Place};
+use crate::catalog::{Catalog, MachineView, Source};
+use crate::fleet::{Decision, Live};
+use crate::journal::{MachineState, Run, RunStatus, TaskRecord};
+use crate::wire::JobOutcome;
+use crate::workflow::{Action, position};
+
+/// A machine as administrators see it.
+pub(super) struct Subject<'a> {
+    pub name: &'a str,
+    pub state: &'a MachineState,
+    pub live: &'a Live,
+    pub current: Option<&'a Catalog>,
+    pub view: Option<&'a MachineView>,
+    pub pinned: Option<&'a Catalog>,
+    /// What the one function says it does next (as to firmware, or to its agent).
+    pub next: Option<&'a Action>,
+}
+
+impl<'a> Subject<'a> {
+    pub fn of(name: &'a str, decision: &'a Decision, live: &'a Live) -> Self {
+        Self {
+            name,
+            state: &decision.state,
+            live,
+            current: decision.current.as_deref(),
+            view: decision.view.as_ref(),
+            pinned: decision.pinned.as_deref(),
+            next: Some(&decision.next.action),
+        }
+    }
+
+    fn open_run(&self) -> Option<&'a Run> {
+        self.state.run.as_ref().filter(|run| run.is_open())
+    }
+
+    /// An offer after the last boot's check-in: it is on its way.
+    fn booting(&self) -> Option<&'a str> {
+        let offer = self.state.offer.as_ref()?;
+        let later = self.state.boot.as_ref().is_none_or(|boot| offer.at_unix_ms > boot.at_unix_ms);
+        let expected = self.open_run().is_some() || offer.environment != crate::journal::LOCAL;
+        (later && expected).then_some(offer.environment.as_str())
+    }
+
+    pub fn summary(&self) -> MachineSummary {
+        let (stage, task) = self.places();
+        let (phase, waits_for) = self.phase();
+        let state = self.state;
+        let said = state.boot.as_ref().map(|boot| &boot.said);
+        let offered = state.offer.as_ref().and_then(|offer| offer.address).map(|address| address.to_string());
+        MachineSummary {
+            name: self.name.to_owned(),
+            source: self.source(),
+            labels: self.view.map(|view| view.labels.clone()).unwrap_or_default(),
+            phase,
+            waits_for,
+            workflow: state
+                .run
+                .as_ref()
+                .map(|run| run.workflow.clone())
+                .or_else(|| self.view.and_then(|view| view.workflow.clone())),
+            run: state.run.as_ref().map(|run| run.number),
+            run_status: state.run.as_ref().map(|run| run.status),
+            run_revision: state.run.as_ref().map(|run| run.revision.clone()),
+            boots: state.run.as_ref().map_or(0, |run| run.boot_count),
+            environment: self.booting().map(str::to_owned).or_else(|| said.map(|said| said.environment.clone())),
+            stage,
+            task,
+            address: self
+                .view
+                .and_then(|view| view.address)
+                .map(|address| address.to_string())
+                .or_else(|| said.and_then(|said| said.address.clone()))
+                .or(offered),
+            macs: match self.view {
+                Some(view) if !view.macs.is_empty() => view.macs.clone(),
+                _ => state.macs.iter().cloned().collect(),
+            },
+            firmware: said.map(|said| said.firmware.clone()),
+            last_seen_unix_ms: self
+                .live
+                .contact_unix_ms
+                .or_else(|| (state.head > 0).then_some(state.last_event_unix_ms)),
+            clusters: match (self.current, self.view) {
+                (Some(catalog), Some(view)) => {
+                    catalog.clusters_of(view).iter().map(|profile| profile.name.to_string()).collect()
+                }
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    fn source(&self) -> String {
+        match (self.view.map(|view| &view.source), self.state.left) {
+            (Some(Source::Git(_)), _) => "git".into(),
+            (Some(Source::Enrollment { rule }), _) => format!("enrollment {rule}"),
+            (None, true) => "left".into(),
+            (None, false) => "unknown".into(),
+        }
+    }
+
+    /// The phase in a word, and in a sentence what it does or waits for.
+    fn phase(&self) -> (Phase, String) {
+        let state = self.state;
+        if state.left || self.view.is_none() {
+            return (Phase::Left, "gone from Git; boots its own disk".into());
+        }
+        if let Some(reason) = &state.quarantined {
+            return (Phase::Held, format!("quarantined: {reason}"));
+        }
+        if let Some(Action::Hold { reason }) = self.next {
+            return (Phase::Held, reason.clone());
+        }
+        let Some(run) = self.open_run() else {
+            return self.at_rest();
+        };
+        if let Some(environment) = self.booting() {
+            return (Phase::Booting, format!("boots {environment}"));
+        }
+        if let Some(job) = &run.job {
+            return (Phase::Working, format!("runs {}", job.task));
+        }
+        let reason = match self.next {
+            Some(Action::Wait { reason } | Action::Reboot { reason } | Action::PowerOff { reason }) => reason.clone(),
+            Some(Action::Boot { environment, .. }) => format!("to boot {environment}"),
+            _ => self.live.waits_for.clone().unwrap_or_else(|| "its agent to ask".into()),
+        };
+        let failed = self
+            .pinned
+            .and_then(|catalog| catalog.workflow(&run.workflow))
+            .and_then(|workflow| position(workflow, run))
+            .is_some_and(|position| position.failed.is_some());
+        (if failed { Phase::Failed } else { Phase::Waiting }, reason)
+    }
+
+    fn at_rest(&self) -> (Phase, String) {
+        let state = self.state;
+        let to_adopt =
+            state.run.is_none() && state.adopted.is_none() && self.view.is_some_and(|view| view.workflow.is_some());
+        if to_adopt && state.head > 0 {
+            let reason = match self.next {
+                Some(Action::Boot { reason, .. } | Action::Wait { reason }) => reason.clone(),
+                _ => "its first boot".into(),
+            };
+            return (Phase::Held, reason);
+        }
+        if state.head == 0 {
+            return (Phase::Expected, "its first boot".into());
+        }
+        match &state.run {
+            Some(run) if run.status == RunStatus::Cancelled => {
+                (Phase::Ready, format!("run {} was cancelled", run.number))
+            }
+            Some(run) => (Phase::Ready, format!("run {} is done", run.number)),
+            None => (Phase::Ready, "no workflow to walk".into()),
+        }
+    }
+
+    /// Stage and task with their places from 1.
+    fn places(&self) -> (Option<Place>, Option<Place>) {
+        let Some(run) = self.open_run() else { return (None, None) };
+        let Some(workflow) = self.pinned.and_then(|catalog| catalog.workflow(&run.workflow)) else {
+            return (None, None);
+        };
+        let Some(at) = position(workflow, run) else { return (None, None) };
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let stage = Place {
+            name: at.stage.name.to_string(),
+            index: at.stage_index.saturating_add(1),
+            of: count(workflow.stages.len()),
+        };
+        let task = Place {
+            name: at.task.name.to_string(),
+            index: at.task_index.saturating_add(1),
+            of: count(at.stage.tasks.len()),
+        };
+        (Some(stage), Some(task))
+    }
+
+    pub fn detail(&self) -> MachineDetail {
+        let said = self.state.boot.as_ref().map(|boot| &boot.said);
+        MachineDetail {
+            summary: self.summary(),
+            declared_at: self.view.and_then(|view| match &view.source {
+                Source::Git(place) => Some(format!("{}:{}", place.file, place.line)),
+                Source::Enrollment { .. } => None,
+            }),
+            profiles: self.view.map(|view| view.profiles.clone()).unwrap_or_default(),
+            spec_run: self.view.map(|view| view.run),
+            protect: self.view.is_some_and(|view| view.protect),
+            wipe: self.view.is_some_and(|view| view.wipe),
+            jobs: self.jobs(),
+            facts: self.state.facts.clone(),
+            kernel: said.map(|said| said.kernel.clone()),
+            agent_version: said.map(|said| said.agent_version.clone()),
+        }
+    }
+
+    /// Every task of the run's workflow, in order, with what became of it.
+    fn jobs(&self) -> Vec<JobRow> {
+        let Some(run) = &self.state.run else { return Vec::new() };
+        let catalog = self.pinned.or(self.current);
+        let Some(workflow) = catalog.and_then(|catalog| catalog.workflow(&run.workflow)) else {
+            return run.tasks.values().map(|record| row("", &record.task, Some(record), run)).collect();
+        };
+        let mut rows = Vec::new();
+        for (stage_index, stage) in (0_u32..).zip(&workflow.stages) {
+            for (task_index, task) in (0_u32..).zip(&stage.tasks) {
+                rows.push(row(&stage.name, &task.name, run.tasks.get(&(stage_index, task_index)), run));
+            }
+        }
+        rows
+    }
+}
+
+fn row(stage: &str, task: &str, record: Option<&TaskRecord>, run: &Run) -> JobRow {
+    let end = record.and_then(|record| record.end.as_ref());
+    let job = record.map(|record| record.job.clone()).filter(|job| !job.is_empty());
+    let open = job.is_some() && run.job.as_ref().map(|open| &open.id) == job.as_ref();
+    let state = match (open, end) {
+        (true, _) => "open",
+        (_, Some(end)) if end.skipped => "skipped",
+        (_, Some(end)) => match end.outcome {
+            JobOutcome::Done if end.again => "again",
+            JobOutcome::Done => "done",
+            JobOutcome::Failed => "failed",
+            JobOutcome::TimedOut => "timed-out",
+            JobOutcome::Interrupted => "interrupted",
+            JobOutcome::Abandoned => "abandoned",
+        },
+        (false, None) => "to-do",
+    };
+    JobRow {
+        job,
+        stage: stage.to_owned(),
+        task: task.to_owned(),
+        attempts: record.map_or(0, |record| record.attempts),
+        state: state.to_owned(),
+        outcome: end.map(|end| end.outcome),
+        message: end.and_then(|end| end.message.clone()),
+    }
+}

@@ -1,0 +1,126 @@
+//! Refusals: a status and a [`Problem`].
+
+use crate::fleet::{ExchangeError, TokenRefusal};
+use crate::store::StoreError;
+use crate::wire::Problem;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// What a client is told when it does not get what it asked for.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    problem: Problem,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    /// A refusal with a stable code.
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let problem = Problem { code: code.to_owned(), message: message.into(), hint: None, retry: false };
+        Self { status, problem, header: None }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// A header beside it.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<HeaderValue>) -> Self {
+        self.header = Some((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// Asking again later, unchanged, can succeed.
+    #[must_use]
+    pub fn retry(mut self, after_seconds: u32) -> Self {
+        self.problem.retry = true;
+        self.header = Some((header::RETRY_AFTER, HeaderValue::from(after_seconds)));
+        self
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message)
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
+    }
+
+    /// 409.
+    pub fn conflict(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(self.problem)).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(_) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "store-full",
+                "the server's disk is full; the store is read-only until there is room",
+            )
+            .retry(30),
+            StoreError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", "too many writes wait for the store").retry(1)
+            }
+            StoreError::Conflict { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "conflict", "something else was written first").retry(1)
+            }
+            StoreError::TooLarge(message) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
+            error @ (StoreError::Damaged(_) | StoreError::Open(_) | StoreError::Io(_)) => {
+                tracing::error!(%error, "the store failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "the server's store failed; see its log")
+            }
+        }
+    }
+}
+
+impl From<TokenRefusal> for ApiError {
+    fn from(refusal: TokenRefusal) -> Self {
+        match refusal {
+            TokenRefusal::Invalid => Self::new(StatusCode::UNAUTHORIZED, "token-invalid", refusal.to_string()),
+            TokenRefusal::Revoked => Self::new(StatusCode::UNAUTHORIZED, "token-revoked", refusal.to_string()),
+            TokenRefusal::Audience => Self::new(StatusCode::FORBIDDEN, "token-audience", refusal.to_string()),
+        }
+    }
+}
+
+impl From<ExchangeError> for ApiError {
+    fn from(error: ExchangeError) -> Self {
+        let (status, code) = match &error {
+            ExchangeError::Unknown => (StatusCode::UNAUTHORIZED, "ticket-unknown"),
+            ExchangeError::Ended => (StatusCode::UNAUTHORIZED, "ticket-ended"),
+            ExchangeError::Address => (StatusCode::FORBIDDEN, "ticket-address"),
+            ExchangeError::Possession => (StatusCode::UNAUTHORIZED, "key-not-proved"),
+            ExchangeError::Quarantined => (StatusCode::CONFLICT, "quarantined"),
+            ExchangeError::TooOld(_) => (StatusCode::UPGRADE_REQUIRED, "agent-too-old"),
+            ExchangeError::Gone => (StatusCode::FORBIDDEN, "machine-gone"),
+            ExchangeError::Token(_) => (StatusCode::INTERNAL_SERVER_ERROR, "token-failed"),
+            ExchangeError::Store(_) => {
+                if let ExchangeError::Store(store) = error {
+                    return store.into();
+                }
+                (StatusCode::INTERNAL_SERVER_ERROR, "store-failed")
+            }
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

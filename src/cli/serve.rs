@@ -1,0 +1,120 @@
+//! `formwork serve`: the boot server.
+
+use super::error::CliError;
+use crate::git::Source;
+use crate::serve::{self, Options, StateDirectory};
+use clap::{ArgGroup, Args};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+/// Serves a site: follows its repository, boots its machines, answers its administrators.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir"])), after_help = "Examples:
+  formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
+  formwork serve --dir ./site --images /srv/images --address 10.77.0.1 --no-dhcp
+  formwork serve --repository site.git --images images --address 10.77.0.1 --interface br0 \\
+    --enter 4711 --api-listen 127.0.0.1:8443       the boot network in the namespace of process 4711,
+                                                   the API on this host")]
+pub struct Arguments {
+    /// The state directory that `formwork site create` made.
+    #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
+    state_dir: PathBuf,
+    /// A Git repository on the local disk, bare or not; its commits are followed.
+    #[arg(long, value_name = "PATH")]
+    repository: Option<PathBuf>,
+    /// The branch to follow; the repository's HEAD where not given.
+    #[arg(long, requires = "repository")]
+    branch: Option<String>,
+    /// The site's folder inside the repository.
+    #[arg(long, value_name = "FOLDER", requires = "repository")]
+    path: Option<String>,
+    /// A plain directory, as it stands: for authors.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The image folder: kernels, RAM disks, disk images and loaders/.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// The IPv4 address that machines reach this server at.
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// An interface to serve DHCP on; may be given several times.
+    #[arg(long, value_name = "NAME", required_unless_present = "no_dhcp")]
+    interface: Vec<String>,
+    /// Serve no DHCP.
+    #[arg(long, conflicts_with = "interface")]
+    no_dhcp: bool,
+    /// Serve no TFTP.
+    #[arg(long)]
+    no_tftp: bool,
+    /// The port of plain HTTP, for boot files.
+    #[arg(long, default_value_t = 8080)]
+    http_port: u16,
+    /// The port of the API (TLS) on --address.
+    #[arg(long, default_value_t = 8443)]
+    api_port: u16,
+    /// One more listener for the API, opened before --enter, so that it stays in the network this command was started in.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api_listen: Option<SocketAddr>,
+    /// Serve inside the network namespace of that process.
+    #[arg(long, value_name = "PID")]
+    enter: Option<u32>,
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("FORMWORK_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let administrators = arguments
+        .api_listen
+        .map(|address| {
+            TcpListener::bind(address).map_err(|error| failed(&format!("cannot listen on {address}: {error}")))
+        })
+        .transpose()?;
+    // Before the first thread: a namespace is a thread's own.
+    if let Some(pid) = arguments.enter {
+        serve::enter(pid).map_err(|error| failed(&error))?;
+    }
+    let source = match (&arguments.repository, &arguments.dir) {
+        (Some(path), _) => {
+            Source::Bare { path: path.clone(), branch: arguments.branch.clone(), subpath: arguments.path.clone() }
+        }
+        (None, Some(path)) => Source::Directory { path: path.clone() },
+        (None, None) => return Err(failed(&"give --repository or --dir")),
+    };
+    let options = Options {
+        state: StateDirectory(arguments.state_dir.clone()),
+        source,
+        images: arguments.images.clone(),
+        address: arguments.address,
+        interfaces: arguments.interface.clone(),
+        tftp: !arguments.no_tftp,
+        http_port: arguments.http_port,
+        api_port: arguments.api_port,
+        administrators,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
+    runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
+}
+
+/// SIGINT or SIGTERM.
+async fn stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,55 @@
+//! `formwork site create`: makes a site's keys, its first administrator and its store, once.
+
+use super::error::CliError;
+use crate::serve::StateDirectory;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Makes a site.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: SiteCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SiteCommand {
+    /// Makes keys, the first administrator's token and an empty store. Done once in a site's life.
+    ///
+    /// An empty store is not permission to install: a server that finds machines declared which its store has never heard of
+    /// holds their runs until `formwork adopt`, since they may be installed already. --fresh says that there are none.
+    #[command(after_help = "Examples:
+  formwork site create lab --fresh             a new site: no machine of it was ever installed
+  formwork site create lab                     after a lost store: declared machines are held until adopted
+  export FORMWORK_CONTEXT=/var/lib/formwork/administrator.json")]
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The site's name: lower-case letters, digits, `-`.
+    name: String,
+    /// The state directory.
+    #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
+    state_dir: PathBuf,
+    /// No machine of this site was ever installed: declared machines may start at once.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let SiteCommand::Create(create) = &arguments.command;
+    let state = StateDirectory(create.state_dir.clone());
+    let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
+    let keys = state.create(&create.name, create.fresh, "https://127.0.0.1:8443").map_err(|error| failed(&error))?;
+    let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
+    println!("site {} made in {}", create.name, create.state_dir.display());
+    println!("  authority SHA-256 {fingerprint}");
+    println!("  administrator     {}", state.context().display());
+    if !create.fresh {
+        println!("  machines that this store has never heard of are held until `formwork adopt`");
+    }
+    println!("next: formwork serve --state-dir {} --repository PATH --images DIR", create.state_dir.display());
+    Ok(())
+}

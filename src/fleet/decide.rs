@@ -1,0 +1,203 @@
+//! Drives [`workflow::next`]: gathers what it decides on, writes down what it wants written, asks again until it answers.
+
+use super::machines::{Entry, Fleet};
+use crate::catalog::{Catalog, MachineView};
+use crate::cluster;
+use crate::journal::{Event, MachineState};
+use crate::store::{Operation, Space, StoreError};
+use crate::wire::JobOutcome;
+use crate::workflow::{self, Action, Next, Question, Running};
+use std::sync::Arc;
+
+/// How often one question may lead to something to be written down first. Each rule writes at most once; more is a defect
+/// that must not spin.
+const ROUNDS: usize = 12;
+
+/// An answer with what it was made on.
+pub struct Decision {
+    /// The answer; never [`Action::Record`].
+    pub next: Next,
+    /// The state it was made on.
+    pub state: Arc<MachineState>,
+    /// The newest good revision.
+    pub current: Option<Arc<Catalog>>,
+    /// The machine on it.
+    pub view: Option<MachineView>,
+    /// The revision of the open run.
+    pub pinned: Option<Arc<Catalog>>,
+}
+
+impl Fleet {
+    /// What a machine does next. The caller holds `entry.turn`.
+    ///
+    /// # Errors
+    /// What the store says when something had to be written down.
+    pub async fn decide(&self, entry: &Entry, running: Running<'_>) -> Result<Decision, StoreError> {
+        for _ in 0..ROUNDS {
+            let state = entry.state();
+            let current = self.current();
+            let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+            let pinned = self.pinned(current.as_ref(), &state).await;
+            let next = workflow::next(&Question {
+                machine: &entry.name,
+                current: current.as_deref(),
+                view: view.as_deref(),
+                pinned: pinned.as_deref(),
+                state: &state,
+                running,
+                trust: self.trust(),
+                now_unix_ms: self.clock.now_unix_ms(),
+            });
+            let Action::Record(events) = next.action else {
+                let view = view.map(std::borrow::Cow::into_owned);
+                return Ok(Decision { next, state, current, view, pinned });
+            };
+            let clusters = self.clusters_of(view.as_deref(), &state);
+            self.pin_runs(entry, &state, &events).await;
+            let operations = consequences(self, entry, &clusters, &events);
+            match self.commit_for(entry, state.head, events, operations).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::error!(machine = entry.name, "a decision wanted more written down than any rule does");
+        Err(StoreError::Busy)
+    }
+
+    /// What a machine would do next, with nothing written down: for showing it. What has to be written down first is
+    /// left to the machine's next word, and shown as a wait.
+    pub async fn look(&self, entry: &Entry, running: Running<'_>) -> Decision {
+        let state = entry.state();
+        let current = self.current();
+        let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+        let pinned = self.pinned(current.as_ref(), &state).await;
+        let next = workflow::next(&Question {
+            machine: &entry.name,
+            current: current.as_deref(),
+            view: view.as_deref(),
+            pinned: pinned.as_deref(),
+            state: &state,
+            running,
+            trust: self.trust(),
+            now_unix_ms: self.clock.now_unix_ms(),
+        });
+        let view = view.map(std::borrow::Cow::into_owned);
+        Decision { next, state, current, view, pinned }
+    }
+
+    /// How content stands, as administrators are shown it.
+    pub fn content_status(&self) -> crate::reconcile::Status {
+        crate::reconcile::Status::clone(&self.reconciler.status().borrow())
+    }
+
+    /// Writes down what follows from a new revision or from time alone, for a machine that says nothing now.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn settle(&self, entry: &Entry) -> Result<Decision, StoreError> {
+        let _turn = entry.turn.lock().await;
+        self.decide(entry, Running::Firmware).await
+    }
+
+    /// Events that a person or an agent caused, with what follows from them. The caller holds `entry.turn`.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn record(&self, entry: &Entry, events: Vec<Event>) -> Result<(), StoreError> {
+        self.record_with(entry, events, Vec::new()).await
+    }
+
+    /// The same, with operations of the caller's own in the same commit.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn record_with(
+        &self,
+        entry: &Entry,
+        events: Vec<Event>,
+        mut operations: Vec<Operation>,
+    ) -> Result<(), StoreError> {
+        let state = entry.state();
+        let current = self.current();
+        let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+        let clusters = self.clusters_of(view.as_deref(), &state);
+        self.pin_runs(entry, &state, &events).await;
+        operations.extend(consequences(self, entry, &clusters, &events));
+        self.commit_for(entry, state.head, events, operations).await.map(|_| ())
+    }
+
+    async fn pinned(&self, current: Option<&Arc<Catalog>>, state: &MachineState) -> Option<Arc<Catalog>> {
+        let run = state.run.as_ref().filter(|run| run.is_open())?;
+        if let Some(catalog) = current.filter(|catalog| *catalog.revision == *run.revision) {
+            return Some(Arc::clone(catalog));
+        }
+        match self.reconciler.catalog_at(&run.revision).await {
+            Ok(catalog) => Some(catalog),
+            Err(error) => {
+                tracing::warn!(revision = run.revision, %error, "the revision of an open run cannot be loaded");
+                None
+            }
+        }
+    }
+
+    /// Keeps the commits of open runs alive, and lets go of those of ended ones.
+    async fn pin_runs(&self, entry: &Entry, state: &MachineState, events: &[Event]) {
+        for event in events {
+            let result = match event {
+                Event::RunStarted { run, revision, .. } | Event::RunResumed { run, revision, .. } => {
+                    self.reconciler.pin(&entry.name, *run, revision).await
+                }
+                Event::RunFinished { run } | Event::RunCancelled { run, .. } => {
+                    self.reconciler.unpin(&entry.name, *run).await
+                }
+                _ => continue,
+            };
+            if let Err(error) = result {
+                tracing::warn!(machine = entry.name, run = ?state.run.as_ref().map(|run| run.number), %error,
+                    "the commit of a run could not be pinned");
+            }
+        }
+    }
+
+    /// The clusters a machine is a member of, and those it may still hold claims in.
+    fn clusters_of(&self, view: Option<&MachineView>, _state: &MachineState) -> Vec<String> {
+        let Some(catalog) = self.current() else { return Vec::new() };
+        view.map_or_else(
+            // Gone from Git: whatever it held anywhere falls.
+            || self.store.clusters().unwrap_or_default(),
+            |view| catalog.clusters_of(view).iter().map(|profile| profile.name.to_string()).collect(),
+        )
+    }
+}
+
+/// What else changes in the same commit: claims that fall, the grant that is no longer needed.
+fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Event]) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for event in events {
+        let why = match event {
+            Event::RunStarted { run, .. } => format!("run {run} began"),
+            Event::RunCancelled { run, .. } => format!("run {run} was cancelled"),
+            Event::Left { .. } => "the machine is gone from Git".to_owned(),
+            Event::Quarantined { .. } => "the machine is in quarantine".to_owned(),
+            Event::Forgotten { .. } => "the machine was forgotten".to_owned(),
+            Event::JobEnded { job, outcome, .. } => {
+                operations.push(Operation::Put { space: Space::Grant, key: entry.name.clone(), value: None });
+                match outcome {
+                    JobOutcome::Done | JobOutcome::Abandoned => continue,
+                    JobOutcome::Failed => format!("job {job} failed"),
+                    JobOutcome::TimedOut => format!("job {job} timed out"),
+                    JobOutcome::Interrupted => format!("job {job} was interrupted"),
+                }
+            }
+            _ => continue,
+        };
+        for cluster in clusters {
+            let operation = cluster::Operation::MachineEnded { machine: entry.name.clone(), reason: why.clone() };
+            if let Some(context) = fleet.cluster_context(cluster, cluster::Caller::Server) {
+                let request = cluster::Request { cluster: cluster.clone(), operation, context };
+                operations.push(Operation::Cluster(Box::new(request)));
+            }
+        }
+    }
+    operations
+}

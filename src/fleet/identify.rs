@@ -1,0 +1,170 @@
+//! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
+
+use super::machines::{Entry, Fleet, Identity};
+use crate::catalog::Seen;
+use crate::content::kinds::Architecture;
+use crate::journal::{Event, Stream};
+use crate::store::{Batch, StoreError};
+use crate::wire::HardwareIdentity;
+use crate::workflow::Trust;
+use std::sync::Arc;
+
+/// At most one `Seen` event a minute a box.
+const SEEN_EVERY_MS: i64 = 60_000;
+/// Boxes that are remembered: a flood of made-up MACs must not fill the journal.
+const BOXES_MAX: usize = 10_000;
+
+/// What a box came to.
+pub enum Resolved {
+    /// This machine.
+    Machine(Arc<Entry>),
+    /// It gets nothing to boot.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+    /// It gets nothing now, and the screen says why.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Fleet {
+    /// Whose box this is; takes it in where a rule says so.
+    ///
+    /// # Errors
+    /// What the store says when an enrolment cannot be written down.
+    pub async fn resolve(
+        &self,
+        hardware: &HardwareIdentity,
+        architecture: Option<Architecture>,
+        subnet: Option<&str>,
+        by: &str,
+    ) -> Result<Resolved, StoreError> {
+        match self.identify(hardware) {
+            Identity::Machine(name) => {
+                let entry = self.entry(&name);
+                self.adopt_by_declaration(hardware, &entry).await?;
+                Ok(Resolved::Machine(entry))
+            }
+            Identity::Conflict(names) => Ok(Resolved::Hold {
+                reason: format!("its MAC, UUID and serial point to {}; mend `match:` in Git", names.join(" and ")),
+            }),
+            Identity::Unknown => self.take_in(hardware, architecture, subnet, by).await,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        hardware: &HardwareIdentity,
+        architecture: Option<Architecture>,
+        subnet: Option<&str>,
+        by: &str,
+    ) -> Result<Resolved, StoreError> {
+        let Some(mac) = hardware.macs.first() else {
+            return Ok(Resolved::Nothing { reason: "it did not say its MAC".into() });
+        };
+        self.seen(mac, architecture, subnet, by).await?;
+        let Some(catalog) = self.current() else {
+            return Ok(Resolved::Hold { reason: "no good revision has been loaded yet".into() });
+        };
+        let seen = Seen {
+            mac: mac.clone(),
+            uuid: hardware.uuid.clone(),
+            serial: hardware.serial.clone(),
+            architecture,
+            subnet: subnet.map(str::to_owned),
+        };
+        let Some((rule, name)) = catalog.enrollment_for(&seen) else {
+            return Ok(Resolved::Nothing { reason: "no machine declares it and no enrollment rule matches".into() });
+        };
+        if self.trust() == Trust::HoldUnknown {
+            let reason = "this store was not made for new machines; it may be installed already. \
+                          `formwork adopt --all` lets unknown machines in";
+            return Ok(Resolved::Hold { reason: reason.into() });
+        }
+        if catalog.machine(&name).is_some() {
+            let reason = format!("rule {} would name it {name}, which is declared for another box", rule.name);
+            return Ok(Resolved::Hold { reason });
+        }
+        let entry = self.entry(&name);
+        let _turn = entry.turn.lock().await;
+        let state = entry.state();
+        if let Some(other) = state.enrolled.as_ref().filter(|other| other.mac != *mac) {
+            let reason = format!("rule {} would name it {name}, as it did {}", rule.name, other.mac);
+            return Ok(Resolved::Hold { reason });
+        }
+        if state.enrolled.is_none() {
+            let event = Event::Enrolled {
+                rule: rule.name.to_string(),
+                mac: mac.clone(),
+                uuid: hardware.uuid.clone(),
+                serial: hardware.serial.clone(),
+                architecture: architecture.map(|architecture| architecture.as_str().to_owned()),
+            };
+            self.commit_for(&entry, state.head, vec![event], Vec::new()).await?;
+            tracing::info!(machine = name, mac, rule = %rule.name, "enrolled");
+        }
+        drop(_turn);
+        Ok(Resolved::Machine(entry))
+    }
+
+    /// A declaration with the MAC of an enrolled machine adopts it: what that one has walked, the declared one has.
+    async fn adopt_by_declaration(&self, hardware: &HardwareIdentity, entry: &Arc<Entry>) -> Result<(), StoreError> {
+        if entry.state().head > 0 {
+            return Ok(());
+        }
+        let Some(before) = self.enrolled_as(hardware).filter(|name| *name != entry.name) else { return Ok(()) };
+        let before = self.entry(&before);
+        let _turn = entry.turn.lock().await;
+        let _other_turn = before.turn.lock().await;
+        let (state, old) = (entry.state(), before.state());
+        if state.head > 0 {
+            return Ok(());
+        }
+        let adopted = Event::Adopted {
+            by: format!("declaration in Git, was {}", before.name),
+            run: old.highest_run,
+            workflow: old.run.as_ref().map(|run| run.workflow.clone()),
+        };
+        let forgotten = Event::Forgotten { by: format!("declaration in Git as {}", entry.name) };
+        let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
+        let batch = Batch {
+            expected: vec![(new_stream.clone(), state.head), (old_stream.clone(), old.head)],
+            events: vec![(new_stream, adopted), (old_stream, forgotten)],
+            operations: Vec::new(),
+        };
+        self.commit(batch).await.map(|_| ())
+    }
+
+    /// Writes down that a box showed itself, at most once a minute.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn seen(
+        &self,
+        mac: &str,
+        architecture: Option<Architecture>,
+        subnet: Option<&str>,
+        by: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now_unix_ms();
+        match self.box_seen(mac) {
+            Some(row) if now.saturating_sub(row.last_seen_unix_ms) < SEEN_EVERY_MS => return Ok(()),
+            None if self.boxes().len() >= BOXES_MAX => {
+                tracing::warn!(mac, "over ten thousand unknown boxes; this one is not written down");
+                return Ok(());
+            }
+            _ => {}
+        }
+        let event = Event::Seen {
+            mac: mac.to_owned(),
+            subnet: subnet.map(str::to_owned),
+            by: by.to_owned(),
+            architecture: architecture.map(|architecture| architecture.as_str().to_owned()),
+        };
+        let events = vec![(Stream::Box(mac.to_owned()), event)];
+        self.commit(Batch { expected: Vec::new(), events, operations: Vec::new() }).await.map(|_| ())
+    }
+}

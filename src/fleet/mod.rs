@@ -1,0 +1,19 @@
+//! The fleet in memory: every machine's folded state, who a box is, decisions driven to their answers, jobs granted.
+//!
+//! Nothing here is the truth: all of it is made from the store's events and the applied revision, and can be thrown away.
+
+mod clock;
+mod decide;
+mod grant;
+mod identify;
+mod machines;
+mod secrets;
+mod tickets;
+
+pub use clock::Clock;
+pub use decide::Decision;
+pub use grant::{GrantError, machine_info};
+pub use identify::Resolved;
+pub use machines::{BoxRow, Entry, Fleet, Identity, Live};
+pub use secrets::Secrets;
+pub use tickets::{ExchangeError, TokenRefusal};

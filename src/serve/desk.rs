@@ -1,0 +1,289 @@
+//! What the boot services ask, answered by the fleet.
+
+use crate::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use crate::boot::leases::LeaseTable;
+use crate::boot::network::Network;
+use crate::boot::overlay::{OverlayFile, cpio};
+use crate::boot::script::file_url;
+use crate::catalog::{Catalog, Scope, Seen, ServerInfo, render_arguments};
+use crate::content::kinds::{Architecture, FileSource};
+use crate::fleet::{Entry, Fleet, Identity, Resolved};
+use crate::identity;
+use crate::journal::{Event, LOCAL, Stream};
+use crate::params::{self, ClusterKeys};
+use crate::store::{Batch, BoxFuture, Lease, Operation, StoreError};
+use crate::wire::HardwareIdentity;
+use crate::workflow::{Action, Running};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A script asked for again within so many milliseconds, for the same environment, is the same offer: firmware that lost
+/// an answer asks again at once.
+const SAME_OFFER_MS: i64 = 5_000;
+
+/// The desk.
+pub struct Desk {
+    fleet: Arc<Fleet>,
+    network: ArcSwap<Network>,
+    leases: Arc<LeaseTable>,
+    server: ServerInfo,
+}
+
+impl Desk {
+    /// A desk with the leases that the store knows.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn new(fleet: Arc<Fleet>, server: ServerInfo) -> Result<Self, StoreError> {
+        let leases = LeaseTable::load(fleet.store.leases()?, fleet.clock.now_ms());
+        let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server };
+        desk.refresh_network();
+        Ok(desk)
+    }
+
+    /// Makes the network anew: after each revision.
+    pub fn refresh_network(&self) {
+        let Some(catalog) = self.fleet.current() else { return };
+        let (network, errors) = Network::of(&catalog);
+        for error in errors {
+            tracing::error!(%error, "a subnet is not served");
+        }
+        self.network.store(Arc::new(network));
+    }
+
+    async fn answer(&self, ask: &ScriptAsk) -> Result<ScriptAnswer, StoreError> {
+        let hardware =
+            HardwareIdentity { macs: vec![ask.mac.to_string()], uuid: ask.uuid.clone(), serial: ask.serial.clone() };
+        let subnet = self.subnet_of(ask.address);
+        let resolved = self.fleet.resolve(&hardware, ask.architecture, subnet.as_deref(), "ipxe").await?;
+        let revision = self.fleet.current().map(|catalog| catalog.revision.to_string());
+        let plain = |action| ScriptAnswer { machine: None, revision: revision.clone(), waits_for: None, action };
+        match resolved {
+            Resolved::Nothing { reason } => Ok(plain(ScriptAction::Nothing { reason })),
+            Resolved::Hold { reason } => Ok(plain(ScriptAction::Hold { reason, retry_seconds: 15 })),
+            Resolved::Machine(entry) => self.answer_machine(&entry, ask, revision).await,
+        }
+    }
+
+    async fn answer_machine(
+        &self,
+        entry: &Entry,
+        ask: &ScriptAsk,
+        revision: Option<String>,
+    ) -> Result<ScriptAnswer, StoreError> {
+        let _turn = entry.turn().await;
+        let decision = self.fleet.decide(entry, Running::Firmware).await?;
+        let mut answer = ScriptAnswer {
+            machine: Some(entry.name.clone()),
+            revision,
+            waits_for: None,
+            action: ScriptAction::Nothing { reason: String::new() },
+        };
+        let hold = |reason: String, ms: Option<u64>| ScriptAction::Hold {
+            reason,
+            retry_seconds: ms.map_or(15, |ms| u32::try_from(ms.div_ceil(1000).clamp(2, 60)).unwrap_or(60)),
+        };
+        answer.action = match &decision.next.action {
+            Action::Boot { environment, reason } => {
+                answer.waits_for = Some(reason.clone());
+                let run = decision.state.run.as_ref().filter(|run| run.is_open());
+                let catalog = run.and(decision.pinned.as_deref()).or(decision.current.as_deref());
+                let action = match (environment.as_str(), catalog) {
+                    (LOCAL, _) => Ok(ScriptAction::Local),
+                    (_, None) => Err("no revision is loaded".to_owned()),
+                    (environment, Some(catalog)) => self.boot(catalog, entry, &decision, environment, ask),
+                };
+                match action {
+                    Ok(action) => {
+                        let offer = self.offer(entry, &decision, environment, reason, ask).await?;
+                        tracing::info!(machine = entry.name, environment, reason, "offered");
+                        with_offer(action, offer)
+                    }
+                    Err(reason) => hold(reason, None),
+                }
+            }
+            Action::Hold { reason } => hold(reason.clone(), decision.next.ask_again_ms),
+            _ => hold("the server has something to write down first".into(), None),
+        };
+        entry.touch(&self.fleet.clock, answer.waits_for.clone());
+        Ok(answer)
+    }
+
+    /// Writes the offer down, or finds the one just made for the same question.
+    async fn offer(
+        &self,
+        entry: &Entry,
+        decision: &crate::fleet::Decision,
+        environment: &str,
+        reason: &str,
+        ask: &ScriptAsk,
+    ) -> Result<String, StoreError> {
+        let now = self.fleet.clock.now_unix_ms();
+        let address = match ask.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        if let Some(last) = decision.state.offer.as_ref().filter(|last| {
+            last.environment == environment
+                && last.address == address
+                && now.saturating_sub(last.at_unix_ms) < SAME_OFFER_MS
+                && decision.state.tickets.iter().all(|used| used.ticket != last.id)
+        }) {
+            return Ok(last.id.clone());
+        }
+        let offer = identity::new_id().map_err(|error| StoreError::Io(error.to_string()))?;
+        let event = Event::Offered {
+            offer: offer.clone(),
+            environment: environment.to_owned(),
+            address,
+            mac: ask.mac.to_string(),
+            firmware: ask.firmware.as_str().to_owned(),
+            reason: reason.to_owned(),
+            run: decision.state.run.as_ref().filter(|run| run.is_open()).map(|run| run.number),
+        };
+        self.fleet.record(entry, vec![event]).await?;
+        Ok(offer)
+    }
+
+    /// Kernel, RAM disks and command line of an environment for this box.
+    fn boot(
+        &self,
+        catalog: &Catalog,
+        entry: &Entry,
+        decision: &crate::fleet::Decision,
+        environment: &str,
+        ask: &ScriptAsk,
+    ) -> Result<ScriptAction, String> {
+        let boot_env = catalog.boot_env(environment).ok_or_else(|| format!("there is no environment {environment}"))?;
+        let architecture = ask.architecture.unwrap_or(Architecture::X86_64);
+        let spec = boot_env
+            .architectures
+            .get(&architecture)
+            .ok_or_else(|| format!("environment {environment} has nothing for {}", architecture.as_str()))?;
+        let view = Fleet::view_on(catalog, &entry.name, &decision.state)
+            .ok_or_else(|| "the machine is not on the revision of its run".to_owned())?;
+        let resolved = params::resolve(catalog, &view, None, &ClusterKeys::default());
+        let files = format!("{}/files", self.server.http);
+        let machine = crate::fleet::machine_info(&view, &decision.state, &files);
+        let facts = serde_json::Map::new();
+        let values = resolved.values();
+        let scope = Scope { params: &values, facts: &facts, machine: &machine, server: &self.server };
+        let arguments = render_arguments(catalog, boot_env, architecture, &scope).map_err(|error| error.to_string())?;
+        Ok(ScriptAction::Boot {
+            environment: environment.to_owned(),
+            offer: String::new(),
+            kernel: url_of(&spec.kernel).ok_or_else(|| format!("environment {environment} has no kernel"))?,
+            initrds: spec.initrds.iter().filter_map(url_of).collect(),
+            arguments,
+        })
+    }
+
+    fn subnet_of(&self, address: IpAddr) -> Option<String> {
+        let IpAddr::V4(address) = address else { return None };
+        self.network.load().subnet_of(address).map(|subnet| subnet.name.clone())
+    }
+
+    async fn permit(&self, seen: SeenBox) -> Result<BootPermit, StoreError> {
+        let hardware = HardwareIdentity { macs: vec![seen.mac.to_string()], uuid: seen.uuid.clone(), serial: None };
+        match self.fleet.identify(&hardware) {
+            // A box in conflict gets the loader, so that its screen can say why it is held.
+            Identity::Machine(_) | Identity::Conflict(_) => Ok(BootPermit::Granted),
+            Identity::Unknown => {
+                self.fleet.seen(&seen.mac.to_string(), seen.architecture, seen.subnet.as_deref(), "dhcp").await?;
+                let question = Seen {
+                    mac: seen.mac.to_string(),
+                    uuid: seen.uuid,
+                    serial: None,
+                    architecture: seen.architecture,
+                    subnet: seen.subnet,
+                };
+                let catalog = self.fleet.current();
+                let rule = catalog.as_deref().and_then(|catalog| catalog.enrollment_for(&question));
+                Ok(match rule {
+                    // Where unknown machines are held, the box still gets the loader, so that its screen can say so.
+                    Some(_) => BootPermit::Granted,
+                    None => {
+                        BootPermit::Refused { reason: "no machine declares it and no enrollment rule matches".into() }
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn with_offer(action: ScriptAction, id: String) -> ScriptAction {
+    match action {
+        ScriptAction::Boot { environment, kernel, initrds, arguments, .. } => {
+            ScriptAction::Boot { environment, offer: id, kernel, initrds, arguments }
+        }
+        other => other,
+    }
+}
+
+fn url_of(source: &FileSource) -> Option<String> {
+    source.file.as_deref().map(file_url).or_else(|| source.url.clone())
+}
+
+impl BootDesk for Desk {
+    fn network(&self) -> Arc<Network> {
+        self.network.load_full()
+    }
+
+    fn leases(&self) -> Arc<LeaseTable> {
+        Arc::clone(&self.leases)
+    }
+
+    fn put_lease(&self, lease: Lease, new: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mac = lease.mac.clone();
+            let event = (new && !lease.declined).then(|| Event::Leased {
+                mac: mac.clone(),
+                address: lease.address,
+                seconds: lease.seconds,
+                subnet: lease.subnet.clone(),
+            });
+            let put = Operation::PutLease(lease);
+            let hardware = HardwareIdentity { macs: vec![mac.clone()], ..HardwareIdentity::default() };
+            match (self.fleet.identify(&hardware), event) {
+                (Identity::Machine(name), Some(event)) => {
+                    let entry = self.fleet.entry(&name);
+                    let _turn = entry.turn().await;
+                    self.fleet.record_with(&entry, vec![event], vec![put]).await
+                }
+                (_, event) => {
+                    let events = event.into_iter().map(|event| (Stream::Box(mac.clone()), event)).collect();
+                    self.fleet.commit(Batch { expected: Vec::new(), events, operations: vec![put] }).await.map(|_| ())
+                }
+            }
+        })
+    }
+
+    fn boot_permitted(&self, seen: SeenBox) -> BoxFuture<'_, BootPermit> {
+        Box::pin(async move {
+            self.permit(seen).await.unwrap_or_else(|error| BootPermit::Refused { reason: error.to_string() })
+        })
+    }
+
+    fn script(&self, ask: ScriptAsk) -> BoxFuture<'_, ScriptAnswer> {
+        Box::pin(async move {
+            self.answer(&ask).await.unwrap_or_else(|error| {
+                tracing::error!(mac = %ask.mac, %error, "a boot could not be decided");
+                let reason = "the server's store does not answer; see its log".to_owned();
+                let action = ScriptAction::Hold { reason, retry_seconds: 10 };
+                ScriptAnswer { machine: None, revision: None, waits_for: None, action }
+            })
+        })
+    }
+
+    fn overlay(&self, offer: String, peer: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let (entry, offer) = self.fleet.offer(&offer)?;
+            let file = self.fleet.boot_file(&entry, &offer, peer.to_canonical(), &self.server.https)?;
+            let text = serde_json::to_vec_pretty(&file).ok()?;
+            let files = [OverlayFile { path: "formwork/boot.json", mode: 0o600, bytes: &text }];
+            cpio(&files).ok().map(Bytes::from)
+        })
+    }
+}

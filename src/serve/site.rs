@@ -1,0 +1,175 @@
+//! A site's state directory: made once by `formwork site create`, opened by `formwork serve`.
+//!
+//! ```text
+//! STATE/store.redb            journal, cluster documents, leases
+//! STATE/keys/                 signing.key ticket.key authority.pem authority.key (0600)
+//! STATE/administrators.json   digests of administrators' tokens
+//! STATE/administrator.json    where the first administrator's command line finds server, authority and token (0600)
+//! STATE/secrets/NAME          values of `{secret: NAME}` (0600, made by people)
+//! STATE/logs/ STATE/mirror.git
+//! ```
+
+use crate::api::views::Context;
+use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
+use crate::store::StoreError;
+use crate::store::embedded::EmbeddedStore;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Why a state directory cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The name is no DNS-1123 name.
+    #[error("`{0}` is no name for a site; lower-case letters, digits and `-`, at most 63")]
+    Name(String),
+    /// A file of it.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Keys that cannot be made or read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A file that cannot be understood.
+    #[error("{path}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// The paths of a state directory.
+#[derive(Debug, Clone)]
+pub struct StateDirectory(pub PathBuf);
+
+impl StateDirectory {
+    /// `keys/NAME`.
+    fn key(&self, name: &str) -> PathBuf {
+        self.0.join("keys").join(name)
+    }
+
+    /// The first administrator's context file.
+    pub fn context(&self) -> PathBuf {
+        self.0.join("administrator.json")
+    }
+
+    /// Digests of administrators' tokens.
+    fn administrators(&self) -> PathBuf {
+        self.0.join("administrators.json")
+    }
+
+    /// Makes a site: keys, the first administrator, and last the store, whose being there says that all is made.
+    ///
+    /// # Errors
+    /// [`SiteError`]; an existing store is refused and nothing of it is touched.
+    pub fn create(&self, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
+        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if site.is_empty()
+            || site.len() > 63
+            || !site.chars().all(label)
+            || site.starts_with('-')
+            || site.ends_with('-')
+        {
+            return Err(SiteError::Name(site.to_owned()));
+        }
+        if crate::store::embedded::exists(&self.0) {
+            let message = format!("{} holds a store already; a site is made once", self.0.display());
+            return Err(StoreError::Open(message).into());
+        }
+        make_folder(&self.0)?;
+        make_folder(&self.0.join("keys"))?;
+        make_folder(&self.0.join("secrets"))?;
+        let keys = SiteKeys::generate(site)?;
+        let files = keys.to_files();
+        write_secret(&self.key("signing.key"), &files.signing)?;
+        write_secret(&self.key("ticket.key"), &files.ticket)?;
+        write_secret(&self.key("authority.key"), &files.authority_key)?;
+        write_secret(&self.key("authority.pem"), &files.authority_certificate)?;
+        let (token, recognised) = AdministratorToken::generate("administrator")?;
+        let digest = serde_json::to_vec_pretty(&recognised)
+            .map_err(|error| SiteError::Content { path: self.administrators(), message: error.to_string() })?;
+        write_secret(&self.administrators(), &digest)?;
+        let context =
+            Context { server: server.to_owned(), ca_certificate: keys.authority_certificate().to_owned(), token };
+        self.write_context(&context)?;
+        EmbeddedStore::create(&self.0, site, fresh)?;
+        Ok(keys)
+    }
+
+    fn write_context(&self, context: &Context) -> Result<(), SiteError> {
+        let path = self.context();
+        let bytes = serde_json::to_vec_pretty(context)
+            .map_err(|error| SiteError::Content { path: path.clone(), message: error.to_string() })?;
+        write_secret(&path, &bytes)
+    }
+
+    /// Says in the first administrator's context file where the server listens now. A file that is gone stays gone.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn set_server(&self, server: &str) -> Result<(), SiteError> {
+        let path = self.context();
+        let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
+        let mut context: Context = serde_json::from_slice(&bytes)
+            .map_err(|error| SiteError::Content { path: path.clone(), message: error.to_string() })?;
+        if context.server == server {
+            return Ok(());
+        }
+        server.clone_into(&mut context.server);
+        self.write_context(&context)
+    }
+
+    /// The site's keys.
+    ///
+    /// # Errors
+    /// [`SiteError`] names the file.
+    pub fn keys(&self) -> Result<SiteKeys, SiteError> {
+        let files = KeyFiles {
+            signing: read(&self.key("signing.key"))?,
+            ticket: read(&self.key("ticket.key"))?,
+            authority_certificate: read(&self.key("authority.pem"))?,
+            authority_key: read(&self.key("authority.key"))?,
+        };
+        Ok(SiteKeys::from_files(&files)?)
+    }
+
+    /// Who is an administrator.
+    ///
+    /// # Errors
+    /// [`SiteError`] names the file.
+    pub fn administrator(&self) -> Result<AdministratorToken, SiteError> {
+        let path = self.administrators();
+        serde_json::from_slice(&read(&path)?).map_err(|error| SiteError::Content { path, message: error.to_string() })
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), SiteError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| SiteError::File { path: path.to_owned(), error })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
+    std::fs::read(path).map_err(|error| SiteError::File { path: path.to_owned(), error })
+}
+
+/// Writes a file of mode 0600: a new file, fsync, rename.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
+    let wrong = |error| SiteError::File { path: path.to_owned(), error };
+    let mut new = path.to_owned();
+    new.as_mut_os_string().push(".new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(wrong)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path)).map_err(wrong)
+}
