@@ -102,10 +102,10 @@ fn check_source(source: &FileSource, path: &[Step<'_>], object: &Object<BootEnvS
         path.push(Step::Key(name));
         path
     };
-    if let Some(sum) = &source.sha256 {
-        if sum.len() != 64 || !sum.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            report.error("sha256", document.value(&field("sha256")), "not a SHA-256: 64 hexadecimal digits");
-        }
+    if let Some(sum) = &source.sha256
+        && (sum.len() != 64 || !sum.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    {
+        report.error("sha256", document.value(&field("sha256")), "not a SHA-256: 64 hexadecimal digits");
     }
     match (&source.file, &source.url) {
         (Some(file), None) => {

@@ -7,6 +7,7 @@ use super::model::{BootEnv, CompiledAction, MachineView, Source, Stage, Task, Te
 use super::render::{self, RenderError, Scope, ServerInfo};
 use super::tasks::takes_in_others;
 use super::{Catalog, schemas::is_secret_reference, underscored};
+use crate::content::kinds::Architecture;
 use crate::content::{Document, Place, Report, Severity, Step, place_of};
 use crate::params::{self, ClusterKeys, LayerParams};
 use crate::wire::MachineInfo;
@@ -28,6 +29,8 @@ struct Uses {
     address: bool,
     /// `params.NAME`.
     params: Vec<String>,
+    /// All params, or one whose name is made while rendering.
+    all_params: bool,
 }
 
 impl Uses {
@@ -41,7 +44,8 @@ impl Uses {
                     uses.machine = true;
                     uses.address |= field.is_empty() || field == "address";
                 }
-                "params" if !field.is_empty() => {
+                "params" if field.is_empty() => uses.all_params = true,
+                "params" => {
                     uses.params.push(field.split('.').next().unwrap_or(field).to_owned());
                 }
                 _ => {}
@@ -67,9 +71,23 @@ struct TaskUse<'a> {
     machine: bool,
 }
 
+/// One text that a boot environment renders for each boot.
+struct BootText<'a> {
+    boot_env: &'a BootEnv,
+    source: BootSource<'a>,
+    uses: Uses,
+}
+
+enum BootSource<'a> {
+    /// The kernel's command line of an architecture.
+    Arguments(Architecture, &'a str),
+    /// A file served to the boot.
+    Template(&'a Template),
+}
+
 struct StageUse<'a> {
     stage: &'a Arc<Stage>,
-    boot_env: Option<&'a Arc<BootEnv>>,
+    boot_texts: Vec<BootText<'a>>,
     tasks: Vec<TaskUse<'a>>,
 }
 
@@ -136,8 +154,8 @@ impl<'a> Checker<'a> {
             for task_use in &stage_use.tasks {
                 self.task(view, workflow, stage_use.stage, task_use, &layers, &run_time);
             }
-            if let Some(boot_env) = stage_use.boot_env {
-                self.boot_env(view, stage_use.stage, boot_env);
+            for (index, text) in stage_use.boot_texts.iter().enumerate() {
+                self.boot_text(view, stage_use.stage, index, text, &layers);
             }
             drop(layers);
             self.empty = empty;
@@ -188,14 +206,7 @@ impl<'a> Checker<'a> {
         if missing || opaque || !task_use.tries {
             return;
         }
-        let mut hasher = DefaultHasher::new();
-        for (name, value) in &values {
-            (name, value.to_string()).hash(&mut hasher);
-        }
-        if task_use.machine {
-            view.name.hash(&mut hasher);
-        }
-        if !self.tried.insert((Arc::as_ptr(task) as usize, hasher.finish())) {
+        if !self.first_try(Arc::as_ptr(task) as usize, &values, task_use.machine.then_some(view)) {
             return;
         }
         let machine = machine_info(view);
@@ -234,61 +245,61 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn boot_env(&mut self, view: &MachineView, stage: &Stage, boot_env: &BootEnv) {
-        let texts: Vec<(&str, Vec<Step<'_>>)> = boot_env
-            .architectures
-            .iter()
-            .map(|(architecture, spec)| {
-                let path = vec![
-                    Step::Key("spec"),
-                    Step::Key("architectures"),
-                    Step::Key(architecture.as_str()),
-                    Step::Key("arguments"),
-                ];
-                (spec.arguments.as_str(), path)
-            })
-            .filter(|(text, _)| text.contains('{'))
-            .collect();
-        if texts.is_empty() && boot_env.templates.is_empty() {
+    fn boot_text(
+        &mut self,
+        view: &MachineView,
+        stage: &Stage,
+        index: usize,
+        text: &BootText<'_>,
+        layers: &[LayerParams<'_>],
+    ) {
+        let uses = &text.uses;
+        if !uses.can_be_tried(view) {
             return;
         }
-        let resolved = params::resolve(self.catalog, view, Some(stage), &ClusterKeys::default());
-        if resolved.iter().any(|(_, layered)| is_secret_reference(&layered.value)) && !boot_env.templates.is_empty() {
+        let values: Map<String, Value> = if uses.all_params {
+            params::resolve(self.catalog, view, Some(stage), &ClusterKeys::default()).values()
+        } else {
+            let found = uses.params.iter().filter_map(|name| params::lookup_spoken(self.catalog, layers, name));
+            found.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        };
+        // A secret's text is known only where it is opened.
+        if values.values().any(is_secret_reference) {
             return;
         }
-        let values = resolved.values();
+        let place_in_memory = std::ptr::from_ref(text.boot_env) as usize;
+        if !self.first_try(place_in_memory.wrapping_add(index), &values, uses.machine.then_some(view)) {
+            return;
+        }
         let machine = machine_info(view);
         let scope = Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server };
-        let mut failures = Vec::new();
-        for (text, path) in texts {
-            let Ok(template) = self.catalog.environment.template_from_str(text) else { continue };
-            let uses = Uses::of(template.undeclared_variables(true), text);
-            let secret = uses.params.iter().any(|name| {
-                values.iter().any(|(known, value)| underscored(known) == *name && is_secret_reference(value))
-            });
-            if secret || !uses.can_be_tried(view) {
-                continue;
+        let environment = &self.catalog.environment;
+        let failure = match &text.source {
+            BootSource::Arguments(architecture, arguments) => {
+                render::render_text(environment, "arguments", arguments, &scope).err().and_then(|error| {
+                    let path = ["spec", "architectures", architecture.as_str(), "arguments"].map(Step::Key);
+                    Some((place_of(text.boot_env.document.as_ref()?.value(&path)), error))
+                })
             }
-            if let (Err(error), Some(document)) =
-                (render::render_text(&self.catalog.environment, "arguments", text, &scope), &boot_env.document)
-            {
-                failures.push((place_of(document.value(&path)), message_of(&error)));
-            }
-        }
-        for (_, name) in &boot_env.templates {
-            let Some(template) = self.catalog.template(name) else { continue };
-            let Ok(compiled) = self.catalog.environment.get_template(name) else { continue };
-            if !Uses::of(compiled.undeclared_variables(true), &template.text).can_be_tried(view) {
-                continue;
-            }
-            if let Err(error) = render::render_named(&self.catalog.environment, name, &scope) {
-                failures.push((template_place(template, &error), message_of(&error)));
-            }
-        }
-        for (place, message) in failures {
-            let message = format!("boot environment `{}` cannot be rendered: {message}", boot_env.name);
+            BootSource::Template(template) => render::render_named(environment, &template.name, &scope)
+                .err()
+                .map(|error| (template_place(template, &error), error)),
+        };
+        if let Some((place, error)) = failure {
+            let message =
+                format!("boot environment `{}` cannot be rendered: {}", text.boot_env.name, message_of(&error));
             self.share(Some(place), view, "render", message, Some(RENDER_HINT.to_owned()));
         }
+    }
+
+    /// Whether this was not tried with such values before.
+    fn first_try(&mut self, what: usize, values: &Map<String, Value>, machine: Option<&MachineView>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in values {
+            (name, value.to_string()).hash(&mut hasher);
+        }
+        machine.map(|machine| &machine.name).hash(&mut hasher);
+        self.tried.insert((what, hasher.finish()))
     }
 
     /// Keeps a finding; without a place it is where the machine says its workflow.
@@ -318,11 +329,13 @@ impl<'a> Checker<'a> {
     /// Tells all that was found.
     pub(super) fn tell(self, report: &mut Report) {
         for shared in self.shared.into_values() {
-            let more = match shared.more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
+            let who = match (shared.code, shared.more) {
+                // Each set of values is tried once: how many machines share it is not counted.
+                ("render", _) => format!("tried for {}", shared.first),
+                (_, 0) => shared.first,
+                (_, more) => format!("{} and {more} more", shared.first),
             };
-            let message = format!("{}: {}{more}", shared.message, shared.first);
+            let message = format!("{} ({who})", shared.message);
             report.at(Severity::Error, shared.code, shared.place, message).hint_if(shared.hint);
         }
     }
@@ -352,10 +365,29 @@ fn plan<'a>(catalog: &'a Catalog, workflow: &'a Workflow) -> Vec<StageUse<'a>> {
     stages
         .map(|stage| StageUse {
             stage,
-            boot_env: stage.boot_env.as_deref().and_then(|name| catalog.boot_env(name)),
+            boot_texts: stage
+                .boot_env
+                .as_deref()
+                .and_then(|name| catalog.boot_env(name))
+                .map_or_else(Vec::new, |boot_env| boot_texts(catalog, boot_env)),
             tasks: stage.tasks.iter().map(|task| task_use(catalog, task)).collect(),
         })
         .collect()
+}
+
+fn boot_texts<'a>(catalog: &'a Catalog, boot_env: &'a BootEnv) -> Vec<BootText<'a>> {
+    let environment = &catalog.environment;
+    let arguments = boot_env.architectures.iter().filter_map(|(architecture, spec)| {
+        let text = spec.arguments.as_str();
+        let uses = Uses::of(environment.template_from_str(text).ok()?.undeclared_variables(true), text);
+        Some(BootText { boot_env, source: BootSource::Arguments(*architecture, text), uses })
+    });
+    let templates = boot_env.templates.iter().filter_map(|(_, name)| {
+        let template = catalog.template(name)?;
+        let uses = Uses::of(environment.get_template(name).ok()?.undeclared_variables(true), &template.text);
+        Some(BootText { boot_env, source: BootSource::Template(template), uses })
+    });
+    arguments.chain(templates).collect()
 }
 
 fn task_use<'a>(catalog: &Catalog, task: &'a Arc<Task>) -> TaskUse<'a> {

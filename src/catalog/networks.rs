@@ -42,14 +42,14 @@ pub(super) fn subnet(object: Object<SubnetSpec>, report: &mut Report) -> Option<
             .hint(format!("the network is {network}/{prefix}"));
         subnet.base = network;
     }
-    if let Some(gateway) = subnet.spec.gateway {
-        if !is_host(&subnet, gateway) {
-            report.error(
-                "gateway",
-                object.document.value(&["spec".into(), "gateway".into()]),
-                format!("{gateway} is not a host's address in {network}/{prefix}"),
-            );
-        }
+    if let Some(gateway) = subnet.spec.gateway
+        && !is_host(&subnet, gateway)
+    {
+        report.error(
+            "gateway",
+            object.document.value(&["spec".into(), "gateway".into()]),
+            format!("{gateway} is not a host's address in {network}/{prefix}"),
+        );
     }
     for (index, pool) in subnet.spec.pools.iter().enumerate() {
         let at = [Step::Key("spec"), Step::Key("pools"), Step::Item(index)];

@@ -188,23 +188,23 @@ pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report
                 )
                 .hint("a key that jobs get as a param is named like one: lower-case letters, digits, `-`, `.`");
         }
-        if let Some(schema) = &key.schema {
-            if let Err(error) = compile(schema) {
-                report.error(
-                    "schema",
-                    document.value(&at(index, "schema")),
-                    format!("not a JSON Schema (draft-07): {error}"),
-                );
-            }
+        if let Some(schema) = &key.schema
+            && let Err(error) = compile(schema)
+        {
+            report.error(
+                "schema",
+                document.value(&at(index, "schema")),
+                format!("not a JSON Schema (draft-07): {error}"),
+            );
         }
-        if let crate::content::kinds::Writers::HolderOf(claim) = &key.writers {
-            if claim.is_empty() || !claim.split('/').all(segment) {
-                report.error(
-                    "claim-name",
-                    document.value(&at(index, "writers")),
-                    format!("`{claim}` is not the name of a claim"),
-                );
-            }
+        if let crate::content::kinds::Writers::HolderOf(claim) = &key.writers
+            && (claim.is_empty() || !claim.split('/').all(segment))
+        {
+            report.error(
+                "claim-name",
+                document.value(&at(index, "writers")),
+                format!("`{claim}` is not the name of a claim"),
+            );
         }
     }
 }

@@ -223,10 +223,10 @@ impl Trouble {
             if let Some(field) = words.next() {
                 return Self::MissingField(field);
             }
-        } else if said.starts_with("unknown variant `") {
-            if let Some(written) = words.next() {
-                return Self::UnknownVariant { written, known: words.collect() };
-            }
+        } else if said.starts_with("unknown variant `")
+            && let Some(written) = words.next()
+        {
+            return Self::UnknownVariant { written, known: words.collect() };
         }
         Self::Other(said.to_owned())
     }

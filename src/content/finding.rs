@@ -186,10 +186,10 @@ impl Report {
 
     /// All of them, sorted.
     pub(crate) fn into_findings(mut self) -> Findings {
-        if self.left_out > 0 {
-            if let Some(last) = self.findings.last_mut() {
-                last.hint = Some(format!("{} more findings are not shown", self.left_out));
-            }
+        if self.left_out > 0
+            && let Some(last) = self.findings.last_mut()
+        {
+            last.hint = Some(format!("{} more findings are not shown", self.left_out));
         }
         let mut findings = Findings::default();
         findings.merge(self.findings);

@@ -232,6 +232,25 @@ pub(crate) fn lookup<'a>(catalog: &'a Catalog, layers: &[LayerParams<'a>], name:
     given.or_else(|| catalog.param(name).and_then(|param| param.spec.default.as_ref()))
 }
 
+/// As [`lookup`], by the name that a template speaks: `install_disk` is `install-disk`. With the param's own name.
+pub(crate) fn lookup_spoken<'a>(
+    catalog: &'a Catalog,
+    layers: &[LayerParams<'a>],
+    spoken: &str,
+) -> Option<(&'a str, &'a Value)> {
+    let same = |name: &str| {
+        name.len() == spoken.len()
+            && name.bytes().zip(spoken.bytes()).all(|(a, b)| a == b || (b == b'_' && matches!(a, b'-' | b'.')))
+    };
+    let given = layers.iter().find_map(|layer| match layer.values {
+        Values::Written(params) => params.keys().find(|name| same(name)),
+        Values::RunTime(keys) => keys.keys().find(|name| same(name)),
+    });
+    let defaults = || catalog.params().find(|param| same(&param.name)).map(|param| &*param.name);
+    let name = given.map(String::as_str).or_else(defaults)?;
+    Some((name, lookup(catalog, layers, name)?))
+}
+
 /// All params of a machine in a stage (or outside one), each with who gives it and who else does.
 pub fn resolve(catalog: &Catalog, machine: &MachineView, stage: Option<&Stage>, clusters: &ClusterKeys) -> Resolved {
     let mut resolved = Resolved::default();

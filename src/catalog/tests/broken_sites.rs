@@ -212,7 +212,7 @@ machines/node-1.yaml:10:19: error: param `install-disk`: "sda" does not match "^
         (
             &[("packs/etcd/pack.yaml", "params: {etcd-data-dir: /var/lib/etcd}", "version: '1'")],
             r#"
-machines/node-1.yaml:11:13: error: workflow `node` needs the param `etcd-data-dir` (task `etcd.join` of stage `etcd.join`), and nothing gives it: machine `node-1` and 1 more
+machines/node-1.yaml:11:13: error: workflow `node` needs the param `etcd-data-dir` (task `etcd.join` of stage `etcd.join`), and nothing gives it (machine `node-1` and 1 more)
   hint: give it in spec.params, in a profile, or as the Param's default
 "#,
         ),
@@ -278,7 +278,7 @@ packs/etcd/templates/defaults.j2:1:19: error: template `etcd.defaults`: syntax e
                 (JOIN, "    - {name: initial-cluster, required: true}\n", ""),
             ],
             r#"
-packs/etcd/templates/defaults.j2:1:6: error: task `etcd.join` cannot be rendered: undefined value: `machine.nam` is undefined: machine `node-1`
+packs/etcd/templates/defaults.j2:1:6: error: task `etcd.join` cannot be rendered: undefined value: `machine.nam` is undefined (tried for machine `node-1`)
   hint: give the value, or ask for it in the template: `{% if params.name is defined %}`
 "#,
         ),
@@ -288,7 +288,7 @@ packs/etcd/templates/defaults.j2:1:6: error: task `etcd.join` cannot be rendered
                 (JOIN, "    - {name: initial-cluster, required: true}\n", ""),
             ],
             r#"
-packs/etcd/templates/all.yaml:4:14: error: task `etcd.join` cannot be rendered: undefined value: `params.timezone.x` is undefined: machine `node-1`
+packs/etcd/templates/all.yaml:4:14: error: task `etcd.join` cannot be rendered: undefined value: `params.timezone.x` is undefined (tried for machine `node-1`)
   hint: give the value, or ask for it in the template: `{% if params.name is defined %}`
 "#,
         ),
@@ -424,7 +424,7 @@ workflows/node.yaml:15:55: error: param `pin`: value is not of type "string"
                 (JOIN, "    - {name: initial-cluster, required: true}\n", ""),
             ],
             r#"
-packs/etcd/templates/all.yaml:7:25: error: task `etcd.join` cannot be rendered: undefined value: `params.timezone.x` is undefined: machine `node-1`
+packs/etcd/templates/all.yaml:7:25: error: task `etcd.join` cannot be rendered: undefined value: `params.timezone.x` is undefined (tried for machine `node-1`)
   hint: give the value, or ask for it in the template: `{% if params.name is defined %}`
 "#,
         ),

@@ -368,3 +368,36 @@ fn each_broken_site_is_told_all_that_is_wrong_with_it_and_where() {
         assert_eq!(said, expected.trim(), "\n{edits:?}\n{said}");
     }
 }
+
+#[test]
+fn a_command_line_is_tried_with_the_params_of_each_machine_under_either_spelling_of_their_names() {
+    let say = |arguments: &str| {
+        let flow = format!(
+            "stages: [discover, install]\n---\n%%kind: BootEnv\nmetadata: {{name: mine}}\nspec:\n  architectures:\n    x86_64:\n      kernel: {{file: vmlinuz}}\n      arguments: \"{arguments}\"\n"
+        );
+        let edits = [
+            ("workflows/node.yaml", "stages: [discover, install, etcd.join]\n", flow.as_str()),
+            ("workflows/node.yaml", "bootEnv: discovery", "bootEnv: mine"),
+            ("workflows/node.yaml", "  onFailure: {goTo: etcd.join}\n", ""),
+        ];
+        match compiled(&edited(&edits)) {
+            Ok(catalog) => catalog.warnings.to_string(),
+            Err(findings) => findings.to_string().lines().next().unwrap_or("").to_owned(),
+        }
+    };
+    for good in [
+        "disk={{ params.install_disk }}",
+        "disk={{ params['install-disk'] }}",
+        "{% if params.nothing is defined %}{{ params.nothing }}{% endif %}",
+        "ip={{ machine.address }}",
+        "seen={{ facts.anything }}",
+    ] {
+        assert_eq!(say(good), "", "{good}");
+    }
+    assert_eq!(
+        say("disk={{ params.instal_disk }}"),
+        "workflows/node.yaml:14:18: error: boot environment `mine` cannot be rendered: undefined value: `params.instal_disk` is undefined (tried for machine `node-1`)"
+    );
+    // Run-time keys of a cluster are never in boot decisions.
+    assert!(say("{{ params.initial_cluster }}").contains("`params.initial_cluster` is undefined"));
+}
