@@ -44,7 +44,7 @@ tap_name() {
 }
 
 machine_start() {
-    local tap code vars drive launcher tries=0 arguments
+    local tap rom code vars drive launcher tries=0 arguments
     [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "--mac wants an address such as 52:54:00:00:00:01"
     holder >/dev/null || die "no lab is up in $state: scripts/lab up --state $state"
     mkdir -p "$folder"
@@ -87,7 +87,13 @@ machine_start() {
     # The network comes first in the boot order, always; the disk second.
     case $firmware in
         bios)
-            arguments+=(-machine q35,graphics=off -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1")
+            rom=${FORMWORK_LAB_ROM:-$top/cache/images/lab/pxe-virtio.rom}
+            rom=",romfile=$rom"
+            if [ ! -f "${rom#,romfile=}" ]; then
+                say "no $top/cache/images/lab/pxe-virtio.rom (scripts/build-images): booting by QEMU's own ROM, slowly"
+                rom=
+            fi
+            arguments+=(-machine q35,graphics=off -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1$rom")
             ;;
         uefi)
             code=/usr/share/OVMF/OVMF_CODE_4M.fd

@@ -127,12 +127,12 @@ copy_programs() {
 # copy_modules KERNEL ROOT MODULE...: kernel modules and the modules that they need; a module that the kernel has built in, or
 # does not have, is left out and said.
 copy_modules() {
-    local kernel=$1 root=$2 release module file absent=()
+    local kernel=$1 root=$2 release module how file absent=()
     shift 2
     release=$(basename "$kernel"/usr/lib/modules/*)
     depmod --basedir "$kernel" "$release"
     for module in "$@"; do
-        while read -r how file; do
+        while read -r how file _; do
             [ "$how" = insmod ] || continue
             install -D -m 0644 "$file" "$root/usr/lib/modules/${file#*/lib/modules/}"
         done < <(modprobe --dirname "$kernel" --set-version "$release" --show-depends --ignore-install "$module" 2>/dev/null ||
