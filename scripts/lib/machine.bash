@@ -87,13 +87,17 @@ machine_start() {
     # The network comes first in the boot order, always; the disk second.
     case $firmware in
         bios)
-            rom=${FORMWORK_LAB_ROM:-$top/cache/images/lab/pxe-virtio.rom}
-            rom=",romfile=$rom"
-            if [ ! -f "${rom#,romfile=}" ]; then
-                say "no $top/cache/images/lab/pxe-virtio.rom (scripts/build-images): booting by QEMU's own ROM, slowly"
+            rom=$top/cache/images/lab/pxe-virtio.rom
+            if [ -f "$rom" ]; then
+                # The ROM names virtio's modern device; QEMU adapts only its own ROMs to the older one.
+                rom=,romfile=$rom,disable-legacy=on
+            else
+                say "no $rom (scripts/build-images makes it): booting by QEMU's own ROM, slowly"
                 rom=
             fi
-            arguments+=(-machine q35,graphics=off -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1$rom")
+            # A firmware that found nothing to boot tries again, as a person would make it.
+            arguments+=(-machine q35,graphics=off -boot reboot-timeout=3000
+                -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1$rom")
             ;;
         uefi)
             code=/usr/share/OVMF/OVMF_CODE_4M.fd

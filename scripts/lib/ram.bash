@@ -40,6 +40,9 @@ ram_finish() {
     local name=$1 base=$2 folder=$3 layer=$work/$1.agent
     rm -rf "$layer"
     install -D -m 0755 "$agent" "$layer/usr/sbin/formwork-agent"
+    # Under this name scripts call it: formwork agent …
+    mkdir -p "$layer/usr/bin"
+    ln -s ../sbin/formwork-agent "$layer/usr/bin/formwork"
     pack_initrd "$layer" "$work/$name.agent.zst"
     mkdir -p "$folder"
     cat "$base/base.zst" "$work/$name.agent.zst" >"$folder/initrd.zst.new"
