@@ -385,6 +385,20 @@ impl Fleet {
         self.members.store(Arc::new(members));
     }
 
+    /// Writes down, for every cluster, what a new revision changes by itself: an epoch that rose with `spec.run`.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn settle_clusters(&self) -> Result<(), StoreError> {
+        for cluster in self.store.clusters()? {
+            let Some(context) = self.cluster_context(&cluster, cluster::Caller::Server) else { continue };
+            let request = cluster::Request { cluster, operation: cluster::Operation::Settle, context };
+            let operations = vec![Operation::Cluster(Box::new(request))];
+            self.commit(Batch { expected: Vec::new(), events: Vec::new(), operations }).await?;
+        }
+        Ok(())
+    }
+
     /// What a cluster operation needs to know around it; `None`: the applied revision has no such cluster.
     pub fn cluster_context(&self, cluster: &str, caller: cluster::Caller) -> Option<cluster::Context> {
         let catalog = self.current()?;

@@ -83,7 +83,7 @@ impl Fleet {
             server: server.to_owned(),
             ca_certificate: self.keys.authority_certificate().to_owned(),
             ca_fingerprint: self.fingerprint.clone(),
-            ticket: format!("{ticket}.{}", identity::ticket_secret(&self.keys, ticket)),
+            ticket: identity::ticket_secret(&self.keys, ticket),
             machine: machine.to_owned(),
             environment: environment.to_owned(),
             server_time_unix_ms: self.clock.now_unix_ms(),
@@ -190,7 +190,10 @@ impl Fleet {
     ) -> Result<String, ExchangeError> {
         let now = self.clock.now_unix_ms();
         let cluster_epoch = match &audience {
-            Audience::Cluster(name) => self.store.cluster(name)?.map(|document| document.epoch),
+            Audience::Cluster(name) => {
+                let run = self.current().and_then(|catalog| Some(catalog.cluster_profile(name)?.spec.run)).unwrap_or(1);
+                self.store.cluster(name)?.map(|document| document.at_run(run).epoch)
+            }
             Audience::Machine => None,
         };
         let claims = Claims {

@@ -135,6 +135,9 @@ async fn take_in(fleet: &Fleet, desk: &Desk) {
         }
     }
     fleet.refresh_members();
+    if let Err(error) = fleet.settle_clusters().await {
+        tracing::error!(%error, "a revision's consequences for clusters could not be written down");
+    }
 }
 
 /// Runs the server until `stop`.
