@@ -139,7 +139,9 @@ machine_start() {
 # machine_monitor COMMAND: QEMU's answer to a command of its monitor.
 machine_monitor() {
     machine_pid >/dev/null || die "$name is off"
-    (cd "$folder" && printf '%s\n' "$1" | socat -t 0.3 - UNIX-CONNECT:monitor.sock)
+    # The monitor greets, echoes what is typed with cursor movements, and ends with its prompt: only the answer is kept.
+    (cd "$folder" && printf '%s\n' "$1" | socat -t 0.3 - UNIX-CONNECT:monitor.sock) | tr -d '\r' |
+        sed -e '1,2d' -e '/^(qemu) $/d'
 }
 
 # machine_wait SECONDS: until it is off.
