@@ -1,0 +1,182 @@
+//! Documentation that is true: its YAML is content that compiles, its commands exist, its links lead somewhere.
+//!
+//! A block of YAML names the file it would be, in its info string: `yaml file=machines/node-1.yaml`. All files of one page
+//! together are one site, which has to compile without a finding. Other files of that site (scripts, templates) are named in
+//! the same way.
+
+use super::{files_below, read, root};
+use formwork::catalog::{builtin_packs, from_tree};
+use formwork::content::Tree;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A fenced block of a page.
+struct Block {
+    line: usize,
+    /// What stands behind the fence: `yaml file=site.yaml`.
+    info: String,
+    text: String,
+}
+
+impl Block {
+    fn language(&self) -> &str {
+        self.info.split_whitespace().next().unwrap_or_default()
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.info.split_whitespace().find_map(|word| word.strip_prefix("file="))
+    }
+}
+
+/// The pages that people read.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for folder in ["docs", "examples", "content-packs"] {
+        pages.extend(files_below(&root().join(folder)));
+    }
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages
+}
+
+fn name(page: &Path) -> String {
+    page.strip_prefix(root()).unwrap_or(page).display().to_string()
+}
+
+fn blocks(page: &Path) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (at, line) in read(page).lines().enumerate() {
+        match (line.strip_prefix("```"), open.take()) {
+            (Some(info), None) => {
+                open = Some(Block { line: at + 1, info: info.trim().to_owned(), text: String::new() });
+            }
+            (Some(_), Some(block)) => blocks.push(block),
+            (None, Some(mut block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+                open = Some(block);
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "{}: a block is not closed", name(page));
+    blocks
+}
+
+/// What `formwork validate` would say to these files; empty: nothing.
+fn findings(tree: &Tree) -> String {
+    match from_tree(tree, &builtin_packs(), "documentation") {
+        Ok(catalog) => catalog.warnings.to_string(),
+        Err(findings) => findings.to_string(),
+    }
+}
+
+#[test]
+fn the_yaml_of_each_page_is_a_site_that_compiles() {
+    let mut seen = 0;
+    for page in pages() {
+        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        for block in blocks(&page) {
+            let Some(file) = block.file() else {
+                assert_ne!(block.language(), "yaml", "{}:{}: which file is this YAML?", name(&page), block.line);
+                continue;
+            };
+            seen += 1;
+            let before = files.insert(file.to_owned(), block.text.clone());
+            assert!(before.is_none(), "{}:{}: {file} is there twice", name(&page), block.line);
+        }
+        if !files.is_empty() {
+            let said = findings(&Tree::from_texts(files));
+            assert!(said.is_empty(), "the content in {}:\n{said}", name(&page));
+        }
+    }
+    assert!(seen > 10, "only {seen} files were found in the documentation");
+}
+
+#[test]
+fn the_examples_compile() {
+    let folder = root().join("examples");
+    let sites = files_below(&folder).into_iter().filter(|path| path.ends_with("site.yaml"));
+    let mut count = 0;
+    for site in sites {
+        let site = site.parent().expect("a folder").to_owned();
+        let files = files_below(&site).into_iter().map(|path| {
+            let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.strip_prefix(&site).expect("below it").display().to_string(), bytes)
+        });
+        let said = findings(&Tree::from_texts(files));
+        assert!(said.is_empty(), "{}:\n{said}", name(&site));
+        count += 1;
+    }
+    assert!(count > 0, "there are no examples");
+}
+
+/// The calls of `formwork` in a page's shell blocks: page and line, words.
+fn calls(page: &Path) -> Vec<(String, Vec<String>)> {
+    let mut calls = Vec::new();
+    for block in blocks(page).iter().filter(|block| block.language() == "sh" && block.file().is_none()) {
+        let text = block.text.replace("\\\n", " ");
+        for line in text.lines().map(|line| line.split(" #").next().unwrap_or_default()) {
+            for command in line.split(['|', ';', '&', '>']) {
+                let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+                if words.first().is_some_and(|word| word == "formwork")
+                    && words.get(1).is_some_and(|word| word != "agent")
+                {
+                    calls.push((format!("{}, block at line {}", name(page), block.line), words));
+                }
+            }
+        }
+    }
+    calls
+}
+
+fn help(words: &[&str]) -> Option<String> {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_formwork")).args(words).arg("--help").output().expect("formwork starts");
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn commands_in_the_documentation_exist_with_their_options() {
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut wrong = BTreeSet::new();
+    let mut seen = 0;
+    for (place, words) in pages().iter().flat_map(|page| calls(page)) {
+        seen += 1;
+        let nested = words.get(1).is_some_and(|word| matches!(word.as_str(), "site" | "store" | "cluster"));
+        let command: Vec<&str> = words.iter().skip(1).take(if nested { 2 } else { 1 }).map(String::as_str).collect();
+        let help = known.entry(command.join(" ")).or_insert_with(|| help(&command));
+        let Some(help) = help else {
+            wrong.insert(format!("{place}: there is no `formwork {}`", command.join(" ")));
+            continue;
+        };
+        let options: BTreeSet<&str> = help
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+            .filter(|word| word.starts_with('-'))
+            .collect();
+        for word in words.iter().filter(|word| word.starts_with('-')) {
+            let option = word.split('=').next().unwrap_or_default();
+            if !options.contains(option) {
+                wrong.insert(format!("{place}: `formwork {}` has no {option}", command.join(" ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(seen > 10, "only {seen} commands were found in the documentation");
+}
+
+#[test]
+fn links_within_the_repository_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let folder = page.parent().expect("a folder");
+        for target in read(&page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains("://") && !folder.join(path).exists() {
+                wrong.push(format!("{}: {target}", name(&page)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
+}
