@@ -9,11 +9,13 @@ mod active;
 mod clock;
 mod command_line;
 mod connection;
+mod disk;
 mod environment;
 mod executor;
 mod exit_codes;
 mod heartbeat;
 mod identity;
+mod inventory;
 mod job_log;
 mod layout;
 mod log_upload;
@@ -23,6 +25,7 @@ mod processes;
 mod retry;
 mod run_loop;
 mod running;
+mod socket;
 mod transport;
 
 use std::process::ExitCode;
@@ -48,7 +51,7 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Ok(command_line::Command::Script(words)) => exit(socket_main(words)),
+        Ok(command_line::Command::Script(words)) => exit(socket::client::main(&words)),
         Err(message) => {
             eprintln!("formwork-agent: {message}");
             exit(2)
@@ -58,9 +61,4 @@ pub fn main() -> ExitCode {
 
 fn exit(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
-}
-
-fn socket_main(_words: Vec<String>) -> i32 {
-    eprintln!("formwork agent: no agent here");
-    1
 }

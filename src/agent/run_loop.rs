@@ -14,6 +14,7 @@ use super::machine;
 use super::power::{self, PowerAction};
 use super::processes::end_family;
 use super::running::Running;
+use super::socket::server::{self, Desk};
 use super::transport::{Patience, Request, Transport, TransportError};
 use crate::wire::{BootFile, BootFileKind, CheckInRequest, JobEnd, JobGrant, JobOutcome, NextAnswer, NextRequest};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ struct Agent {
     options: Options,
     layout: Layout,
     connection: Arc<Connection>,
+    desk: Arc<Desk>,
 }
 
 /// Is the agent, until the machine goes down.
@@ -78,7 +80,10 @@ pub fn run(options: Options) -> Result<(), RunError> {
     let boot_id = machine::boot_id().map_err(system("the kernel's boot id"))?;
     let transport = Transport::new(&boot)?;
     let connection = Arc::new(Connection::new(transport, key, boot, boot_id, machine::hardware_identity()));
-    let agent = Agent { options, layout, connection };
+    let desk = Arc::new(Desk::default());
+    server::start(&layout.socket(), Arc::clone(&desk), Arc::clone(&connection))
+        .map_err(system("the socket for scripts"))?;
+    let agent = Agent { options, layout, connection, desk };
     agent.live(ram)
 }
 
@@ -189,8 +194,10 @@ impl Agent {
                 let job = Arc::new(job);
                 let upload = LogUpload::start(Arc::clone(&self.connection), id.clone(), Arc::clone(&job.log));
                 let heartbeat = Heartbeat::start(Arc::clone(&self.connection), Arc::clone(&job));
+                self.desk.open_for(Arc::clone(&job));
                 let boot_id = self.connection.boot_id();
                 let ended = executor::execute(&self.layout, boot_id, &self.connection.boot().environment, &job);
+                self.desk.close();
                 let end = JobEnd {
                     boot_id: boot_id.to_owned(),
                     outcome: ended.outcome,
