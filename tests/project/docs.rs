@@ -166,6 +166,60 @@ fn commands_in_the_documentation_exist_with_their_options() {
     assert!(seen > 10, "only {seen} commands were found in the documentation");
 }
 
+/// What a text asks of the agent: the words after each `formwork agent`, up to what ends a command.
+fn asked(text: &str) -> Vec<Vec<String>> {
+    let text = text.replace("\\\n", " ");
+    let calls = text.split("formwork agent ").skip(1);
+    calls
+        .map(|rest| {
+            let command = rest.split(['\n', '`', ';', '&', ')', '>', '<']).next().unwrap_or_default();
+            // `reboot|stop` is a choice, `a | b` a pipe.
+            let command = command.split(" | ").next().unwrap_or_default();
+            command.split_whitespace().map(str::to_owned).collect()
+        })
+        .filter(|words: &Vec<String>| words.first().is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase())))
+        .collect()
+}
+
+#[test]
+fn what_scripts_and_pages_ask_of_the_agent_it_answers() {
+    let output = Command::new(env!("CARGO_BIN_EXE_formwork-agent"))
+        .args(["agent", "help"])
+        .output()
+        .expect("formwork-agent starts");
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    let options: BTreeSet<&str> = help
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .collect();
+    let scripts = files_below(&root().join("content-packs")).into_iter();
+    let scripts = scripts.filter(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    let mut wrong = BTreeSet::new();
+    let mut seen = 0;
+    for path in scripts.chain(pages()) {
+        for words in asked(&read(&path)) {
+            seen += 1;
+            let grouped = words.first().is_some_and(|word| matches!(word.as_str(), "cluster" | "disk" | "fact"));
+            let command = words.iter().take(if grouped { 2 } else { 1 }).cloned().collect::<Vec<_>>().join(" ");
+            // In a line of help a command begins it or follows a comma.
+            let known = help.lines().flat_map(|line| line.split(", ")).any(|said| {
+                said.trim().strip_prefix(&command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            });
+            if !known {
+                wrong.insert(format!("{}: there is no `formwork agent {command}`", name(&path)));
+            }
+            for word in words.iter().filter(|word| word.starts_with("--")) {
+                let option = word.split('=').next().unwrap_or_default();
+                if !options.contains(option) {
+                    wrong.insert(format!("{}: `formwork agent {command}` has no {option}", name(&path)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(seen > 15, "only {seen} questions were found");
+}
+
 #[test]
 fn links_within_the_repository_lead_somewhere() {
     let mut wrong = Vec::new();
