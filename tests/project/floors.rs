@@ -152,7 +152,7 @@ fn imports() -> Vec<Import> {
 fn excused(import: &Import) -> Option<usize> {
     EXCEPTIONS.iter().position(|(file, paths, _)| {
         let named = |path: &&str| import.path == **path || import.path.starts_with(&format!("{path}::"));
-        import.file == *file && paths.iter().any(|path| named(path))
+        import.file == *file && paths.iter().any(named)
     })
 }
 
