@@ -324,6 +324,7 @@ fn events_of_ask(
             Ok(vec![Event::TaskSkipped {
                 run: run.number,
                 stage_index: at.stage_index,
+                stage: at.stage.name.to_string(),
                 task_index: at.task_index,
                 task: at.task.name.to_string(),
                 by,

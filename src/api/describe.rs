@@ -203,12 +203,12 @@ impl<'a> Subject<'a> {
         let Some(run) = &self.state.run else { return Vec::new() };
         let catalog = self.pinned.or(self.current);
         let Some(workflow) = catalog.and_then(|catalog| catalog.workflow(&run.workflow)) else {
-            return run.tasks.values().map(|record| row("", &record.task, Some(record), run)).collect();
+            return run.tasks.values().map(|record| row(&record.stage, &record.task, Some(record), run)).collect();
         };
         let mut rows = Vec::new();
-        for (stage_index, stage) in (0_u32..).zip(&workflow.stages) {
-            for (task_index, task) in (0_u32..).zip(&stage.tasks) {
-                rows.push(row(&stage.name, &task.name, run.tasks.get(&(stage_index, task_index)), run));
+        for stage in &workflow.stages {
+            for task in &stage.tasks {
+                rows.push(row(&stage.name, &task.name, run.task(&stage.name, &task.name), run));
             }
         }
         rows

@@ -302,6 +302,8 @@ pub enum Event {
         run: u64,
         /// The stage's place in the workflow, from 0.
         stage_index: u32,
+        /// The stage.
+        stage: String,
         /// The task's place in the stage, from 0.
         task_index: u32,
         /// The task.

@@ -1,7 +1,11 @@
 //! The journal: what happened, and the fold that makes a machine's state of it.
 
 mod event;
+mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Ask, Event, Record, Stream};
-pub use state::{Boot, EnrolledBy, Job, LOCAL, MachineState, Offer, Run, RunStatus, TaskEnd, TaskRecord, TicketUse};
+pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
+pub use state::{Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};

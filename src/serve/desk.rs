@@ -126,7 +126,8 @@ impl Desk {
             IpAddr::V6(_) => None,
         };
         if let Some(last) = decision.state.offer.as_ref().filter(|last| {
-            last.environment == environment
+            !last.ended
+                && last.environment == environment
                 && last.address == address
                 && now.saturating_sub(last.at_unix_ms) < SAME_OFFER_MS
                 && decision.state.tickets.iter().all(|used| used.ticket != last.id)

@@ -4,7 +4,7 @@
 //! it. If what is done differs, the run has diverged and waits for a person.
 
 use super::{Action, Next, Position, Question};
-use crate::catalog::Workflow;
+use crate::catalog::{Stage, Task, Workflow};
 use crate::journal::{Event, Run};
 
 /// Events that take a new revision into account; `None`: there is none that was not looked at before.
@@ -17,16 +17,15 @@ pub(super) fn consider(question: &Question<'_>, run: &Run, position: &Position<'
     let Some(workflow) = current.workflow(&run.workflow) else {
         return Some(diverged(run, revision, format!("workflow {} is gone", run.workflow)));
     };
-    let digest = |stage_index: u32, task_index: u32| digest_at(question, workflow, stage_index, task_index);
-    if let Some(reason) = done_differs(workflow, run, &digest) {
+    let view = question.view?;
+    let made_now = |stage: &Stage, task: &Task| made_of(current, view, stage, task);
+    if let Some(reason) = done_differs(workflow, run, &made_now) {
         return Some(diverged(run, revision, reason));
     }
-    let now = digest(position.stage_index, position.task_index);
-    let then = position.record.map(|record| record.digest.as_str());
-    if now.is_none() {
+    let Some((stage, task)) = task_at(workflow, position.stage_index, position.task_index) else {
         return Some(diverged(run, revision, format!("task {} is not in its place any more", position.task.name)));
-    }
-    if now.as_deref() == then {
+    };
+    if position.record.is_some_and(|record| record.digest == made_now(stage, task)) {
         return None;
     }
     Some(Next::now(Action::Record(vec![Event::RunResumed {
@@ -40,48 +39,36 @@ fn diverged(run: &Run, revision: String, reason: String) -> Next {
     Next::now(Action::Record(vec![Event::RunDiverged { run: run.number, revision, reason }]))
 }
 
-/// In what the work already done would differ under this workflow.
-fn done_differs(workflow: &Workflow, run: &Run, digest: &dyn Fn(u32, u32) -> Option<String>) -> Option<String> {
-    for (&(stage_index, task_index), record) in run.tasks.iter().filter(|(_, record)| record.is_done()) {
-        if record.digest.is_empty() {
-            continue;
-        }
-        let task = task_at(workflow, stage_index, task_index);
-        if task.is_none_or(|task| *task.name != *record.task) {
+/// In what the work already done would differ under this workflow. A skipped task is not work that was done.
+fn done_differs(workflow: &Workflow, run: &Run, made_now: &dyn Fn(&Stage, &Task) -> String) -> Option<String> {
+    let done =
+        run.tasks.values().filter(|record| record.is_done() && record.end.as_ref().is_some_and(|end| !end.skipped));
+    for record in done {
+        let there = task_at(workflow, record.stage_index, record.task_index)
+            .filter(|(stage, task)| *stage.name == *record.stage && *task.name == *record.task);
+        let Some((stage, task)) = there else {
             return Some(format!("task {}, already done, is not in its place any more", record.task));
-        }
-        if digest(stage_index, task_index).as_deref() != Some(record.digest.as_str()) {
+        };
+        if made_now(stage, task) != record.digest {
             return Some(format!("task {}, already done, is made of something else", record.task));
         }
     }
     None
 }
 
-fn task_at(workflow: &Workflow, stage_index: u32, task_index: u32) -> Option<&crate::catalog::Task> {
-    let stage = workflow.stages.get(usize::try_from(stage_index).ok()?)?;
-    stage.tasks.get(usize::try_from(task_index).ok()?).map(AsRef::as_ref)
-}
-
-/// Of what a task at a place is made for this machine: its own digest, and the params it declares (without those that the
-/// cluster supplies at run time).
-pub(crate) fn digest_at(
-    question: &Question<'_>,
-    workflow: &Workflow,
-    stage_index: u32,
-    task_index: u32,
-) -> Option<String> {
+fn task_at(workflow: &Workflow, stage_index: u32, task_index: u32) -> Option<(&Stage, &Task)> {
     let stage = workflow.stages.get(usize::try_from(stage_index).ok()?)?;
     let task = stage.tasks.get(usize::try_from(task_index).ok()?)?;
-    let (catalog, view) = (question.current?, question.view?);
-    Some(made_of(catalog, view, stage, task))
+    Some((stage, task))
 }
 
-/// See [`digest_at`].
+/// Of what a task is made for this machine: its own digest, and the params it declares (without those that the cluster
+/// supplies at run time).
 pub(crate) fn made_of(
     catalog: &crate::catalog::Catalog,
     view: &crate::catalog::MachineView,
-    stage: &crate::catalog::Stage,
-    task: &crate::catalog::Task,
+    stage: &Stage,
+    task: &Task,
 ) -> String {
     let resolved = crate::params::resolve(catalog, view, Some(stage), &crate::params::ClusterKeys::default());
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);

@@ -9,13 +9,15 @@
 
 mod fix;
 mod run;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub(crate) use fix::made_of;
 pub use walk::{Position, position};
 
 use crate::catalog::{Catalog, MachineView};
-use crate::journal::{Event, LOCAL, MachineState};
+use crate::journal::{Event, LOCAL, MachineState, RunStatus};
 
 /// What the machine says it runs now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +177,13 @@ pub fn next(question: &Question<'_>) -> Next {
     if let Some(begin) = run::begin(question, view) {
         return begin;
     }
+    // The last task of a run that is done may have asked for a reboot or to be switched off as well.
+    if let (Running::Agent { boot_id, .. }, Some(run)) = (question.running, &state.run)
+        && run.status == RunStatus::Finished
+        && let Some(asked) = walk::asked_by_task(run, boot_id)
+    {
+        return asked;
+    }
     match state.run.as_ref().filter(|run| run.is_open()) {
         Some(run) => walk::go_on(question, view, run),
         None if view.workflow.is_none() => idle(question, "it has no workflow", Disk::Boot),
@@ -214,7 +223,8 @@ fn is_open_job(state: &MachineState, job: &str) -> bool {
 /// The machine is not on the applied revision. Known before: it has left.
 fn gone(question: &Question<'_>) -> Next {
     let state = question.state;
-    if state.head == 0 {
+    // What was forgotten is as unknown as what never was: it is not leaving again.
+    if !state.is_known() {
         return idle(question, "it is not declared, and no enrollment rule matches", Disk::Hold);
     }
     if !state.left {

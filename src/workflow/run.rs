@@ -21,6 +21,7 @@ pub(super) fn begin(question: &Question<'_>, view: &MachineView) -> Option<Next>
     let raised = view.run > state.highest_run;
     let (reason, destructive_allowed) = match before {
         None => ("its first workflow".to_owned(), true),
+        Some(None) if raised && state.highest_run == 0 => ("it was taken in as new".to_owned(), true),
         Some(_) if raised => (format!("spec.run was raised from {} to {}", state.highest_run, view.run), true),
         Some(Some(walked)) if walked != workflow => (format!("its workflow changed from {walked}"), false),
         Some(None) => ("its first workflow since it was adopted".to_owned(), false),
@@ -37,6 +38,11 @@ pub(super) fn begin(question: &Question<'_>, view: &MachineView) -> Option<Next>
     let mut events = Vec::new();
     if let Some(run) = open {
         events.push(Event::RunCancelled { run: run.number, by: "formwork".into(), reason: reason.clone() });
+    }
+    // What an earlier run's scripts still hold must not write into a cluster any more; its agent gets new tokens.
+    if state.generation > 0 {
+        let generation = state.generation.saturating_add(1);
+        events.push(Event::GenerationRaised { generation, reason: "a new run began".into() });
     }
     events.push(Event::RunStarted {
         run: view.run.max(state.highest_run),

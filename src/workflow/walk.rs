@@ -44,7 +44,7 @@ pub fn position<'a>(workflow: &'a Workflow, run: &'a Run) -> Option<Position<'a>
         }
         for (task_index, task) in stage.tasks.iter().enumerate() {
             let place = (u32_of(stage_index), u32_of(task_index));
-            let record = run.tasks.get(&place);
+            let record = run.task(&stage.name, &task.name);
             if record.is_some_and(TaskRecord::is_done) {
                 continue;
             }
@@ -91,10 +91,12 @@ fn failed_for_good(task: &Task, record: &TaskRecord) -> Option<String> {
         JobOutcome::Interrupted if record.interruptions > INTERRUPTIONS_MAX => {
             Some(format!("its boot ended under it {} times", record.interruptions))
         }
+        JobOutcome::Abandoned if record.interruptions > INTERRUPTIONS_MAX => {
+            Some(format!("its agent let go of it {} times", record.interruptions))
+        }
         JobOutcome::Done if end.again && record.agains > AGAINS_MAX => {
             Some(format!("it asked to be run again {} times", record.agains))
         }
-        JobOutcome::Abandoned if !end.skipped => None,
         _ => None,
     }
 }
@@ -169,16 +171,11 @@ fn with_open_job(question: &Question<'_>, run: &Run, job: &crate::journal::Job) 
             let environment = question
                 .pinned
                 .and_then(|catalog| catalog.workflow(&run.workflow))
-                .and_then(|workflow| environment_at(workflow, job.stage_index))
+                .and_then(|workflow| position(workflow, run)?.environment)
                 .unwrap_or(LOCAL);
             offer(question, environment, &format!("task {} goes on after an interruption", job.task))
         }
     }
-}
-
-fn environment_at(workflow: &Workflow, stage_index: u32) -> Option<&str> {
-    let count = usize::try_from(stage_index).unwrap_or(usize::MAX).saturating_add(1);
-    workflow.stages.iter().take(count).filter_map(|stage| stage.boot_env.as_deref()).next_back()
 }
 
 /// What firmware boots for this place.
@@ -192,25 +189,30 @@ fn at_boot(question: &Question<'_>, run: &Run, position: &Position<'_>) -> Next 
 fn offer(question: &Question<'_>, environment: &str, reason: &str) -> Next {
     let state = question.state;
     let boot = Next::now(Action::Boot { environment: environment.to_owned(), reason: reason.to_owned() });
-    let over = state.offers_unanswered.saturating_sub(OFFERS_BEFORE_HOLD);
     if state.offers_unanswered < OFFERS_BEFORE_HOLD {
         return boot;
     }
-    let pause = (30_000_u64 << over.min(10)).min(LONGEST_PAUSE_MS);
+    let pause = pause_after(state.offers_unanswered.saturating_sub(OFFERS_BEFORE_HOLD));
     let since = state.offer.as_ref().map_or(u64::MAX, |offer| elapsed(question.now_unix_ms, offer.at_unix_ms));
     if since >= pause {
         return boot;
     }
+    let unanswered = format!("{} boots of {environment} were served and no agent checked in", state.offers_unanswered);
+    // Written down once; later tries are offers, which the journal has anyway.
+    if state.held.is_none() {
+        return Next::now(Action::Record(vec![Event::Held { reason: unanswered }]));
+    }
     let reason = format!(
-        "{} boots of {environment} were served and no agent checked in; the next try comes in {} s, or `formwork retry {}`",
-        state.offers_unanswered,
+        "{unanswered}; the next try comes in {} s, or `formwork retry {}`",
         (pause - since).div_ceil(1000),
         question.machine
     );
-    if state.held.as_deref().is_none_or(|held| !held.starts_with(&format!("{} boots", state.offers_unanswered))) {
-        return Next::now(Action::Record(vec![Event::Held { reason }]));
-    }
     Next { action: Action::Hold { reason }, ask_again_ms: Some(pause - since) }
+}
+
+/// The pause before the next of tries that led to nothing: it doubles, to [`LONGEST_PAUSE_MS`].
+fn pause_after(tries: u32) -> u64 {
+    (30_000_u64 << tries.min(10)).min(LONGEST_PAUSE_MS)
 }
 
 /// In a run that waits for a person or a fix: an agent waits, firmware gets the environment it waits in.
@@ -219,6 +221,42 @@ fn waiting_in_run(question: &Question<'_>, position: &Position<'_>, reason: &str
         Running::Agent { .. } => Next::now(Action::Wait { reason: reason.to_owned() }),
         Running::Firmware => offer(question, position.environment.unwrap_or(LOCAL), reason),
     }
+}
+
+/// What the last task asked of the boot that it ran in.
+pub(super) fn asked_by_task(run: &Run, boot_id: &str) -> Option<Next> {
+    let reason = || "the last task asked for it".to_owned();
+    if run.poweroff_asked_in.as_deref() == Some(boot_id) {
+        return Some(Next::now(Action::PowerOff { reason: reason() }));
+    }
+    (run.reboot_asked_in.as_deref() == Some(boot_id)).then(|| Next::now(Action::Reboot { reason: reason() }))
+}
+
+/// Boot after boot came up in another environment than the one wanted (the firmware does not ask the network first):
+/// rebooting at once for ever would be a loop, so tries come further apart and the reason is shown.
+fn comes_up_elsewhere(
+    question: &Question<'_>,
+    run: &Run,
+    position: &Position<'_>,
+    wanted: &str,
+    environment: &str,
+) -> Option<Next> {
+    let over = run.idle_boots.checked_sub(OFFERS_BEFORE_HOLD)?;
+    let booted = question.state.boot.as_ref()?.at_unix_ms;
+    let pause = pause_after(over);
+    let left = pause.saturating_sub(elapsed(question.now_unix_ms, booted));
+    (left > 0).then(|| Next {
+        action: Action::Wait {
+            reason: format!(
+                "stage {} runs in {wanted}, and the last {} boots came up in {environment}: is the network first in \
+                 its boot order? The next reboot comes in {} s",
+                position.stage.name,
+                run.idle_boots,
+                left.div_ceil(1000)
+            ),
+        },
+        ask_again_ms: Some(left),
+    })
 }
 
 /// An agent asks, and no job is open.
@@ -230,13 +268,13 @@ fn in_agent(
     boot_id: &str,
     environment: &str,
 ) -> Next {
-    if run.poweroff_asked_in.as_deref() == Some(boot_id) {
-        return Next::now(Action::PowerOff { reason: "the last task asked for it".into() });
-    }
-    if run.reboot_asked_in.as_deref() == Some(boot_id) {
-        return Next::now(Action::Reboot { reason: "the last task asked for it".into() });
+    if let Some(asked) = asked_by_task(run, boot_id) {
+        return asked;
     }
     if let Some(wanted) = position.environment.filter(|wanted| *wanted != environment) {
+        if let Some(wait) = comes_up_elsewhere(question, run, position, wanted, environment) {
+            return wait;
+        }
         return Next::now(Action::Reboot {
             reason: format!("stage {} runs in {wanted}, this is {environment}", position.stage.name),
         });
@@ -292,13 +330,12 @@ fn destruction_refused(
     None
 }
 
-/// The stage wants a boot in which no earlier stage has worked.
+/// The stage wants a boot of this run in which no other stage has worked.
 fn needs_fresh_boot(run: &Run, position: &Position<'_>, boot_id: &str) -> bool {
+    let stage = &*position.stage.name;
     position.stage.fresh_boot
-        && run
-            .tasks
-            .iter()
-            .any(|((stage_index, _), record)| *stage_index < position.stage_index && record.boot_id == boot_id)
+        && (run.boots.iter().all(|boot| boot != boot_id)
+            || run.tasks.values().any(|record| record.stage != stage && record.boot_id == boot_id))
 }
 
 /// How long a task that failed still rests before it is tried again.

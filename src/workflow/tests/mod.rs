@@ -1,0 +1,9 @@
+//! The rules of a run, each as a sentence.
+
+mod boots;
+mod destruction;
+mod failures;
+mod leaving;
+mod simulation;
+mod starting;
+mod world;
