@@ -1,5 +1,6 @@
 //! Drives [`workflow::next`]: gathers what it decides on, writes down what it wants written, asks again until it answers.
 
+use super::identify::is_untouched;
 use super::machines::{Entry, Fleet};
 use crate::catalog::{Catalog, MachineView};
 use crate::cluster;
@@ -37,6 +38,14 @@ impl Fleet {
             let state = entry.state();
             let current = self.current();
             let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+            // Before anything else may begin a run: what is declared now may be running as an enrolled machine.
+            if is_untouched(&state)
+                && let Some(before) = view.as_ref().and_then(|view| self.enrolled_as(&view.macs))
+                && before != entry.name
+            {
+                self.adopt_enrolled(entry, &before).await?;
+                continue;
+            }
             let pinned = self.pinned(current.as_ref(), &state).await;
             let next = workflow::next(&Question {
                 machine: &entry.name,
@@ -173,6 +182,9 @@ impl Fleet {
 /// What else changes in the same commit: claims that fall, the grant that is no longer needed.
 fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Event]) -> Vec<Operation> {
     let mut operations = Vec::new();
+    if events.iter().any(ends_grant) {
+        operations.push(Operation::Put { space: Space::Grant, key: entry.name.clone(), value: None });
+    }
     for event in events {
         let why = match event {
             Event::RunStarted { run, .. } => format!("run {run} began"),
@@ -180,15 +192,12 @@ fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Eve
             Event::Left { .. } => "the machine is gone from Git".to_owned(),
             Event::Quarantined { .. } => "the machine is in quarantine".to_owned(),
             Event::Forgotten { .. } => "the machine was forgotten".to_owned(),
-            Event::JobEnded { job, outcome, .. } => {
-                operations.push(Operation::Put { space: Space::Grant, key: entry.name.clone(), value: None });
-                match outcome {
-                    JobOutcome::Done | JobOutcome::Abandoned => continue,
-                    JobOutcome::Failed => format!("job {job} failed"),
-                    JobOutcome::TimedOut => format!("job {job} timed out"),
-                    JobOutcome::Interrupted => format!("job {job} was interrupted"),
-                }
-            }
+            Event::JobEnded { job, outcome, .. } => match outcome {
+                JobOutcome::Done | JobOutcome::Abandoned => continue,
+                JobOutcome::Failed => format!("job {job} failed"),
+                JobOutcome::TimedOut => format!("job {job} timed out"),
+                JobOutcome::Interrupted => format!("job {job} was interrupted"),
+            },
             _ => continue,
         };
         for cluster in clusters {
@@ -200,4 +209,16 @@ fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Eve
         }
     }
     operations
+}
+
+/// No job is open after it: the job's text, which may hold secrets, goes.
+fn ends_grant(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::JobEnded { .. }
+            | Event::TaskSkipped { .. }
+            | Event::RunStarted { .. }
+            | Event::RunCancelled { .. }
+            | Event::Forgotten { .. }
+    )
 }

@@ -3,7 +3,7 @@
 use super::machines::{Entry, Fleet, Identity};
 use crate::catalog::Seen;
 use crate::content::kinds::Architecture;
-use crate::journal::{Event, Stream};
+use crate::journal::{Event, MachineState, Stream};
 use crate::store::{Batch, StoreError};
 use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
@@ -30,6 +30,11 @@ pub enum Resolved {
     },
 }
 
+/// It has walked nothing and nobody took it over: an enrolled machine's past may still become its own.
+pub(super) fn is_untouched(state: &MachineState) -> bool {
+    state.run.is_none() && state.adopted.is_none() && state.enrolled.is_none()
+}
+
 impl Fleet {
     /// Whose box this is; takes it in where a rule says so.
     ///
@@ -45,7 +50,10 @@ impl Fleet {
         match self.identify(hardware) {
             Identity::Machine(name) => {
                 let entry = self.entry(&name);
-                self.adopt_by_declaration(hardware, &entry).await?;
+                if let Some(before) = self.enrolled_as(&hardware.macs) {
+                    let _turn = entry.turn.lock().await;
+                    self.adopt_enrolled(&entry, &before).await?;
+                }
                 Ok(Resolved::Machine(entry))
             }
             Identity::Conflict(names) => Ok(Resolved::Hold {
@@ -110,17 +118,20 @@ impl Fleet {
         Ok(Resolved::Machine(entry))
     }
 
-    /// A declaration with the MAC of an enrolled machine adopts it: what that one has walked, the declared one has.
-    async fn adopt_by_declaration(&self, hardware: &HardwareIdentity, entry: &Arc<Entry>) -> Result<(), StoreError> {
-        if entry.state().head > 0 {
+    /// A declaration with the MAC of an enrolled machine adopts it: what that one has walked, the declared one has. Only
+    /// before the declared one has walked anything: events such as a lease may come first. The caller holds the turn of
+    /// `entry`; an enrolled machine never waits for the turn of a declared one.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) async fn adopt_enrolled(&self, entry: &Entry, before: &str) -> Result<(), StoreError> {
+        if before == entry.name || !is_untouched(&entry.state()) {
             return Ok(());
         }
-        let Some(before) = self.enrolled_as(hardware).filter(|name| *name != entry.name) else { return Ok(()) };
-        let before = self.entry(&before);
-        let _turn = entry.turn.lock().await;
+        let before = self.entry(before);
         let _other_turn = before.turn.lock().await;
         let (state, old) = (entry.state(), before.state());
-        if state.head > 0 {
+        if old.enrolled.is_none() {
             return Ok(());
         }
         let adopted = Event::Adopted {

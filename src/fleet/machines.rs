@@ -260,9 +260,9 @@ impl Fleet {
     }
 
     /// The name under which a box was enrolled (or known before it left), whatever Git declares now.
-    pub(super) fn enrolled_as(&self, hardware: &HardwareIdentity) -> Option<String> {
+    pub(super) fn enrolled_as(&self, macs: &[String]) -> Option<String> {
         let by_mac = self.by_mac.read().unwrap_or_else(PoisonError::into_inner);
-        let name = hardware.macs.iter().find_map(|mac| by_mac.get(mac)).cloned()?;
+        let name = macs.iter().find_map(|mac| by_mac.get(mac)).cloned()?;
         drop(by_mac);
         self.known(&name).filter(|entry| entry.state().enrolled.is_some()).map(|_| name)
     }
@@ -332,6 +332,8 @@ impl Fleet {
             Event::Forgotten { .. } => {
                 let mut by_mac = self.by_mac.write().unwrap_or_else(PoisonError::into_inner);
                 by_mac.retain(|_, name| *name != entry.name);
+                drop(by_mac);
+                self.refresh_members();
             }
             Event::Enrolled { .. } | Event::Offered { .. } | Event::Leased { .. } | Event::CheckedIn { .. } => {
                 let state = entry.state();

@@ -260,6 +260,7 @@ impl Fleet {
 }
 
 /// What an exchange comes to. Pure.
+#[derive(Debug)]
 enum Judgement {
     /// The first use of the ticket.
     New,
@@ -297,9 +298,13 @@ fn judge(state: &MachineState, ticket: &str, key: &str, boot_id: &str, peer: IpA
         Some(offer) if offer.address.is_some_and(|address| IpAddr::V4(address) != peer) => {
             Judgement::Refuse(ExchangeError::Address)
         }
-        Some(offer) if now_unix_ms.saturating_sub(offer.at_unix_ms) > BOOT_TICKET_MS => {
+        Some(offer) if offer.ended || now_unix_ms.saturating_sub(offer.at_unix_ms) > BOOT_TICKET_MS => {
             Judgement::Refuse(ExchangeError::Ended)
         }
         Some(_) | None => Judgement::New,
     }
 }
+
+#[cfg(test)]
+#[path = "tickets_tests.rs"]
+mod tests;
