@@ -30,7 +30,7 @@ pub fn now_unix_ms() -> i64 {
 /// The time since the kernel started, milliseconds.
 pub fn uptime_ms() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    time.tv_sec.saturating_mul(1_000).saturating_add(i64::from(time.tv_nsec) / 1_000_000)
+    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
 }
 
 /// Sets the system clock. Needs the right to; the caller says so when it has not and goes on.

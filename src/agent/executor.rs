@@ -4,7 +4,7 @@ use super::active::ActiveJob;
 use super::environment::{Around, params_document, variables};
 use super::exit_codes::{Verdict, judge};
 use super::layout::{Layout, private_dir, write_atomically};
-use super::processes::{ProcessRecord, end_family, record};
+use super::processes::{Mark, ProcessRecord, end_family, record};
 use super::running::Running;
 use crate::wire::{JobOutcome, StepAction};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -87,6 +87,7 @@ fn run_steps(layout: &Layout, boot_id: &str, boot_environment: &str, job: &Activ
         },
     );
     let last_script = grant.steps.iter().rposition(|step| matches!(step.action, StepAction::Script { .. }));
+    let mark = Mark::new(&grant.job, &layout.socket());
     let mut exit_code = None;
     for (index, step) in grant.steps.iter().enumerate() {
         if let Some(reason) = job.abandoned() {
@@ -104,13 +105,14 @@ fn run_steps(layout: &Layout, boot_id: &str, boot_environment: &str, job: &Activ
                 }
             }
             StepAction::Script { text } => {
-                let script = steps.join(index.to_string());
-                write_atomically(&script, text.as_bytes(), 0o700)?;
+                let file = steps.join(index.to_string());
+                write_atomically(&file, text.as_bytes(), 0o700)?;
+                let script = Script { text, file, work: &work, environment: &environment, mark: &mark };
                 let note = |leader| {
                     let (boot_id, job) = (boot_id.to_owned(), grant.job.clone());
                     Running { boot_id, job, leader: Some(leader), end: None }.save(layout)
                 };
-                let status = match run_script(text, script, &work, &environment, job, deadline, &note) {
+                let status = match run_script(script, job, deadline, &note) {
                     Ok(Ok(status)) => status,
                     Ok(Err(Cut::TimedOut)) => return Ok(timed_out(&step.name, grant.timeout_seconds)),
                     Ok(Err(Cut::Abandoned(reason))) => return Ok(Ended::with(JobOutcome::Abandoned, None, reason)),
@@ -170,24 +172,30 @@ fn interpreter(text: &str) -> (String, Option<String>) {
     }
 }
 
+/// One script, and what it runs in.
+struct Script<'a> {
+    text: &'a str,
+    file: PathBuf,
+    work: &'a Path,
+    environment: &'a BTreeMap<String, String>,
+    mark: &'a Mark,
+}
+
 fn run_script(
-    text: &str,
-    script: PathBuf,
-    work: &Path,
-    environment: &BTreeMap<String, String>,
+    script: Script<'_>,
     job: &ActiveJob,
     deadline: Instant,
     note: &dyn Fn(ProcessRecord) -> io::Result<()>,
 ) -> io::Result<Result<ExitStatus, Cut>> {
-    let (program, argument) = interpreter(text);
+    let (program, argument) = interpreter(script.text);
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(&program);
     command
         .args(argument)
-        .arg(script)
+        .arg(&script.file)
         .env_clear()
-        .envs(environment)
-        .current_dir(work)
+        .envs(script.environment)
+        .current_dir(script.work)
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
@@ -207,7 +215,7 @@ fn run_script(
             }
             0
         }
-        Ok(Some(_)) | Err(_) => end_family(leader, &job.grant.job, GRACE),
+        Ok(Some(_)) | Err(_) => end_family(leader, script.mark, GRACE),
     };
     if left > 0 {
         job.log.note(&format!("{left} processes cannot be ended: they wait in the kernel"));

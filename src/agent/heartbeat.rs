@@ -6,10 +6,12 @@ use super::transport::{Patience, Request, sleep_unless};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked whether a claim is due: one may live for seconds only.
+const LOOK: Duration = Duration::from_millis(250);
 /// A heartbeat's answer is not waited for longer than this: the next one is as good.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -38,8 +40,12 @@ impl Heartbeat {
         let stopped = Arc::clone(&stop);
         let spawned = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
             let stopped = || stopped.load(Ordering::Relaxed);
-            while sleep_unless(interval(&job), &stopped) {
-                beat(&connection, &job, &stopped);
+            let mut beaten = Instant::now();
+            while sleep_unless(LOOK, &stopped) {
+                if beaten.elapsed() >= INTERVAL {
+                    beaten = Instant::now();
+                    beat(&connection, &job, &stopped);
+                }
                 renew_claims(&connection, &job, &stopped);
             }
         });
@@ -54,12 +60,6 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-/// Often enough that a short-lived claim is renewed three times in its life.
-fn interval(job: &ActiveJob) -> Duration {
-    let shortest = job.held().iter().map(|held| held.lifetime / 4).min();
-    shortest.map_or(INTERVAL, |quarter| quarter.clamp(Duration::from_millis(500), INTERVAL))
 }
 
 fn beat(connection: &Connection, job: &ActiveJob, stopped: &dyn Fn() -> bool) {
@@ -83,7 +83,7 @@ fn renew_claims(connection: &Connection, job: &ActiveJob, stopped: &dyn Fn() -> 
         let request = Request::new("PUT", path).timeout(PATIENCE);
         match connection.ask_cluster(&held.cluster, request, Patience::Once, stopped) {
             Ok(response) if response.is_success() => {
-                held.renewed = std::time::Instant::now();
+                held.renewed = Instant::now();
                 // Released meanwhile: then it must not come back.
                 if job.fence(&held.cluster, &held.claim) == Some(held.fence) {
                     job.hold(held);

@@ -45,7 +45,7 @@ pub fn parse_stat(line: &str) -> Option<ProcessStat> {
 }
 
 /// Those of `all` that belong to the job whose current step is led by `leader`; `marked` says whether a process's environment
-/// names the job. Zombies are not counted.
+/// names the job and this agent. Zombies are not counted.
 pub fn family(all: &[ProcessStat], leader: Option<ProcessRecord>, marked: &dyn Fn(i32) -> bool) -> BTreeSet<i32> {
     // The same number with another start time is a stranger: then the group's number is not ours either.
     let alive = leader.filter(|leader| all.iter().any(|p| p.pid == leader.pid && p.start_ticks == leader.start_ticks));
@@ -78,22 +78,36 @@ fn all() -> Vec<ProcessStat> {
         .collect()
 }
 
-fn names_job(pid: i32, job: &str) -> bool {
-    let mut bytes = Vec::new();
-    let Ok(file) = std::fs::File::open(format!("/proc/{pid}/environ")) else { return false };
-    if file.take(1024 * 1024).read_to_end(&mut bytes).is_err() {
-        return false;
+/// How a process says whose it is: by its job, and by the agent that runs it.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    job: String,
+    socket: String,
+}
+
+impl Mark {
+    /// The mark of this job's processes.
+    pub fn new(job: &str, socket: &std::path::Path) -> Self {
+        Self { job: format!("FORMWORK_JOB={job}"), socket: format!("FORMWORK_SOCKET={}", socket.display()) }
     }
-    let wanted = format!("FORMWORK_JOB={job}");
-    bytes.split(|b| *b == 0).any(|variable| variable == wanted.as_bytes())
+
+    fn is_on(&self, pid: i32) -> bool {
+        let mut bytes = Vec::new();
+        let Ok(file) = std::fs::File::open(format!("/proc/{pid}/environ")) else { return false };
+        if file.take(1024 * 1024).read_to_end(&mut bytes).is_err() {
+            return false;
+        }
+        let has = |wanted: &str| bytes.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+        has(&self.job) && has(&self.socket)
+    }
 }
 
 /// Ends every process of the job: `SIGTERM` to the group, after `grace` `SIGKILL` to the whole family, again until none is
 /// left. Says how many are left in spite of all (processes in an uninterruptible call).
-pub fn end_family(leader: Option<ProcessRecord>, job: &str, grace: Duration) -> usize {
+pub fn end_family(leader: Option<ProcessRecord>, mark: &Mark, grace: Duration) -> usize {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let living = || {
-        let mut found = family(&all(), leader, &|pid| names_job(pid, job));
+        let mut found = family(&all(), leader, &|pid| mark.is_on(pid));
         found.remove(&own);
         found.remove(&1);
         found

@@ -12,7 +12,7 @@ use super::layout::{Layout, private_dir};
 use super::log_upload::LogUpload;
 use super::machine;
 use super::power::{self, PowerAction};
-use super::processes::end_family;
+use super::processes::{Mark, end_family};
 use super::running::Running;
 use super::socket::server::{self, Desk};
 use super::transport::{Patience, Request, Transport, TransportError};
@@ -254,7 +254,7 @@ impl Agent {
         let Some(running) = Running::load(&self.layout, self.connection.boot_id()) else {
             return self.forget_old_jobs();
         };
-        let left = end_family(running.leader, &running.job, Duration::from_secs(3));
+        let left = end_family(running.leader, &Mark::new(&running.job, &self.layout.socket()), Duration::from_secs(3));
         if left > 0 {
             eprintln!("formwork-agent: {left} processes of job {} cannot be ended", running.job);
         }

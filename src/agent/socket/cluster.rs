@@ -174,7 +174,7 @@ impl Cluster<'_> {
         if let Some(claim) = words.option("fence") {
             request = request.header("fence", self.fence_header(claim)?);
         }
-        finished(self.write(request)?)
+        written(self.write(request)?)
     }
 
     /// `CLAIM` (held by this job) or `CLAIM=42` as the header has it.
@@ -232,7 +232,7 @@ impl Cluster<'_> {
         if response.is_success() || response.status == 409 {
             self.asked.job.release(&self.name, claim);
         }
-        finished(response)
+        written(response)
     }
 
     fn fail(&self, words: &Words) -> Done {
@@ -245,14 +245,14 @@ impl Cluster<'_> {
         if response.is_success() || response.status == 409 {
             self.asked.job.release(&self.name, claim);
         }
-        finished(response)
+        written(response)
     }
 
     fn renew(&self, words: &Words) -> Done {
         let claim = name_of(words, "the CLAIM")?;
         let fence = self.fence(words, claim)?;
         let ttl = words.duration("ttl")?.map(|ttl| format!("&ttl={}s", ttl.as_secs().max(1))).unwrap_or_default();
-        finished(self.write(Request::new("PUT", format!("/v1/cluster/claims/{claim}?fence={fence}{ttl}")))?)
+        written(self.write(Request::new("PUT", format!("/v1/cluster/claims/{claim}?fence={fence}{ttl}")))?)
     }
 
     fn join(&self, words: &Words) -> Done {
@@ -289,6 +289,11 @@ fn joined(response: &Response) -> Done {
     }
     let joined: Joined = response.json().map_err(Failure::plain)?;
     Ok((format!("{}\n", joined.ordinal), 0))
+}
+
+/// Nothing of a success: a script wants to know that it is written, and the exit code says so.
+fn written(response: Response) -> Done {
+    finished(response).map(|(_, code)| (String::new(), code))
 }
 
 /// The body of a success; for anything else the exit code that says what it was.
