@@ -48,14 +48,7 @@ impl Fleet {
         by: &str,
     ) -> Result<Resolved, StoreError> {
         match self.identify(hardware) {
-            Identity::Machine(name) => {
-                let entry = self.entry(&name);
-                if let Some(before) = self.enrolled_as(&hardware.macs) {
-                    let _turn = entry.turn.lock().await;
-                    self.adopt_enrolled(&entry, &before).await?;
-                }
-                Ok(Resolved::Machine(entry))
-            }
+            Identity::Machine(name) => Ok(Resolved::Machine(self.entry(&name))),
             Identity::Conflict(names) => Ok(Resolved::Hold {
                 reason: format!("its MAC, UUID and serial point to {}; mend `match:` in Git", names.join(" and ")),
             }),

@@ -240,11 +240,18 @@ impl Fleet {
             .map(std::borrow::Cow::Owned)
     }
 
-    /// Who a box is, by what it shows. A declaration wins over an enrolment.
+    /// Who a box is, by what it shows. A declaration with its MAC wins over an enrolment; one that only has its UUID or
+    /// serial does not: those are words of the box, and may not move it to another identity once it has enrolled.
     pub fn identify(&self, hardware: &HardwareIdentity) -> Identity {
         if let Some(catalog) = self.current() {
             match catalog.select(hardware) {
-                Selection::One(view) => return Identity::Machine(view.name.to_string()),
+                Selection::One(view) => {
+                    let by_mac = hardware.macs.iter().any(|mac| view.macs.contains(mac));
+                    return match self.enrolled_as(&hardware.macs).filter(|name| !by_mac && *name != view.name) {
+                        Some(enrolled) => Identity::Conflict(vec![view.name.to_string(), enrolled]),
+                        None => Identity::Machine(view.name.to_string()),
+                    };
+                }
                 Selection::Conflict(views) => {
                     return Identity::Conflict(views.iter().map(|view| view.name.to_string()).collect());
                 }

@@ -8,6 +8,8 @@ mod grant;
 mod identify;
 mod machines;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod tickets;
 
 pub use clock::Clock;
