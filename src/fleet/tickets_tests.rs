@@ -60,11 +60,14 @@ fn word(judgement: &Judgement) -> &'static str {
     }
 }
 
+/// What it is about, what happened before, (ticket, key, boot, address, when), the judgement.
+type Case<'a> = (&'a str, Vec<Event>, (&'a str, &'a str, &'a str, IpAddr, i64), &'a str);
+
 #[test]
 fn a_ticket_is_judged_by_what_became_of_it() {
     let late = BOOT_TICKET_MS + 1;
     #[rustfmt::skip]
-    let table: Vec<(&str, Vec<Event>, (&str, &str, &str, IpAddr, i64), &str)> = vec![
+    let table: Vec<Case<'_>> = vec![
         ("the first use of a boot ticket", vec![offered("a")], ("a", "k", "1", PEER, 0), "new"),
         ("the same key in the same boot", vec![offered("a"), used("a", "k", "1")], ("a", "k", "1", PEER, 0), "same"),
         ("the same long after the ticket's time", vec![offered("a"), used("a", "k", "1")], ("a", "k", "1", PEER, late), "same"),

@@ -30,8 +30,10 @@ fn a_machine_without_a_workflow_boots_its_own_disk() {
 
 #[test]
 fn what_a_new_revision_says_after_a_finished_run_starts_a_run_or_nothing() {
-    // (what the machine says now, the run that starts and whether it may be destructive)
-    let table: &[(&str, Option<(u64, &str, bool)>)] = &[
+    /// The run's number, its workflow, and whether it may be destructive.
+    type Started = (u64, &'static str, bool);
+    // (what the machine says now, the run that starts)
+    let table: &[(&str, Option<Started>)] = &[
         ("workflow: walk", None),
         ("workflow: walk, run: 5", None),
         ("workflow: walk, run: 4", None),
