@@ -22,6 +22,9 @@ use std::time::Duration;
 
 /// How long the server may hold the answer to "what is next?".
 const HOLD: Duration = Duration::from_secs(50);
+/// The server holds a question while there is nothing to do, and answers the moment there is: it is asked again at once, but
+/// never in a tight circle. (`ask_again_seconds` is for who cannot be held.)
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(1);
 /// How long a job's end waits for its log to be complete on the server.
 const LOG_PATIENCE: Duration = Duration::from_secs(60);
 /// The longest pause before a server that refused is asked again.
@@ -115,12 +118,16 @@ impl Agent {
             }
         }
         self.settle_leftovers();
+        let mut last_reason = None;
         loop {
             match self.next() {
                 Ok(NextAnswer::Job(grant)) => self.work(*grant),
                 Ok(NextAnswer::Wait { reason, ask_again_seconds }) => {
-                    eprintln!("formwork-agent: waiting: {reason}");
-                    std::thread::sleep(Duration::from_secs(ask_again_seconds.min(300)));
+                    if last_reason.as_ref() != Some(&reason) {
+                        eprintln!("formwork-agent: waiting: {reason}");
+                        last_reason = Some(reason);
+                    }
+                    std::thread::sleep(Duration::from_secs(ask_again_seconds).min(BETWEEN_QUESTIONS));
                 }
                 Ok(NextAnswer::Abandon { job, reason }) => {
                     let end = self.end_without_running(JobOutcome::Abandoned, reason);

@@ -102,7 +102,8 @@ impl Cluster<'_> {
     fn plain(&self, path: &str) -> Done {
         let slash = if path.is_empty() { "" } else { "/" };
         let request = Request::new("GET", format!("/v1/cluster{slash}{path}")).header("accept", "application/json");
-        finished(self.send(request, PATIENCE)?)
+        let (text, code) = finished(self.send(request, PATIENCE)?)?;
+        Ok((format!("{}\n", text.trim_end()), code))
     }
 
     /// Asks again while the answer is "not yet" (408), until `patience` is over.
