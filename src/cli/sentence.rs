@@ -230,7 +230,7 @@ mod tests {
             read(json!({"type": "job-ended", "job": "j2", "outcome": "done", "exitCode": 0, "message": null,
                 "requests": ["reboot", "again"]})),
             read(
-                json!({"type": "task-skipped", "run": 1, "stageIndex": 0, "taskIndex": 0, "task": "burn", "by": "ann", "reason": "known good"}),
+                json!({"type": "task-skipped", "run": 1, "stageIndex": 0, "stage": "scrub", "taskIndex": 0, "task": "burn", "by": "ann", "reason": "known good"}),
             ),
             read(json!({"type": "asked", "by": "ann", "ask": "cancel", "reason": "wrong rack"})),
             read(
