@@ -167,7 +167,11 @@ impl Desk {
             .ok_or_else(|| "the machine is not on the revision of its run".to_owned())?;
         let resolved = params::resolve(catalog, &view, None, &ClusterKeys::default());
         let files = format!("{}/files", self.server.http);
-        let machine = crate::fleet::machine_info(&view, &decision.state, &files);
+        let mut machine = crate::fleet::machine_info(&view, &decision.state, &files);
+        // The MAC it boots from comes first: it becomes BOOTIF.
+        let mac = ask.mac.to_string();
+        machine.macs.retain(|other| *other != mac);
+        machine.macs.insert(0, mac);
         let facts = serde_json::Map::new();
         let values = resolved.values();
         let scope = Scope { params: &values, facts: &facts, machine: &machine, server: &self.server };

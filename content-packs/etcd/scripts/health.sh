@@ -20,6 +20,7 @@ while read -r url; do
         say "$url shows '$read_back', $own_client_url wrote '$value'" >&2
         exit 1
     fi
+    say "written on $ETCD_NAME, read at $url: $read_back"
 done <urls
 etcdctl --endpoints "$own_client_url" member list --write-out=table
 formwork agent fact set services '["etcd"]'
