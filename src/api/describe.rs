@@ -139,12 +139,11 @@ impl<'a> Subject<'a> {
         let state = self.state;
         let to_adopt =
             state.run.is_none() && state.adopted.is_none() && self.view.is_some_and(|view| view.workflow.is_some());
+        if let (true, Some(Action::Boot { reason, .. } | Action::Wait { reason })) = (to_adopt, self.next) {
+            return (Phase::Held, reason.clone());
+        }
         if to_adopt && state.head > 0 {
-            let reason = match self.next {
-                Some(Action::Boot { reason, .. } | Action::Wait { reason }) => reason.clone(),
-                _ => "its first boot".into(),
-            };
-            return (Phase::Held, reason);
+            return (Phase::Booting, "shows itself on the network".into());
         }
         if state.head == 0 {
             return (Phase::Expected, "its first boot".into());
