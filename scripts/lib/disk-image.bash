@@ -11,9 +11,10 @@ esp_sectors=6144
 root_start=10240
 # Room for a marker before the backup GPT, and for the backup GPT: no partition reaches into the last MiB.
 tail_sectors=4096
-# What the root file system has beside its files, for the first start; then it grows over its disk. Every MiB is unpacked,
+# What the root file system has beside its files, for the agent and the first start (inode tables and the reserve that ext4
+# keeps for itself go off it); then it grows over its disk. Every MiB is unpacked,
 # written and read back at each install.
-free_mib=24
+free_mib=40
 # The same in every build; a machine's own identity is made when it first starts.
 disk_guid=5f0c7a3e-8d5b-4c55-9a7e-2f6d6f726d01
 bios_guid=5f0c7a3e-8d5b-4c55-9a7e-2f6d6f726d02
