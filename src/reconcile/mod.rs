@@ -7,6 +7,8 @@
 
 mod build;
 mod decide;
+#[cfg(test)]
+mod example_tests;
 mod pinned;
 mod reconciler;
 mod status;
