@@ -35,34 +35,20 @@ impl Fleet {
     /// What the store says when something had to be written down.
     pub async fn decide(&self, entry: &Entry, running: Running<'_>) -> Result<Decision, StoreError> {
         for _ in 0..ROUNDS {
-            let state = entry.state();
-            let current = self.current();
-            let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+            let decision = self.look(entry, running).await;
+            let (state, view) = (&decision.state, decision.view.as_ref());
             // Before anything else may begin a run: what is declared now may be running as an enrolled machine.
-            if is_untouched(&state)
-                && let Some(before) = view.as_ref().and_then(|view| self.enrolled_as(&view.macs))
+            if is_untouched(state)
+                && let Some(before) = view.and_then(|view| self.enrolled_as(&view.macs))
                 && before != entry.name
             {
                 self.adopt_enrolled(entry, &before).await?;
                 continue;
             }
-            let pinned = self.pinned(current.as_ref(), &state).await;
-            let next = workflow::next(&Question {
-                machine: &entry.name,
-                current: current.as_deref(),
-                view: view.as_deref(),
-                pinned: pinned.as_deref(),
-                state: &state,
-                running,
-                trust: self.trust(),
-                now_unix_ms: self.clock.now_unix_ms(),
-            });
-            let Action::Record(events) = next.action else {
-                let view = view.map(std::borrow::Cow::into_owned);
-                return Ok(Decision { next, state, current, view, pinned });
-            };
-            let clusters = self.clusters_of(view.as_deref(), &state);
-            self.pin_runs(entry, &state, &events).await;
+            let Action::Record(events) = &decision.next.action else { return Ok(decision) };
+            let events = events.clone();
+            let clusters = self.clusters_of(view, state);
+            self.pin_runs(entry, state, &events).await;
             let operations = consequences(self, entry, &clusters, &events);
             match self.commit_for(entry, state.head, events, operations).await {
                 Ok(_) | Err(StoreError::Conflict { .. }) => {}
