@@ -39,6 +39,7 @@ fn pair() -> ClientNamespace {
     client
 }
 
+/// A runtime for the services under test.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
