@@ -8,7 +8,10 @@ use axum::response::{IntoResponse, Response};
 
 /// What a client is told when it does not get what it asked for.
 #[derive(Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
     status: StatusCode,
     problem: Problem,
     header: Option<(HeaderName, HeaderValue)>,
@@ -18,28 +21,28 @@ impl ApiError {
     /// A refusal with a stable code.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let problem = Problem { code: code.to_owned(), message: message.into(), hint: None, retry: false };
-        Self { status, problem, header: None }
+        Self(Box::new(Refusal { status, problem, header: None }))
     }
 
     /// What to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.problem.hint = Some(hint.into());
+        self.0.problem.hint = Some(hint.into());
         self
     }
 
     /// A header beside it.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<HeaderValue>) -> Self {
-        self.header = Some((HeaderName::from_static(name), value.into()));
+        self.0.header = Some((HeaderName::from_static(name), value.into()));
         self
     }
 
     /// Asking again later, unchanged, can succeed.
     #[must_use]
     pub fn retry(mut self, after_seconds: u32) -> Self {
-        self.problem.retry = true;
-        self.header = Some((header::RETRY_AFTER, HeaderValue::from(after_seconds)));
+        self.0.problem.retry = true;
+        self.0.header = Some((header::RETRY_AFTER, HeaderValue::from(after_seconds)));
         self
     }
 
@@ -61,8 +64,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, axum::Json(self.problem)).into_response();
-        if let Some((name, value)) = self.header {
+        let mut response = (self.0.status, axum::Json(self.0.problem)).into_response();
+        if let Some((name, value)) = self.0.header {
             response.headers_mut().insert(name, value);
         }
         response

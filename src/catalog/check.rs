@@ -57,7 +57,8 @@ impl Uses {
     /// Whether it can be tried for a machine.
     fn can_be_tried(&self, view: &MachineView) -> bool {
         let enrolled = matches!(view.source, Source::Enrollment { .. });
-        !self.run_time && !(self.machine && enrolled) && !(self.address && view.address.is_none())
+        let unknown = self.run_time || (self.machine && enrolled) || (self.address && view.address.is_none());
+        !unknown
     }
 }
 

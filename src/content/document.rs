@@ -120,8 +120,7 @@ fn split(text: &str) -> Vec<(usize, usize, usize, usize)> {
     let mut first_line = 1;
     let mut content_line = None;
     let mut position = begin;
-    let mut line = 1;
-    for whole in text.get(begin..).unwrap_or("").split_inclusive('\n') {
+    for (line, whole) in (1..).zip(text.get(begin..).unwrap_or("").split_inclusive('\n')) {
         let stripped = whole.trim_end_matches(['\n', '\r']);
         let marker = ["---", "..."].into_iter().find(|marker| {
             stripped.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
@@ -143,7 +142,6 @@ fn split(text: &str) -> Vec<(usize, usize, usize, usize)> {
             }
         }
         position += whole.len();
-        line += 1;
     }
     if let Some(content) = content_line {
         documents.push((start, text.len(), first_line, content));

@@ -153,7 +153,6 @@ impl Fleet {
     /// What the store says when it cannot be read.
     pub fn load(
         store: Arc<dyn Store>,
-        catalog: Arc<ArcSwapOption<Catalog>>,
         reconciler: Reconciler,
         keys: Arc<SiteKeys>,
         site: String,
@@ -163,7 +162,7 @@ impl Fleet {
     ) -> Result<Self, StoreError> {
         let fleet = Self {
             store,
-            catalog,
+            catalog: reconciler.catalog(),
             reconciler,
             keys,
             clock,

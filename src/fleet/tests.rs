@@ -97,11 +97,10 @@ spec: {stages: [look]}
         let build = crate::reconcile::catalogs();
         let parts = Parts { follower, store: Arc::clone(&store), build, hook: Arc::new(Quiet) };
         let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
-        let catalog = reconciler.catalog();
         let keys = Arc::new(SiteKeys::generate("lab").unwrap());
         let secrets = Secrets::in_folder(self.dir.path().join("secrets"));
         let clock = Clock::start();
-        let fleet = Fleet::load(store, catalog, reconciler, keys, "lab".into(), String::new(), secrets, clock).unwrap();
+        let fleet = Fleet::load(store, reconciler, keys, "lab".into(), String::new(), secrets, clock).unwrap();
         self.fleet = Some(fleet);
         self.until(|catalog| catalog.workflow("walk").is_some()).await;
     }

@@ -172,18 +172,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
     })
     .await?;
-    let catalog = reconciler.catalog();
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
-    let fleet = Arc::new(Fleet::load(
-        Arc::clone(&store),
-        catalog,
-        reconciler,
-        Arc::clone(&keys),
-        site,
-        fingerprint,
-        secrets,
-        clock,
-    )?);
+    let fleet =
+        Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
     let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server))?);
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
     take_in(&fleet, &desk).await;
