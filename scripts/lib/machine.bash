@@ -44,7 +44,7 @@ tap_name() {
 }
 
 machine_start() {
-    local tap rom code vars drive launcher tries=0 arguments
+    local tap rom code vars drive launcher tries=0 arguments network_first disk_second
     [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "--mac wants an address such as 52:54:00:00:00:01"
     holder >/dev/null || die "no lab is up in $state: scripts/lab up --state $state"
     mkdir -p "$folder"
@@ -64,6 +64,12 @@ machine_start() {
     else
         drive+=",file.driver=file,file.filename=disk.raw"
     fi
+    # Told an order, QEMU's firmware keeps to it at each start, whatever its own variables say.
+    case $boot_order in
+        network) network_first=,bootindex=1 disk_second=,bootindex=2 ;;
+        firmware) network_first='' disk_second='' ;;
+        *) die "--boot-order is network or firmware" ;;
+    esac
     arguments=(
         -name "$name,process=qemu-$name" -smp "$cpus" -m "$memory"
         # A file of no use to QEMU: says whose process this is.
@@ -75,7 +81,7 @@ machine_start() {
         -uuid "$(cat "$folder/uuid")"
         -smbios "type=1,manufacturer=Formwork,product=Lab,serial=LAB-$(tr -d - <"$folder/uuid" | cut -c 1-12)"
         -blockdev "$drive"
-        -device virtio-blk-pci,drive=disk0,bootindex=2,serial="${name:0:20}"
+        -device virtio-blk-pci,drive=disk0$disk_second,serial="${name:0:20}"
         -netdev "tap,id=net0,ifname=$tap,script=no,downscript=no"
         -device virtio-rng-pci
     )
@@ -84,7 +90,6 @@ machine_start() {
         # Without a bound QEMU's cache of translated code grows to 600 MB over some reboots.
         *) arguments+=(-accel tcg,tb-size=64 -cpu max) ;;
     esac
-    # The network comes first in the boot order, always; the disk second.
     case $firmware in
         bios)
             rom=$top/cache/images/lab/pxe-virtio.rom
@@ -97,7 +102,7 @@ machine_start() {
             fi
             # A firmware that found nothing to boot tries again, as a person would make it.
             arguments+=(-machine q35,graphics=off -boot reboot-timeout=3000
-                -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1$rom")
+                -device "virtio-net-pci,netdev=net0,mac=$mac$network_first$rom")
             ;;
         uefi)
             code=/usr/share/OVMF/OVMF_CODE_4M.fd
@@ -107,7 +112,7 @@ machine_start() {
             arguments+=(
                 -machine q35
                 -drive "if=pflash,format=raw,readonly=on,file=$code" -drive if=pflash,format=raw,file=vars.fd
-                -device "virtio-net-pci,netdev=net0,mac=$mac,bootindex=1,romfile="
+                -device "virtio-net-pci,netdev=net0,mac=$mac$network_first,romfile="
             )
             ;;
         *) die "--firmware is bios or uefi" ;;

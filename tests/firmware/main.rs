@@ -202,9 +202,7 @@ spec:
 #[test]
 fn protection_holds_a_power_cut_in_mid_install_goes_on_and_an_empty_store_wipes_nothing() {
     let Some(images) = images() else { return println!("SKIPPED: no images; scripts/build-images makes them") };
-    let about = std::fs::read(images.join("images/debian-etcd.json")).expect("about the image");
-    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
-    let workflow = install(about["sha256"].as_str().expect("a checksum"));
+    let workflow = install(&checksum(&images));
     let more = "  profiles: [disk]\n  workflow: install\n";
     let (protected, open) = (machine(&format!("{more}  protect: true\n")), machine(more));
     let mut site = Site::new(images, &[("site.yaml", SITE), ("box.yaml", &protected), ("install.yaml", &workflow)]);
@@ -247,6 +245,45 @@ fn protection_holds_a_power_cut_in_mid_install_goes_on_and_an_empty_store_wipes_
     assert_eq!(site.count("box", "run-started"), 0);
     assert_eq!(site.count("box", "job-granted"), 0);
     assert_eq!(marker(&disk), before, "nothing was wiped");
+}
+
+#[test]
+fn a_uefi_machine_goes_from_blank_to_its_own_disk_and_a_raised_run_brings_it_back_through_the_network() {
+    let Some(images) = images() else { return println!("SKIPPED: no images; scripts/build-images makes them") };
+    let workflow = install(&checksum(&images));
+    let more = "  profiles: [disk]\n  workflow: install\n";
+    let (first, raised) = (machine(more), machine(&format!("{more}  run: 2\n")));
+    let mut site = Site::new(images, &[("site.yaml", SITE), ("box.yaml", &first), ("install.yaml", &workflow)]);
+    site.create(true);
+    site.serve();
+    site.power_on_uefi("box", MAC);
+    site.until_phase("box", "ready");
+    // This firmware, left to itself, lists the disk before the network: once a system is on it, it would never ask again.
+    let order = site.log("box", "image.boot-order");
+    assert!(order.contains("comes first again"), "the boot order was put right: {order}");
+
+    site.commit("install it anew", &[("box.yaml", &raised)]);
+    site.until("the second run is done", |site| (site.count("box", "run-finished") == 2).then_some(()));
+    let order = site.log("box", "image.boot-order");
+    assert!(order.contains("is first already"), "the firmware kept the order over all boots: {order}");
+    let events = site.events("box");
+    let words = |kind: &str, word: &str| -> Vec<String> {
+        let of_kind = events.iter().filter(|record| record["event"]["type"] == kind);
+        of_kind.map(|record| record["event"][word].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let boots = ["discovery.discovery", "local", "discovery.discovery", "local"];
+    assert_eq!(words("checked-in", "environment"), boots, "each boot asked the server, and nothing else came between");
+    assert_eq!(words("offered", "environment"), boots);
+    assert_eq!(words("checked-in", "firmware"), ["uefi"; 4]);
+    let installed = words("job-granted", "task").iter().filter(|task| *task == "image.write").count();
+    assert_eq!(installed, 2, "the image was written in both runs");
+}
+
+/// The image's SHA-256, from the file beside it.
+fn checksum(images: &std::path::Path) -> String {
+    let about = std::fs::read(images.join("images/debian-etcd.json")).expect("about the image");
+    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+    about["sha256"].as_str().expect("a checksum").to_owned()
 }
 
 /// The text of the sector before the backup GPT.

@@ -149,11 +149,20 @@ impl Site {
         serde_json::from_slice(&command.args(["-o", "json"]).output().ok()?.stdout).ok()
     }
 
-    /// Powers a machine on.
+    /// Powers a BIOS machine on, the network first in its boot order.
     pub fn power_on(&self, name: &str, mac: &str) {
-        let mut command = self.lab(&["machine", "start", name, "--mac", mac, "--firmware", "bios"]);
+        self.start(&["machine", "start", name, "--mac", mac, "--firmware", "bios"]);
+    }
+
+    /// Powers a UEFI machine on whose boot order is its own: nobody tells the firmware to begin with the network.
+    pub fn power_on_uefi(&self, name: &str, mac: &str) {
+        self.start(&["machine", "start", name, "--mac", mac, "--firmware", "uefi", "--boot-order", "firmware"]);
+    }
+
+    fn start(&self, words: &[&str]) {
+        let mut command = self.lab(words);
         // What QEMU inherits must not be a pipe of ours: it lives on.
-        assert!(command.stdout(Stdio::null()).status().expect("the lab").success(), "{name} starts");
+        assert!(command.stdout(Stdio::null()).status().expect("the lab").success(), "{words:?}");
     }
 
     pub fn power_cut(&self, name: &str) {
@@ -202,6 +211,12 @@ impl Site {
             let machine = site.machine(name);
             (machine["phase"] == phase).then(|| machine["waitsFor"].as_str().unwrap_or_default().to_owned())
         })
+    }
+
+    /// What its task wrote in its newest job.
+    pub fn log(&self, name: &str, task: &str) -> String {
+        let output = self.formwork(&["logs", name, "--task", task]).output().expect("logs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Waits until a machine runs that task.
