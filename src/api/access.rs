@@ -1,8 +1,9 @@
-//! Who asks: bearer tokens of machines and administrators.
+//! Who asks: bearer tokens of machines and administrators. The guard asks as the route table says; handlers take what it found.
 
 use super::{ApiError, App};
 use crate::fleet::{Entry, TokenRefusal};
 use crate::identity::{Audience, Claims};
+use crate::net::routes::Opens;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,6 +16,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A machine that proved itself by its machine token.
+#[derive(Clone)]
 pub(super) struct Machine {
     /// The token's claims.
     pub claims: Claims,
@@ -22,35 +24,55 @@ pub(super) struct Machine {
     pub entry: Arc<Entry>,
 }
 
-impl FromRequestParts<App> for Machine {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers).ok_or(TokenRefusal::Invalid)?;
-        let (claims, entry) = app.fleet.authenticate(token)?;
-        if claims.audience != Audience::Machine {
-            return Err(TokenRefusal::Audience.into());
-        }
-        Ok(Self { claims, entry })
-    }
-}
-
 /// A person who proved themselves by the administrator's token.
+#[derive(Clone)]
 pub(super) struct Administrator {
     /// Their name, for the journal.
     pub name: String,
 }
 
+/// Asks for what a route wants before its handler runs, and leaves in the request who asks.
+///
+/// # Errors
+/// The same refusal whether or not what was asked for exists.
+pub(super) fn guard(app: &App, opens: Opens, parts: &mut Parts) -> Result<(), ApiError> {
+    match opens {
+        // The ticket is in the body, and the exchange judges it.
+        Opens::Anybody | Opens::Ticket => {}
+        Opens::Machine => {
+            let token = bearer(&parts.headers).ok_or(TokenRefusal::Invalid)?;
+            let (claims, entry) = app.fleet.authenticate(token)?;
+            if claims.audience != Audience::Machine {
+                return Err(TokenRefusal::Audience.into());
+            }
+            parts.extensions.insert(Machine { claims, entry });
+        }
+        Opens::Administrator => {
+            let token = bearer(&parts.headers).ok_or(TokenRefusal::Invalid)?;
+            if !app.administrators.verify(token) {
+                return Err(TokenRefusal::Invalid.into());
+            }
+            parts.extensions.insert(Administrator { name: "administrator".into() });
+        }
+        // Routes of the cluster profile have a guard of their own; overlays are on another listener.
+        Opens::Cluster | Opens::Offer => return Err(TokenRefusal::Invalid.into()),
+    }
+    Ok(())
+}
+
+impl FromRequestParts<App> for Machine {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        parts.extensions.remove().ok_or_else(|| TokenRefusal::Invalid.into())
+    }
+}
+
 impl FromRequestParts<App> for Administrator {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers).ok_or(TokenRefusal::Invalid)?;
-        if app.administrators.verify(token) {
-            Ok(Self { name: "administrator".into() })
-        } else {
-            Err(TokenRefusal::Invalid.into())
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        parts.extensions.remove().ok_or_else(|| TokenRefusal::Invalid.into())
     }
 }
 

@@ -2,17 +2,18 @@
 
 use super::access::Administrator;
 use super::describe::Subject;
+use super::extract::{Json, Path, Query};
 use super::views::{AskAnswer, AskBody, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus};
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::journal::{Ask, Event, MachineState, RunStatus, Stream};
+use crate::net::routes::{Opens, Route, Routes};
 use crate::store::{Batch, Lease};
 use crate::workflow::{Running, Trust, position};
-use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use axum::routing::{get, post};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,20 +26,37 @@ const PAGE_MAX: usize = 1000;
 /// Bytes of log in one answer, at most.
 const LOG_PIECE: usize = 1024 * 1024;
 
-pub(super) fn routes() -> axum::Router<App> {
-    axum::Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/machines", get(machines))
-        .route("/v1/machines/{name}", get(machine))
-        .route("/v1/machines/{name}/{ask}", post(ask))
-        .route("/v1/adopt", post(adopt_site))
-        .route("/v1/events", get(events))
-        .route("/v1/jobs/{job}/log", get(log))
-        .route("/v1/boxes", get(boxes))
-        .route("/v1/leases", get(leases))
-        .route("/v1/subnets", get(subnets))
-        .route("/v1/workflows", get(workflows))
-        .route("/v1/reconcile", post(reconcile))
+pub(super) fn routes() -> Routes<App> {
+    let get = |path, summary| Route::get(path, Opens::Administrator, summary);
+    let post = |path, summary| Route::post(path, Opens::Administrator, summary);
+    Routes::default()
+        .route(get("/v1/status", "The site: its content and its machines, counted").gives::<SiteStatus>(), status)
+        .route(get("/v1/machines", "Every machine, in a line").gives::<List<MachineSummary>>(), machines)
+        .route(get("/v1/machines/{name}", "One machine").gives::<MachineDetail>(), machine)
+        .route(
+            post(
+                "/v1/machines/{name}/{ask}",
+                "Asks something of a machine: retry, skip, cancel, approve, adopt, forget or reboot",
+            )
+            .takes::<AskBody>()
+            .optional()
+            .gives::<AskAnswer>(),
+            ask,
+        )
+        .route(
+            post("/v1/adopt", "Machines that the store does not know are new from now on").gives::<AskAnswer>(),
+            adopt_site,
+        )
+        .route(get("/v1/events", "What happened, in order").query::<EventQuery>().gives::<EventPage>(), events)
+        .route(
+            get("/v1/jobs/{job}/log", "A job's log").query::<LogQuery>().gives_media("application/octet-stream"),
+            log,
+        )
+        .route(get("/v1/boxes", "Boxes that are no machines").gives::<List<BoxRow>>(), boxes)
+        .route(get("/v1/leases", "Leases of addresses").gives::<List<Lease>>(), leases)
+        .route(get("/v1/subnets", "Declared subnets").gives::<List<Named>>(), subnets)
+        .route(get("/v1/workflows", "Declared workflows").gives::<List<Named>>(), workflows)
+        .route(post("/v1/reconcile", "The source of content is looked at now").gives::<AskAnswer>(), reconcile)
 }
 
 /// All machines: declared, enrolled, and those that left.
@@ -127,13 +145,17 @@ fn content_status(status: &crate::reconcile::Status) -> ContentStatus {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct EventQuery {
+    /// The sequence number after which to begin; 0 for all.
     #[serde(default)]
     after: u64,
+    /// Events in the answer, at most 1,000.
     limit: Option<usize>,
+    /// How long the answer may be held while there is none, seconds, at most 60.
     #[serde(default)]
     wait: u64,
+    /// Only this machine's.
     machine: Option<String>,
 }
 
@@ -169,10 +191,12 @@ async fn events(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct LogQuery {
+    /// Where to begin, bytes.
     #[serde(default)]
     from: u64,
+    /// How long the answer may be held while there is no more and the job is open, seconds, at most 60.
     #[serde(default)]
     wait: u64,
 }
@@ -227,9 +251,12 @@ async fn leases(State(app): State<App>, _: Administrator) -> Result<Json<List<Le
     Ok(Json(list(&app, items)))
 }
 
-#[derive(Serialize)]
+/// A declared object.
+#[derive(Serialize, JsonSchema)]
 struct Named {
+    /// Its name.
     name: String,
+    /// Where it is declared, `file:line:column`.
     place: String,
 }
 

@@ -1,21 +1,22 @@
 //! `/v1/agent/…`: what agents ask. Authenticated by the machine token, but for the exchange, which a ticket opens.
 
 use super::access::{Machine, Peer};
+use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
 use crate::fleet::{Decision, Entry};
 use crate::identity;
 use crate::journal::Event;
+use crate::net::routes::{Opens, Route, Routes};
 use crate::store::{Space, logs::LogError};
 use crate::wire::{
     BootFile, CheckInRequest, ExchangeAnswer, ExchangeRequest, FactsReport, JobEnd, JobGrant, NextAnswer, NextRequest,
     RenewRequest,
 };
 use crate::workflow::{Action, Running};
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{post, put};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -26,17 +27,50 @@ const LOG_PIECE_MAX: usize = 256 * 1024;
 /// The largest set of facts, bytes as JSON.
 const FACTS_MAX: usize = 256 * 1024;
 
-pub(super) fn routes() -> axum::Router<App> {
-    axum::Router::new()
-        .route("/v1/agent/exchange", post(exchange))
-        .route("/v1/agent/renew", post(renew))
-        .route("/v1/agent/check-in", post(check_in))
-        .route("/v1/agent/next", post(next))
-        .route("/v1/agent/facts", post(facts))
-        .route("/v1/agent/heartbeat", post(heartbeat))
-        .route("/v1/agent/disk-ticket", post(disk_ticket))
-        .route("/v1/agent/jobs/{job}/end", post(job_end))
-        .route("/v1/agent/jobs/{job}/log", put(job_log).layer(DefaultBodyLimit::max(LOG_PIECE_MAX)))
+pub(super) fn routes() -> Routes<App> {
+    let machine = |path, summary| Route::post(path, Opens::Machine, summary);
+    Routes::default()
+        .route(
+            Route::post("/v1/agent/exchange", Opens::Ticket, "A ticket and a proved key for tokens")
+                .takes::<ExchangeRequest>()
+                .gives::<ExchangeAnswer>(),
+            exchange,
+        )
+        .route(
+            machine("/v1/agent/renew", "Fresh tokens for the same key")
+                .takes::<RenewRequest>()
+                .gives::<ExchangeAnswer>(),
+            renew,
+        )
+        .route(
+            machine("/v1/agent/check-in", "This kernel runs, this agent lives")
+                .takes::<CheckInRequest>()
+                .gives_nothing(),
+            check_in,
+        )
+        .route(machine("/v1/agent/next", "What shall I do?").takes::<NextRequest>().gives::<NextAnswer>(), next)
+        .route(machine("/v1/agent/facts", "Facts about the machine").takes::<FactsReport>().gives_nothing(), facts)
+        .route(
+            machine("/v1/agent/heartbeat", "I live; is my job still wanted?")
+                .takes::<Heartbeat>()
+                .gives::<HeartbeatAnswer>(),
+            heartbeat,
+        )
+        .route(
+            machine("/v1/agent/disk-ticket", "A ticket to plant on the installed system")
+                .takes::<DiskTicketRequest>()
+                .gives::<BootFile>(),
+            disk_ticket,
+        )
+        .route(machine("/v1/agent/jobs/{job}/end", "How a job ended").takes::<JobEnd>().gives_nothing(), job_end)
+        .route(
+            Route::put("/v1/agent/jobs/{job}/log", Opens::Machine, "A piece of a job's log, at its place")
+                .takes_media("application/octet-stream")
+                .body_max(LOG_PIECE_MAX)
+                .query::<Offset>()
+                .gives::<Length>(),
+            job_log,
+        )
 }
 
 async fn exchange(
@@ -209,14 +243,18 @@ async fn facts(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+/// What an agent says while it works.
+#[derive(Deserialize, JsonSchema)]
 struct Heartbeat {
+    /// The job it works on, if it does.
     #[serde(default)]
     job: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What it is told.
+#[derive(Serialize, JsonSchema)]
 struct HeartbeatAnswer {
+    /// The job is not wanted any more.
     abandon: bool,
 }
 
@@ -228,8 +266,10 @@ async fn heartbeat(State(app): State<App>, machine: Machine, Json(beat): Json<He
     Json(HeartbeatAnswer { abandon })
 }
 
-#[derive(Deserialize)]
+/// For which job.
+#[derive(Deserialize, JsonSchema)]
 struct DiskTicketRequest {
+    /// The open job of a destructive stage.
     job: String,
 }
 
@@ -289,13 +329,16 @@ async fn job_end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Offset {
+    /// Where in the log the piece begins, bytes.
     offset: u64,
 }
 
-#[derive(Serialize)]
+/// How much of a log the server has.
+#[derive(Serialize, JsonSchema)]
 struct Length {
+    /// Bytes.
     length: u64,
 }
 

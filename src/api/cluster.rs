@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod refused;
 mod sets;
+mod table;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -22,10 +23,12 @@ pub use limits::Limits;
 pub use refused::Refused;
 
 use crate::cluster::{Caller, Context};
+use crate::net::routes::{Opens, Route};
 use crate::store::Store;
 use axum::Router;
-use axum::http::HeaderMap;
-use axum::routing::{get, post, put};
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -73,24 +76,34 @@ struct Desk<A> {
     limits: limits::Usage,
 }
 
-/// The routes of machines and administrators.
-pub fn routes<A: ClusterAccess, S>(access: Arc<A>, limits: Limits) -> Router<S> {
-    let desk = Arc::new(Desk { access, limits: limits::Usage::new(limits) });
-    let machines = operations::<A>("/v1/cluster");
-    let administrators =
-        operations::<A>("/v1/clusters/{name}").route("/v1/clusters/{name}/reset", post(document::reset::<A>));
-    machines.merge(administrators).with_state(desk)
+/// Who asks, as the guard found out.
+#[derive(Clone)]
+enum Asking {
+    Machine(Authorized),
+    Administrator(Caller),
 }
 
-fn operations<A: ClusterAccess>(at: &str) -> Router<Arc<Desk<A>>> {
-    let path = |rest: &str| format!("{at}{rest}");
-    Router::new()
-        .route(at, get(document::read::<A>).patch(document::patch::<A>))
-        .route(&path("/keys/{*key}"), get(keys::read::<A>).put(keys::write::<A>).delete(keys::delete::<A>))
-        .route(&path("/claims/{claim}"), post(claims::ask::<A>).put(claims::renew::<A>))
-        .route(&path("/claims/{claim}/done"), post(claims::done::<A>))
-        .route(&path("/claims/{claim}/fail"), post(claims::fail::<A>))
-        .route(&path("/sets/{set}"), get(sets::read::<A>))
-        .route(&path("/sets/{set}/self"), put(sets::join::<A>))
-        .route(&path("/events"), get(events::stream::<A>))
+/// The table of these routes.
+pub fn table() -> Vec<Route> {
+    table::routes::<super::App>().table()
+}
+
+/// The routes of machines and administrators.
+pub fn routes<A: ClusterAccess, S>(access: Arc<A>, limits: Limits) -> Router<S> {
+    let desk = Arc::new(Desk { access: Arc::clone(&access), limits: limits::Usage::new(limits) });
+    table::routes::<A>().into_router(move |opens, parts| guard(access.as_ref(), opens, parts)).with_state(desk)
+}
+
+/// Asks for what a route wants before its handler runs.
+fn guard<A: ClusterAccess>(access: &A, opens: Opens, parts: &mut Parts) -> Result<(), Refused> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+    let asking = match opens {
+        Opens::Cluster => Asking::Machine(access.authorize(&parts.headers, peer)?),
+        Opens::Administrator => Asking::Administrator(access.authorize_administrator(&parts.headers, peer)?),
+        Opens::Anybody | Opens::Offer | Opens::Ticket | Opens::Machine => {
+            return Err(Refused::new(StatusCode::UNAUTHORIZED, "token-invalid", "this opens nothing here"));
+        }
+    };
+    parts.extensions.insert(asking);
+    Ok(())
 }

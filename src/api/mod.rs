@@ -7,6 +7,7 @@ pub mod cluster;
 mod cluster_access;
 mod describe;
 mod error;
+mod extract;
 pub mod views;
 
 pub use error::ApiError;
@@ -14,7 +15,9 @@ pub use error::ApiError;
 use crate::catalog::ServerInfo;
 use crate::fleet::Fleet;
 use crate::identity::AdministratorToken;
+use crate::net::routes::{Route, Routes};
 use crate::store::logs::LogStore;
+use axum::http::StatusCode;
 use std::sync::Arc;
 
 /// What all routes share.
@@ -32,16 +35,27 @@ pub struct App {
     pub applied: tokio::sync::watch::Receiver<u64>,
 }
 
-/// The largest body of any route but logs, bytes.
-const BODY_MAX: usize = 1024 * 1024;
+/// Every route of the TLS listener, as a table.
+pub fn table() -> Vec<Route> {
+    let mut table = own().table();
+    table.extend(cluster::table());
+    table
+}
+
+/// The routes that need the whole server.
+fn own() -> Routes<App> {
+    agent::routes().merge(administrators::routes())
+}
 
 /// All routes of the TLS listener.
 pub fn routes(app: App) -> axum::Router {
-    axum::Router::new()
-        .merge(agent::routes())
-        .merge(administrators::routes())
+    let asked = app.clone();
+    own()
+        .into_router(move |opens, parts| access::guard(&asked, opens, parts))
         .with_state(app.clone())
         .merge(cluster::routes(Arc::new(app), cluster::Limits::default()))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .fallback(|| async { ApiError::not_found("there is no such route") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this route does not know that method")
+        })
 }

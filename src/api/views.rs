@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A list, with the revision it was made on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct List<T> {
     /// The applied revision, where one is.
@@ -18,7 +18,7 @@ pub struct List<T> {
 }
 
 /// In a word, where a machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Declared, never heard of.
@@ -40,7 +40,7 @@ pub enum Phase {
 }
 
 /// `GET /v1/machines`: one line a machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineSummary {
     /// Its name.
@@ -82,7 +82,7 @@ pub struct MachineSummary {
 }
 
 /// A place in an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
     /// The name.
@@ -94,7 +94,7 @@ pub struct Place {
 }
 
 /// `GET /v1/machines/{name}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDetail {
     /// The line of the list.
@@ -121,7 +121,7 @@ pub struct MachineDetail {
 }
 
 /// One task of a run and its last job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRow {
     /// The last job's id; absent where none was granted yet.
@@ -141,7 +141,7 @@ pub struct JobRow {
 }
 
 /// `GET /v1/events?after=N&limit=M&wait=55s[&machine=NAME]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventPage {
     /// The events, in order; empty when the wait ended with none.
@@ -151,7 +151,7 @@ pub struct EventPage {
 }
 
 /// `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteStatus {
     /// The site's name.
@@ -169,7 +169,7 @@ pub struct SiteStatus {
 }
 
 /// How content stands.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContentStatus {
     /// Where it comes from, for people; never with credentials.
@@ -189,7 +189,7 @@ pub struct ContentStatus {
 }
 
 /// `POST /v1/machines/{name}/{retry|skip|cancel|approve|adopt|forget|reboot}`, all fields optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AskBody {
     /// Why, for the journal (required for `skip` and `cancel`).
@@ -199,7 +199,7 @@ pub struct AskBody {
 }
 
 /// The answer to an ask: what the machine does now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AskAnswer {
     /// In a sentence.

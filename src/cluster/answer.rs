@@ -32,7 +32,7 @@ pub enum Answer {
 }
 
 /// How a claim stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimStanding {
     /// Nobody asked for it in this epoch.
@@ -48,7 +48,7 @@ pub enum ClaimStanding {
 }
 
 /// What the asker is with regard to a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// It holds the claim, or did when it was done.
@@ -58,7 +58,7 @@ pub enum Role {
 }
 
 /// How a claim stands, for one machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimAnswer {
     /// The document's epoch.
@@ -116,7 +116,7 @@ impl ClaimAnswer {
 }
 
 /// A machine in a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
     /// The document's epoch.

@@ -181,7 +181,7 @@ pub struct Grant {
 }
 
 /// Who held a claim before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Previous {
     /// The machine.
@@ -220,7 +220,7 @@ pub enum ClaimState {
 }
 
 /// Why a claim that was held is not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "why")]
 pub enum Fall {
     /// Not renewed in time.
@@ -275,7 +275,7 @@ pub struct Barrier {
 }
 
 /// The opening of a barrier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Opening {
     /// The version at which it opened.

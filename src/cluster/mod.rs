@@ -37,7 +37,9 @@ pub use limits::{
 };
 pub use operation::{Condition, Count, Operation};
 pub use patch::{Action, Place, Step, has_condition, parse_patch};
-pub use view::{Change, Secrets, changes_after, claim_json, document_json, entry_json, etag, parse_etag, set_json};
+pub use view::{
+    Change, DocumentView, Secrets, changes_after, claim_json, document_view, entry_json, etag, parse_etag, set_json,
+};
 
 use crate::content::kinds::KeySpec;
 use crate::journal::Event;

@@ -1,6 +1,7 @@
 //! The document as JSON: for members with its secrets, for everybody else with their lengths.
 
 use super::{Claim, ClaimStanding, ClaimState, Document, Entry, Set};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Whether values of secret keys are shown.
@@ -31,22 +32,37 @@ pub fn parse_etag(text: &str) -> Option<Place> {
     Some((number(epoch)?, number(version)?))
 }
 
+/// The whole document, as it is read.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentView {
+    /// The cluster.
+    pub cluster: String,
+    /// Rises when the cluster is built anew.
+    pub epoch: u64,
+    /// Rises with each accepted write.
+    pub version: u64,
+    /// The document's size, bytes.
+    pub bytes: usize,
+    /// Keys: `value` (of a secret, for all but members: `secret` and `bytes`), `version`, `by`, `atUnixMs`.
+    pub keys: Map<String, Value>,
+    /// Claims: `state`, `fence`, `holder`, and what goes with the state.
+    pub claims: Map<String, Value>,
+    /// Sets: `members` in order, `barriers`.
+    pub sets: Map<String, Value>,
+}
+
 /// The whole document.
-pub fn document_json(cluster: &str, document: &Document, secrets: Secrets, now_ms: u64) -> Value {
-    let keys: Map<_, _> =
-        document.keys.iter().map(|(name, entry)| (name.clone(), entry_json(entry, secrets))).collect();
-    let claims: Map<_, _> =
-        document.claims.iter().map(|(name, claim)| (name.clone(), claim_json(claim, now_ms))).collect();
-    let sets: Map<_, _> = document.sets.iter().map(|(name, set)| (name.clone(), set_json(set))).collect();
-    json!({
-        "cluster": cluster,
-        "epoch": document.epoch,
-        "version": document.version,
-        "bytes": document.bytes,
-        "keys": keys,
-        "claims": claims,
-        "sets": sets,
-    })
+pub fn document_view(cluster: &str, document: &Document, secrets: Secrets, now_ms: u64) -> DocumentView {
+    DocumentView {
+        cluster: cluster.to_owned(),
+        epoch: document.epoch,
+        version: document.version,
+        bytes: document.bytes,
+        keys: document.keys.iter().map(|(name, entry)| (name.clone(), entry_json(entry, secrets))).collect(),
+        claims: document.claims.iter().map(|(name, claim)| (name.clone(), claim_json(claim, now_ms))).collect(),
+        sets: document.sets.iter().map(|(name, set)| (name.clone(), set_json(set))).collect(),
+    }
 }
 
 /// A key.

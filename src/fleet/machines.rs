@@ -95,7 +95,7 @@ impl Entry {
 }
 
 /// A box that is no machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BoxRow {
     /// Its MAC.

@@ -8,16 +8,20 @@ use super::Counter;
 use super::files::{Folder, Opened};
 use super::tftp::Loaders;
 use crate::boot::client::Firmware;
-use crate::boot::desk::{BootDesk, ScriptAction, ScriptAnswer, ScriptAsk};
+use crate::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use crate::boot::leases::LeaseTable;
+use crate::boot::network::Network;
 use crate::boot::query::{self, Said};
 use crate::boot::script;
+use crate::net::routes::{Opens, Route, Routes, Shape};
+use crate::store::{BoxFuture, Lease, StoreError};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use futures_util::StreamExt;
+use std::convert::Infallible;
 use std::io::{self, Seek, SeekFrom};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -76,15 +80,81 @@ struct Served<D> {
 /// overlays go by the peer's address.
 pub fn routes<D: BootDesk>(desk: Arc<D>, config: HttpConfig, counters: Arc<HttpCounters>) -> Router {
     let served = Arc::new(Served { desk, config, streams: Arc::new(Semaphore::new(STREAMS)), counters });
-    Router::new()
-        .route(script::START_PATH, get(|| async { ipxe(script::start()) }))
-        .route(script::SCRIPT_PATH, get(boot_script::<D>))
-        .route("/boot/overlay/{name}", get(overlay::<D>))
-        .route("/boot/loaders/{name}", get(loader::<D>))
-        .route("/autoexec.ipxe", get(autoexec::<D>))
-        .route("/files/{*path}", get(file::<D>))
-        .route("/ca.pem", get(ca::<D>))
-        .with_state(served)
+    // Nothing here asks for a token: what an overlay needs is judged by the desk.
+    entries::<D>().into_router(|_, _| Ok::<_, Infallible>(())).with_state(served)
+}
+
+/// The table of these routes.
+pub fn table() -> Vec<Route> {
+    entries::<Nobody>().table()
+}
+
+fn entries<D: BootDesk>() -> Routes<Arc<Served<D>>> {
+    let get = |path, summary| Route::get(path, Opens::Anybody, summary).body_max(0);
+    let bytes = "application/octet-stream";
+    Routes::default()
+        .route(
+            get(script::START_PATH, "The first script, the same for every box").gives_media("text/plain"),
+            || async { ipxe(script::start()) },
+        )
+        .route(
+            get(script::SCRIPT_PATH, "The script made for a box; giving it is an offer")
+                .word("mac", "The MAC it boots from.")
+                .word("uuid", "Its SMBIOS UUID.")
+                .word("serial", "Its SMBIOS serial number.")
+                .word("arch", "iPXE's `${buildarch}`.")
+                .word("platform", "iPXE's `${platform}`.")
+                .gives_media("text/plain"),
+            boot_script::<D>,
+        )
+        .route(
+            Route::get("/boot/overlay/{name}", Opens::Offer, "The initrd overlay of an offer: its ticket")
+                .body_max(0)
+                .gives_media(bytes),
+            overlay::<D>,
+        )
+        .route(get("/boot/loaders/{name}", "A loader").gives_media(bytes), loader::<D>)
+        .route(get("/autoexec.ipxe", "What iPXE looks for by itself").gives_media("text/plain"), autoexec::<D>)
+        .route(
+            get("/files/{*path}", "A file of the image folder")
+                .header("Range", "A part of it.")
+                .gives_media(bytes)
+                .reply(
+                    206,
+                    "The part that was asked for.",
+                    vec![Shape { media: "application/octet-stream", schema: None }],
+                ),
+            file::<D>,
+        )
+        .route(
+            get("/ca.pem", "The site's certificate authority; compare its fingerprint")
+                .gives_media("application/x-pem-file"),
+            ca::<D>,
+        )
+}
+
+/// A desk that is never there: the table needs a type, and no desk.
+enum Nobody {}
+
+impl BootDesk for Nobody {
+    fn network(&self) -> Arc<Network> {
+        match *self {}
+    }
+    fn leases(&self) -> Arc<LeaseTable> {
+        match *self {}
+    }
+    fn put_lease(&self, _: Lease, _: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        match *self {}
+    }
+    fn boot_permitted(&self, _: SeenBox) -> BoxFuture<'_, BootPermit> {
+        match *self {}
+    }
+    fn script(&self, _: ScriptAsk) -> BoxFuture<'_, ScriptAnswer> {
+        match *self {}
+    }
+    fn overlay(&self, _: String, _: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
+        match *self {}
+    }
 }
 
 fn ipxe(script: String) -> Response {

@@ -5,6 +5,7 @@ pub mod files;
 pub mod http;
 mod interfaces;
 mod probe;
+pub mod routes;
 pub mod tftp;
 
 pub use interfaces::interfaces;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a [`BootFile`] came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BootFileKind {
     /// Generated for one network boot, in an initrd overlay at `/formwork/boot.json`.
@@ -14,6 +15,7 @@ pub enum BootFileKind {
 
 /// What an agent needs before it can speak to the server: the server's address, the authority to pin, and a ticket.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BootFile {
     /// How this file reached the machine.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a box says it is. Selects a machine; never proves it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HardwareIdentity {
     /// MAC addresses, lower-case with colons, the one it booted from first.
@@ -20,6 +21,7 @@ pub struct HardwareIdentity {
 /// `POST /v1/agent/exchange`: a ticket and a public key for tokens. The same key again gets an equal answer; another key
 /// quarantines the machine (409 `quarantined`).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExchangeRequest {
     /// `id.secret` of the boot file. Secret.
@@ -40,6 +42,7 @@ pub struct ExchangeRequest {
 
 /// A token that opens one cluster profile and nothing else.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterToken {
     /// The cluster profile's name.
@@ -50,6 +53,7 @@ pub struct ClusterToken {
 
 /// The answer to an exchange and to a renewal.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExchangeAnswer {
     /// The machine's name.
@@ -71,6 +75,7 @@ pub struct ExchangeAnswer {
 
 /// `POST /v1/agent/renew` with the (still valid) machine token as bearer: fresh tokens for the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RenewRequest {
     /// The agent's public key, as at the exchange: tokens hold only its digest.
@@ -81,6 +86,7 @@ pub struct RenewRequest {
 
 /// `POST /v1/agent/check-in`: this kernel runs, this agent lives. The only thing that counts as a boot. Repeating it is harmless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CheckInRequest {
     /// This start of the kernel.

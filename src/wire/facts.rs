@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A change of facts: each key replaces the fact of that name; `null` removes it. At most 256 KiB.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FactsReport {
     /// Fact name (`cpu`, `memory`, `disks`, `nics`, `firmware`, `services`, …) to any JSON.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/agent/next`: what shall I do? Held for up to `wait_seconds` (60 at most) while there is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NextRequest {
     /// This start of the kernel (must have checked in).
@@ -20,6 +21,7 @@ pub struct NextRequest {
 
 /// What the agent does now.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "action")]
 pub enum NextAnswer {
     /// Do this job. Asking again in the same boot gives the same job, byte for byte.
@@ -54,6 +56,7 @@ pub enum NextAnswer {
 
 /// Everything an agent needs to do one job; scripts come as text, never with params spliced in.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct JobGrant {
     /// The job's id, unique in the site.
@@ -89,6 +92,7 @@ pub struct JobGrant {
 
 /// What a destructive job may do to disks (`formwork agent disk claim` decides with this).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DestructiveGrant {
     /// The site whose marker is ours.
@@ -103,6 +107,7 @@ pub struct DestructiveGrant {
 
 /// Which numbers a task's exit codes speak.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitCodes {
     /// 0 done, anything else failed.
@@ -114,6 +119,7 @@ pub enum ExitCodes {
 
 /// What happens to a task whose boot ended under it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnInterrupt {
     /// It is run again; each is an attempt with a cap of its own.
@@ -125,6 +131,7 @@ pub enum OnInterrupt {
 
 /// Who this machine is, for scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MachineInfo {
     /// Its name.
@@ -145,6 +152,7 @@ pub struct MachineInfo {
 
 /// One step of a task.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Its name, for logs.
@@ -156,6 +164,7 @@ pub struct Step {
 
 /// What a step does.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum StepAction {
     /// Run a script. Its first line (`#!`) says by what; without one, `/bin/sh`.
@@ -176,6 +185,7 @@ pub enum StepAction {
 
 /// How a job ended. `POST /v1/agent/jobs/{job}/end`; repeating it is harmless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct JobEnd {
     /// The boot it ended in.
@@ -197,6 +207,7 @@ pub struct JobEnd {
 
 /// The outcomes of a job as the agent sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum JobOutcome {
     /// Done.
@@ -213,6 +224,7 @@ pub enum JobOutcome {
 
 /// `formwork agent request WHAT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum JobRequest {
     /// Reboot after this task, then go on with the next.

@@ -26,6 +26,7 @@ pub const OLDEST_PROTOCOL: u32 = 1;
 
 /// A message that the server sends with every refusal (any status of 400 and above), as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// A short, stable word in kebab-case for programs, such as `ticket-expired`.

@@ -3,7 +3,19 @@
 use crate::cluster::{Answer, ClaimAnswer, ClaimStanding, Joined, Role, etag};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What an accepted write came to.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Written {
+    /// The document's epoch.
+    epoch: u64,
+    /// The document's version, and that of each written key.
+    version: u64,
+    /// The one key written was not there before.
+    created: bool,
+}
 
 /// Adds the `ETag`.
 pub(super) fn tagged(response: impl IntoResponse, epoch: u64, version: u64) -> Response {
@@ -24,11 +36,10 @@ pub(super) fn respond(answer: Answer, wants_json: bool) -> Response {
     match answer {
         Answer::Written { epoch, version, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            let body = json!({"epoch": epoch, "version": version, "created": created});
-            tagged((status, axum::Json(body)), epoch, version)
+            tagged((status, axum::Json(Written { epoch, version, created })), epoch, version)
         }
         Answer::Unchanged { epoch, version } => {
-            tagged(axum::Json(json!({"epoch": epoch, "version": version, "created": false})), epoch, version)
+            tagged(axum::Json(Written { epoch, version, created: false }), epoch, version)
         }
         Answer::Claim(answer) => {
             let (epoch, version) = (answer.epoch, answer.version);

@@ -1,16 +1,15 @@
 //! Who asks, and what the request says beside its body.
 
 use super::refused::epoch_over;
-use super::{ClusterAccess, Desk, Refused, limits};
+use super::{Asking, ClusterAccess, Desk, Refused, limits};
 use crate::cluster::{Answer, Caller, Condition, Context, Count, Document, Operation, Request, Secrets, parse_etag};
 use crate::content::kinds::Span;
 use crate::store::{self, Batch};
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, FromRequestParts, Query, RawPathParams};
+use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,13 +41,11 @@ impl<A: ClusterAccess> FromRequestParts<Arc<Desk<A>>> for Asker<A> {
             raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let Query(query) = Query::<HashMap<String, String>>::try_from_uri(&parts.uri)
             .map_err(|_| Refused::bad_request("the query of the address cannot be read"))?;
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
-        let (cluster, caller, epoch) = match params.get("name") {
-            Some(name) => (name.clone(), desk.access.authorize_administrator(&parts.headers, peer)?, None),
-            None => {
-                let found = desk.access.authorize(&parts.headers, peer)?;
-                (found.cluster, found.caller, found.epoch)
-            }
+        let asking = parts.extensions.remove::<Asking>();
+        let (cluster, caller, epoch) = match (asking, params.get("name")) {
+            (Some(Asking::Machine(found)), None) => (found.cluster, found.caller, found.epoch),
+            (Some(Asking::Administrator(caller)), Some(name)) => (name.clone(), caller, None),
+            _ => return Err(Refused::new(StatusCode::UNAUTHORIZED, "token-invalid", "nobody asks")),
         };
         let asker =
             Self { desk: Arc::clone(desk), cluster, caller, epoch, headers: parts.headers.clone(), params, query };

@@ -3,7 +3,7 @@
 use super::answers::{respond, tagged};
 use super::asker::{Asker, read_body, versions};
 use super::{ClusterAccess, Refused};
-use crate::cluster::{Operation, document_json, has_condition, parse_patch};
+use crate::cluster::{Operation, document_view, has_condition, parse_patch};
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -28,7 +28,7 @@ pub(super) async fn read<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, 
     if known {
         return Ok(tagged(StatusCode::NOT_MODIFIED, epoch, version));
     }
-    let body = document_json(&asker.cluster, &document, asker.secrets(), context.now_ms);
+    let body = document_view(&asker.cluster, &document, asker.secrets(), context.now_ms);
     Ok(tagged(axum::Json(body), epoch, version))
 }
 
