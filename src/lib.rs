@@ -15,6 +15,7 @@
 //! * [`identity`]: tickets, tokens, generations
 //! * [`workflow`]: what a machine does next, one pure function
 //! * [`boot`]: what a box gets to boot
+//! * [`inspect`]: what people are shown of a decision: why, what, and what comes next
 //!
 //! Doing (thin):
 //!
@@ -40,6 +41,8 @@ pub mod fleet;
 pub mod git;
 #[cfg(feature = "server")]
 pub mod identity;
+#[cfg(feature = "server")]
+pub mod inspect;
 #[cfg(feature = "server")]
 pub mod journal;
 #[cfg(feature = "server")]

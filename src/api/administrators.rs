@@ -73,13 +73,7 @@ fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
 async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
     let live = entry.live();
     let state = entry.state();
-    let boot = state.boot.clone();
-    let running = match &boot {
-        Some(boot) if state.offer.as_ref().is_none_or(|offer| offer.at_unix_ms <= boot.at_unix_ms) => {
-            Running::Agent { boot_id: &boot.said.boot_id, environment: &boot.said.environment, job: None }
-        }
-        _ => Running::Firmware,
-    };
+    let running = crate::inspect::last_said(&state);
     let decision = app.fleet.look(entry, running).await;
     show(&Subject::of(&entry.name, &decision, &live))
 }
@@ -101,7 +95,7 @@ async fn machine(
     Ok(Json(look(&app, &entry, |subject| subject.detail()).await))
 }
 
-fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
+pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
     let declared = app.fleet.current().is_some_and(|catalog| catalog.machine(name).is_some());
     let known = app.fleet.known(name).filter(|entry| declared || entry.state().is_known());
     match known {

@@ -8,6 +8,7 @@ mod cluster_access;
 mod describe;
 mod error;
 mod extract;
+mod inspect;
 pub mod views;
 
 pub use error::ApiError;
@@ -44,7 +45,7 @@ pub fn table() -> Vec<Route> {
 
 /// The routes that need the whole server.
 fn own() -> Routes<App> {
-    agent::routes().merge(administrators::routes())
+    agent::routes().merge(administrators::routes()).merge(inspect::routes())
 }
 
 /// All routes of the TLS listener.

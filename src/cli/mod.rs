@@ -15,6 +15,7 @@ mod events;
 mod follow;
 mod get;
 mod logs;
+mod offline;
 mod output;
 mod sentence;
 mod serve;
@@ -30,6 +31,7 @@ mod timeline;
 mod validate;
 mod wait;
 mod watch;
+mod why;
 
 pub use error::CliError;
 
@@ -46,6 +48,7 @@ enum Command {
     // -- looking --
     Get(get::Arguments),
     Describe(describe::Arguments),
+    Why(why::Arguments),
     Status(status::Arguments),
     Logs(logs::Arguments),
     Events(events::Arguments),
@@ -104,6 +107,7 @@ fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Get(arguments) => get::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),

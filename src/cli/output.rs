@@ -118,6 +118,42 @@ pub struct Style {
     pub colour: bool,
 }
 
+impl Style {
+    /// Text that stands out, where colours are welcome (ECMA-48 8.3.117, bold).
+    pub fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Text folded at the terminal's width, each line behind an indent, the folded ones two further in.
+    pub fn indented(&self, indent: &str, text: &str) -> String {
+        let width = self.width.unwrap_or(usize::MAX).max(indent.len() + 20);
+        let mut out = String::new();
+        for line in text.lines() {
+            let (mut row, mut first) = (indent.to_owned(), true);
+            let mut empty = true;
+            for word in line.split(' ') {
+                let length = row.chars().count() + usize::from(!empty) + word.chars().count();
+                if !empty && length > width {
+                    out.push_str(row.trim_end());
+                    out.push('\n');
+                    row = format!("{indent}  ");
+                    (first, empty) = (false, true);
+                }
+                if !empty {
+                    row.push(' ');
+                }
+                row.push_str(word);
+                empty = false;
+            }
+            if !row.trim().is_empty() || first {
+                out.push_str(row.trim_end());
+                out.push('\n');
+            }
+        }
+        out
+    }
+}
+
 /// What a word in a table says about the world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tone {

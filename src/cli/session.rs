@@ -22,6 +22,13 @@ pub struct Options {
     output: Option<Format>,
 }
 
+impl Options {
+    /// Standard output, for answers that no server is asked for.
+    pub fn output(&self) -> Output {
+        Output::of_process(self.output)
+    }
+}
+
 /// A client and a way out.
 pub struct Session {
     /// The server; shared with the thread that waits for events while another draws.
@@ -58,7 +65,7 @@ impl Session {
     /// Makes "no such machine" helpful: with the nearest names, or all of them, instead of what the server hints.
     pub fn machine_not_found(&self, name: &str, error: CliError) -> CliError {
         match error {
-            CliError::NotFound { message, hint } => {
+            CliError::NotFound { message, hint } if message.starts_with("there is no machine") => {
                 let suggestion = self.client.machines().ok().map(|list| {
                     suggest::hint(name, list.items.iter().map(|machine| machine.name.as_str()), "formwork get machines")
                 });

@@ -47,6 +47,12 @@ impl Clock {
     }
 }
 
+/// `2026-11-23`, in the zone of this computer.
+pub fn day(unix_ms: i64) -> String {
+    Timestamp::from_millisecond(unix_ms)
+        .map_or_else(|_| "?".to_owned(), |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string())
+}
+
 /// A span to tenths of a second under a minute: `0.4s`, `14.2s`, `3m02s`, `2h05m`, `3d04h`.
 pub fn span(ms: i64) -> String {
     let ms = ms.max(0);

@@ -125,7 +125,7 @@ fn json(answer: &Result<Catalog, Findings>) -> String {
 }
 
 /// The files of a work tree as the server would see them once committed.
-fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> {
+pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(root.to_path_buf(), String::new(), 0_usize)];
     while let Some((folder, prefix, depth)) = folders.pop() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 const FINDINGS_MAX: usize = 1_000;
 
 /// A place in a file of content.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Place {
     /// Path from the site's root; `builtin:PACK/…` for packs that come with the program.
     pub file: Arc<str>,

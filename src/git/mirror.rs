@@ -61,6 +61,11 @@ impl Mirror {
         Ok(Self { path: path.to_owned(), repository, known: HashMap::new() })
     }
 
+    /// A repository that is read in place of a mirror, once.
+    pub(super) fn borrowed(path: &Path, repository: Repository) -> Self {
+        Self { path: path.to_owned(), repository, known: HashMap::new() }
+    }
+
     fn fails(&self, error: &git2::Error) -> GitError {
         GitError::Mirror { path: self.path.clone(), message: error.message().to_owned() }
     }

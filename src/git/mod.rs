@@ -17,6 +17,7 @@ mod error;
 mod follower;
 mod limits;
 mod mirror;
+mod once;
 mod owner;
 mod prune;
 mod source;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use error::GitError;
 pub use follower::Follower;
+pub use once::{History, Written, read_once};
 pub use source::Source;
 
 /// One commit of the content.

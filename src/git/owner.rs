@@ -172,7 +172,7 @@ impl Owner {
 }
 
 /// Opened anew for each look: a repository that was replaced, repacked or repaired is seen as it is now.
-fn open(path: &Path) -> Result<Repository, GitError> {
+pub(super) fn open(path: &Path) -> Result<Repository, GitError> {
     let none: [&Path; 0] = [];
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, none).map_err(|e| match e.code() {
         ErrorCode::Owner => GitError::NotOurs { path: path.to_owned() },
@@ -181,7 +181,7 @@ fn open(path: &Path) -> Result<Repository, GitError> {
     })
 }
 
-fn head_of(path: &Path, branch: Option<&str>) -> Result<Revision, GitError> {
+pub(super) fn head_of(path: &Path, branch: Option<&str>) -> Result<Revision, GitError> {
     let repository = open(path)?;
     let unreadable = |e: git2::Error| GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() };
     let reference = match branch {

@@ -283,6 +283,42 @@ pub fn resolve(catalog: &Catalog, machine: &MachineView, stage: Option<&Stage>, 
     resolved
 }
 
+/// A layer that was asked for one param.
+#[derive(Debug, Clone)]
+pub struct Giver {
+    /// Who was asked.
+    pub layer: Layer,
+    /// What it gives; `None`: nothing.
+    pub value: Option<Value>,
+    /// Where that stands; none for what a cluster's document holds.
+    pub place: Option<Place>,
+}
+
+/// Everyone who is asked for one param, strongest first, the Param's default last; the first that gives a value wins.
+pub fn givers(
+    catalog: &Catalog,
+    machine: &MachineView,
+    stage: Option<&Stage>,
+    clusters: &ClusterKeys,
+    name: &str,
+) -> Vec<Giver> {
+    let mut givers = Vec::new();
+    for layer in layers(catalog, machine, stage, clusters) {
+        let value = match layer.values {
+            Values::Written(params) => params.get(name),
+            Values::RunTime(keys) => keys.get(name),
+        };
+        let origin = || Some(Origin { document: layer.document?.clone(), name: Some(name.to_owned()) }.place());
+        givers.push(Giver { layer: layer.who.layer(), value: value.cloned(), place: value.and_then(|_| origin()) });
+    }
+    if let Some(param) = catalog.param(name) {
+        let value = param.spec.default.clone();
+        let place = value.as_ref().map(|_| Origin { document: param.document.clone(), name: None }.place());
+        givers.push(Giver { layer: Layer::Default, value, place });
+    }
+    givers
+}
+
 fn give(
     resolved: &mut Resolved,
     catalog: &Catalog,

@@ -10,7 +10,7 @@
 mod fix;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub(crate) use fix::made_of;

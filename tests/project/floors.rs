@@ -6,7 +6,7 @@ use super::{files_below, read, root};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Floors that decide, in the map's order up to here: no socket, no clock, no disk.
-const LAST_DECIDING: &str = "boot";
+const LAST_DECIDING: &str = "inspect";
 
 /// Imports from a higher floor that stay, each with its reason. File, what it takes, why.
 const EXCEPTIONS: &[(&str, &[&str], &str)] = &[

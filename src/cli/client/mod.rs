@@ -5,6 +5,7 @@ use super::error::CliError;
 use crate::api::views::{
     AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus,
 };
+use crate::inspect::{ParamWhy, Why};
 use crate::store::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,6 +91,17 @@ impl Client {
     /// `GET /v1/machines/{name}`.
     pub fn machine(&self, name: &str) -> Result<MachineDetail, CliError> {
         self.get(&format!("/v1/machines/{}", segment(name)))
+    }
+
+    /// `GET /v1/machines/{name}/why`.
+    pub fn why(&self, name: &str) -> Result<Why, CliError> {
+        self.get(&format!("/v1/machines/{}/why", segment(name)))
+    }
+
+    /// `GET /v1/machines/{name}/params/{param}`.
+    pub fn param_why(&self, name: &str, param: &str, stage: Option<&str>) -> Result<ParamWhy, CliError> {
+        let stage = stage.map(|stage| format!("?stage={}", segment(stage))).unwrap_or_default();
+        self.get(&format!("/v1/machines/{}/params/{}{stage}", segment(name), segment(param)))
     }
 
     /// `GET /v1/status`.

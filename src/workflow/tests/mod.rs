@@ -6,4 +6,4 @@ mod failures;
 mod leaving;
 mod simulation;
 mod starting;
-mod world;
+pub(crate) mod world;

@@ -134,8 +134,13 @@ impl World {
 
     /// One answer, with nothing written down.
     pub fn ask(&self, running: Running<'_>) -> Next {
+        self.look(running, next)
+    }
+
+    /// What a decision is made on.
+    pub fn look<T>(&self, running: Running<'_>, show: impl FnOnce(&Question<'_>) -> T) -> T {
         let view = self.catalog().and_then(|catalog| self.view_on(catalog));
-        next(&Question {
+        show(&Question {
             machine: NODE,
             current: self.catalog(),
             view: view.as_ref(),

@@ -1,0 +1,135 @@
+//! Content without a server: a directory as it lies there, or a revision of a repository. What a machine did before is then not
+//! known: it is looked at as one that never was seen.
+
+use super::CliError;
+use super::suggest;
+use super::validate::read_directory;
+use crate::catalog::{Catalog, MachineView, builtin_packs, from_tree};
+use crate::content::{Place as ContentPlace, Tree};
+use crate::git::{History, read_once};
+use crate::inspect::{Commit, Subject};
+use crate::journal::MachineState;
+use crate::params::ClusterKeys;
+use crate::workflow::{Question, Running, Trust};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where content is read from in place of a server.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Without a server")]
+pub struct Place {
+    /// Read this directory as it lies there, committed or not, in place of asking the server.
+    #[arg(long, value_name = "DIR", conflicts_with = "repository")]
+    dir: Option<PathBuf>,
+    /// Read a revision of this Git repository in place of asking the server.
+    #[arg(long, value_name = "PATH")]
+    repository: Option<PathBuf>,
+    /// The branch; the repository's HEAD where not given.
+    #[arg(long, requires = "repository")]
+    branch: Option<String>,
+    /// The site's folder inside the repository.
+    #[arg(long, value_name = "FOLDER", requires = "repository")]
+    path: Option<String>,
+    /// A commit, tag or anything else that Git can resolve.
+    #[arg(long, value_name = "REVISION", requires = "repository", conflicts_with = "branch")]
+    revision: Option<String>,
+}
+
+/// Content that was read and compiled.
+pub struct Offline {
+    /// The revision.
+    pub catalog: Catalog,
+    history: Option<History>,
+}
+
+impl Place {
+    /// Reads what was asked for; `None`: the server is to be asked.
+    ///
+    /// # Errors
+    /// It cannot be read, or would be refused.
+    pub fn open(&self) -> Result<Option<Offline>, CliError> {
+        if let Some(dir) = &self.dir {
+            let tree = read_directory(dir).map_err(|(path, error)| CliError::Usage {
+                message: format!("cannot read {}: {error}", path.display()),
+                hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
+            })?;
+            let catalog = compile(&tree, "work tree", &dir.display().to_string())?;
+            return Ok(Some(Offline { catalog, history: History::of_directory(dir) }));
+        }
+        let Some(path) = &self.repository else { return Ok(None) };
+        let subpath = self.path.as_deref();
+        let (revision, tree) = read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref())
+            .map_err(|error| CliError::Usage { message: error.to_string(), hint: None })?;
+        let catalog = compile(&tree, &revision.id, &path.display().to_string())?;
+        let history = History::of_repository(path, &revision.id, subpath);
+        Ok(Some(Offline { catalog, history }))
+    }
+}
+
+fn compile(tree: &Tree, revision: &str, shown: &str) -> Result<Catalog, CliError> {
+    from_tree(tree, &builtin_packs(), revision).map_err(|findings| {
+        let errors = findings.errors();
+        CliError::Refused {
+            code: "content-refused".to_owned(),
+            message: format!("{findings}\n{errors} error{} in {shown}", if errors == 1 { "" } else { "s" }),
+            hint: Some("mend these first; `formwork validate` looks again".to_owned()),
+        }
+    })
+}
+
+impl Offline {
+    /// The declared machine of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn machine(&self, name: &str) -> Result<&MachineView, CliError> {
+        self.catalog.machine(name).ok_or_else(|| {
+            let names = self.catalog.machines().map(|machine| machine.name.as_str());
+            let hint = suggest::hint(name, names, "formwork validate");
+            let rules = self.catalog.enrollments().count();
+            let rules = if rules > 0 { "; what a rule takes in is known to the server only" } else { "" };
+            CliError::NotFound {
+                message: format!("no machine {name} is declared in {}", self.catalog.revision),
+                hint: Some(format!("{hint}{rules}")),
+            }
+        })
+    }
+
+    /// Looks at a declared machine as one that was never seen.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn look<T>(&self, name: &str, show: impl FnOnce(&Subject<'_>) -> T) -> Result<T, CliError> {
+        self.look_with(name, &MachineState::default(), show)
+    }
+
+    /// The same, with something known of it.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn look_with<T>(
+        &self,
+        name: &str,
+        state: &MachineState,
+        show: impl FnOnce(&Subject<'_>) -> T,
+    ) -> Result<T, CliError> {
+        let question = Question {
+            machine: name,
+            current: Some(&self.catalog),
+            view: Some(self.machine(name)?),
+            pinned: None,
+            state,
+            running: Running::Firmware,
+            trust: Trust::New,
+            now_unix_ms: super::time::now_unix_ms(),
+        };
+        Ok(show(&Subject { question, records: &[], clusters: &ClusterKeys::default() }))
+    }
+
+    /// Who wrote a line.
+    pub fn commit(&self, place: &ContentPlace) -> Option<Commit> {
+        let written = self.history.as_ref()?.line(&place.file, place.line)?;
+        let crate::git::Written { id, summary, author, at_unix_ms } = written;
+        Some(Commit { id, summary, author, at_unix_ms })
+    }
+}

@@ -1,0 +1,79 @@
+//! What people are shown of a decision, before and after it is made: why a machine is where it is, who gives a param, what it
+//! would get now, what is still to come. Pure, and by the one function ([`crate::workflow::next`]) and the one resolver
+//! ([`crate::params`]) that decide for machines, so that what is shown is what happens.
+//!
+//! Nothing here holds a secret: values that are secret are left out where they are gathered, not where they are drawn.
+
+mod imagine;
+mod param;
+mod why;
+
+pub use imagine::Imagined;
+pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
+pub use why::{Because, Evidence, Why, why};
+
+use crate::catalog::{Catalog, MachineView};
+use crate::content::{Document, Place, Step, place_of};
+use crate::journal::{MachineState, Record};
+use crate::params::ClusterKeys;
+use crate::workflow::{Question, Running};
+
+/// A machine that is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// What a decision about it is made on.
+    pub question: Question<'a>,
+    /// Its events, oldest first; what is not among them cannot be shown as evidence.
+    pub records: &'a [Record],
+    /// What its clusters supply as params now.
+    pub clusters: &'a ClusterKeys,
+}
+
+impl<'a> Subject<'a> {
+    /// The revision that decides its tasks, and the machine on it: that of the open run, else the newest.
+    pub(crate) fn deciding(&self) -> Option<(&'a Catalog, std::borrow::Cow<'a, MachineView>)> {
+        let question = &self.question;
+        let open = question.state.run.as_ref().is_some_and(|run| run.is_open());
+        match (open, question.pinned) {
+            (true, Some(pinned)) => {
+                view_on(pinned, question.machine, question.state).map(|view| (pinned, view)).or_else(|| self.newest())
+            }
+            _ => self.newest(),
+        }
+    }
+
+    fn newest(&self) -> Option<(&'a Catalog, std::borrow::Cow<'a, MachineView>)> {
+        Some((self.question.current?, std::borrow::Cow::Borrowed(self.question.view?)))
+    }
+}
+
+/// The machine on a revision: declared there, or enrolled by a rule that is still there.
+pub fn view_on<'a>(
+    catalog: &'a Catalog,
+    name: &str,
+    state: &MachineState,
+) -> Option<std::borrow::Cow<'a, MachineView>> {
+    if let Some(view) = catalog.machine(name) {
+        return Some(std::borrow::Cow::Borrowed(view));
+    }
+    let by = state.enrolled.as_ref().filter(|_| !state.left)?;
+    catalog
+        .enrolled_view(name, &by.rule, &by.mac, by.uuid.as_deref(), by.serial.as_deref())
+        .map(std::borrow::Cow::Owned)
+}
+
+/// What a machine runs, as far as its last words say: its agent's boot, or firmware that was offered something since.
+pub fn last_said(state: &MachineState) -> Running<'_> {
+    match &state.boot {
+        Some(boot) if state.offer.as_ref().is_none_or(|offer| offer.at_unix_ms <= boot.at_unix_ms) => {
+            Running::Agent { boot_id: &boot.said.boot_id, environment: &boot.said.environment, job: None }
+        }
+        _ => Running::Firmware,
+    }
+}
+
+/// The place of a value of a document.
+fn place_at(document: &Document, path: &[&str]) -> Place {
+    let steps: Vec<Step<'_>> = path.iter().map(|key| Step::Key(key)).collect();
+    place_of(document.value(&steps))
+}
