@@ -1,8 +1,13 @@
 //! What every engine must keep, as tests over `dyn Store`. An engine runs all of it with [`conformance_tests!`].
 //!
-//! The tests leave alone what a fresh store already holds (its first event): they look at what they add.
+//! The tests leave alone what a fresh store already holds (its first event): they look at what they add. An engine on a disk
+//! of its own goes through [`power`] as well; `tests/crash` kills a whole server and judges by the same [`history`].
 
 pub(crate) mod clusters;
+pub(crate) mod history;
+mod history_tests;
+pub(crate) mod power;
+pub(crate) mod program;
 
 use super::{Batch, Lease, Operation, Space, Store, StoreError};
 use crate::journal::{Event, Stream};

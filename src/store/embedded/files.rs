@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The database.
 const FILE: &str = "store.redb";
@@ -17,6 +18,10 @@ const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
 /// Held by the process that has the store open.
 const LOCK_FILE: &str = "store.lock";
+
+/// How long a lock is waited for: a process that is just ending, or a child between its fork and its exec, holds it still.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether there is a store in `dir`.
 pub fn exists(dir: &Path) -> bool {
@@ -43,10 +48,16 @@ impl Lock {
         let path = dir.join(LOCK_FILE);
         let file = private(OpenOptions::new().write(true).create(true).truncate(false), &path)
             .map_err(|error| open_failed(&path, &error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(&dir.display().to_string())),
-            Err(error) => Err(StoreError::Open(format!("{} cannot be locked: {error}", path.display()))),
+        let asked = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::WOULDBLOCK) if asked.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(&dir.display().to_string())),
+                Err(error) => return Err(StoreError::Open(format!("{} cannot be locked: {error}", path.display()))),
+            }
         }
     }
 }

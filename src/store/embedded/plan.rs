@@ -5,7 +5,7 @@ use super::tables::{encode, space_key, stream_key};
 use crate::cluster::{self, Document};
 use crate::journal::{Event, Record, Stream};
 use crate::store::{Batch, Committed, Operation, StoreError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Largest encoded event, bytes.
@@ -44,7 +44,7 @@ pub(super) struct Group {
     /// The last sequence.
     pub(super) sequence: u64,
     /// Heads that moved.
-    pub(super) heads: HashMap<Stream, u64>,
+    pub(super) heads: BTreeMap<Stream, u64>,
     /// Documents that changed.
     pub(super) documents: BTreeMap<String, Arc<Document>>,
     /// What else to write, in order.

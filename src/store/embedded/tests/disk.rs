@@ -5,9 +5,10 @@
 
 use super::super::medium::{FaultCell, Medium};
 use crate::store::StoreError;
+use crate::store::conformance::program::Dice;
 use redb::StorageBackend;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 const SECTOR: usize = 512;
 
@@ -16,6 +17,7 @@ const SECTOR: usize = 512;
 pub(super) struct Disk {
     state: Arc<Mutex<State>>,
     fault: Arc<FaultCell>,
+    released: Arc<Condvar>,
 }
 
 #[derive(Default)]
@@ -36,8 +38,11 @@ struct State {
     broken_sync: bool,
     /// Reads fail from now on.
     broken_read: bool,
-    /// Fsyncs say that they are done and do nothing.
-    lying_sync: bool,
+    sync: Sync,
+    /// So many of `unsynced` were there at the last sync of a disk that is late.
+    settled: usize,
+    /// While set, calls that change the disk wait.
+    held: bool,
     /// So many calls that change the disk are done before power is cut; then every call fails.
     calls_until_cut: Option<u64>,
     /// Calls that changed the disk.
@@ -48,6 +53,18 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("length", &self.seen.len()).field("calls", &self.calls).finish_non_exhaustive()
     }
+}
+
+/// What an fsync does. The last two must be found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// What it says.
+    #[default]
+    True,
+    /// Nothing, as if nobody had asked for it.
+    Never,
+    /// It makes durable what was there at the fsync before, and says that it did all: a disk with a cache that lies.
+    Late,
 }
 
 enum Change {
@@ -64,22 +81,6 @@ impl State {
         }
         self.calls += 1;
         Ok(())
-    }
-}
-
-/// Numbers that look random and are the same for the same seed (xorshift64*).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn below(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
     }
 }
 
@@ -113,9 +114,22 @@ impl Disk {
         self.state().broken_read = true;
     }
 
-    /// Fsyncs do nothing from now on, and say otherwise.
-    pub(super) fn lie(&self) {
-        self.state().lying_sync = true;
+    /// What fsyncs do from now on.
+    pub(super) fn set_sync(&self, sync: Sync) {
+        self.state().sync = sync;
+    }
+
+    /// Calls that change the disk wait from now on, or go on.
+    pub(super) fn hold(&self, held: bool) {
+        self.state().held = held;
+        self.released.notify_all();
+    }
+
+    /// For a call that changes the disk.
+    fn changing(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.released.wait_while(self.state(), |state| state.held).unwrap();
+        state.change()?;
+        Ok(state)
     }
 
     /// Calls that changed the disk so far.
@@ -148,8 +162,8 @@ impl Disk {
             }
         }
         let written = image.len();
-        let fresh = State { seen: image.clone(), durable: image, written, ..State::default() };
-        Self { state: Arc::new(Mutex::new(fresh)), fault: Arc::default() }
+        let fresh = State { seen: image.clone(), durable: image, written, sync: state.sync, ..State::default() };
+        Self { state: Arc::new(Mutex::new(fresh)), ..Self::default() }
     }
 }
 
@@ -197,8 +211,7 @@ impl StorageBackend for Disk {
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let mut state = self.state();
-        state.change()?;
+        let mut state = self.changing()?;
         state.seen.resize(len, 0);
         state.written = state.written.min(len);
         state.unsynced.push(Change::Length(len));
@@ -206,29 +219,29 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        let mut state = self.state();
-        state.change()?;
+        let mut state = self.changing()?;
         if state.broken_sync {
             return Err(io::Error::other("the disk does not answer"));
         }
-        if state.lying_sync {
-            return Ok(());
-        }
-        let State { seen, durable, unsynced, .. } = &mut *state;
-        for change in unsynced.drain(..) {
+        let State { durable, unsynced, sync, settled, .. } = &mut *state;
+        let now = match sync {
+            Sync::True => unsynced.len(),
+            Sync::Never => 0,
+            Sync::Late => *settled,
+        };
+        for change in unsynced.drain(..now) {
             match change {
                 Change::Length(length) => durable.resize(length, 0),
                 Change::Write { offset, data } => put(durable, offset, &data),
             }
         }
-        debug_assert_eq!(seen.len(), durable.len());
+        *settled = unsynced.len();
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        let mut state = self.state();
-        state.change()?;
+        let mut state = self.changing()?;
         let end = offset + data.len();
         if state.capacity.is_some_and(|capacity| end > state.written.max(capacity)) {
             return Err(io::ErrorKind::StorageFull.into());

@@ -1,8 +1,8 @@
 //! What becomes of the store when the disk fails.
 
-use super::disk::{Dice, Disk};
-use crate::journal::Record;
+use super::disk::Disk;
 use crate::store::conformance::clusters::{ask, put};
+use crate::store::conformance::program::Dice;
 use crate::store::conformance::{NOW, decided, machine};
 use crate::store::embedded::{EmbeddedStore, OnFatal, Options, check, medium, transaction};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 /// What was called instead of ending the process.
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<StoreError>>>);
+pub(super) struct Recorder(Arc<Mutex<Vec<StoreError>>>);
 
 impl Recorder {
-    fn hook(&self) -> OnFatal {
+    pub(super) fn hook(&self) -> OnFatal {
         let seen = Arc::clone(&self.0);
         Arc::new(move |error| seen.lock().unwrap().push(error.clone()))
     }
 
-    fn seen(&self) -> Vec<StoreError> {
+    pub(super) fn seen(&self) -> Vec<StoreError> {
         self.0.lock().unwrap().clone()
     }
 }
 
-fn new_disk() -> Disk {
+pub(super) fn new_disk() -> Disk {
     let disk = Disk::default();
     let database = medium::open(&disk, 1 << 20, false).unwrap();
     transaction::initialise(&database, &disk, "lab", true, NOW).unwrap();
@@ -32,10 +32,13 @@ fn new_disk() -> Disk {
     disk
 }
 
-fn start(disk: &Disk, recorder: &Recorder) -> Result<EmbeddedStore, StoreError> {
+pub(super) fn start(disk: &Disk, recorder: &Recorder) -> Result<EmbeddedStore, StoreError> {
+    start_with(disk, Options { on_fatal: recorder.hook(), ..Options::default() })
+}
+
+pub(super) fn start_with(disk: &Disk, options: Options) -> Result<EmbeddedStore, StoreError> {
     // A small cache, so that reads come to the disk too.
-    let options = Options { on_fatal: recorder.hook(), cache_bytes: 1 << 16, ..Options::default() };
-    EmbeddedStore::start(Arc::new(disk.clone()), options, None)
+    EmbeddedStore::start(Arc::new(disk.clone()), Options { cache_bytes: 1 << 16, ..options }, None)
 }
 
 fn value(key: &str, bytes: usize) -> Batch {
@@ -171,98 +174,4 @@ async fn a_changed_byte_anywhere_is_refused_or_harmless_and_never_a_panic() {
         assert_eq!(store.events_after(0, usize::MAX).unwrap(), events);
     }
     assert!(refused > 0, "no damage was noticed");
-}
-
-/// What the writer was answered before power went.
-struct Answered {
-    records: Vec<Record>,
-    asked: usize,
-    document_version: u64,
-}
-
-/// Commits until power is cut.
-fn write_until_the_cut(disk: &Disk, runtime: &tokio::runtime::Runtime) -> Answered {
-    let mut answered = Answered { records: Vec::new(), asked: 0, document_version: 0 };
-    let Ok(store) = start(disk, &Recorder::default()) else { return answered };
-    runtime.block_on(async {
-        let head = store.head(&machine("m")).unwrap_or(0);
-        for index in head..head + 40 {
-            answered.asked += 1;
-            let mut batch = decided(&machine("m"), index, &"x".repeat(usize::try_from(index % 7).unwrap() * 1000));
-            batch.operations.push(crate::store::conformance::clusters::asks_at(
-                1_000,
-                "etcd",
-                "m00",
-                put("k", index, crate::cluster::Condition::Any),
-            ));
-            let Ok(committed) = store.commit(batch, NOW).await else { break };
-            answered.records.extend(committed.records);
-            answered.document_version = store.cluster("etcd").unwrap().map_or(0, |document| document.version);
-        }
-    });
-    answered
-}
-
-/// Cuts power somewhere, and says what is wrong when it is back.
-fn cut(seed: u64, lie: bool, calls: u64, runtime: &tokio::runtime::Runtime) -> Result<(), String> {
-    let mut dice = Dice::new(seed);
-    let disk = new_disk();
-    if lie {
-        disk.lie();
-    }
-    disk.cut_after(dice.below(calls));
-    let answered = write_until_the_cut(&disk, runtime);
-    let mut disk = disk.after_power_cut(&mut dice);
-    if seed.is_multiple_of(3) {
-        // Power goes again while the store recovers.
-        disk.cut_after(dice.below(20));
-        drop(start(&disk, &Recorder::default()));
-        disk = disk.after_power_cut(&mut dice);
-    }
-    let store = start(&disk, &Recorder::default()).map_err(|error| error.to_string())?;
-    let read = || -> Result<_, StoreError> {
-        Ok((store.events_of(&machine("m"), 0, usize::MAX)?, store.events_after(0, usize::MAX)?, store.cluster("etcd")?))
-    };
-    let (records, all, document) = read().map_err(|error| error.to_string())?;
-    if !answered.records.iter().all(|record| all.contains(record)) {
-        return Err("an answered event is lost or changed".into());
-    }
-    if document.as_ref().map_or(0, |document| document.version) < answered.document_version {
-        return Err("an answered write is lost".into());
-    }
-    let key = document.and_then(|document| document.keys.get("k").and_then(|entry| entry.value.0.as_u64()));
-    if records.len() > answered.asked || key != records.last().map(|record| record.index) {
-        return Err("half a batch is there".into());
-    }
-    let next = decided(&machine("m"), records.len() as u64, "goes on");
-    runtime.block_on(store.commit(next, NOW)).map(drop).map_err(|error| error.to_string())
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// How many calls change the disk when nothing fails: power is cut at each of them sooner or later.
-fn calls_of_a_whole_life(runtime: &tokio::runtime::Runtime) -> u64 {
-    let disk = new_disk();
-    let before = disk.calls();
-    let answered = write_until_the_cut(&disk, runtime);
-    assert_eq!((answered.records.len(), answered.asked), (40, 40));
-    disk.calls() - before
-}
-
-#[test]
-fn a_power_cut_loses_nothing_that_was_answered_and_tears_nothing() {
-    let runtime = runtime();
-    let calls = calls_of_a_whole_life(&runtime);
-    for seed in 0..300 {
-        assert_eq!(cut(seed, false, calls, &runtime), Ok(()), "seed {seed}");
-    }
-}
-
-#[test]
-fn the_power_cuts_find_out_a_disk_that_lies_about_fsync() {
-    let runtime = runtime();
-    let calls = calls_of_a_whole_life(&runtime);
-    assert!((0..20).any(|seed| cut(seed, true, calls, &runtime).is_err()));
 }

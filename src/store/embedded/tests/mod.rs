@@ -3,6 +3,7 @@
 mod disk;
 mod failures;
 mod killed;
+mod power;
 
 use super::{EmbeddedStore, Options, backup, check, dump, exists};
 use crate::journal::{Event, Stream};
@@ -162,9 +163,10 @@ fn a_file_that_is_no_store_is_refused_without_a_panic() {
 
 #[tokio::test]
 async fn a_full_queue_is_refused_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
-    let store = EmbeddedStore::open_with(dir.path(), Options { queue: 1, ..Options::default() }).unwrap();
+    let disk = failures::new_disk();
+    let store = failures::start_with(&disk, Options { queue: 1, ..Options::default() }).unwrap();
+    // The writer takes what it can get into one group, and then waits for the disk; the queue behind it is soon full.
+    disk.hold(true);
     let mut waiting = Vec::new();
     let mut busy = 0;
     for index in 0..2000 {
@@ -175,6 +177,7 @@ async fn a_full_queue_is_refused_at_once() {
         }
     }
     assert!(busy > 0);
+    disk.hold(false);
     let accepted = waiting.len();
     for reply in waiting {
         reply.await.unwrap().unwrap();
