@@ -1,0 +1,126 @@
+//! `formwork serve` on the loopback address, as a process that can be killed.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A state directory, a site of so many machines, and a server on it. It is ended with the test.
+pub struct Server {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    pub api: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// The MAC of a machine.
+pub fn mac(number: u64) -> String {
+    format!("02:00:00:00:01:{number:02x}")
+}
+
+/// The name of a machine.
+pub fn name(number: u64) -> String {
+    format!("m{number:02}")
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+impl Server {
+    /// Makes the site; nothing runs yet.
+    pub fn new(machines: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut site = format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {{name: crash}}\n\
+             spec: {{packs: [{{builtin: discovery}}, {{builtin: hardware}}]}}\n\
+             ---\napiVersion: formwork.dev/v1alpha1\nkind: ClusterProfile\nmetadata: {{name: crash}}\n\
+             spec: {{size: {machines}, run: 1}}\n"
+        );
+        for number in 0..machines {
+            site.push_str(&format!(
+                "---\napiVersion: formwork.dev/v1alpha1\nkind: Machine\nmetadata: {{name: {}}}\n\
+                 spec: {{match: {{macs: [\"{}\"]}}, profiles: [crash], workflow: hardware.inventory}}\n",
+                name(number),
+                mac(number)
+            ));
+        }
+        std::fs::create_dir(folder.path().join("site")).unwrap();
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        std::fs::write(folder.path().join("site/site.yaml"), site).unwrap();
+        let server = Self { folder, child: None, api: free_port(), http: free_port() };
+        let mut create = server.formwork();
+        create.args(["site", "create", "crash", "--fresh", "--state-dir"]).arg(server.state());
+        let created = create.output().unwrap();
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        server
+    }
+
+    fn formwork(&self) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_formwork"))
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// What the server said so far, its end.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("serve.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(30).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The site's authority, PEM.
+    pub fn authority(&self) -> String {
+        std::fs::read_to_string(self.state().join("keys/authority.pem")).unwrap()
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub fn start(&mut self) {
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
+        let child = self
+            .formwork()
+            .args(["serve", "--address", "127.0.0.1", "--no-dhcp", "--no-tftp", "--state-dir"])
+            .arg(self.state())
+            .arg("--dir")
+            .arg(self.folder.path().join("site"))
+            .arg("--images")
+            .arg(self.folder.path().join("images"))
+            .args(["--http-port", &self.http.port().to_string(), "--api-port", &self.api.port().to_string()])
+            .env("FORMWORK_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let child = self.child.insert(child);
+        let began = Instant::now();
+        while TcpStream::connect(self.http).is_err() || TcpStream::connect(self.api).is_err() {
+            let ended = child.try_wait().unwrap();
+            if ended.is_some() || began.elapsed() > Duration::from_secs(120) {
+                panic!("the server does not start: {ended:?}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(status.signal(), Some(9), "the server ended by itself\n{}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
