@@ -9,6 +9,8 @@ mod describe;
 mod error;
 mod extract;
 mod inspect;
+#[cfg(test)]
+mod tests;
 pub mod views;
 
 pub use error::ApiError;

@@ -9,6 +9,8 @@ mod identify;
 mod machines;
 mod secrets;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tickets;
 

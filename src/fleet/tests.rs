@@ -1,18 +1,10 @@
 //! Boxes that become machines, on a real store and a folder of content.
 
+use super::testing::Lab;
 use super::*;
-use crate::catalog::Catalog;
-use crate::git::{Follower, Source};
-use crate::identity::SiteKeys;
 use crate::journal::{Ask, Event, Stream};
-use crate::reconcile::{Change, Hook, Parts, Reconciler};
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{Batch, BoxFuture, Store};
+use crate::store::Batch;
 use crate::wire::HardwareIdentity;
-use crate::workflow::{Action, Running};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 const MAC: &str = "52:54:00:00:00:07";
 const RULE: &str = "
@@ -21,137 +13,6 @@ metadata: {name: rule}
 spec: {match: {macPrefixes: ['52:54:00']}, name: \"node-{{ mac | replace(':', '') }}\", workflow: walk, mayWipe: true}
 ";
 const ENROLLED: &str = "node-525400000007";
-
-struct Quiet;
-
-impl Hook for Quiet {
-    fn applied(&self, _: Change) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
-
-struct Lab {
-    dir: tempfile::TempDir,
-    fleet: Option<Fleet>,
-}
-
-impl Lab {
-    async fn new(fresh: bool, content: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        EmbeddedStore::create(&dir.path().join("store"), "lab", fresh).unwrap();
-        std::fs::create_dir(dir.path().join("content")).unwrap();
-        let mut lab = Self { dir, fleet: None };
-        lab.write(content);
-        lab.start().await;
-        lab
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("content")
-    }
-
-    fn write(&self, content: &str) {
-        let head = "apiVersion: formwork.dev/v1alpha1";
-        let walk = "
-kind: Site
-metadata: {name: lab}
----
-kind: BootEnv
-metadata: {name: ram}
-spec: {architectures: {x86_64: {kernel: {file: a/vmlinuz}}}}
----
-kind: Task
-metadata: {name: look}
-spec: {steps: [{name: s, script: 'true'}]}
----
-kind: Stage
-metadata: {name: look}
-spec: {bootEnv: ram, tasks: [look], destructive: true}
----
-kind: Workflow
-metadata: {name: walk}
-spec: {stages: [look]}
----";
-        let text = format!("{walk}{content}").replace("\nkind:", &format!("\n{head}\nkind:"));
-        std::fs::write(self.folder().join("site.yaml"), text).unwrap();
-    }
-
-    async fn start(&mut self) {
-        self.fleet = None;
-        let store: Arc<dyn Store> = {
-            // The one before lets go of its lock when its writer has ended.
-            let mut tries = 0;
-            loop {
-                match EmbeddedStore::open(&self.dir.path().join("store")) {
-                    Ok(store) => break Arc::new(store),
-                    Err(_) if tries < 200 => {
-                        tries += 1;
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        };
-        let source = Source::Directory { path: self.folder() };
-        let follower = Arc::new(Follower::start(source, &self.dir.path().join("mirror.git")).unwrap());
-        let build = crate::reconcile::catalogs();
-        let parts = Parts { follower, store: Arc::clone(&store), build, hook: Arc::new(Quiet) };
-        let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
-        let keys = Arc::new(SiteKeys::generate("lab").unwrap());
-        let secrets = Secrets::in_folder(self.dir.path().join("secrets"));
-        let clock = Clock::start();
-        let fleet = Fleet::load(store, reconciler, keys, "lab".into(), String::new(), secrets, clock).unwrap();
-        self.fleet = Some(fleet);
-        self.until(|catalog| catalog.workflow("walk").is_some()).await;
-    }
-
-    async fn until(&self, wanted: impl Fn(&Catalog) -> bool) {
-        for _ in 0..1000 {
-            if self.fleet().current().is_some_and(|catalog| wanted(&catalog)) {
-                self.fleet().refresh_members();
-                return;
-            }
-            self.fleet().reconciler.ask();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the revision does not serve: {:?}", self.fleet().content_status());
-    }
-
-    fn fleet(&self) -> &Fleet {
-        self.fleet.as_ref().unwrap()
-    }
-
-    async fn declare(&self, matches: &str) {
-        self.write(&format!(
-            "\nkind: Machine\nmetadata: {{name: declared}}\nspec: {{match: {{{matches}}}, workflow: walk}}\n---{RULE}"
-        ));
-        self.until(|catalog| catalog.machine("declared").is_some()).await;
-    }
-
-    async fn show(&self, hardware: &HardwareIdentity) -> Resolved {
-        self.fleet().resolve(hardware, None, None, "ipxe").await.unwrap()
-    }
-
-    async fn machine(&self, hardware: &HardwareIdentity) -> Arc<Entry> {
-        match self.show(hardware).await {
-            Resolved::Machine(entry) => entry,
-            Resolved::Nothing { reason } | Resolved::Hold { reason } => panic!("{reason}"),
-        }
-    }
-
-    async fn boots(&self, entry: &Entry) -> String {
-        let _turn = entry.turn().await;
-        match self.fleet().decide(entry, Running::Firmware).await.unwrap().next.action {
-            Action::Boot { environment, .. } => environment,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn event(&self, entry: &Entry, event: Event) {
-        let _turn = entry.turn().await;
-        self.fleet().record(entry, vec![event]).await.unwrap();
-    }
-}
 
 fn box_with(uuid: Option<&str>) -> HardwareIdentity {
     HardwareIdentity { macs: vec![MAC.into()], uuid: uuid.map(str::to_owned), serial: None }
@@ -163,7 +24,7 @@ async fn an_enrolled_machine_that_git_declares_by_its_mac_is_adopted_and_walks_n
     let enrolled = lab.machine(&box_with(None)).await;
     assert_eq!((enrolled.name.as_str(), lab.boots(&enrolled).await.as_str()), (ENROLLED, "ram"));
     lab.event(&enrolled, Event::RunFinished { run: 1 }).await;
-    lab.declare(&format!("macs: ['{MAC}']")).await;
+    lab.declare(&format!("macs: ['{MAC}']"), RULE).await;
     let declared = lab.machine(&box_with(None)).await;
     assert_eq!(declared.name, "declared");
     // A lease, and a person who looks, come before the box asks for a script.
@@ -186,7 +47,7 @@ async fn an_enrolled_box_is_not_moved_by_the_uuid_it_reports() {
     let uuid = "0a1b2c3d-0000-4000-8000-123456789abc";
     let lab = Lab::new(true, RULE).await;
     lab.machine(&box_with(None)).await;
-    lab.declare(&format!("uuid: {uuid}")).await;
+    lab.declare(&format!("uuid: {uuid}"), RULE).await;
     assert_eq!(
         lab.fleet().identify(&box_with(Some(uuid))),
         Identity::Conflict(vec!["declared".into(), ENROLLED.into()])
