@@ -19,7 +19,7 @@
 //!
 //! Doing (thin):
 //!
-//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`agent`], [`serve`], [`cli`]
+//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`agent`], [`serve`], [`simulate`], [`cli`]
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -53,6 +53,8 @@ pub mod params;
 pub mod reconcile;
 #[cfg(feature = "server")]
 pub mod serve;
+#[cfg(feature = "server")]
+pub mod simulate;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod wire;

@@ -20,6 +20,7 @@ mod output;
 mod sentence;
 mod serve;
 mod session;
+mod simulate;
 mod site;
 mod status;
 mod store;
@@ -90,6 +91,7 @@ enum Command {
     Site(site::Arguments),
     Serve(serve::Arguments),
     Store(store::Arguments),
+    Simulate(simulate::Arguments),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
@@ -127,6 +129,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     }
 }
 

@@ -23,6 +23,25 @@ pub struct Options {
 }
 
 impl Options {
+    /// The context file.
+    ///
+    /// # Errors
+    /// Nothing says which.
+    pub fn context_path(&self) -> Result<PathBuf, CliError> {
+        match &self.context {
+            Some(path) => Ok(path.clone()),
+            None => {
+                context::default_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")).ok_or_else(|| {
+                    CliError::Usage {
+                        message: "there is no context: neither --context, nor FORMWORK_CONTEXT, nor a home directory"
+                            .to_owned(),
+                        hint: Some("name the file that `formwork site create` wrote: --context FILE".to_owned()),
+                    }
+                })
+            }
+        }
+    }
+
     /// Standard output, for answers that no server is asked for.
     pub fn output(&self) -> Output {
         Output::of_process(self.output)
@@ -45,16 +64,7 @@ impl Session {
     /// # Errors
     /// The context cannot be used.
     pub fn open(options: &Options) -> Result<Self, CliError> {
-        let path = match &options.context {
-            Some(path) => path.clone(),
-            None => context::default_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")).ok_or_else(
-                || CliError::Usage {
-                    message: "there is no context: neither --context, nor FORMWORK_CONTEXT, nor a home directory"
-                        .to_owned(),
-                    hint: Some("name the file that `formwork site create` wrote: --context FILE".to_owned()),
-                },
-            )?,
-        };
+        let path = options.context_path()?;
         Ok(Self {
             client: Arc::new(Client::new(&context::read(&path)?)?),
             output: Output::of_process(options.output),

@@ -1,0 +1,229 @@
+//! `formwork simulate`: machines that are not there.
+
+use super::error::CliError;
+use super::{context, session};
+use crate::simulate::{Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, Table};
+use std::io::IsTerminal;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  formwork simulate --server 10.77.0.1 --machines 1000 --seed 7
+  formwork simulate --server 10.77.0.1 --machines 200 --boot-seconds 60..180 --task-seconds 5..60 --fail 0.01
+  formwork simulate --server 10.77.0.1 --machines 500 --protocols dhcp,tftp,http --relay 10.77.0.2
+  formwork simulate --server 10.77.0.1 --machines 50 --drop-replies 0.1 --power-cuts 0.1 --agent-kills 0.1
+
+The server must mean it: simulated machines have MACs that begin with 02:46:57, and only an enrollment rule for that
+prefix whose names begin with `simulated-` lets them in (docs/simulating.md shows it). Scripts are never run: how tasks
+go is made up from the seed.";
+
+/// A protocol of the boot network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// DHCP, as by a relay (needs --relay).
+    Dhcp,
+    /// ProxyDHCP with port 4011, as by a relay (needs --relay).
+    Proxydhcp,
+    /// A loader by TFTP.
+    Tftp,
+    /// Kernels and RAM disks by HTTP.
+    Http,
+}
+
+/// Simulates machines against a server, to size a site or to try it hard. Runs no script.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The boot server's address.
+    #[arg(long, value_name = "ADDRESS")]
+    server: Ipv4Addr,
+    /// Its port of plain HTTP.
+    #[arg(long, default_value_t = 8080)]
+    http_port: u16,
+    /// How many machines.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MACHINES_MAX)))]
+    machines: u32,
+    /// The number of the first machine: another range is other machines.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=0xf0_0000))]
+    first: u32,
+    /// Chance that comes again: the same seed, the same decisions of each machine.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What a boot fetches beside its script and its ticket, which it always does: none, or several with commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tftp,http")]
+    protocols: Vec<Protocol>,
+    /// Only the script and the ticket: no loader, no kernel.
+    #[arg(long, conflicts_with = "protocols")]
+    script_only: bool,
+    /// The address of this host from which DHCP is relayed (port 67); it must be in a subnet that the site declares.
+    #[arg(long, value_name = "ADDRESS")]
+    relay: Option<Ipv4Addr>,
+    /// How long a machine takes from power-on to its agent, beside what it fetches: `30` or `20..60`, seconds.
+    #[arg(long, value_name = "A..B", default_value = "5..15")]
+    boot_seconds: Seconds,
+    /// How long a task takes: seconds.
+    #[arg(long, value_name = "A..B", default_value = "1..5")]
+    task_seconds: Seconds,
+    /// How likely a task fails.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = probability)]
+    fail: f64,
+    /// How likely an answer of the API is lost on its way, after the server did what was asked.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = probability)]
+    drop_replies: f64,
+    /// How likely power goes once during a boot or a job.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = probability)]
+    power_cuts: f64,
+    /// How likely the agent is killed once during a job.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = probability)]
+    agent_kills: f64,
+    /// Requests in flight at most, apart from those that the server holds open.
+    #[arg(long, default_value_t = 512)]
+    in_flight: usize,
+    /// Ends what is not over by then: seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    limit_seconds: u64,
+    /// Writes what each machine did and saw to this file, one JSON document a line.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(flatten)]
+    session: session::Options,
+}
+
+/// Does it.
+///
+/// # Errors
+/// A server that is not meant for it, or runs that did not finish.
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
+    let asks = |protocol| !arguments.script_only && arguments.protocols.contains(&protocol);
+    let proxy = asks(Protocol::Proxydhcp);
+    let dhcp = proxy || asks(Protocol::Dhcp);
+    if dhcp && arguments.relay.is_none() {
+        return Err(CliError::Usage {
+            message: "DHCP is simulated as by a relay, and --relay does not say at which address".into(),
+            hint: Some("--relay ADDRESS of this host, in a subnet that the site declares".into()),
+        });
+    }
+    let options = Options {
+        server: arguments.server,
+        http_port: arguments.http_port,
+        machines: arguments.machines,
+        first: arguments.first,
+        habits: Habits {
+            seed: arguments.seed,
+            dhcp,
+            tftp: asks(Protocol::Tftp),
+            files: asks(Protocol::Http),
+            boot_seconds: arguments.boot_seconds,
+            task_seconds: arguments.task_seconds,
+            fail: arguments.fail,
+            drop_replies: arguments.drop_replies,
+            power_cuts: arguments.power_cuts,
+            agent_kills: arguments.agent_kills,
+        },
+        proxy,
+        relay: arguments.relay,
+        in_flight: arguments.in_flight,
+        limit: Duration::from_secs(arguments.limit_seconds),
+        context: context::read(&arguments.session.context_path()?)?,
+        record: arguments.record.clone(),
+    };
+    let output = arguments.session.output();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let report = runtime.block_on(async {
+        let simulation = Simulation::prepare(options).await.map_err(|error| meaning(&error))?;
+        let shows = show_progress(simulation.progress());
+        let report = simulation
+            .run(async {
+                if tokio::signal::ctrl_c().await.is_err() {
+                    std::future::pending().await
+                }
+            })
+            .await;
+        shows.abort();
+        if std::io::stderr().is_terminal() {
+            eprintln!();
+        }
+        Ok::<_, CliError>(report)
+    })?;
+    output.answer(&report, Vec::new, |_| table(&report))?;
+    if report.unfinished > 0 {
+        return Err(CliError::TimedOut(format!("{} of {} runs are not over", report.unfinished, report.machines)));
+    }
+    if report.is_good() {
+        return Ok(());
+    }
+    Err(CliError::NotSo(format!("{} of {} runs did not finish", report.failed + report.broken, report.machines)))
+}
+
+fn meaning(error: &SimulateError) -> CliError {
+    match error {
+        SimulateError::NotMeant(_) => {
+            CliError::Refused { code: "not-meant".into(), message: error.to_string(), hint: error.hint() }
+        }
+        other => CliError::NotSo(other.to_string()),
+    }
+}
+
+/// A line on a terminal, renewed twice a second; nothing elsewhere.
+fn show_progress(progress: impl Fn() -> String + Send + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        while std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{}", progress());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    })
+}
+
+/// The report as people read it. Pure.
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{} of {} runs done, {} failed, {} broken, {} unfinished, in {:.1} s\n{} jobs ({:.0} a second), {} requests, seed {}\n",
+        report.finished,
+        report.machines,
+        report.failed,
+        report.broken,
+        report.unfinished,
+        report.seconds,
+        report.jobs,
+        report.jobs_per_second,
+        report.requests,
+        report.seed
+    );
+    if let Some(times) = &report.run_seconds {
+        text.push_str(&format!(
+            "a run took {:.1} s (median), {:.1} s (90 %), {:.1} s (99 %), {:.1} s (longest)\n",
+            times.p50, times.p90, times.p99, times.max
+        ));
+    }
+    for (reason, count) in &report.reasons {
+        text.push_str(&format!("{count} x {reason}\n"));
+    }
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(["KIND", "ANSWERED", "REFUSED", "LOST", "DROPPED", "SENT", "RECEIVED", "P50 MS", "P99 MS"]);
+    for row in &report.questions {
+        let kind = serde_json::to_value(row.kind).ok();
+        let ms = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
+        let numbers = [
+            row.answered.to_string(),
+            row.refused.to_string(),
+            row.lost.to_string(),
+            row.dropped.to_string(),
+            row.sent_bytes.to_string(),
+            row.received_bytes.to_string(),
+            ms(row.p50_ms),
+            ms(row.p99_ms),
+        ];
+        let mut cells = vec![Cell::new(kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default())];
+        cells.extend(numbers.map(|number| Cell::new(number).set_alignment(CellAlignment::Right)));
+        table.add_row(cells);
+    }
+    text.push_str(&table.trim_fmt());
+    text.push('\n');
+    text
+}

@@ -1,0 +1,128 @@
+//! What simulated machines did and saw, in the order in which it happened in this process: the truth that a server's own record
+//! can be held against. It is kept outside every machine, so what a power cut makes a machine forget is still here.
+
+use crate::wire::JobOutcome;
+use serde::{Deserialize, Serialize};
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Milliseconds since the simulation began.
+    pub at_ms: u64,
+    /// The machine's name.
+    pub machine: String,
+    /// What.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What a machine did or saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "what")]
+pub enum Fact {
+    /// Its agent checked in.
+    Boots {
+        /// The environment.
+        environment: String,
+    },
+    /// It began a job.
+    Works {
+        /// The job.
+        job: String,
+        /// Its run.
+        run: u64,
+        /// The task.
+        task: String,
+    },
+    /// A job is over for the machine; said before the server is told.
+    Ends {
+        /// The job.
+        job: String,
+        /// How.
+        outcome: JobOutcome,
+        /// Lines of its log, all.
+        lines: u64,
+    },
+    /// Power went, or the agent was killed.
+    Stops {
+        /// Power went: all is forgotten but the disk. Else the agent alone.
+        power: bool,
+        /// The job that it was at.
+        job: Option<String>,
+        /// Lines that it had printed.
+        lines: u64,
+    },
+    /// It was told that it leads.
+    Leads {
+        /// The cluster.
+        cluster: String,
+        /// The claim.
+        claim: String,
+        /// The fence.
+        fence: u64,
+    },
+    /// It was told that its claim is done.
+    Concludes {
+        /// The cluster.
+        cluster: String,
+        /// The claim.
+        claim: String,
+        /// The fence.
+        fence: u64,
+    },
+    /// It joins a set; said before the server is asked.
+    Joins {
+        /// The cluster.
+        cluster: String,
+        /// The set.
+        set: String,
+    },
+    /// It was told that a barrier is open.
+    Passes {
+        /// The cluster.
+        cluster: String,
+        /// The set.
+        set: String,
+        /// What was waited for: `all` or a number.
+        count: String,
+        /// Its place in the set.
+        ordinal: u64,
+    },
+}
+
+/// A line of a simulated job's log. Each says which it is, so that a lost or doubled one shows.
+pub fn line(job: &str, number: u64) -> String {
+    format!("{job} line {number:06} of a simulated task's output\n")
+}
+
+/// How many whole lines a log has, if it is nothing but the lines of this job from the first on.
+///
+/// # Errors
+/// The number of the first line that is not as it must be.
+pub fn count_lines(job: &str, log: &[u8]) -> Result<u64, u64> {
+    let (mut number, mut rest) = (0, log);
+    while !rest.is_empty() {
+        number += 1;
+        rest = rest.strip_prefix(line(job, number).as_bytes()).ok_or(number)?;
+    }
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_with_a_lost_a_doubled_or_a_torn_line_is_noticed() {
+        let lines: Vec<String> = (1..=4).map(|number| line("j", number)).collect();
+        let log = |places: &[usize]| places.iter().map(|place| lines[*place].as_str()).collect::<String>();
+        assert_eq!(count_lines("j", log(&[0, 1, 2, 3]).as_bytes()), Ok(4));
+        assert_eq!(count_lines("j", b""), Ok(0));
+        assert_eq!(count_lines("j", log(&[0, 2]).as_bytes()), Err(2));
+        assert_eq!(count_lines("j", log(&[0, 1, 1]).as_bytes()), Err(3));
+        assert_eq!(count_lines("other", log(&[0]).as_bytes()), Err(1));
+        let torn = log(&[0, 1]);
+        assert_eq!(count_lines("j", &torn.as_bytes()[..torn.len() - 1]), Err(2));
+    }
+}
