@@ -19,7 +19,7 @@ pub fn main(words: &[String]) -> i32 {
     };
     let report = FactsReport { facts: collect() };
     let pretty = serde_json::to_string_pretty(&report.facts).unwrap_or_default();
-    println!("{pretty}");
+    crate::agent::print_out(&format!("{pretty}\n"));
     if words.switch("print") {
         return 0;
     }

@@ -30,6 +30,14 @@ mod transport;
 
 use std::process::ExitCode;
 
+/// Writes to standard output at once. A reader that went away (`… | head`) is no failure, least of all in the middle of
+/// writing a disk.
+pub(crate) fn print_out(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Does what the command line says, and gives the exit code.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args();
@@ -37,11 +45,11 @@ pub fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     match command_line::parse(&program, &rest) {
         Ok(command_line::Command::Help(text)) => {
-            println!("{text}");
+            print_out(&format!("{text}\n"));
             ExitCode::SUCCESS
         }
         Ok(command_line::Command::Version) => {
-            println!("formwork-agent {} (protocol {})", env!("CARGO_PKG_VERSION"), crate::wire::PROTOCOL);
+            print_out(&format!("formwork-agent {} (protocol {})\n", env!("CARGO_PKG_VERSION"), crate::wire::PROTOCOL));
             ExitCode::SUCCESS
         }
         Ok(command_line::Command::Run(options)) => match run_loop::run(options) {

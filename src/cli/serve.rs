@@ -20,40 +20,46 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
     /// A Git repository on the local disk, bare or not; its commits are followed.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "FORMWORK_REPOSITORY")]
     repository: Option<PathBuf>,
     /// The branch to follow; the repository's HEAD where not given.
-    #[arg(long, requires = "repository")]
+    #[arg(long, requires = "repository", env = "FORMWORK_BRANCH")]
     branch: Option<String>,
     /// The site's folder inside the repository.
-    #[arg(long, value_name = "FOLDER", requires = "repository")]
+    #[arg(long, value_name = "FOLDER", requires = "repository", env = "FORMWORK_PATH")]
     path: Option<String>,
     /// A plain directory, as it stands: for authors.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
     /// The image folder: kernels, RAM disks, disk images and loaders/.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "FORMWORK_IMAGES")]
     images: PathBuf,
     /// The IPv4 address that machines reach this server at.
-    #[arg(long)]
+    #[arg(long, env = "FORMWORK_ADDRESS")]
     address: Ipv4Addr,
-    /// An interface to serve DHCP on; may be given several times.
-    #[arg(long, value_name = "NAME", required_unless_present = "no_dhcp")]
+    /// An interface to serve DHCP on; several by commas, or by giving it again.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        required_unless_present = "no_dhcp",
+        env = "FORMWORK_INTERFACE"
+    )]
     interface: Vec<String>,
     /// Serve no DHCP.
-    #[arg(long, conflicts_with = "interface")]
+    #[arg(long, conflicts_with = "interface", env = "FORMWORK_NO_DHCP")]
     no_dhcp: bool,
     /// Serve no TFTP.
-    #[arg(long)]
+    #[arg(long, env = "FORMWORK_NO_TFTP")]
     no_tftp: bool,
     /// The port of plain HTTP, for boot files.
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = 8080, env = "FORMWORK_HTTP_PORT")]
     http_port: u16,
     /// The port of the API (TLS) on --address.
-    #[arg(long, default_value_t = 8443)]
+    #[arg(long, default_value_t = 8443, env = "FORMWORK_API_PORT")]
     api_port: u16,
     /// One more listener for the API, opened before --enter, so that it stays in the network this command was started in.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_API_LISTEN")]
     api_listen: Option<SocketAddr>,
     /// Serve inside the network namespace of that process.
     #[arg(long, value_name = "PID")]

@@ -221,6 +221,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tracing::info!(address = %options.address, took = ?started.elapsed(), "serving");
+    // Under systemd, what is ordered after this service waits for this word.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager could not be told that this is ready");
+    }
     tokio::select! {
         ended = services.join_next() => match ended {
             Some(Ok(Err(error))) => Err(error),
@@ -229,6 +233,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         },
         () = stop => {
             tracing::info!("stopping");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             services.shutdown().await;
             Ok(())
         }

@@ -9,7 +9,6 @@ use crate::agent::socket::exit;
 use crate::agent::socket::words::Words;
 use crate::wire::{BootFile, DestructiveGrant};
 use serde::Deserialize;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -50,8 +49,7 @@ fn text(error: DiskError) -> String {
 
 /// A line in the log, at once.
 fn say(line: &str) {
-    println!("{line}");
-    let _ = std::io::stdout().flush(); // the log's end is no reason to stop in the middle of a disk
+    crate::agent::print_out(&format!("{line}\n"));
 }
 
 fn job() -> Result<Job, String> {

@@ -46,7 +46,7 @@ pub fn main(words: &[String]) -> i32 {
     let mut names = words.iter().map(String::as_str);
     match (names.next(), names.next()) {
         (None | Some("help" | "--help" | "-h"), _) => {
-            println!("{HELP}");
+            crate::agent::print_out(&format!("{HELP}\n"));
             0
         }
         (Some("cluster"), Some("elect")) => elect::main(words.get(2..).unwrap_or_default()),
@@ -61,8 +61,7 @@ pub fn main(words: &[String]) -> i32 {
 
 /// Prints an answer and gives its exit code.
 pub fn show(answer: &SocketAnswer) -> i32 {
-    print!("{}", answer.output);
-    let _ = io::stdout().flush(); // a reader that went away is no failure of the command
+    crate::agent::print_out(&answer.output);
     if !answer.error.is_empty() {
         eprintln!("formwork agent: {}", answer.error);
     }
