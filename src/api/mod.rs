@@ -9,11 +9,13 @@ mod describe;
 mod error;
 mod extract;
 mod inspect;
+mod openapi;
 #[cfg(test)]
 mod tests;
 pub mod views;
 
 pub use error::ApiError;
+pub use openapi::document as openapi;
 
 use crate::catalog::ServerInfo;
 use crate::fleet::Fleet;
@@ -47,7 +49,7 @@ pub fn table() -> Vec<Route> {
 
 /// The routes that need the whole server.
 fn own() -> Routes<App> {
-    agent::routes().merge(administrators::routes()).merge(inspect::routes())
+    agent::routes().merge(openapi::routes()).merge(administrators::routes()).merge(inspect::routes())
 }
 
 /// All routes of the TLS listener.

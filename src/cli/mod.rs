@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod api;
 mod ask;
 mod client;
 mod cluster;
@@ -92,6 +93,7 @@ enum Command {
     Serve(serve::Arguments),
     Store(store::Arguments),
     Simulate(simulate::Arguments),
+    Api(api::Arguments),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
@@ -130,6 +132,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Api(arguments) => api::run(&arguments),
     }
 }
 
