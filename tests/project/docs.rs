@@ -234,3 +234,16 @@ fn links_within_the_repository_lead_somewhere() {
     }
     assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_page_of_the_documentation_stands_in_the_book() {
+    let docs = root().join("docs");
+    let summary = read(&docs.join("SUMMARY.md"));
+    let missing: Vec<String> = files_below(&docs)
+        .iter()
+        .filter(|page| page.extension().is_some_and(|extension| extension == "md"))
+        .filter_map(|page| page.strip_prefix(&docs).ok()?.to_str().map(str::to_owned))
+        .filter(|page| page != "SUMMARY.md" && !summary.contains(&format!("]({page})")))
+        .collect();
+    assert!(missing.is_empty(), "pages of docs/ that SUMMARY.md does not name: {missing:?}");
+}
