@@ -115,6 +115,7 @@ impl Fleet {
             site: self.site.clone(),
             machine: entry.name.clone(),
             run,
+            begun_unix_ms: state.run.as_ref().map(|run| run.started_unix_ms),
             wipe: grant.wipe,
         });
         Ok(JobGrant {

@@ -25,6 +25,9 @@ pub enum DiskState {
         machine: String,
         /// The run it was written in.
         run: u64,
+        /// When that run began, Unix milliseconds; `None`: the marker does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none", rename = "begunUnixMs")]
+        begun_unix_ms: Option<i64>,
     },
     /// Something is on it and there is no marker that can be read.
     Unknown {

@@ -101,6 +101,10 @@ pub struct DestructiveGrant {
     pub machine: String,
     /// This run: a marker of this machine with this run or a lower one may be wiped.
     pub run: u64,
+    /// When this run began, Unix milliseconds by the server: of two walks under one number (a store restored from a backup,
+    /// or made anew) only the one that wrote the marker goes on. `None`: the server does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_unix_ms: Option<i64>,
     /// `spec.wipe: true` (or an enrolment's `mayWipe`): a disk that is not blank and not ours may be wiped too.
     pub wipe: bool,
 }

@@ -118,7 +118,13 @@ fn an_image_comes_over_broken_connections_and_only_onto_a_claimed_disk() {
             ticket = dir.path().join("boot.json").display(),
         ),
     );
-    job.destructive = Some(DestructiveGrant { site: "lab".into(), machine: "node-1".into(), run: 1, wipe: false });
+    job.destructive = Some(DestructiveGrant {
+        site: "lab".into(),
+        machine: "node-1".into(),
+        run: 1,
+        begun_unix_ms: None,
+        wipe: false,
+    });
     server.site().jobs.push_back(job);
     let _agent = Agent::start(&server);
     server.end_of("j1", PATIENCE);

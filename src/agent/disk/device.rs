@@ -100,7 +100,9 @@ impl Device {
         let tail = self.read_at(self.bytes - tail_size as u64, tail_size)?;
         let mut found = signatures::find(&head, &tail, self.bytes);
         match Marker::read(&self.read_at(self.marker_offset, MARKER_BYTES)?) {
-            Found::Marker(Marker { site, machine, run, .. }) => return Ok(DiskState::Marked { site, machine, run }),
+            Found::Marker(Marker { site, machine, run, begun, .. }) => {
+                return Ok(DiskState::Marked { site, machine, run, begun_unix_ms: begun });
+            }
             Found::Damaged => found.push("damaged-marker".to_owned()),
             Found::Nothing => {}
         }
@@ -111,7 +113,7 @@ impl Device {
     pub fn claim(&self, grant: &DestructiveGrant) -> Result<(), DiskError> {
         decide::may_wipe(&self.state()?, grant)
             .map_err(|refusal| DiskError::Refused { path: self.path.clone(), refusal })?;
-        let mut sector = Marker::new(&grant.site, &grant.machine, grant.run).to_bytes()?.to_vec();
+        let mut sector = Marker::new(&grant.site, &grant.machine, grant.run, grant.begun_unix_ms).to_bytes()?.to_vec();
         sector.resize(usize::try_from(self.sector_bytes).unwrap_or(MARKER_BYTES).max(MARKER_BYTES), 0);
         self.write_at(self.marker_offset, &sector)?;
         self.sync()

@@ -18,6 +18,9 @@ pub struct Marker {
     pub machine: String,
     /// The run.
     pub run: u64,
+    /// When the run began, Unix milliseconds by the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<i64>,
     checksum: String,
 }
 
@@ -41,9 +44,9 @@ pub fn offset(disk_bytes: u64, sector_bytes: u64) -> Option<u64> {
 
 impl Marker {
     /// A marker of this run.
-    pub fn new(site: &str, machine: &str, run: u64) -> Self {
-        let checksum = checksum(site, machine, run);
-        Self { magic: MAGIC.to_owned(), site: site.to_owned(), machine: machine.to_owned(), run, checksum }
+    pub fn new(site: &str, machine: &str, run: u64, begun: Option<i64>) -> Self {
+        let checksum = checksum(site, machine, run, begun);
+        Self { magic: MAGIC.to_owned(), site: site.to_owned(), machine: machine.to_owned(), run, begun, checksum }
     }
 
     /// The bytes on the disk.
@@ -62,7 +65,7 @@ impl Marker {
         }
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         match serde_json::from_slice::<Self>(bytes.get(..end).unwrap_or_default()) {
-            Ok(marker) if marker.checksum == checksum(&marker.site, &marker.machine, marker.run) => {
+            Ok(marker) if marker.checksum == checksum(&marker.site, &marker.machine, marker.run, marker.begun) => {
                 Found::Marker(marker)
             }
             _ => Found::Damaged,
@@ -70,8 +73,9 @@ impl Marker {
     }
 }
 
-fn checksum(site: &str, machine: &str, run: u64) -> String {
-    let digest = digest(&SHA256, format!("{MAGIC}\n{site}\n{machine}\n{run}").as_bytes());
+fn checksum(site: &str, machine: &str, run: u64, begun: Option<i64>) -> String {
+    let begun = begun.map(|begun| format!("\n{begun}")).unwrap_or_default();
+    let digest = digest(&SHA256, format!("{MAGIC}\n{site}\n{machine}\n{run}{begun}").as_bytes());
     crate::agent::transport::hex(digest.as_ref().get(..16).unwrap_or_default())
 }
 
@@ -91,20 +95,23 @@ mod tests {
 
     #[test]
     fn a_changed_marker_is_a_damaged_one() {
-        let marker = Marker::new("lab", "node-1", 3);
-        let mut bytes = marker.to_bytes().unwrap();
+        let marker = Marker::new("lab", "node-1", 3, Some(70));
+        let bytes = marker.to_bytes().unwrap();
         assert_eq!(Marker::read(&bytes), Found::Marker(marker));
-        let run = bytes.iter().position(|b| *b == b'3').unwrap();
-        bytes[run] = b'4';
-        assert_eq!(Marker::read(&bytes), Found::Damaged);
+        for (place, digit) in [(b'3', b'4'), (b'7', b'8')] {
+            let mut bytes = bytes;
+            let at = bytes.iter().position(|b| *b == place).unwrap();
+            bytes[at] = digit;
+            assert_eq!(Marker::read(&bytes), Found::Damaged);
+        }
         assert_eq!(Marker::read(&[0; 512]), Found::Nothing);
-        assert!(Marker::new(&"s".repeat(400), &"m".repeat(100), 1).to_bytes().is_err());
+        assert!(Marker::new(&"s".repeat(400), &"m".repeat(100), 1, None).to_bytes().is_err());
     }
 
     proptest! {
         #[test]
-        fn any_names_come_back(site in ".{0,40}", machine in ".{0,40}", run: u64) {
-            let marker = Marker::new(&site, &machine, run);
+        fn any_names_come_back(site in ".{0,40}", machine in ".{0,40}", run: u64, begun: Option<i64>) {
+            let marker = Marker::new(&site, &machine, run, begun);
             if let Ok(bytes) = marker.to_bytes() {
                 prop_assert_eq!(Marker::read(&bytes), Found::Marker(marker));
             }
@@ -112,7 +119,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), cut in 0usize..40) {
-            let good = Marker::new("lab", "node-1", 3).to_bytes().unwrap();
+            let good = Marker::new("lab", "node-1", 3, None).to_bytes().unwrap();
             let _ = Marker::read(&bytes);
             bytes.splice(0..0, good.iter().copied().take(cut));
             let _ = Marker::read(&bytes);

@@ -38,7 +38,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 fn grant(run: u64, wipe: bool) -> DestructiveGrant {
-    DestructiveGrant { site: "lab".into(), machine: "node-1".into(), run, wipe }
+    DestructiveGrant { site: "lab".into(), machine: "node-1".into(), run, begun_unix_ms: Some(7), wipe }
 }
 
 fn state(path: &str) -> DiskState {
@@ -84,7 +84,10 @@ fn a_claim_marks_a_blank_disk_and_refuses_one_that_holds_something() {
     let device = Device::open_to_write(&blank).unwrap();
     assert!(matches!(device.require_claim(&grant(2, true)), Err(DiskError::NotClaimed(_))));
     device.claim(&grant(2, false)).unwrap();
-    assert_eq!(state(&blank), DiskState::Marked { site: "lab".into(), machine: "node-1".into(), run: 2 });
+    assert_eq!(
+        state(&blank),
+        DiskState::Marked { site: "lab".into(), machine: "node-1".into(), run: 2, begun_unix_ms: Some(7) }
+    );
     device.require_claim(&grant(2, false)).unwrap();
     assert!(matches!(device.require_claim(&grant(3, false)), Err(DiskError::NotClaimed(_))));
     assert!(matches!(device.claim(&grant(1, false)), Err(DiskError::Refused { .. })));
@@ -97,7 +100,10 @@ fn a_claim_marks_a_blank_disk_and_refuses_one_that_holds_something() {
     assert!(matches!(device.claim(&grant(1, false)), Err(DiskError::Refused { .. })));
     assert!(std::fs::read(&used).unwrap() == before, "a refused disk is not touched");
     device.claim(&grant(1, true)).unwrap();
-    assert_eq!(state(&used), DiskState::Marked { site: "lab".into(), machine: "node-1".into(), run: 1 });
+    assert_eq!(
+        state(&used),
+        DiskState::Marked { site: "lab".into(), machine: "node-1".into(), run: 1, begun_unix_ms: Some(7) }
+    );
 }
 
 #[test]
