@@ -24,6 +24,19 @@ pub(super) struct Machine {
     pub entry: Arc<Entry>,
 }
 
+impl Machine {
+    /// Waits for the turn to decide and to write about the machine. The token is looked at again: while it waited, a new run, a
+    /// quarantine or another boot may have ended it.
+    ///
+    /// # Errors
+    /// 401 where the token has died.
+    pub async fn turn(&self, app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, ApiError> {
+        let turn = self.entry.turn().await;
+        app.fleet.still_good(&self.claims)?;
+        Ok(turn)
+    }
+}
+
 /// A person who proved themselves by the administrator's token.
 #[derive(Clone)]
 pub(super) struct Administrator {

@@ -99,8 +99,8 @@ async fn check_in(
             ApiError::conflict("other-boot", "the token belongs to another boot").hint("exchange the ticket anew")
         );
     }
-    let entry = machine.entry;
-    let _turn = entry.turn().await;
+    let entry = &machine.entry;
+    let _turn = machine.turn(&app).await?;
     let state = entry.state();
     entry.touch(&app.fleet.clock, None);
     if state.boot.as_ref().is_some_and(|boot| boot.said.boot_id == said.boot_id) {
@@ -109,7 +109,7 @@ async fn check_in(
     let offer =
         state.offer.as_ref().filter(|offer| offer.environment == said.environment).map(|offer| offer.id.clone());
     tracing::info!(machine = entry.name, environment = said.environment, kernel = said.kernel, "checked in");
-    app.fleet.record(&entry, vec![Event::CheckedIn { check_in: said, offer }]).await?;
+    app.fleet.record(entry, vec![Event::CheckedIn { check_in: said, offer }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -144,7 +144,7 @@ async fn next(
 
 async fn answer(app: &App, machine: &Machine, request: &NextRequest) -> Result<(NextAnswer, Option<u64>), ApiError> {
     let entry = &machine.entry;
-    let _turn = entry.turn().await;
+    let _turn = machine.turn(app).await?;
     let state = entry.state();
     let Some(boot) = state.boot.as_ref().filter(|boot| boot.said.boot_id == request.boot_id) else {
         return Err(
@@ -174,7 +174,13 @@ async fn answer(app: &App, machine: &Machine, request: &NextRequest) -> Result<(
             Err(error) => wait(error.to_string(), Some(10_000)),
         },
         Action::Again { .. } => match kept_grant(app, entry)? {
-            Some(job) => with_tokens(app, machine, job)?,
+            Some(mut job) => {
+                // What was let may be forbidden since; what was forbidden stays so until the next grant.
+                if let Some(leave) = &mut job.destructive {
+                    leave.wipe &= decision.view.as_ref().is_some_and(|view| view.wipe);
+                }
+                with_tokens(app, machine, job)?
+            }
             None => wait("the job's text is not in the store any more; it ends by its timeout".to_owned(), again),
         },
         Action::Abandon { job, reason } => NextAnswer::Abandon { job: job.clone(), reason: reason.clone() },
@@ -211,7 +217,8 @@ fn kept_grant(app: &App, entry: &Entry) -> Result<Option<JobGrant>, ApiError> {
 }
 
 fn with_tokens(app: &App, machine: &Machine, mut job: JobGrant) -> Result<NextAnswer, ApiError> {
-    job.clusters = app.fleet.cluster_tokens(&machine.entry, &machine.claims.key_thumbprint, &machine.claims.boot_id)?;
+    let (entry, claims) = (&machine.entry, &machine.claims);
+    job.clusters = app.fleet.cluster_tokens(entry, &entry.state(), &claims.key_thumbprint, &claims.boot_id)?;
     Ok(NextAnswer::Job(Box::new(job)))
 }
 
@@ -220,8 +227,8 @@ async fn facts(
     machine: Machine,
     Json(report): Json<FactsReport>,
 ) -> Result<StatusCode, ApiError> {
-    let entry = machine.entry;
-    let _turn = entry.turn().await;
+    let entry = &machine.entry;
+    let _turn = machine.turn(&app).await?;
     let state = entry.state();
     let mut changed = report.facts;
     changed.retain(|name, value| match state.facts.get(name) {
@@ -239,7 +246,7 @@ async fn facts(
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "facts-too-large", message));
     }
     let job = state.run.as_ref().and_then(|run| run.job.as_ref()).map(|job| job.id.clone());
-    app.fleet.record(&entry, vec![Event::FactsReported { facts: changed, job }]).await?;
+    app.fleet.record(entry, vec![Event::FactsReported { facts: changed, job }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -278,8 +285,8 @@ async fn disk_ticket(
     machine: Machine,
     Json(request): Json<DiskTicketRequest>,
 ) -> Result<Json<BootFile>, ApiError> {
-    let entry = machine.entry;
-    let _turn = entry.turn().await;
+    let entry = &machine.entry;
+    let _turn = machine.turn(&app).await?;
     let state = entry.state();
     let open = state.run.as_ref().and_then(|run| run.job.as_ref().map(|job| (run.number, job)));
     let Some((run, _)) = open.filter(|(_, job)| job.id == request.job && job.destructive) else {
@@ -290,8 +297,8 @@ async fn disk_ticket(
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "ticket-failed", "no ticket can be made now").retry(5)
     })?;
     let ticket = format!("disk-{id}");
-    app.fleet.record(&entry, vec![Event::DiskTicketPlanted { ticket: ticket.clone(), job: request.job, run }]).await?;
-    Ok(Json(app.fleet.disk_file(&entry, &ticket, &app.server.https)))
+    app.fleet.record(entry, vec![Event::DiskTicketPlanted { ticket: ticket.clone(), job: request.job, run }]).await?;
+    Ok(Json(app.fleet.disk_file(entry, &ticket, &app.server.https)))
 }
 
 async fn job_end(
@@ -300,8 +307,8 @@ async fn job_end(
     Path(job): Path<String>,
     Json(end): Json<JobEnd>,
 ) -> Result<StatusCode, ApiError> {
-    let entry = machine.entry;
-    let _turn = entry.turn().await;
+    let entry = &machine.entry;
+    let _turn = machine.turn(&app).await?;
     let state = entry.state();
     entry.touch(&app.fleet.clock, None);
     let Some(run) = state.run.as_ref() else {
@@ -325,7 +332,7 @@ async fn job_end(
     tracing::info!(machine = entry.name, job, outcome = ?end.outcome, "ended");
     let event =
         Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
-    app.fleet.record(&entry, vec![event]).await?;
+    app.fleet.record(entry, vec![event]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

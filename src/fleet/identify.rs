@@ -52,6 +52,11 @@ impl Fleet {
             Identity::Conflict(names) => Ok(Resolved::Hold {
                 reason: format!("its MAC, UUID and serial point to {}; mend `match:` in Git", names.join(" and ")),
             }),
+            Identity::Claimed(name) => Ok(Resolved::Hold {
+                reason: format!(
+                    "{name} says that it has a card with this MAC; declare the MAC in Git, or `formwork forget` the one that is not"
+                ),
+            }),
             Identity::Unknown => self.take_in(hardware, architecture, subnet, by).await,
         }
     }
@@ -156,7 +161,7 @@ impl Fleet {
         let now = self.clock.now_unix_ms();
         match self.box_seen(mac) {
             Some(row) if now.saturating_sub(row.last_seen_unix_ms) < SEEN_EVERY_MS => return Ok(()),
-            None if self.boxes().len() >= BOXES_MAX => {
+            None if self.boxes_seen() >= BOXES_MAX => {
                 tracing::warn!(mac, "over ten thousand unknown boxes; this one is not written down");
                 return Ok(());
             }

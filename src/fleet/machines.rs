@@ -4,9 +4,11 @@
 //! machine's stream go through its entry's lock, so a state is never folded out of order.
 
 use super::clock::Clock;
+use super::index::Index;
 use super::secrets::Secrets;
 use crate::catalog::{Catalog, MachineView, Selection};
 use crate::cluster;
+use crate::content::junk::{is_junk_serial, is_junk_uuid};
 use crate::identity::SiteKeys;
 use crate::journal::{Event, MachineState, Record, Stream};
 use crate::reconcile::Reconciler;
@@ -15,7 +17,7 @@ use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -86,11 +88,15 @@ impl Entry {
         }
     }
 
-    fn apply(&self, record: &Record) {
-        let mut state = MachineState::clone(&self.state.load());
+    /// Takes in one more event; gives the states before and after it.
+    fn apply(&self, record: &Record) -> (Arc<MachineState>, Arc<MachineState>) {
+        let before = self.state.load_full();
+        let mut state = MachineState::clone(&before);
         state.apply(record);
-        self.state.store(Arc::new(state));
+        let after = Arc::new(state);
+        self.state.store(Arc::clone(&after));
         self.changed.send_modify(|count| *count = record.index.saturating_add(1));
+        (before, after)
     }
 }
 
@@ -119,6 +125,8 @@ pub enum Identity {
     Unknown,
     /// Its selectors point to several machines: hold it, wipe nothing.
     Conflict(Vec<String>),
+    /// No declaration and no enrolment has it, but this machine says that it has a card with its MAC: hold it likewise.
+    Claimed(String),
 }
 
 /// The server's knowledge.
@@ -139,8 +147,8 @@ pub struct Fleet {
     pub fingerprint: String,
     pub(super) secrets: Secrets,
     entries: RwLock<BTreeMap<String, Arc<Entry>>>,
-    /// MACs of machines that are not (or not only) declared: enrolled ones, and those that left.
-    by_mac: RwLock<HashMap<String, String>>,
+    /// Machines by the MACs they were enrolled or seen with, and by their tickets.
+    index: RwLock<Index>,
     boxes: RwLock<BTreeMap<String, BoxRow>>,
     members: ArcSwap<HashMap<String, Arc<[String]>>>,
     trusted: AtomicBool,
@@ -170,7 +178,7 @@ impl Fleet {
             fingerprint,
             secrets,
             entries: RwLock::default(),
-            by_mac: RwLock::default(),
+            index: RwLock::default(),
             boxes: RwLock::default(),
             members: ArcSwap::default(),
             trusted: AtomicBool::new(false),
@@ -182,6 +190,7 @@ impl Fleet {
             sequence = last.sequence;
             page.iter().for_each(|record| fleet.apply(record));
         }
+        fleet.refresh_members();
         Ok(fleet)
     }
 
@@ -212,6 +221,11 @@ impl Fleet {
     /// Boxes that are no machines.
     pub fn boxes(&self) -> Vec<BoxRow> {
         self.boxes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many boxes that are no machines are remembered.
+    pub(super) fn boxes_seen(&self) -> usize {
+        self.boxes.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// A box that is no machine, by its MAC.
@@ -257,20 +271,36 @@ impl Fleet {
                 Selection::None => {}
             }
         }
-        let by_mac = self.by_mac.read().unwrap_or_else(PoisonError::into_inner);
-        hardware
-            .macs
-            .iter()
-            .find_map(|mac| by_mac.get(mac))
-            .map_or(Identity::Unknown, |name| Identity::Machine(name.clone()))
+        if let Some(name) = self.enrolled_as(&hardware.macs) {
+            return Identity::Machine(name);
+        }
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(name) = index.claimed_by(&hardware.macs).map(str::to_owned) else { return Identity::Unknown };
+        drop(index);
+        let Some(entry) = self.known(&name) else { return Identity::Unknown };
+        // A machine that left boots its own disk by whichever card; another card of an enrolled box is known by what it was
+        // enrolled with, never by what it reports since.
+        let state = entry.state();
+        let same_box = state.enrolled.as_ref().is_some_and(|by| {
+            let uuid = hardware.uuid.as_deref().filter(|uuid| !is_junk_uuid(uuid));
+            let serial = hardware.serial.as_deref().filter(|serial| !is_junk_serial(serial));
+            (uuid.is_some() && uuid == by.uuid.as_deref()) || (serial.is_some() && serial == by.serial.as_deref())
+        });
+        if state.left || same_box { Identity::Machine(name) } else { Identity::Claimed(name) }
     }
 
     /// The name under which a box was enrolled (or known before it left), whatever Git declares now.
     pub(super) fn enrolled_as(&self, macs: &[String]) -> Option<String> {
-        let by_mac = self.by_mac.read().unwrap_or_else(PoisonError::into_inner);
-        let name = macs.iter().find_map(|mac| by_mac.get(mac)).cloned()?;
-        drop(by_mac);
-        self.known(&name).filter(|entry| entry.state().enrolled.is_some()).map(|_| name)
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.enrolled_by(macs).map(str::to_owned)
+    }
+
+    /// The machine that an offer or a disk ticket was made for, while it is remembered.
+    pub(super) fn owner_of_ticket(&self, ticket: &str) -> Option<Arc<Entry>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let name = index.ticket_of(ticket)?.to_owned();
+        drop(index);
+        self.known(&name)
     }
 
     /// Commits events and operations that touch one machine. The caller holds the entry's turn and has decided on
@@ -291,7 +321,28 @@ impl Fleet {
             events: events.into_iter().map(|event| (stream.clone(), event)).collect(),
             operations,
         };
-        self.commit(batch).await
+        let committed = self.commit(batch).await;
+        if matches!(committed, Err(StoreError::Conflict { .. })) {
+            self.catch_up(entry)?;
+        }
+        committed
+    }
+
+    /// Folds what the store has of a machine and its entry has not. The caller holds the entry's turn.
+    fn catch_up(&self, entry: &Entry) -> Result<(), StoreError> {
+        let stream = Stream::Machine(entry.name.clone());
+        loop {
+            let missed = self.store.events_of(&stream, entry.state().head, PAGE)?;
+            if missed.is_empty() {
+                return Ok(());
+            }
+            tracing::warn!(
+                machine = entry.name,
+                events = missed.len(),
+                "events were written and not taken in; now they are"
+            );
+            missed.iter().for_each(|record| self.apply(record));
+        }
     }
 
     /// Commits a batch and folds what it appended.
@@ -300,16 +351,27 @@ impl Fleet {
     /// What the store says.
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committed = self.store.commit(batch, self.clock.now_unix_ms()).await?;
-        committed.records.iter().for_each(|record| self.apply(record));
+        for record in &committed.records {
+            self.apply(record);
+            if let (Stream::Machine(name), Event::Enrolled { .. } | Event::Forgotten { .. }) =
+                (&record.stream, &record.event)
+            {
+                self.refresh_member(name);
+            }
+        }
         Ok(committed)
     }
 
     fn apply(&self, record: &Record) {
         match &record.stream {
             Stream::Machine(name) => {
-                let entry = self.entry(name);
-                entry.apply(record);
-                self.index(&entry, record);
+                let (before, after) = self.entry(name).apply(record);
+                let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+                index.take_in(name, &record.event, &before, &after);
+                drop(index);
+                if let Event::Enrolled { mac, .. } = &record.event {
+                    self.boxes.write().unwrap_or_else(PoisonError::into_inner).remove(mac);
+                }
             }
             Stream::Box(mac) => {
                 if let Event::Seen { subnet, architecture, .. } = &record.event {
@@ -333,40 +395,12 @@ impl Fleet {
         }
     }
 
-    fn index(&self, entry: &Entry, record: &Record) {
-        match &record.event {
-            Event::Forgotten { .. } => {
-                let mut by_mac = self.by_mac.write().unwrap_or_else(PoisonError::into_inner);
-                by_mac.retain(|_, name| *name != entry.name);
-                drop(by_mac);
-                self.refresh_members();
-            }
-            Event::Enrolled { .. } | Event::Offered { .. } | Event::Leased { .. } | Event::CheckedIn { .. } => {
-                let state = entry.state();
-                let mut by_mac = self.by_mac.write().unwrap_or_else(PoisonError::into_inner);
-                for mac in &state.macs {
-                    by_mac.entry(mac.clone()).or_insert_with(|| entry.name.clone());
-                }
-                if matches!(record.event, Event::Enrolled { .. }) {
-                    let mut boxes = self.boxes.write().unwrap_or_else(PoisonError::into_inner);
-                    for mac in &state.macs {
-                        boxes.remove(mac);
-                    }
-                    drop(boxes);
-                    drop(by_mac);
-                    self.refresh_members();
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Members of a cluster on the applied revision, sorted by name.
     pub fn members(&self, cluster: &str) -> Arc<[String]> {
         self.members.load().get(cluster).cloned().unwrap_or_default()
     }
 
-    /// Makes the lists of members anew: after a revision was applied and after an enrolment.
+    /// Makes the lists of members anew: after a revision was applied.
     pub fn refresh_members(&self) {
         let Some(catalog) = self.current() else { return };
         let mut members: HashMap<String, Vec<String>> = HashMap::new();
@@ -391,6 +425,33 @@ impl Fleet {
             })
             .collect();
         self.members.store(Arc::new(members));
+    }
+
+    /// The same for one machine that was enrolled or forgotten.
+    fn refresh_member(&self, name: &str) {
+        let Some(catalog) = self.current() else { return };
+        let state = self.entry(name).state();
+        let view = Self::view_on(&catalog, name, &state);
+        let member_of =
+            view.map(|view| catalog.clusters_of(&view).iter().map(|profile| profile.name.to_string()).collect());
+        let member_of: BTreeSet<String> = member_of.unwrap_or_default();
+        self.members.rcu(|members| {
+            let mut members = HashMap::clone(members);
+            for (cluster, names) in &mut members {
+                if !member_of.contains(cluster) && names.iter().any(|known| known == name) {
+                    *names = names.iter().filter(|known| *known != name).cloned().collect();
+                }
+            }
+            for cluster in &member_of {
+                let names = members.entry(cluster.clone()).or_default();
+                if let Err(place) = names.binary_search_by(|known| known.as_str().cmp(name)) {
+                    let mut more = names.to_vec();
+                    more.insert(place, name.to_owned());
+                    *names = more.into();
+                }
+            }
+            members
+        });
     }
 
     /// Writes down, for every cluster, what a new revision changes by itself: an epoch that rose with `spec.run`.

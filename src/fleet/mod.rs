@@ -6,6 +6,7 @@ mod clock;
 mod decide;
 mod grant;
 mod identify;
+mod index;
 mod machines;
 mod secrets;
 #[cfg(test)]

@@ -110,3 +110,84 @@ async fn a_persons_retry_and_the_fold_agree_on_disk_and_in_memory() {
     let records = lab.fleet().store.events_of(&Stream::Machine(ENROLLED.into()), 0, 100).unwrap();
     assert_eq!(crate::journal::MachineState::fold(&records), *entry.state());
 }
+
+/// What an agent says of its box when it checks in.
+fn checked_in(macs: &[&str], uuid: Option<&str>) -> Event {
+    let macs = macs.iter().map(|mac| (*mac).to_owned()).collect();
+    let hardware = HardwareIdentity { macs, uuid: uuid.map(str::to_owned), serial: None };
+    let check_in = crate::wire::CheckInRequest {
+        boot_id: "boot".into(),
+        environment: "ram".into(),
+        architecture: "x86_64".into(),
+        firmware: "uefi".into(),
+        agent_version: "1".into(),
+        kernel: "6".into(),
+        address: None,
+        hardware,
+    };
+    Event::CheckedIn { check_in, offer: None }
+}
+
+#[tokio::test]
+async fn a_machine_that_names_the_card_of_another_box_does_not_get_that_box() {
+    let victim = "52:54:00:00:00:08";
+    let uuid = "0a1b2c3d-0000-4000-8000-123456789abc";
+    let lab = Lab::new(true, RULE).await;
+    let liar = lab.machine(&box_with(None)).await;
+    lab.event(&liar, checked_in(&[MAC, victim], Some(uuid))).await;
+    let other = HardwareIdentity { macs: vec![victim.into()], uuid: Some(uuid.into()), serial: None };
+    // It is held, with the reason on its screen: neither the liar, nor taken in beside it.
+    assert_eq!(lab.fleet().identify(&other), Identity::Claimed(ENROLLED.into()));
+    match lab.show(&other).await {
+        Resolved::Hold { reason } => assert!(reason.contains(ENROLLED) && reason.contains("declare"), "{reason}"),
+        _ => panic!("it is not held"),
+    }
+    // A declaration settles it, and takes nothing over from the liar.
+    lab.declare(&format!("macs: ['{victim}']")).await;
+    let declared = lab.machine(&other).await;
+    assert_eq!((declared.name.as_str(), lab.boots(&declared).await.as_str()), ("declared", "ram"));
+    assert_eq!(declared.state().adopted, None);
+    assert!(liar.state().enrolled.is_some(), "and the liar is still who it was");
+}
+
+#[tokio::test]
+async fn the_second_card_of_an_enrolled_box_is_the_same_machine() {
+    let (second, uuid) = ("52:54:00:00:00:09", "0a1b2c3d-0000-4000-8000-123456789abc");
+    let lab = Lab::new(true, RULE).await;
+    let entry = lab.machine(&box_with(Some(uuid))).await;
+    lab.event(&entry, checked_in(&[MAC, second], Some(uuid))).await;
+    let by_second = |uuid: Option<&str>| HardwareIdentity {
+        macs: vec![second.into()],
+        uuid: uuid.map(str::to_owned),
+        serial: None,
+    };
+    assert_eq!(lab.fleet().identify(&by_second(Some(uuid))), Identity::Machine(ENROLLED.into()));
+    assert_eq!(lab.fleet().identify(&by_second(None)), Identity::Claimed(ENROLLED.into()));
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waited_for_is_taken_in_all_the_same() {
+    let lab = Lab::new(true, RULE).await;
+    let entry = lab.machine(&box_with(None)).await;
+    lab.boots(&entry).await;
+    // As when the asker hung up between the commit and what follows it.
+    let batch = Batch {
+        expected: Vec::new(),
+        events: vec![(Stream::Machine(ENROLLED.into()), Event::Quarantined { reason: "a second key".into() })],
+        operations: Vec::new(),
+    };
+    lab.fleet().store.commit(batch, 0).await.unwrap();
+    let leased = || Event::Leased {
+        mac: MAC.into(),
+        address: std::net::Ipv4Addr::new(10, 77, 0, 100),
+        seconds: 60,
+        subnet: "lab".into(),
+    };
+    let turn = entry.turn().await;
+    assert!(lab.fleet().record(&entry, vec![leased()]).await.is_err(), "decided on what is over");
+    lab.fleet().record(&entry, vec![leased()]).await.unwrap();
+    drop(turn);
+    assert!(entry.state().quarantined.is_some());
+    let records = lab.fleet().store.events_of(&Stream::Machine(ENROLLED.into()), 0, 100).unwrap();
+    assert_eq!(crate::journal::MachineState::fold(&records), *entry.state());
+}

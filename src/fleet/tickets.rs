@@ -130,7 +130,7 @@ impl Fleet {
                 self.record(&entry, vec![event]).await?;
             }
         }
-        self.tokens(&entry, &key, &request.boot_id)
+        self.tokens(&entry, &entry.state(), &key, &request.boot_id)
     }
 
     /// Fresh tokens for an agent that proves its key again.
@@ -145,34 +145,49 @@ impl Fleet {
             return Err(ExchangeError::Possession);
         }
         let entry = self.known(&claims.machine).ok_or(ExchangeError::Gone)?;
-        self.tokens(&entry, &key, &claims.boot_id)
+        let state = entry.state();
+        // Of the state that the new tokens are made of: one that was raised since must not come with them.
+        if !opens(&state, claims) {
+            return Err(ExchangeError::Ended);
+        }
+        self.tokens(&entry, &state, &key, &claims.boot_id)
     }
 
     /// One token for each cluster the machine is a member of now.
     ///
     /// # Errors
     /// [`ExchangeError`] says why not.
-    pub fn cluster_tokens(&self, entry: &Entry, key: &str, boot_id: &str) -> Result<Vec<ClusterToken>, ExchangeError> {
-        let state = entry.state();
+    pub fn cluster_tokens(
+        &self,
+        entry: &Entry,
+        state: &MachineState,
+        key: &str,
+        boot_id: &str,
+    ) -> Result<Vec<ClusterToken>, ExchangeError> {
         let catalog = self.current().ok_or(ExchangeError::Gone)?;
-        let view = Self::view_on(&catalog, &entry.name, &state).ok_or(ExchangeError::Gone)?;
+        let view = Self::view_on(&catalog, &entry.name, state).ok_or(ExchangeError::Gone)?;
         catalog
             .clusters_of(&view)
             .into_iter()
             .map(|profile| {
                 let cluster = profile.name.to_string();
-                let token = self.token(entry, &state, key, boot_id, Audience::Cluster(cluster.clone()))?;
+                let token = self.token(entry, state, key, boot_id, Audience::Cluster(cluster.clone()))?;
                 Ok(ClusterToken { cluster, token })
             })
             .collect()
     }
 
-    fn tokens(&self, entry: &Entry, key: &str, boot_id: &str) -> Result<ExchangeAnswer, ExchangeError> {
-        let state = entry.state();
+    fn tokens(
+        &self,
+        entry: &Entry,
+        state: &MachineState,
+        key: &str,
+        boot_id: &str,
+    ) -> Result<ExchangeAnswer, ExchangeError> {
         Ok(ExchangeAnswer {
             machine: entry.name.clone(),
-            token: self.token(entry, &state, key, boot_id, Audience::Machine)?,
-            clusters: self.cluster_tokens(entry, key, boot_id)?,
+            token: self.token(entry, state, key, boot_id, Audience::Machine)?,
+            clusters: self.cluster_tokens(entry, state, key, boot_id)?,
             generation: state.generation,
             renew_after_seconds: RENEW_AFTER_SECONDS,
             server_time_unix_ms: self.clock.now_unix_ms(),
@@ -219,8 +234,7 @@ impl Fleet {
         let claims =
             identity::verify(&self.keys, token, self.clock.now_unix_ms()).map_err(|_| TokenRefusal::Invalid)?;
         let entry = self.known(&claims.machine).ok_or(TokenRefusal::Revoked)?;
-        let state = entry.state();
-        if state.generation != claims.generation || state.left || state.quarantined.is_some() {
+        if !opens(&entry.state(), &claims) {
             return Err(TokenRefusal::Revoked);
         }
         if let Audience::Cluster(cluster) = &claims.audience
@@ -237,26 +251,25 @@ impl Fleet {
     /// [`TokenRefusal`] where they are not.
     pub fn still_good(&self, claims: &Claims) -> Result<(), TokenRefusal> {
         let state = self.known(&claims.machine).ok_or(TokenRefusal::Revoked)?.state();
-        let good = state.generation == claims.generation && !state.left && state.quarantined.is_none();
-        if good { Ok(()) } else { Err(TokenRefusal::Revoked) }
+        if opens(&state, claims) { Ok(()) } else { Err(TokenRefusal::Revoked) }
     }
 
     /// The machine that a ticket was made for.
     fn ticket_owner(&self, ticket: &str) -> Option<Arc<Entry>> {
-        self.all().into_iter().find(|entry| {
-            let state = entry.state();
-            state.offers.iter().any(|offer| offer.id == ticket)
-                || state.disk_tickets.iter().any(|(planted, _)| planted == ticket)
-        })
+        self.owner_of_ticket(ticket)
     }
 
     /// The machine and the offer of an overlay.
     pub fn offer(&self, id: &str) -> Option<(Arc<Entry>, Offer)> {
-        self.all().into_iter().find_map(|entry| {
-            let offer = entry.state().offers.iter().find(|offer| offer.id == id).cloned()?;
-            Some((entry, offer))
-        })
+        let entry = self.owner_of_ticket(id)?;
+        let offer = entry.state().offers.iter().find(|offer| offer.id == id).cloned()?;
+        Some((entry, offer))
     }
+}
+
+/// Whether claims that the site signed still open anything.
+fn opens(state: &MachineState, claims: &Claims) -> bool {
+    state.generation == claims.generation && !state.left && state.quarantined.is_none()
 }
 
 /// What an exchange comes to. Pure.

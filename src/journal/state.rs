@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 /// How many boots and tickets a state remembers: enough for a long run, bounded for a machine that never rests.
 const REMEMBERED: usize = 32;
+/// How many MACs a state remembers: more cards than a machine has.
+const MACS_REMEMBERED: usize = 64;
 
 /// How an unknown box became a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -139,7 +141,7 @@ impl MachineState {
         self.last_event_unix_ms = at;
         match &record.event {
             Event::Enrolled { rule, mac, uuid, serial, architecture } => {
-                self.macs.insert(mac.clone());
+                self.macs.insert(mac.clone()); // whatever was seen before: it is the one that counts
                 self.left = false;
                 self.enrolled = Some(EnrolledBy {
                     rule: rule.clone(),
@@ -160,11 +162,9 @@ impl MachineState {
             }
             Event::Left { .. } => self.left = true,
             Event::Returned { .. } => self.left = false,
-            Event::Leased { mac, .. } => {
-                self.macs.insert(mac.clone());
-            }
+            Event::Leased { mac, .. } => self.saw(mac),
             Event::Offered { offer, environment, address, mac, run, .. } => {
-                self.macs.insert(mac.clone());
+                self.saw(mac);
                 if run.is_some() || environment != LOCAL {
                     self.offers_unanswered = self.offers_unanswered.saturating_add(1);
                 }
@@ -233,7 +233,7 @@ impl MachineState {
     fn checked_in(&mut self, said: &CheckInRequest, at: i64) {
         self.offers_unanswered = 0;
         self.held = None;
-        self.macs.extend(said.hardware.macs.iter().cloned());
+        said.hardware.macs.iter().for_each(|mac| self.saw(mac));
         let new_boot = self.boot.as_ref().is_none_or(|boot| boot.said.boot_id != said.boot_id);
         if new_boot && let Some(run) = self.run.as_mut().filter(|run| run.is_open()) {
             run.booted(&said.boot_id);
@@ -267,8 +267,19 @@ impl MachineState {
             self.run = Some(Run::started(*run, workflow, revision, *destructive_allowed, at));
             return;
         }
+        if let Event::RunResumed { .. } = event {
+            self.offers_unanswered = 0;
+            self.held = None;
+        }
         if let Some(run) = self.run.as_mut() {
             run.apply(event, at);
+        }
+    }
+
+    /// Remembers a MAC, up to a bound: a box can name as many as it likes.
+    fn saw(&mut self, mac: &str) {
+        if self.macs.len() < MACS_REMEMBERED && !self.macs.contains(mac) {
+            self.macs.insert(mac.to_owned());
         }
     }
 }

@@ -194,7 +194,7 @@ impl Desk {
         let hardware = HardwareIdentity { macs: vec![seen.mac.to_string()], uuid: seen.uuid.clone(), serial: None };
         match self.fleet.identify(&hardware) {
             // A box in conflict gets the loader, so that its screen can say why it is held.
-            Identity::Machine(_) | Identity::Conflict(_) => Ok(BootPermit::Granted),
+            Identity::Machine(_) | Identity::Conflict(_) | Identity::Claimed(_) => Ok(BootPermit::Granted),
             Identity::Unknown => {
                 self.fleet.seen(&seen.mac.to_string(), seen.architecture, seen.subnet.as_deref(), "dhcp").await?;
                 let question = Seen {

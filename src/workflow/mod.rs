@@ -169,8 +169,10 @@ pub fn next(question: &Question<'_>) -> Next {
             format!("quarantined: {reason}; look at the machine, then `formwork approve {}`", question.machine);
         return idle(question, &reason, Disk::Hold);
     }
-    if let Running::Agent { boot_id, .. } = question.running
+    // Not under a job that runs: half a job is what the restart would leave. It comes when the job has ended.
+    if let Running::Agent { boot_id, job, .. } = question.running
         && state.reboot_asked_in.as_deref() == Some(boot_id)
+        && !job.is_some_and(|job| is_open_job(state, job))
     {
         return Next::now(Action::Reboot { reason: "an administrator asked for a reboot".into() });
     }

@@ -108,7 +108,7 @@ pub(super) fn go_on(question: &Question<'_>, view: &MachineView, run: &Run) -> N
         return idle(question, &reason, Disk::Hold);
     };
     if let Some(job) = &run.job {
-        return with_open_job(question, run, job);
+        return with_open_job(question, view, run, job);
     }
     if let Running::Agent { job: Some(job), .. } = question.running
         && !is_open_job(question.state, job)
@@ -142,7 +142,7 @@ pub(super) fn go_on(question: &Question<'_>, view: &MachineView, run: &Run) -> N
 }
 
 /// A job is open: the same boot gets it again, another boot ends it, firmware gets its environment.
-fn with_open_job(question: &Question<'_>, run: &Run, job: &crate::journal::Job) -> Next {
+fn with_open_job(question: &Question<'_>, view: &MachineView, run: &Run, job: &crate::journal::Job) -> Next {
     let interrupted = |message: &str, outcome| {
         Next::now(Action::Record(vec![Event::JobEnded {
             job: job.id.clone(),
@@ -153,7 +153,11 @@ fn with_open_job(question: &Question<'_>, run: &Run, job: &crate::journal::Job) 
         }]))
     };
     match question.running {
-        Running::Agent { boot_id, .. } if boot_id == job.boot_id => {
+        Running::Agent { boot_id, job: said, .. } if boot_id == job.boot_id => {
+            // Giving it again is giving leave again: an agent that does not work on it may never have had it.
+            if said.is_none() && job.destructive && view.protect {
+                return interrupted("spec.protect is true since: it is not given again", JobOutcome::Abandoned);
+            }
             let silent_after = job.timeout_seconds.saturating_mul(1000).saturating_add(SILENCE_GRACE_MS);
             let age = elapsed(question.now_unix_ms, job.granted_unix_ms);
             if age > silent_after {
@@ -194,6 +198,12 @@ fn offer(question: &Question<'_>, environment: &str, reason: &str) -> Next {
     }
     let pause = pause_after(state.offers_unanswered.saturating_sub(OFFERS_BEFORE_HOLD));
     let since = state.offer.as_ref().map_or(u64::MAX, |offer| elapsed(question.now_unix_ms, offer.at_unix_ms));
+    // A fix of the environment resumes the run as a fix of a task does.
+    if let Some(run) = state.run.as_ref().filter(|run| run.is_open())
+        && let Some(fixed) = fix::consider_boot(question, run, environment)
+    {
+        return fixed;
+    }
     if since >= pause {
         return boot;
     }
@@ -202,8 +212,10 @@ fn offer(question: &Question<'_>, environment: &str, reason: &str) -> Next {
     if state.held.is_none() {
         return Next::now(Action::Record(vec![Event::Held { reason: unanswered }]));
     }
+    let diverged = state.run.as_ref().and_then(|run| run.diverged.as_ref());
     let reason = format!(
-        "{unanswered}; the next try comes in {} s, or `formwork retry {}`",
+        "{unanswered}{}; the next try comes in {} s, or `formwork retry {}`",
+        diverged.map(|diverged| format!(", and the newest revision diverged: {diverged}")).unwrap_or_default(),
         (pause - since).div_ceil(1000),
         question.machine
     );

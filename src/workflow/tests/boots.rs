@@ -125,3 +125,14 @@ fn a_check_in_repeated_in_the_same_boot_is_one_boot() {
     world.event(said);
     assert_eq!(world.state.run.as_ref().unwrap().boot_count, 1);
 }
+
+#[test]
+fn a_reboot_that_a_person_asked_for_waits_for_the_job_that_runs() {
+    let mut world = World::new(&PLAIN);
+    world.boot();
+    let (job, _) = world.job();
+    world.person(Ask::Reboot);
+    assert_eq!(word(&world.agent_with(Some(&job))), format!("again {job}"));
+    world.end(crate::wire::JobOutcome::Done, &[]);
+    assert_eq!(word(&world.agent()), "reboot");
+}

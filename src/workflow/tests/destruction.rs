@@ -130,3 +130,18 @@ fn an_enrolled_machine_may_wipe_only_as_its_rule_says_now() {
     world.done();
     assert!(grant(&mut world).is_some_and(|grant| grant.destructive && grant.wipe));
 }
+
+#[test]
+fn a_grant_that_was_lost_is_not_given_again_once_the_machine_is_protected() {
+    let mut world = at_install("workflow: walk");
+    let (job, grant) = world.job();
+    assert!(grant.destructive);
+    assert_eq!(word(&world.agent()), format!("again {job}"), "the reply was lost");
+    world.push("r2", &Content { machine: "workflow: walk, protect: true", ..PLAIN });
+    // Who works on it goes on: half a disk is worse. Who never had it does not get it.
+    assert_eq!(word(&world.agent_with(Some(&job))), format!("again {job}"));
+    let answer = world.agent();
+    assert_eq!(reason(&answer), "stage install is destructive and spec.protect is true");
+    world.push("r3", &PLAIN);
+    assert_eq!(world.done(), "write");
+}

@@ -3,6 +3,7 @@
 mod boots;
 mod destruction;
 mod failures;
+mod fixes;
 mod leaving;
 mod simulation;
 mod starting;
