@@ -1,7 +1,7 @@
 //! While a job runs: tells the server so, hears whether it is still wanted, and renews the claims it holds.
 
 use super::active::ActiveJob;
-use super::connection::Connection;
+use super::connection::{AskError, Connection};
 use super::transport::{Patience, Request, sleep_unless};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -14,6 +14,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
 /// A heartbeat's answer is not waited for longer than this: the next one is as good.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Refusals of an exchange after which this boot is not the machine any more.
+const ENDED: [&str; 3] = ["quarantined", "machine-gone", "ticket-ended"];
 
 #[derive(Serialize)]
 struct Beat<'a> {
@@ -64,8 +67,16 @@ impl Drop for Heartbeat {
 
 fn beat(connection: &Connection, job: &ActiveJob, stopped: &dyn Fn() -> bool) {
     let request = Request::post_json("/v1/agent/heartbeat", &Beat { job: &job.grant.job }).timeout(PATIENCE);
-    // No answer, or one that cannot be read, is no word to stop.
-    let Ok(response) = connection.ask(request, Patience::Once, stopped) else { return };
+    let response = match connection.ask(request, Patience::Once, stopped) {
+        Ok(response) => response,
+        // Its ticket opens nothing any more: another key used it, another boot came after, or the machine is gone from Git.
+        // What it does to disks and clusters is no longer the machine's.
+        Err(AskError::Refused { problem, .. }) if ENDED.contains(&problem.code.as_str()) => {
+            return job.abandon(&format!("the server does not take this machine any more: {}", problem.message));
+        }
+        // No answer, or one that cannot be read, is no word to stop.
+        Err(_) => return,
+    };
     if let (true, Ok(answer)) = (response.is_success(), response.json::<Answer>())
         && answer.abandon
     {

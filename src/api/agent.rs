@@ -3,6 +3,7 @@
 use super::access::{Machine, Peer};
 use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
+use crate::content::junk::normal_mac;
 use crate::fleet::{Decision, Entry};
 use crate::identity;
 use crate::journal::Event;
@@ -24,6 +25,8 @@ use std::time::Duration;
 const WAIT_MAX_SECONDS: u64 = 60;
 /// The largest piece of log in one request, bytes.
 const LOG_PIECE_MAX: usize = 256 * 1024;
+/// Network cards of one machine, at most.
+const CARDS_MAX: usize = 64;
 /// The largest set of facts, bytes as JSON.
 const FACTS_MAX: usize = 256 * 1024;
 
@@ -92,8 +95,13 @@ async fn renew(
 async fn check_in(
     State(app): State<App>,
     machine: Machine,
-    Json(said): Json<CheckInRequest>,
+    Json(mut said): Json<CheckInRequest>,
 ) -> Result<StatusCode, ApiError> {
+    if said.hardware.macs.len() > CARDS_MAX {
+        return Err(ApiError::bad_request(format!("a machine has at most {CARDS_MAX} network cards here")));
+    }
+    // Other hardware addresses than a card's (InfiniBand's are longer) select nothing.
+    said.hardware.macs = said.hardware.macs.iter().filter_map(|mac| normal_mac(mac)).collect();
     if said.boot_id != machine.claims.boot_id {
         return Err(
             ApiError::conflict("other-boot", "the token belongs to another boot").hint("exchange the ticket anew")

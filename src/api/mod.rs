@@ -6,6 +6,7 @@ mod agent;
 pub mod cluster;
 mod cluster_access;
 mod describe;
+mod detached;
 mod error;
 mod extract;
 mod inspect;
@@ -58,6 +59,7 @@ pub fn routes(app: App) -> axum::Router {
     own()
         .into_router(move |opens, parts| access::guard(&asked, opens, parts))
         .with_state(app.clone())
+        .layer(axum::middleware::from_fn(detached::detached))
         .merge(cluster::routes(Arc::new(app), cluster::Limits::default()))
         .fallback(|| async { ApiError::not_found("there is no such route") })
         .method_not_allowed_fallback(|| async {

@@ -57,6 +57,7 @@ pub struct Leases {
     offers: HashMap<Ipv4Addr, Offer>,
     declined: HashMap<Ipv4Addr, u64>,
     probes: HashMap<Ipv4Addr, (Probed, u64)>,
+    displaced: Vec<Mac>,
 }
 
 /// The key under which the store keeps an address that was declined: it is nobody's lease, so no MAC can be its key.
@@ -68,6 +69,9 @@ impl Leases {
     /// Leases as the store has them; each gets its full length from now. Entries that are no lease of ours are left out.
     pub fn load(leases: impl IntoIterator<Item = Lease>, now_ms: u64) -> Self {
         let mut table = Self::default();
+        // Of two cards that had one address, the later has it.
+        let mut leases: Vec<Lease> = leases.into_iter().collect();
+        leases.sort_by_key(|lease| lease.at_unix_ms);
         for lease in leases {
             let until = now_ms.saturating_add(u64::from(lease.seconds) * 1000);
             if lease.declined {
@@ -91,10 +95,19 @@ impl Leases {
             && previous != mac
         {
             self.by_mac.remove(&previous);
+            if self.displaced.len() < REMEMBERED {
+                self.displaced.push(previous);
+            }
         }
+        self.displaced.retain(|displaced| *displaced != mac);
         self.offers.remove(&lease.address);
         let expires_ms = now_ms.saturating_add(u64::from(lease.seconds) * 1000);
         self.by_mac.insert(mac, Binding { lease, expires_ms });
+    }
+
+    /// Cards whose address went to another since this was last asked: the store's rows of them are over.
+    pub fn take_displaced(&mut self) -> Vec<Mac> {
+        std::mem::take(&mut self.displaced)
     }
 
     /// Ends a lease now; the MAC is still remembered as the address's last holder, so that it gets it again.
@@ -224,6 +237,19 @@ mod tests {
     fn a_restart_gives_every_lease_its_full_length() {
         let table = Leases::load([lease(1, [10, 0, 0, 1], 60)], 5_000);
         assert!(table.of(mac(1)).is_some_and(|b| b.is_active(64_999) && !b.is_active(65_000)));
+    }
+
+    #[test]
+    fn the_later_of_two_that_had_one_address_has_it_after_a_restart() {
+        for (first, second) in [(1, 2), (2, 1)] {
+            let (mut old, mut new) = (lease(first, [10, 0, 0, 1], 60), lease(second, [10, 0, 0, 1], 60));
+            (old.at_unix_ms, new.at_unix_ms) = (1_000, 2_000);
+            let mut rows = [old, new];
+            rows.sort_by(|one, other| one.mac.cmp(&other.mac)); // as the store gives them
+            let mut table = Leases::load(rows, 0);
+            assert_eq!(table.at([10, 0, 0, 1].into()).map(|(holder, _)| holder), Some(mac(second)));
+            assert_eq!(table.take_displaced(), [mac(first)]);
+        }
     }
 
     #[test]

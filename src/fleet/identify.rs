@@ -1,18 +1,20 @@
 //! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
 
-use super::machines::{Entry, Fleet, Identity};
+use super::machines::{Entry, Fleet, Identity, Told};
 use crate::catalog::Seen;
 use crate::content::kinds::Architecture;
 use crate::journal::{Event, MachineState, Stream};
 use crate::store::{Batch, StoreError};
 use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// At most one `Seen` event a minute a box.
 const SEEN_EVERY_MS: i64 = 60_000;
 /// Boxes that are remembered: a flood of made-up MACs must not fill the journal.
 const BOXES_MAX: usize = 10_000;
+/// Events about them in one minute.
+const BOX_EVENTS_A_MINUTE: u32 = 600;
 
 /// What a box came to.
 pub enum Resolved {
@@ -147,6 +149,21 @@ impl Fleet {
         self.commit(batch).await.map(|_| ())
     }
 
+    /// Whether one more event about a box that is no machine may be written in this minute: anybody on the boot network can
+    /// make up cards.
+    pub fn may_write_of_boxes(&self) -> bool {
+        let now = self.clock.now_ms();
+        let mut told = self.told_of_boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(told.since_ms) >= 60_000 {
+            *told = Told { since_ms: now, count: 0 };
+        }
+        told.count = told.count.saturating_add(1);
+        if told.count == BOX_EVENTS_A_MINUTE + 1 {
+            tracing::warn!("boxes that are no machines are not written down for a minute: there are too many");
+        }
+        told.count <= BOX_EVENTS_A_MINUTE
+    }
+
     /// Writes down that a box showed itself, at most once a minute.
     ///
     /// # Errors
@@ -166,6 +183,9 @@ impl Fleet {
                 return Ok(());
             }
             _ => {}
+        }
+        if !self.may_write_of_boxes() {
+            return Ok(());
         }
         let event = Event::Seen {
             mac: mac.to_owned(),

@@ -18,12 +18,15 @@ use crate::workflow::Trust;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 /// How many records are read at a time when the fleet is made from the store.
 const PAGE: usize = 4096;
+/// A lease of the same address within so many milliseconds is no news.
+const LEASE_NEWS_MS: u64 = 60_000;
 
 /// One machine in memory.
 pub struct Entry {
@@ -45,6 +48,8 @@ pub struct Live {
     pub contact_unix_ms: Option<i64>,
     /// The reason given at the last word with it.
     pub waits_for: Option<String>,
+    /// The last lease that was told of, and when, lifetime clock.
+    leased: Option<(Ipv4Addr, u64)>,
 }
 
 impl Entry {
@@ -86,6 +91,18 @@ impl Entry {
         if waits_for.is_some() {
             live.waits_for = waits_for;
         }
+    }
+
+    /// Whether a new lease of this address is worth an event: not the same again within a minute.
+    pub fn lease_is_news(&self, clock: &Clock, address: Ipv4Addr) -> bool {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.now_ms();
+        let same = |(last, at): (Ipv4Addr, u64)| last == address && now.saturating_sub(at) < LEASE_NEWS_MS;
+        if live.leased.is_some_and(same) {
+            return false;
+        }
+        live.leased = Some((address, now));
+        true
     }
 
     /// Takes in one more event; gives the states before and after it.
@@ -152,6 +169,16 @@ pub struct Fleet {
     boxes: RwLock<BTreeMap<String, BoxRow>>,
     members: ArcSwap<HashMap<String, Arc<[String]>>>,
     trusted: AtomicBool,
+    pub(super) told_of_boxes: Mutex<Told>,
+}
+
+/// Events about boxes that are no machines, in the minute that began then.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Lifetime clock.
+    pub since_ms: u64,
+    /// So many.
+    pub count: u32,
 }
 
 impl Fleet {
@@ -182,6 +209,7 @@ impl Fleet {
             boxes: RwLock::default(),
             members: ArcSwap::default(),
             trusted: AtomicBool::new(false),
+            told_of_boxes: Mutex::default(),
         };
         let mut sequence = 0;
         loop {

@@ -143,7 +143,7 @@ async fn a_machine_that_names_the_card_of_another_box_does_not_get_that_box() {
         _ => panic!("it is not held"),
     }
     // A declaration settles it, and takes nothing over from the liar.
-    lab.declare(&format!("macs: ['{victim}']")).await;
+    lab.declare(&format!("macs: ['{victim}']"), RULE).await;
     let declared = lab.machine(&other).await;
     assert_eq!((declared.name.as_str(), lab.boots(&declared).await.as_str()), ("declared", "ram"));
     assert_eq!(declared.state().adopted, None);

@@ -112,3 +112,12 @@ fn a_disk_ticket_stays_bound_to_its_key_after_many_boots() {
     assert_eq!(word(&judge(&state, "d", "x", "90", PEER, 0)), "quarantine");
     assert_eq!(word(&judge(&state, "d", "k", "90", PEER, 0)), "new");
 }
+
+#[test]
+fn scripts_that_nobody_boots_do_not_take_the_ticket_from_a_boot_that_runs() {
+    let mut events = vec![offered("runs"), used("runs", "key", "boot")];
+    events.extend((0..200).map(|number| offered(&format!("other-{number}"))));
+    let state = fold(&events);
+    assert_eq!(word(&judge(&state, "runs", "key", "boot", PEER, 0)), "same");
+    assert!(state.offers.len() <= 32);
+}

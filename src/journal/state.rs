@@ -176,7 +176,7 @@ impl MachineState {
                     at_unix_ms: at,
                     ended: false,
                 };
-                push_bounded(&mut self.offers, offer.clone());
+                self.remember_offer(offer.clone());
                 self.offer = Some(offer);
             }
             Event::Held { reason } => self.held = Some(reason.clone()),
@@ -274,6 +274,18 @@ impl MachineState {
         if let Some(run) = self.run.as_mut() {
             run.apply(event, at);
         }
+    }
+
+    /// Remembers an offer, up to a bound. The one that the machine came up from stays: whoever asks for scripts without booting
+    /// them must not take its ticket from a boot that runs.
+    fn remember_offer(&mut self, offer: Offer) {
+        if self.offers.len() >= REMEMBERED {
+            let runs = self.tickets.last().map(|used| used.ticket.as_str());
+            if let Some(oldest) = self.offers.iter().position(|offer| Some(offer.id.as_str()) != runs) {
+                self.offers.remove(oldest);
+            }
+        }
+        self.offers.push(offer);
     }
 
     /// Remembers a MAC, up to a bound: a box can name as many as it likes.

@@ -189,7 +189,11 @@ async fn boot_script<D: BootDesk>(
         Err(error) => return ipxe(held(&error.to_string(), Firmware::Bios)),
     };
     let ask = ScriptAsk { mac, uuid, serial, architecture, firmware, address: plain(peer.ip()) };
-    let answer = served.desk.script(ask).await;
+    // A box that hangs up must not leave an offer half taken in.
+    let asked = Arc::clone(&served);
+    let Ok(answer) = tokio::spawn(async move { asked.desk.script(ask).await }).await else {
+        return ipxe(held("the server failed; see its log", firmware));
+    };
     served.counters.scripts.add();
     debug!(%mac, machine = ?answer.machine, action = ?kind(&answer.action), "script");
     match script::render(&answer, firmware) {

@@ -1,12 +1,13 @@
 //! What the boot services ask, answered by the fleet.
 
+use crate::boot::Mac;
 use crate::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
 use crate::boot::leases::LeaseTable;
 use crate::boot::network::Network;
 use crate::boot::overlay::{OverlayFile, cpio};
 use crate::boot::script::file_url;
 use crate::catalog::{Catalog, Scope, Seen, ServerInfo, render_arguments};
-use crate::content::kinds::{Architecture, FileSource};
+use crate::content::kinds::{Architecture, FileSource, SubnetMode};
 use crate::fleet::{Entry, Fleet, Identity, Resolved};
 use crate::identity;
 use crate::journal::{Event, LOCAL, Stream};
@@ -22,6 +23,9 @@ use std::sync::Arc;
 /// A script asked for again within so many milliseconds, for the same environment, is the same offer: firmware that lost
 /// an answer asks again at once.
 const SAME_OFFER_MS: i64 = 5_000;
+
+/// What MACs of simulated machines begin with: locally administered, so no card's.
+const SIMULATED: &str = "02:46:57:";
 
 /// The desk.
 pub struct Desk {
@@ -57,6 +61,10 @@ impl Desk {
         let hardware =
             HardwareIdentity { macs: vec![ask.mac.to_string()], uuid: ask.uuid.clone(), serial: ask.serial.clone() };
         let subnet = self.subnet_of(ask.address);
+        if let Err(reason) = self.may_ask_as(ask) {
+            let action = ScriptAction::Hold { reason, retry_seconds: 15 };
+            return Ok(ScriptAnswer { machine: None, revision: None, waits_for: None, action });
+        }
         let resolved = self.fleet.resolve(&hardware, ask.architecture, subnet.as_deref(), "ipxe").await?;
         let revision = self.fleet.current().map(|catalog| catalog.revision.to_string());
         let plain = |action| ScriptAnswer { machine: None, revision: revision.clone(), waits_for: None, action };
@@ -125,21 +133,24 @@ impl Desk {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
-        if let Some(last) = decision.state.offer.as_ref().filter(|last| {
-            !last.ended
-                && last.environment == environment
-                && last.address == address
-                && now.saturating_sub(last.at_unix_ms) < SAME_OFFER_MS
-                && decision.state.tickets.iter().all(|used| used.ticket != last.id)
+        // Among all that are remembered: two askers that take turns must not fill the journal.
+        let mac = ask.mac.to_string();
+        if let Some(same) = decision.state.offers.iter().rev().find(|offer| {
+            !offer.ended
+                && offer.environment == environment
+                && offer.address == address
+                && offer.mac == mac
+                && now.saturating_sub(offer.at_unix_ms) < SAME_OFFER_MS
+                && decision.state.tickets.iter().all(|used| used.ticket != offer.id)
         }) {
-            return Ok(last.id.clone());
+            return Ok(same.id.clone());
         }
         let offer = identity::new_id().map_err(|error| StoreError::Io(error.to_string()))?;
         let event = Event::Offered {
             offer: offer.clone(),
             environment: environment.to_owned(),
             address,
-            mac: ask.mac.to_string(),
+            mac,
             firmware: ask.firmware.as_str().to_owned(),
             reason: reason.to_owned(),
             run: decision.state.run.as_ref().filter(|run| run.is_open()).map(|run| run.number),
@@ -183,6 +194,42 @@ impl Desk {
             initrds: spec.initrds.iter().filter_map(url_of).collect(),
             arguments,
         })
+    }
+
+    /// A box asks from the address that we leased to it. A program on one machine that asks in the name of another must not be
+    /// given its ticket. Where no lease of ours says anything, neither does this.
+    fn may_ask_as(&self, ask: &ScriptAsk) -> Result<(), String> {
+        let IpAddr::V4(address) = ask.address else { return Ok(()) };
+        // Simulated machines (`formwork simulate`) all ask from one address; they have no disk and no secret of their own.
+        if ask.mac.to_string().starts_with(SIMULATED) {
+            return Ok(());
+        }
+        let now_ms = self.fleet.clock.now_ms();
+        let leases = self.leases.lock();
+        let holder = leases.at(address).filter(|(_, binding)| binding.is_active(now_ms)).map(|(mac, _)| mac);
+        let own = leases.of(ask.mac).filter(|binding| binding.is_active(now_ms)).map(|binding| binding.lease.address);
+        drop(leases);
+        let is = |mac: &Mac| {
+            let macs = vec![mac.to_string()];
+            self.fleet.identify(&HardwareIdentity { macs, ..HardwareIdentity::default() })
+        };
+        match (holder, own) {
+            (Some(holder), _) if holder == ask.mac => Ok(()),
+            // Two cards of one machine, both with an address: which of them a request leaves by is not the box's choice.
+            (Some(holder), _) if matches!((is(&holder), is(&ask.mac)), (Identity::Machine(one), Identity::Machine(other)) if one == other) => {
+                Ok(())
+            }
+            (Some(_), _) => Err(format!("it asks from {address}, which is leased to another card")),
+            (None, Some(own)) if self.serves(address) => {
+                Err(format!("it asks from {address}, and {own} is leased to it"))
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Whether addresses are leased by us where this one is.
+    fn serves(&self, address: std::net::Ipv4Addr) -> bool {
+        self.network.load().subnet_of(address).is_some_and(|subnet| subnet.mode == SubnetMode::Server)
     }
 
     fn subnet_of(&self, address: IpAddr) -> Option<String> {
@@ -249,17 +296,25 @@ impl BootDesk for Desk {
                 seconds: lease.seconds,
                 subnet: lease.subnet.clone(),
             });
-            let put = Operation::PutLease(lease);
+            let address = lease.address;
+            let mut operations = vec![Operation::PutLease(lease)];
+            // Who had the address before has it no more: rows of cards long gone would fill the store, and come back as
+            // leases at the next start.
+            let displaced = self.leases.lock().take_displaced();
+            operations.extend(displaced.into_iter().map(|mac| Operation::DeleteLease { mac: mac.to_string() }));
             let hardware = HardwareIdentity { macs: vec![mac.clone()], ..HardwareIdentity::default() };
             match (self.fleet.identify(&hardware), event) {
                 (Identity::Machine(name), Some(event)) => {
                     let entry = self.fleet.entry(&name);
                     let _turn = entry.turn().await;
-                    self.fleet.record_with(&entry, vec![event], vec![put]).await
+                    // A card that takes and gives back an address in turns is told of once.
+                    let events = if entry.lease_is_news(&self.fleet.clock, address) { vec![event] } else { Vec::new() };
+                    self.fleet.record_with(&entry, events, operations).await
                 }
                 (_, event) => {
+                    let event = event.filter(|_| self.fleet.may_write_of_boxes());
                     let events = event.into_iter().map(|event| (Stream::Box(mac.clone()), event)).collect();
-                    self.fleet.commit(Batch { expected: Vec::new(), events, operations: vec![put] }).await.map(|_| ())
+                    self.fleet.commit(Batch { expected: Vec::new(), events, operations }).await.map(|_| ())
                 }
             }
         })

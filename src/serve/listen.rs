@@ -1,11 +1,16 @@
 //! Listeners: TLS with the site's certificate, plain HTTP; both bounded.
 
 use super::ServeError;
+use super::connections::{Bounded, Limits};
 use crate::identity::{self, SiteKeys};
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::pki_types::pem::PemObject as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A listening socket.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -39,28 +44,57 @@ pub(super) fn tls(
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
+/// How long a client may take to say what it wants, once it began, and between two questions.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest head of a request over HTTP/2, bytes.
+const HEAD_BYTES: u32 = 64 * 1024;
+/// Questions at once on one connection of HTTP/2: a machine's waits are bounded to as many.
+const STREAMS: u32 = 256;
+/// A silent connection of HTTP/2 is asked for a sign of life so often.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
 /// Serves routes over TLS.
 pub(super) async fn serve_tls(
     listener: TcpListener,
     tls: RustlsConfig,
+    bounded: Bounded,
     routes: axum::Router,
 ) -> Result<(), ServeError> {
     let ended = |error: std::io::Error| ServeError::Ended { service: "the API", message: error.to_string() };
     listener.set_nonblocking(true).map_err(ended)?;
-    axum_server::from_tcp_rustls(listener, tls)
-        .map_err(ended)?
-        .serve(routes.into_make_service_with_connect_info::<SocketAddr>())
-        .await
-        .map_err(ended)
+    let mut server =
+        axum_server::from_tcp_rustls(listener, tls).map_err(ended)?.map(|acceptor| acceptor.acceptor(bounded));
+    bound(server.http_builder());
+    server.serve(routes.into_make_service_with_connect_info::<SocketAddr>()).await.map_err(ended)
 }
 
 /// Serves routes over plain HTTP.
-pub(super) async fn serve_plain(listener: TcpListener, routes: axum::Router) -> Result<(), ServeError> {
+pub(super) async fn serve_plain(
+    listener: TcpListener,
+    bounded: Bounded,
+    routes: axum::Router,
+) -> Result<(), ServeError> {
     let ended = |error: std::io::Error| ServeError::Ended { service: "boot files", message: error.to_string() };
     listener.set_nonblocking(true).map_err(ended)?;
-    axum_server::from_tcp(listener)
-        .map_err(ended)?
-        .serve(routes.into_make_service_with_connect_info::<SocketAddr>())
-        .await
-        .map_err(ended)
+    let mut server = axum_server::from_tcp(listener).map_err(ended)?.acceptor(bounded);
+    bound(server.http_builder());
+    server.serve(routes.into_make_service_with_connect_info::<SocketAddr>()).await.map_err(ended)
+}
+
+fn bound(builder: &mut Builder<TokioExecutor>) {
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+    http2.max_concurrent_streams(STREAMS).max_header_list_size(HEAD_BYTES);
+}
+
+/// Lets this process have as many open files as the system allows it, since each connection is one; gives the bounds that
+/// follow from it.
+pub(super) fn connections() -> Bounded {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+    Bounded::new(Limits::with_files(getrlimit(Resource::Nofile).current))
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
 
+mod connections;
 mod desk;
 mod listen;
 mod namespace;
@@ -145,6 +146,7 @@ async fn take_in(fleet: &Fleet, desk: &Desk) {
 /// # Errors
 /// [`ServeError`] names what could not be had, or what ended that never should.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let bounded = listen::connections();
     let started = Instant::now();
     let clock = Clock::start();
     let keys = Arc::new(options.state.keys()?);
@@ -193,8 +195,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     }
     let mut services = tokio::task::JoinSet::new();
     for listener in listeners {
-        let (app, tls) = (app.clone(), tls.clone());
-        services.spawn(async move { listen::serve_tls(listener, tls, api::routes(app)).await });
+        let (app, tls, bounded) = (app.clone(), tls.clone(), bounded.clone());
+        services.spawn(async move { listen::serve_tls(listener, tls, bounded, api::routes(app)).await });
     }
     let http = HttpConfig {
         images,
@@ -204,7 +206,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(options.address), options.http_port))?;
     let routes = crate::net::http::routes(Arc::clone(&desk), http, Arc::new(HttpCounters::default()));
-    services.spawn(async move { listen::serve_plain(http_listener, routes).await });
+    services.spawn(async move { listen::serve_plain(http_listener, bounded, routes).await });
     if options.tftp {
         let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(options.address), 69), loaders)?;
         services.spawn(async move {

@@ -152,6 +152,31 @@ fn a_job_that_is_no_longer_wanted_is_ended() {
 }
 
 #[test]
+fn work_stops_when_the_identity_is_no_longer_taken_and_goes_on_through_errors_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    for (code, stops) in [("quarantined", true), ("machine-gone", true), ("ticket-ended", true), ("http-409", false)] {
+        let server = Server::start();
+        let started = dir.path().join(code);
+        server.site().jobs.push_back(script("j1", &format!("echo $$ >{}; exec sleep 600", started.display())));
+        let _agent = Agent::start(&server);
+        let pid = server.wait(PATIENCE, "the script's start", |_| {
+            std::fs::read_to_string(&started).ok().filter(|pid| pid.ends_with('\n'))
+        });
+        let beats = server.wait(PATIENCE, "a heartbeat", |site| (site.heartbeats > 0).then_some(site.heartbeats));
+        server.site().refuses = Some(code);
+        if stops {
+            server.wait(PATIENCE, "the script's end", |_| (!is_alive(&pid)).then_some(()));
+        } else {
+            // It is asked again, and the job is still there when the server is itself again.
+            std::thread::sleep(Duration::from_secs(12));
+            server.site().refuses = None;
+            server.wait(PATIENCE, "another heartbeat", |site| (site.heartbeats > beats).then_some(()));
+            assert!(is_alive(&pid));
+        }
+    }
+}
+
+#[test]
 fn a_killed_agent_is_the_same_machine_when_it_comes_back_and_says_what_was_interrupted() {
     let server = Server::start();
     let dir = tempfile::tempdir().unwrap();

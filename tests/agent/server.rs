@@ -62,6 +62,8 @@ pub struct Site {
     pub unavailable: u32,
     /// Tokens are good for one use only, so that each second one meets a 401.
     pub short_tokens: bool,
+    /// No token is good any more, and an exchange is refused with this code.
+    pub refuses: Option<&'static str>,
     pub token_uses: u32,
     pub end_replies_to_lose: u32,
     /// After the jobs, this is what is next.
@@ -275,6 +277,9 @@ fn answer(site: &mut Site, asked: &Asked) -> Reply {
     if asked.path == "/v1/agent/exchange" {
         assert_eq!(body["ticket"], "offer1.secret");
         verify(&body, "formwork-exchange-v1\noffer1");
+        if let Some(code) = site.refuses {
+            return Reply::problem(409, code);
+        }
         site.exchanges += 1;
         let key = body["publicKey"].as_str().unwrap().to_owned();
         if site.keys_seen.first().is_some_and(|first| *first != key) {
@@ -287,6 +292,9 @@ fn answer(site: &mut Site, asked: &Asked) -> Reply {
     let cluster = asked.path.starts_with("/v1/cluster");
     let wanted = format!("Bearer {}", token(if cluster { "cluster" } else { "machine" }, site.exchanges));
     site.token_uses += 1;
+    if site.refuses.is_some() {
+        return Reply::problem(401, "token-revoked");
+    }
     if asked.headers.get("authorization") != Some(&wanted) || (site.short_tokens && site.token_uses > 2) {
         return Reply::problem(401, "token-expired");
     }

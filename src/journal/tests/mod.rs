@@ -165,3 +165,20 @@ fn a_fact_reported_as_null_is_gone() {
     let state = fold([facts(r#"{"cpu": 4, "disks": 1}"#), facts(r#"{"cpu": null, "disks": 2}"#)]);
     assert_eq!(serde_json::to_string(&state.facts).unwrap(), r#"{"disks":2}"#);
 }
+
+#[test]
+fn a_box_that_names_cards_without_end_is_remembered_with_a_few() {
+    let mut state = MachineState::default();
+    for number in 0..1_000_u64 {
+        let mac = format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+        let event = Event::Leased { mac, address: std::net::Ipv4Addr::LOCALHOST, seconds: 1, subnet: "lab".into() };
+        state.apply(&Record {
+            sequence: number + 1,
+            stream: Stream::Machine("node".into()),
+            index: number,
+            at_unix_ms: 0,
+            event,
+        });
+    }
+    assert_eq!(state.macs.len(), 64);
+}
