@@ -68,7 +68,7 @@ pub(super) fn guard(app: &App, opens: Opens, parts: &mut Parts) -> Result<(), Ap
             parts.extensions.insert(Administrator { name: "administrator".into() });
         }
         // Routes of the cluster profile have a guard of their own; overlays are on another listener.
-        Opens::Cluster | Opens::Offer => return Err(TokenRefusal::Invalid.into()),
+        Opens::Cluster | Opens::Offer | Opens::Callback => return Err(TokenRefusal::Invalid.into()),
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "machine": bearer("The machine token that an exchange gives: this machine and its jobs."),
                 "cluster": bearer("The token for one cluster that an exchange gives."),
+                "callback": bearer("What an installer's files gave it: good for the callback of its own boot."),
                 "administrator": bearer("The administrator's token, made with the site."),
             },
         },
@@ -111,13 +112,14 @@ fn tag(route: &Route) -> &'static str {
         Opens::Machine | Opens::Ticket => "agent",
         Opens::Administrator if route.path.starts_with("/v1/clusters/") => "clusters",
         Opens::Administrator => "administrators",
-        Opens::Anybody | Opens::Offer => "boot",
+        Opens::Anybody | Opens::Offer | Opens::Callback => "boot",
     }
 }
 
 fn security(opens: Opens) -> Option<Value> {
     let scheme = match opens {
         Opens::Anybody | Opens::Offer | Opens::Ticket => return None,
+        Opens::Callback => "callback",
         Opens::Machine => "machine",
         Opens::Cluster => "cluster",
         Opens::Administrator => "administrator",

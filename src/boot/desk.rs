@@ -99,6 +99,30 @@ pub enum ScriptAction {
     },
 }
 
+/// How an installer says that it ended.
+pub struct InstallerSaid {
+    /// The token that its files gave it. Secret.
+    pub token: String,
+    /// Whether it succeeded.
+    pub success: bool,
+    /// A word on it.
+    pub message: Option<String>,
+}
+
+/// Why an installer is not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InstallerRefusal {
+    /// The token is none of ours, or another boot's.
+    #[error("the token does not open this callback")]
+    Unknown,
+    /// The machine is not waiting for this installer (any more).
+    #[error("this boot is over")]
+    Over,
+    /// It could not be written down.
+    #[error("the server cannot write it down now, say it again")]
+    Busy,
+}
+
 /// The rest of the server, as the boot services see it. Answers come from memory except where a future is returned.
 pub trait BootDesk: Send + Sync + 'static {
     /// Subnets and reservations of the applied revision; empty while there is none. Made once a revision.
@@ -114,4 +138,9 @@ pub trait BootDesk: Send + Sync + 'static {
     fn script(&self, ask: ScriptAsk) -> BoxFuture<'_, ScriptAnswer>;
     /// The overlay of an offer; `None` where there is none for this peer.
     fn overlay(&self, offer: String, peer: IpAddr) -> BoxFuture<'_, Option<Bytes>>;
+    /// A file of an offer's environment, rendered for its machine. `None`: there is none for this peer; `Err`: why it
+    /// cannot be rendered.
+    fn boot_file(&self, offer: String, name: String, peer: IpAddr) -> BoxFuture<'_, Option<Result<String, String>>>;
+    /// An installer says how the boot of that offer ended.
+    fn installer_ended(&self, offer: String, said: InstallerSaid) -> BoxFuture<'_, Result<(), InstallerRefusal>>;
 }

@@ -3,14 +3,17 @@
 //! What is known only at run time (facts, run-time keys of clusters, secrets, a leased address) is not guessed: what needs it
 //! is left to the machine's own moment.
 
-use super::model::{BootEnv, CompiledAction, MachineView, Source, Stage, Task, Template, Workflow};
+mod boot_text;
+
+use super::boot_info::BootInfo;
+use super::model::{CompiledAction, MachineView, Source, Stage, Task, Template, Workflow};
 use super::render::{self, RenderError, Scope, ServerInfo};
 use super::tasks::takes_in_others;
 use super::{Catalog, schemas::is_secret_reference, underscored};
-use crate::content::kinds::Architecture;
 use crate::content::{Document, Place, Report, Severity, Step, place_of};
 use crate::params::{self, ClusterKeys, LayerParams};
 use crate::wire::MachineInfo;
+use boot_text::{BootSource, BootText, boot_texts};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use std::collections::hash_map::DefaultHasher;
@@ -70,20 +73,6 @@ struct TaskUse<'a> {
     /// Whether there is anything to try.
     tries: bool,
     machine: bool,
-}
-
-/// One text that a boot environment renders for each boot.
-struct BootText<'a> {
-    boot_env: &'a BootEnv,
-    source: BootSource<'a>,
-    uses: Uses,
-}
-
-enum BootSource<'a> {
-    /// The kernel's command line of an architecture.
-    Arguments(Architecture, &'a str),
-    /// A file served to the boot.
-    Template(&'a Template),
 }
 
 struct StageUse<'a> {
@@ -211,7 +200,8 @@ impl<'a> Checker<'a> {
             return;
         }
         let machine = machine_info(view);
-        let scope = Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server };
+        let scope =
+            Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server, boot: None };
         let mut failures = Vec::new();
         for (index, (step, (condition, template))) in task.steps.iter().zip(&task_use.steps).enumerate() {
             if let (Some(uses), Some(text)) = (condition, &step.condition) {
@@ -264,8 +254,16 @@ impl<'a> Checker<'a> {
             let found = uses.params.iter().filter_map(|name| params::lookup_spoken(self.catalog, layers, name));
             found.map(|(name, value)| (name.to_owned(), value.clone())).collect()
         };
-        // A secret's text is known only where it is opened.
-        if values.values().any(is_secret_reference) {
+        let secret = values.iter().find(|(name, value)| {
+            is_secret_reference(value) || self.catalog.param(name).is_some_and(|param| param.spec.secret)
+        });
+        if let Some((name, _)) = secret {
+            let message = format!(
+                "boot environment `{}` speaks of the param `{name}`, which is secret; what a boot is served travels in plain",
+                text.boot_env.name
+            );
+            let hint = "a secret belongs into a task, whose job travels over TLS".to_owned();
+            self.share(text.place(), view, "secret-in-boot", message, Some(hint));
             return;
         }
         let place_in_memory = std::ptr::from_ref(text.boot_env) as usize;
@@ -273,14 +271,15 @@ impl<'a> Checker<'a> {
             return;
         }
         let machine = machine_info(view);
-        let scope = Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server };
+        let token = matches!(text.source, BootSource::Template(_)).then(|| "token".to_owned());
+        let boot = BootInfo::of(&self.server, "offer", text.boot_env.ends_by, token);
+        let scope =
+            Scope { params: &values, facts: &self.nothing, machine: &machine, server: &self.server, boot: Some(&boot) };
         let environment = &self.catalog.environment;
         let failure = match &text.source {
-            BootSource::Arguments(architecture, arguments) => {
-                render::render_text(environment, "arguments", arguments, &scope).err().and_then(|error| {
-                    let path = ["spec", "architectures", architecture.as_str(), "arguments"].map(Step::Key);
-                    Some((place_of(text.boot_env.document.as_ref()?.value(&path)), error))
-                })
+            BootSource::Arguments(_, arguments) => {
+                let error = render::render_text(environment, "arguments", arguments, &scope).err();
+                error.and_then(|error| Some((text.place()?, error)))
             }
             BootSource::Template(template) => render::render_named(environment, &template.name, &scope)
                 .err()
@@ -374,21 +373,6 @@ fn plan<'a>(catalog: &'a Catalog, workflow: &'a Workflow) -> Vec<StageUse<'a>> {
             tasks: stage.tasks.iter().map(|task| task_use(catalog, task)).collect(),
         })
         .collect()
-}
-
-fn boot_texts<'a>(catalog: &'a Catalog, boot_env: &'a BootEnv) -> Vec<BootText<'a>> {
-    let environment = &catalog.environment;
-    let arguments = boot_env.architectures.iter().filter_map(|(architecture, spec)| {
-        let text = spec.arguments.as_str();
-        let uses = Uses::of(environment.template_from_str(text).ok()?.undeclared_variables(true), text);
-        Some(BootText { boot_env, source: BootSource::Arguments(*architecture, text), uses })
-    });
-    let templates = boot_env.templates.iter().filter_map(|(_, name)| {
-        let template = catalog.template(name)?;
-        let uses = Uses::of(environment.get_template(name).ok()?.undeclared_variables(true), &template.text);
-        Some(BootText { boot_env, source: BootSource::Template(template), uses })
-    });
-    arguments.chain(templates).collect()
 }
 
 fn task_use<'a>(catalog: &Catalog, task: &'a Arc<Task>) -> TaskUse<'a> {

@@ -101,7 +101,8 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
     }
     let mut stages = Named::new();
     for (name, object) in unique(loaded.stages, Kind::Stage, report) {
-        let (stage, whole) = tasks::stage(&object, &references, &compiled_tasks, report);
+        let (mut stage, whole) = tasks::stage(&object, &references, &compiled_tasks, report);
+        super::installer::complete(&mut stage, &compiled_boot_envs, &templates, report);
         stages.insert(name, (Arc::new(stage), whole));
     }
     let mut workflows = Named::new();

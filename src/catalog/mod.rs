@@ -4,8 +4,10 @@
 //! steps at once and so has all findings of both. Nothing here knows what a machine does next or who may ask.
 
 mod boot_envs;
+mod boot_info;
 mod check;
 mod compile;
+mod installer;
 mod machines;
 mod model;
 mod networks;
@@ -19,7 +21,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use boot_info::BootInfo;
 pub use compile::{compile, from_tree};
+pub use installer::INSTALLER;
 pub use model::{
     BootEnv, ClusterProfile, CompiledAction, CompiledStep, Enrollment, LOCAL, MachineView, OnFailure, PackDefaults,
     Param, Profile, Seen, Selection, Source, Stage, Subnet, Task, Template, Workflow,

@@ -1,6 +1,7 @@
 //! Rendering: templates, `if:`, kernel command lines. Undefined is an error; what it may cost is bounded.
 
 use super::Catalog;
+use super::boot_info::BootInfo;
 use super::model::{BootEnv, CompiledAction, Task};
 use crate::content::kinds::Architecture;
 use crate::wire::{MachineInfo, Step, StepAction};
@@ -74,6 +75,8 @@ pub struct Scope<'a> {
     pub machine: &'a MachineInfo,
     /// The server.
     pub server: &'a ServerInfo,
+    /// The boot, for its command line and files; none in tasks.
+    pub boot: Option<&'a BootInfo>,
 }
 
 /// Params in templates: `params['install-disk']`, and `params.install_disk` as in a script's environment.
@@ -110,6 +113,7 @@ impl Scope<'_> {
             facts => Value::from(Serde(self.facts)),
             machine => Value::from(Serde(self.machine)),
             server => Value::from(Serde(self.server)),
+            boot => self.boot.map_or(Value::UNDEFINED, |boot| Value::from(Serde(boot))),
         }
     }
 }

@@ -309,7 +309,7 @@ fn digest(spec: &TaskSpec, steps: &[CompiledStep], templates: &Named<Template>) 
     hexadecimal(context.finish().as_ref())
 }
 
-fn hexadecimal(bytes: &[u8]) -> Arc<str> {
+pub(super) fn hexadecimal(bytes: &[u8]) -> Arc<str> {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -28,6 +28,14 @@ pub struct Decision {
     pub pinned: Option<Arc<Catalog>>,
 }
 
+impl Decision {
+    /// The revision that says what is booted: the open run's, else the newest.
+    pub fn catalog(&self) -> Option<&Catalog> {
+        let run = self.state.run.as_ref().filter(|run| run.is_open());
+        run.and(self.pinned.as_deref()).or(self.current.as_deref())
+    }
+}
+
 impl Fleet {
     /// What a machine does next. The caller holds `entry.turn`.
     ///
@@ -178,6 +186,7 @@ fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Eve
             Event::Left { .. } => "the machine is gone from Git".to_owned(),
             Event::Quarantined { .. } => "the machine is in quarantine".to_owned(),
             Event::Forgotten { .. } => "the machine was forgotten".to_owned(),
+            Event::InstallerFinished { success: false, .. } => "its installer failed".to_owned(),
             Event::JobEnded { job, outcome, .. } => match outcome {
                 JobOutcome::Done | JobOutcome::Abandoned => continue,
                 JobOutcome::Failed => format!("job {job} failed"),

@@ -108,7 +108,7 @@ impl Fleet {
             }
         }
         let machine = machine_info(view, state, &format!("{}/files", server.http));
-        let scope = Scope { params: &values, facts: &state.facts, machine: &machine, server };
+        let scope = Scope { params: &values, facts: &state.facts, machine: &machine, server, boot: None };
         let steps = crate::catalog::render_steps(catalog, task, &scope)
             .map_err(|error| GrantError::Render(error.to_string()))?;
         let destructive = grant.destructive.then(|| DestructiveGrant {

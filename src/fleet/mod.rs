@@ -7,6 +7,7 @@ mod decide;
 mod grant;
 mod identify;
 mod index;
+mod installer;
 mod machines;
 mod secrets;
 #[cfg(test)]

@@ -317,6 +317,16 @@ pub enum Event {
     InstallerFinished {
         /// The offer of that boot.
         offer: String,
+        /// The run.
+        run: u64,
+        /// The stage's place in the workflow, from 0.
+        stage_index: u32,
+        /// The stage.
+        stage: String,
+        /// The task that stands for the installer.
+        task: String,
+        /// Of what it is made: its digest.
+        digest: String,
         /// Whether it said that it succeeded.
         success: bool,
         /// What it said.

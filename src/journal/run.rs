@@ -213,6 +213,19 @@ impl Run {
             Event::JobEnded { job, outcome, message, requests, .. } => {
                 self.job_ended(job, *outcome, message, requests, at);
             }
+            Event::InstallerFinished { run, stage_index, stage, task, digest, success, message, .. }
+                if *run == self.number && self.is_open() =>
+            {
+                self.idle_boots = 0;
+                let record = self.record(stage, task);
+                (record.stage_index, record.task_index) = (*stage_index, 0);
+                record.attempts = record.attempts.saturating_add(1);
+                record.digest.clone_from(digest);
+                let outcome = if *success { JobOutcome::Done } else { JobOutcome::Failed };
+                record.failures = record.failures.saturating_add(u32::from(!success));
+                let message = message.clone();
+                record.end = Some(TaskEnd { outcome, again: false, skipped: false, at_unix_ms: at, message });
+            }
             Event::TaskSkipped { stage_index, stage, task_index, task, .. } => {
                 self.stopped = None;
                 self.diverged = None;

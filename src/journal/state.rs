@@ -41,7 +41,9 @@ pub struct Offer {
     pub mac: String,
     /// When, Unix milliseconds.
     pub at_unix_ms: i64,
-    /// Another ticket was exchanged since: the machine came up from something else.
+    /// The run it serves, where one was open.
+    pub run: Option<u64>,
+    /// Another ticket was exchanged since (the machine came up from something else), or its installer called back.
     #[serde(skip)]
     pub ended: bool,
 }
@@ -100,6 +102,9 @@ pub struct MachineState {
     /// The last few scripts served, newest last: a firmware that asked twice may boot the earlier.
     #[serde(skip)]
     pub offers: Vec<Offer>,
+    /// The last offer whose installer called back.
+    #[serde(skip)]
+    pub installer_ended: Option<String>,
     /// Scripts served since the last check-in that expect one.
     pub offers_unanswered: u32,
     /// The last boot.
@@ -174,6 +179,7 @@ impl MachineState {
                     address: *address,
                     mac: mac.clone(),
                     at_unix_ms: at,
+                    run: *run,
                     ended: false,
                 };
                 self.remember_offer(offer.clone());
@@ -207,6 +213,10 @@ impl MachineState {
                 }
             }
             Event::Asked { what, .. } => self.asked(what),
+            Event::InstallerFinished { offer, .. } => {
+                self.installer_finished(offer);
+                self.apply_to_run(&record.event, at);
+            }
             _ => self.apply_to_run(&record.event, at),
         }
     }
@@ -227,6 +237,16 @@ impl MachineState {
         self.tickets.push(now);
         if let Some(offer) = &mut self.offer {
             offer.ended |= self.tickets.last().is_some_and(|last| last.ticket != offer.id);
+        }
+    }
+
+    /// The boot of that offer is over, and was no silent one.
+    fn installer_finished(&mut self, offer: &str) {
+        self.offers_unanswered = 0;
+        self.held = None;
+        self.installer_ended = Some(offer.to_owned());
+        for known in self.offers.iter_mut().chain(self.offer.as_mut()) {
+            known.ended |= known.id == offer;
         }
     }
 

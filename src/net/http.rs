@@ -8,7 +8,9 @@ use super::Counter;
 use super::files::{Folder, Opened};
 use super::tftp::Loaders;
 use crate::boot::client::Firmware;
-use crate::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use crate::boot::desk::{
+    BootDesk, BootPermit, InstallerRefusal, InstallerSaid, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox,
+};
 use crate::boot::leases::LeaseTable;
 use crate::boot::network::Network;
 use crate::boot::query::{self, Said};
@@ -30,6 +32,7 @@ use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 use tracing::{debug, warn};
 
+mod installer;
 mod range;
 
 use range::{Wanted, wanted};
@@ -113,6 +116,20 @@ fn entries<D: BootDesk>() -> Routes<Arc<Served<D>>> {
                 .gives_media(bytes),
             overlay::<D>,
         )
+        .route(
+            Route::get("/boot/files/{offer}/{name}", Opens::Offer, "A file of an offer's environment, rendered for it")
+                .body_max(0)
+                .gives_media("text/plain"),
+            installer::file::<D>,
+        )
+        .route(
+            Route::post("/boot/callback/{offer}/{outcome}", Opens::Callback, "An installer is `done`, or has `failed`")
+                .takes_media("text/plain")
+                .optional()
+                .body_max(installer::MESSAGE_BYTES)
+                .gives_media("text/plain"),
+            installer::callback::<D>,
+        )
         .route(get("/boot/loaders/{name}", "A loader").gives_media(bytes), loader::<D>)
         .route(get("/autoexec.ipxe", "What iPXE looks for by itself").gives_media("text/plain"), autoexec::<D>)
         .route(
@@ -153,6 +170,12 @@ impl BootDesk for Nobody {
         match *self {}
     }
     fn overlay(&self, _: String, _: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
+        match *self {}
+    }
+    fn boot_file(&self, _: String, _: String, _: IpAddr) -> BoxFuture<'_, Option<Result<String, String>>> {
+        match *self {}
+    }
+    fn installer_ended(&self, _: String, _: InstallerSaid) -> BoxFuture<'_, Result<(), InstallerRefusal>> {
         match *self {}
     }
 }

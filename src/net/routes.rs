@@ -22,6 +22,8 @@ pub enum Opens {
     Anybody,
     /// Who knows the unguessable id of an offer, from the address that it was made to.
     Offer,
+    /// The installer of an offer, by the token that its files gave it.
+    Callback,
     /// Who has a ticket and proves a key: the ticket is in the body.
     Ticket,
     /// A machine, by its machine token.

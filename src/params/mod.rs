@@ -125,9 +125,12 @@ impl Resolved {
         self.0.iter().map(|(name, layered)| (name.as_str(), layered))
     }
 
-    /// All values, for templates of a boot.
+    /// All values that are not secret, for what a boot is served: it travels in plain.
     pub fn values(&self) -> Map<String, Value> {
-        self.iter().map(|(name, layered)| (name.to_owned(), layered.value.clone())).collect()
+        self.iter()
+            .filter(|(_, layered)| !layered.secret)
+            .map(|(name, layered)| (name.to_owned(), layered.value.clone()))
+            .collect()
     }
 
     /// The values that a task declares, and so gets.

@@ -64,7 +64,7 @@ async fn the_example_compiles_and_every_task_of_its_workflow_can_be_given_to_a_m
         for task in &stage.tasks {
             assert_eq!(resolved.missing(task), Vec::<&str>::new(), "{}", task.name);
             let values = resolved.for_task(task);
-            let scope = Scope { params: &values, facts: &facts, machine: &info, server: &server };
+            let scope = Scope { params: &values, facts: &facts, machine: &info, server: &server, boot: None };
             let steps = render_steps(&catalog, task, &scope).unwrap_or_else(|e| panic!("{}: {e}", task.name));
             for step in steps {
                 match step.action {
@@ -83,7 +83,7 @@ async fn the_example_compiles_and_every_task_of_its_workflow_can_be_given_to_a_m
     );
     assert_eq!(destructive, ["hardware.scrub", "image.install"]);
     let values = params::resolve(&catalog, machine, None, &params::ClusterKeys::new()).values();
-    let scope = Scope { params: &values, facts: &facts, machine: &info, server: &server };
+    let scope = Scope { params: &values, facts: &facts, machine: &info, server: &server, boot: None };
     let environment = catalog.boot_env("discovery.discovery").expect("discovery");
     let arguments = render_arguments(&catalog, environment, Architecture::X86_64, &scope).expect("arguments");
     assert!(arguments.ends_with(" formwork.name=node-1 BOOTIF=01-52-54-00-00-00-01"), "{arguments}");

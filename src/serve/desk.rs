@@ -1,16 +1,18 @@
 //! What the boot services ask, answered by the fleet.
 
 use crate::boot::Mac;
-use crate::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use crate::boot::desk::{
+    BootDesk, BootPermit, InstallerRefusal, InstallerSaid, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox,
+};
 use crate::boot::leases::LeaseTable;
 use crate::boot::network::Network;
 use crate::boot::overlay::{OverlayFile, cpio};
 use crate::boot::script::file_url;
-use crate::catalog::{Catalog, Scope, Seen, ServerInfo, render_arguments};
+use crate::catalog::{BootInfo, Catalog, RenderError, Scope, Seen, ServerInfo, render_arguments, render_boot_template};
 use crate::content::kinds::{Architecture, FileSource, SubnetMode};
 use crate::fleet::{Entry, Fleet, Identity, Resolved};
 use crate::identity;
-use crate::journal::{Event, LOCAL, Stream};
+use crate::journal::{Event, LOCAL, MachineState, Stream};
 use crate::params::{self, ClusterKeys};
 use crate::store::{Batch, BoxFuture, Lease, Operation, StoreError};
 use crate::wire::HardwareIdentity;
@@ -26,6 +28,14 @@ const SAME_OFFER_MS: i64 = 5_000;
 
 /// What MACs of simulated machines begin with: locally administered, so no card's.
 const SIMULATED: &str = "02:46:57:";
+
+/// Whom a boot's texts are made for, and of which revision.
+struct MadeFor<'a> {
+    catalog: &'a Catalog,
+    entry: &'a Entry,
+    state: &'a MachineState,
+    address: IpAddr,
+}
 
 /// The desk.
 pub struct Desk {
@@ -96,18 +106,22 @@ impl Desk {
         answer.action = match &decision.next.action {
             Action::Boot { environment, reason } => {
                 answer.waits_for = Some(reason.clone());
-                let run = decision.state.run.as_ref().filter(|run| run.is_open());
-                let catalog = run.and(decision.pinned.as_deref()).or(decision.current.as_deref());
-                let action = match (environment.as_str(), catalog) {
+                let (offer, event) = self.offer(&decision, environment, reason, ask)?;
+                let action = match (environment.as_str(), decision.catalog()) {
                     (LOCAL, _) => Ok(ScriptAction::Local),
                     (_, None) => Err("no revision is loaded".to_owned()),
-                    (environment, Some(catalog)) => self.boot(catalog, entry, &decision, environment, ask),
+                    (environment, Some(catalog)) => {
+                        let now = MadeFor { catalog, entry, state: &decision.state, address: ask.address };
+                        self.boot(&now, environment, &offer, ask)
+                    }
                 };
                 match action {
                     Ok(action) => {
-                        let offer = self.offer(entry, &decision, environment, reason, ask).await?;
+                        if let Some(event) = event {
+                            self.fleet.record(entry, vec![event]).await?;
+                        }
                         tracing::info!(machine = entry.name, environment, reason, "offered");
-                        with_offer(action, offer)
+                        action
                     }
                     Err(reason) => hold(reason, None),
                 }
@@ -119,15 +133,14 @@ impl Desk {
         Ok(answer)
     }
 
-    /// Writes the offer down, or finds the one just made for the same question.
-    async fn offer(
+    /// The id of a new offer and its event, or that of the one just made for the same question.
+    fn offer(
         &self,
-        entry: &Entry,
         decision: &crate::fleet::Decision,
         environment: &str,
         reason: &str,
         ask: &ScriptAsk,
-    ) -> Result<String, StoreError> {
+    ) -> Result<(String, Option<Event>), StoreError> {
         let now = self.fleet.clock.now_unix_ms();
         let address = match ask.address {
             IpAddr::V4(address) => Some(address),
@@ -143,7 +156,7 @@ impl Desk {
                 && now.saturating_sub(offer.at_unix_ms) < SAME_OFFER_MS
                 && decision.state.tickets.iter().all(|used| used.ticket != offer.id)
         }) {
-            return Ok(same.id.clone());
+            return Ok((same.id.clone(), None));
         }
         let offer = identity::new_id().map_err(|error| StoreError::Io(error.to_string()))?;
         let event = Event::Offered {
@@ -155,41 +168,25 @@ impl Desk {
             reason: reason.to_owned(),
             run: decision.state.run.as_ref().filter(|run| run.is_open()).map(|run| run.number),
         };
-        self.fleet.record(entry, vec![event]).await?;
-        Ok(offer)
+        Ok((offer, Some(event)))
     }
 
     /// Kernel, RAM disks and command line of an environment for this box.
-    fn boot(
-        &self,
-        catalog: &Catalog,
-        entry: &Entry,
-        decision: &crate::fleet::Decision,
-        environment: &str,
-        ask: &ScriptAsk,
-    ) -> Result<ScriptAction, String> {
-        let boot_env = catalog.boot_env(environment).ok_or_else(|| format!("there is no environment {environment}"))?;
+    fn boot(&self, now: &MadeFor<'_>, environment: &str, offer: &str, ask: &ScriptAsk) -> Result<ScriptAction, String> {
+        let boot_env =
+            now.catalog.boot_env(environment).ok_or_else(|| format!("there is no environment {environment}"))?;
         let architecture = ask.architecture.unwrap_or(Architecture::X86_64);
         let spec = boot_env
             .architectures
             .get(&architecture)
             .ok_or_else(|| format!("environment {environment} has nothing for {}", architecture.as_str()))?;
-        let view = Fleet::view_on(catalog, &entry.name, &decision.state)
-            .ok_or_else(|| "the machine is not on the revision of its run".to_owned())?;
-        let resolved = params::resolve(catalog, &view, None, &ClusterKeys::default());
-        let files = format!("{}/files", self.server.http);
-        let mut machine = crate::fleet::machine_info(&view, &decision.state, &files);
-        // The MAC it boots from comes first: it becomes BOOTIF.
-        let mac = ask.mac.to_string();
-        machine.macs.retain(|other| *other != mac);
-        machine.macs.insert(0, mac);
-        let facts = serde_json::Map::new();
-        let values = resolved.values();
-        let scope = Scope { params: &values, facts: &facts, machine: &machine, server: &self.server };
-        let arguments = render_arguments(catalog, boot_env, architecture, &scope).map_err(|error| error.to_string())?;
+        let boot = BootInfo::of(&self.server, offer, boot_env.ends_by, None);
+        let arguments = self.rendered(now, &ask.mac.to_string(), &boot, |scope| {
+            render_arguments(now.catalog, boot_env, architecture, scope)
+        })?;
         Ok(ScriptAction::Boot {
             environment: environment.to_owned(),
-            offer: String::new(),
+            offer: offer.to_owned(),
             kernel: url_of(&spec.kernel).ok_or_else(|| format!("environment {environment} has no kernel"))?,
             initrds: spec.initrds.iter().filter_map(url_of).collect(),
             arguments,
@@ -232,6 +229,44 @@ impl Desk {
         self.network.load().subnet_of(address).is_some_and(|subnet| subnet.mode == SubnetMode::Server)
     }
 
+    /// A file of an offer's environment, for the machine that it was offered to.
+    async fn file(&self, offer: &str, name: &str, peer: IpAddr) -> Option<Result<String, String>> {
+        let (entry, offer) = self.fleet.offer(offer)?;
+        if !self.fleet.serves_files(&offer, peer) {
+            return None;
+        }
+        let decision = self.fleet.look(&entry, Running::Firmware).await;
+        let catalog = decision.catalog()?;
+        let boot_env = catalog.boot_env(&offer.environment)?;
+        boot_env.templates.iter().find(|(written, _)| written == name)?;
+        let token = self.fleet.callback_token(&offer.id);
+        let boot = BootInfo::of(&self.server, &offer.id, boot_env.ends_by, Some(token));
+        let now = MadeFor { catalog, entry: &entry, state: &decision.state, address: peer };
+        Some(self.rendered(&now, &offer.mac, &boot, |scope| render_boot_template(catalog, boot_env, name, scope)))
+    }
+
+    /// Renders with what a boot's texts may speak of: no facts, nothing secret but the boot's own token.
+    fn rendered(
+        &self,
+        now: &MadeFor<'_>,
+        mac: &str,
+        boot: &BootInfo,
+        render: impl Fn(&Scope<'_>) -> Result<String, RenderError>,
+    ) -> Result<String, String> {
+        let view = Fleet::view_on(now.catalog, &now.entry.name, now.state)
+            .ok_or_else(|| "the machine is not on the revision of its run".to_owned())?;
+        let resolved = params::resolve(now.catalog, &view, None, &ClusterKeys::default());
+        let files = format!("{}/files", self.server.http);
+        let mut machine = crate::fleet::machine_info(&view, now.state, &files);
+        // The MAC it boots from comes first: it becomes BOOTIF. The address it asks from is the one it has.
+        machine.macs.retain(|other| *other != mac);
+        machine.macs.insert(0, mac.to_owned());
+        machine.address.get_or_insert_with(|| now.address.to_string());
+        let (values, facts) = (resolved.values(), serde_json::Map::new());
+        let scope = Scope { params: &values, facts: &facts, machine: &machine, server: &self.server, boot: Some(boot) };
+        render(&scope).map_err(|error| error.to_string())
+    }
+
     fn subnet_of(&self, address: IpAddr) -> Option<String> {
         let IpAddr::V4(address) = address else { return None };
         self.network.load().subnet_of(address).map(|subnet| subnet.name.clone())
@@ -262,15 +297,6 @@ impl Desk {
                 })
             }
         }
-    }
-}
-
-fn with_offer(action: ScriptAction, id: String) -> ScriptAction {
-    match action {
-        ScriptAction::Boot { environment, kernel, initrds, arguments, .. } => {
-            ScriptAction::Boot { environment, offer: id, kernel, initrds, arguments }
-        }
-        other => other,
     }
 }
 
@@ -345,5 +371,13 @@ impl BootDesk for Desk {
             let files = [OverlayFile { path: "formwork/boot.json", mode: 0o600, bytes: &text }];
             cpio(&files).ok().map(Bytes::from)
         })
+    }
+
+    fn boot_file(&self, offer: String, name: String, peer: IpAddr) -> BoxFuture<'_, Option<Result<String, String>>> {
+        Box::pin(async move { self.file(&offer, &name, peer.to_canonical()).await })
+    }
+
+    fn installer_ended(&self, offer: String, said: InstallerSaid) -> BoxFuture<'_, Result<(), InstallerRefusal>> {
+        Box::pin(async move { self.fleet.installer_ended(&offer, said).await })
     }
 }

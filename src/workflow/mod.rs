@@ -8,6 +8,7 @@
 //! on the head they were decided on, and ask again.
 
 mod fix;
+mod installer;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,7 +1,8 @@
 //! Going on with an open run: where it stands, and what that place wants.
 
 use super::{
-    Action, Disk, Grant, LONGEST_PAUSE_MS, Next, OFFERS_BEFORE_HOLD, Question, Running, fix, idle, is_open_job,
+    Action, Disk, Grant, LONGEST_PAUSE_MS, Next, OFFERS_BEFORE_HOLD, Question, Running, fix, idle, installer,
+    is_open_job,
 };
 use crate::catalog::{MachineView, OnFailure, Stage, Task, Workflow};
 use crate::journal::{Event, LOCAL, Run, TaskRecord};
@@ -38,10 +39,15 @@ pub struct Position<'a> {
 pub fn position<'a>(workflow: &'a Workflow, run: &'a Run) -> Option<Position<'a>> {
     let mut stage_index = 0;
     let mut environment: Option<&str> = None;
+    let mut after_installer = false;
     'stages: while let Some(stage) = workflow.stages.get(stage_index) {
-        if let Some(wanted) = stage.boot_env.as_deref() {
-            environment = Some(wanted);
+        // An installer's environment ends with its stage: what names none after it runs in what it installed.
+        match stage.boot_env.as_deref() {
+            Some(wanted) => environment = Some(wanted),
+            None if after_installer => environment = None,
+            None => {}
         }
+        after_installer = stage.is_installer();
         for (task_index, task) in stage.tasks.iter().enumerate() {
             let place = (u32_of(stage_index), u32_of(task_index));
             let record = run.task(&stage.name, &task.name);
@@ -136,7 +142,7 @@ pub(super) fn go_on(question: &Question<'_>, view: &MachineView, run: &Run) -> N
         return waiting_in_run(question, &position, &reason);
     }
     match question.running {
-        Running::Firmware => at_boot(question, run, &position),
+        Running::Firmware => at_boot(question, view, run, &position),
         Running::Agent { boot_id, environment, .. } => in_agent(question, view, run, &position, boot_id, environment),
     }
 }
@@ -183,7 +189,10 @@ fn with_open_job(question: &Question<'_>, view: &MachineView, run: &Run, job: &c
 }
 
 /// What firmware boots for this place.
-fn at_boot(question: &Question<'_>, run: &Run, position: &Position<'_>) -> Next {
+fn at_boot(question: &Question<'_>, view: &MachineView, run: &Run, position: &Position<'_>) -> Next {
+    if let Some(reason) = installer::refused(question, view, run, position) {
+        return installer::hold(reason);
+    }
     let environment = position.environment.unwrap_or(LOCAL);
     let reason = format!("run {}, stage {}, task {}", run.number, position.stage.name, position.task.name);
     offer(question, environment, &reason)
@@ -231,6 +240,8 @@ fn pause_after(tries: u32) -> u64 {
 fn waiting_in_run(question: &Question<'_>, position: &Position<'_>, reason: &str) -> Next {
     match question.running {
         Running::Agent { .. } => Next::now(Action::Wait { reason: reason.to_owned() }),
+        // To boot an installer is to run it.
+        Running::Firmware if position.task.is_installer() => installer::hold(reason.to_owned()),
         Running::Firmware => offer(question, position.environment.unwrap_or(LOCAL), reason),
     }
 }
@@ -283,6 +294,9 @@ fn in_agent(
     if let Some(asked) = asked_by_task(run, boot_id) {
         return asked;
     }
+    if let Some(reason) = installer::keeps_agent(question, view, run, position, environment) {
+        return Next::now(Action::Wait { reason });
+    }
     if let Some(wanted) = position.environment.filter(|wanted| *wanted != environment) {
         if let Some(wait) = comes_up_elsewhere(question, run, position, wanted, environment) {
             return wait;
@@ -320,7 +334,7 @@ fn in_agent(
 }
 
 /// Why a destructive stage does not run now. Read from the newest good revision at every grant.
-fn destruction_refused(
+pub(super) fn destruction_refused(
     question: &Question<'_>,
     view: &MachineView,
     run: &Run,

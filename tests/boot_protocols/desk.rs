@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use formwork::boot::Mac;
-use formwork::boot::desk::{BootDesk, BootPermit, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox};
+use formwork::boot::desk::{
+    BootDesk, BootPermit, InstallerRefusal, InstallerSaid, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox,
+};
 use formwork::boot::leases::LeaseTable;
 use formwork::boot::network::{Network, Subnet};
 use formwork::store::{BoxFuture, Lease, StoreError};
@@ -92,6 +94,14 @@ impl BootDesk for Desk {
     fn overlay(&self, offer: String, _peer: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
         let overlay = self.overlay.lock().expect("a lock").clone();
         Box::pin(async move { (offer == OFFER).then_some(overlay) })
+    }
+
+    fn boot_file(&self, _: String, _: String, _: IpAddr) -> BoxFuture<'_, Option<Result<String, String>>> {
+        Box::pin(async { None })
+    }
+
+    fn installer_ended(&self, _: String, _: InstallerSaid) -> BoxFuture<'_, Result<(), InstallerRefusal>> {
+        Box::pin(async { Err(InstallerRefusal::Unknown) })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod desk;
 mod firmware;
+mod installer;
 mod namespace;
 
 use desk::{Desk, OFFER, Server};

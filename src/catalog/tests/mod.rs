@@ -107,7 +107,7 @@ fn steps_are_rendered_with_conditions_decided_and_scripts_left_alone() {
     let mut params =
         Map::from_iter([("etcd-data-dir".to_owned(), json!("/data")), ("timezone".to_owned(), json!("CET"))]);
     let steps = |params: &Map<String, serde_json::Value>| {
-        let scope = Scope { params, facts: &facts, machine: &machine, server: &server };
+        let scope = Scope { params, facts: &facts, machine: &machine, server: &server, boot: None };
         render_steps(&catalog, task, &scope)
     };
     let rendered = steps(&params).unwrap();
@@ -129,10 +129,67 @@ fn the_kernels_command_line_is_one_line_for_an_architecture_that_there_is() {
     let boot_env = catalog.boot_env("hardware.discovery").unwrap();
     let (params, facts, machine) = (Map::new(), Map::new(), MachineInfo::default());
     let server = ServerInfo { http: "http://10.77.0.2:8080".into(), ..ServerInfo::default() };
-    let scope = Scope { params: &params, facts: &facts, machine: &machine, server: &server };
+    let scope = Scope { params: &params, facts: &facts, machine: &machine, server: &server, boot: None };
     let arguments = render_arguments(&catalog, boot_env, Architecture::X86_64, &scope).unwrap();
     assert_eq!(arguments, "console=ttyS0 formwork.server=http://10.77.0.2:8080");
     assert!(render_arguments(&catalog, boot_env, Architecture::Aarch64, &scope).is_err());
+}
+
+const SETUP: &str = "%%kind: BootEnv
+metadata: {name: setup}
+spec:
+  endsBy: callback
+  architectures:
+    x86_64: {kernel: {file: a/linux}, arguments: 'url={{ boot.files }}/answers'}
+  templates: [answers]
+---
+%%kind: Template
+metadata: {name: answers}
+spec: {text: '{{ machine.name }} {{ boot.callback }} {{ boot.token }} {{ params.timezone }}'}
+---
+%%kind: Stage
+metadata: {name: system}
+spec: {bootEnv: setup}
+---
+%%kind: Workflow
+metadata: {name: setup}
+spec: {stages: [system]}
+---
+%%kind: Machine
+metadata: {name: node-2}
+spec: {match: {macs: ['52:54:00:00:00:02']}, workflow: setup}
+";
+
+#[test]
+fn an_installers_stage_has_one_task_that_is_made_of_what_it_boots() {
+    let with = |text: &str| compiled(&site(&[("setup.yaml", text)])).unwrap_or_else(|findings| panic!("{findings}"));
+    let catalog = with(SETUP);
+    let stage = catalog.stage("system").unwrap();
+    assert!(stage.is_installer() && stage.destructive);
+    assert_eq!((stage.tasks.len(), &*stage.tasks[0].name), (1, INSTALLER));
+    let digest = |text: &str| with(text).stage("system").unwrap().tasks[0].digest.clone();
+    assert_eq!(digest(SETUP), stage.tasks[0].digest);
+    assert_ne!(digest(&SETUP.replace("{{ machine.name }} ", "")), stage.tasks[0].digest);
+    assert_ne!(digest(&SETUP.replace("a/linux", "b/linux")), stage.tasks[0].digest);
+}
+
+#[test]
+fn what_an_installer_cannot_have_is_found_when_its_revision_is_compiled() {
+    let said = |from: &str, to: &str| {
+        assert!(SETUP.contains(from));
+        let tree = site(&[("setup.yaml", &SETUP.replace(from, to))]);
+        compiled(&tree).err().map(|findings| findings.to_string()).unwrap_or_default()
+    };
+    let tasks = said("bootEnv: setup", "bootEnv: setup, tasks: [hardware.inventory]");
+    assert!(tasks.contains("no agent is in it to run tasks"), "{tasks}");
+    let token = said("{{ boot.files }}", "{{ boot.token }}");
+    assert!(token.contains("`boot.token` is undefined"), "not on a command line: {token}");
+    let callback = said("  endsBy: callback\n", "");
+    assert!(callback.contains("`boot.callback` is undefined"), "{callback}");
+    let secret = said("workflow: setup}", "workflow: setup, params: {timezone: {secret: zone}}}");
+    assert!(secret.contains("which is secret; what a boot is served travels in plain"), "{secret}");
+    let unknown = said("params.timezone", "params.time_zone");
+    assert!(unknown.contains("undefined"), "{unknown}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod boots;
 mod destruction;
 mod failures;
 mod fixes;
+mod installers;
 mod leaving;
 mod simulation;
 mod starting;

@@ -42,6 +42,7 @@ impl Content<'_> {
         for env in ["ram", "blue"] {
             add("BootEnv", env, "architectures: {x86_64: {kernel: {file: a/vmlinuz}, arguments: quiet}}");
         }
+        add("BootEnv", "setup", "endsBy: callback, architectures: {x86_64: {kernel: {file: a/linux}}}");
         for (name, spec) in self.tasks {
             let steps = if spec.contains("steps:") { "" } else { "steps: [{name: s, script: 'true'}], " };
             add("Task", name, &format!("{steps}{spec}"));
