@@ -4,16 +4,21 @@
 
 use axum::RequestExt as _;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use futures_util::StreamExt as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use std::time::Duration;
 
 /// The largest body where a route says nothing else, bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
+/// How long the body of a refused request is taken.
+const REFUSED_BODY: Duration = Duration::from_secs(10);
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -284,14 +289,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         E: IntoResponse + 'static,
     {
         self.0.into_iter().fold(Router::new(), |router, (route, answers)| {
-            let (guard, opens) = (guard.clone(), route.opens);
+            let (guard, opens, body_max) = (guard.clone(), route.opens, route.body_max);
             let ask = move |request: Request, next: Next| {
                 let (mut parts, body) = request.into_parts();
                 let found = guard(opens, &mut parts).map_err(IntoResponse::into_response);
                 async move {
                     match found {
                         Ok(()) => next.run(Request::from_parts(parts, body).with_limited_body()).await,
-                        Err(refusal) => refusal,
+                        Err(refusal) => {
+                            take_off(body, body_max).await;
+                            refusal
+                        }
                     }
                 }
             };
@@ -301,11 +309,30 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
+/// Takes a refused request's body off the connection, as far as it would have been taken: a client that still writes when the
+/// connection is closed under it may never read the refusal, and ask the same again without end.
+async fn take_off(body: Body, most: usize) {
+    let mut pieces = body.into_data_stream();
+    let all = async {
+        let mut taken = 0;
+        while let Some(Ok(piece)) = pieces.next().await {
+            taken += piece.len();
+            if taken > most {
+                break;
+            }
+        }
+    };
+    // Nobody's time but the asker's own.
+    let _ = tokio::time::timeout(REFUSED_BODY, all).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Opens, Route, Routes};
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tower::ServiceExt as _;
 
     #[tokio::test]
@@ -332,5 +359,24 @@ mod tests {
         assert_eq!(ask("GET", false, "").await, 200);
         assert_eq!(ask("HEAD", false, "").await, 200);
         assert_eq!(ask("DELETE", false, "").await, 405);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_read_to_its_end_and_no_further_than_its_bound() {
+        let routes: Routes =
+            Routes::default().route(Route::put("/", Opens::Machine, "").body_max(100), || async { "never" });
+        let router = routes.into_router(|_, _| Err::<(), _>(StatusCode::UNAUTHORIZED));
+        for (pieces, wanted) in [(5_usize, 5_usize), (1_000, 11)] {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&taken);
+            let body = futures_util::stream::iter((0..pieces).map(move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>([b'x'; 10].as_slice())
+            }));
+            let request = Request::put("/").body(Body::from_stream(body)).expect("a request");
+            let answer = router.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(taken.load(Ordering::Relaxed), wanted);
+        }
     }
 }
