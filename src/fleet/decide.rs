@@ -47,10 +47,9 @@ impl Fleet {
             let (state, view) = (&decision.state, decision.view.as_ref());
             // Before anything else may begin a run: what is declared now may be running as an enrolled machine.
             if is_untouched(state)
-                && let Some(before) = view.and_then(|view| self.enrolled_as(&view.macs))
-                && before != entry.name
+                && let Some(before) = view.and_then(|view| self.formerly(&entry.name, &view.macs))
             {
-                self.adopt_enrolled(entry, &before).await?;
+                self.adopt_former(entry, &before).await?;
                 continue;
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };

@@ -118,35 +118,62 @@ impl Fleet {
         Ok(Resolved::Machine(entry))
     }
 
-    /// A declaration with the MAC of an enrolled machine adopts it: what that one has walked, the declared one has. Only
-    /// before the declared one has walked anything: events such as a lease may come first. The caller holds the turn of
-    /// `entry`; an enrolled machine never waits for the turn of a declared one.
+    /// The machine that a declared one with these MACs was before: enrolled by one of them, or under another name in Git, which
+    /// is gone from there. A new name is no wish to be installed anew.
+    pub(super) fn formerly(&self, name: &str, macs: &[String]) -> Option<String> {
+        let index = self.index();
+        let enrolled = index.enrolled_by(macs).map(str::to_owned);
+        let claimed = index.claimed_by(macs).map(str::to_owned);
+        drop(index);
+        let catalog = self.current()?;
+        let gone = |former: &String| {
+            let state = self.known(former).map(|entry| entry.state());
+            state.is_some_and(|state| {
+                (state.run.is_some() || state.adopted.is_some()) && Self::view_on(&catalog, former, &state).is_none()
+            })
+        };
+        enrolled.or_else(|| claimed.filter(gone)).filter(|former| former != name)
+    }
+
+    /// A declaration with the MAC of an enrolled machine, or of one that had another name in Git, adopts it: what that one has
+    /// walked, the declared one has, and its installed system is known by its ticket and key. Only before the declared one has
+    /// walked anything: events such as a lease may come first. The caller holds the turn of `entry`; the other machine is on no
+    /// revision or enrolled, and never waits for the turn of a declared one.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn adopt_enrolled(&self, entry: &Entry, before: &str) -> Result<(), StoreError> {
+    pub(super) async fn adopt_former(&self, entry: &Entry, before: &str) -> Result<(), StoreError> {
         if before == entry.name || !is_untouched(&entry.state()) {
             return Ok(());
         }
         let before = self.entry(before);
         let _other_turn = before.turn.lock().await;
         let (state, old) = (entry.state(), before.state());
-        if old.enrolled.is_none() {
+        if is_untouched(&old) {
             return Ok(());
         }
-        let adopted = Event::Adopted {
+        let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
+        let adopted_before = || old.adopted.as_ref().and_then(|(_, workflow)| workflow.clone());
+        let mut events = vec![Event::Adopted {
             by: format!("declaration in Git, was {}", before.name),
             run: old.highest_run,
-            workflow: old.run.as_ref().map(|run| run.workflow.clone()),
-        };
-        let forgotten = Event::Forgotten { by: format!("declaration in Git as {}", entry.name) };
-        let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
-        let batch = Batch {
-            expected: vec![(new_stream.clone(), state.head), (old_stream.clone(), old.head)],
-            events: vec![(new_stream, adopted), (old_stream, forgotten)],
-            operations: Vec::new(),
-        };
-        self.commit(batch).await.map(|_| ())
+            workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
+        }];
+        if let Some((ticket, run)) = old.disk_tickets.last() {
+            events.push(Event::DiskTicketPlanted { ticket: ticket.clone(), job: String::new(), run: *run });
+            if let Some(used) = old.tickets.iter().find(|used| used.ticket == *ticket) {
+                events.push(Event::Exchanged {
+                    ticket: ticket.clone(),
+                    key: used.key.clone(),
+                    boot_id: used.boot_id.clone(),
+                    generation: state.generation.saturating_add(1),
+                });
+            }
+        }
+        let mut events: Vec<_> = events.into_iter().map(|event| (new_stream.clone(), event)).collect();
+        events.push((old_stream.clone(), Event::Forgotten { by: format!("declaration in Git as {}", entry.name) }));
+        let expected = vec![(new_stream, state.head), (old_stream, old.head)];
+        self.commit(Batch { expected, events, operations: Vec::new() }).await.map(|_| ())
     }
 
     /// Whether one more event about a box that is no machine may be written in this minute: anybody on the boot network can

@@ -39,7 +39,10 @@ impl Index {
         }
         if matches!(event, Event::Forgotten { .. } | Event::Offered { .. } | Event::DiskTicketPlanted { .. }) {
             for ticket in tickets(before) {
-                self.tickets.remove(ticket);
+                // Planted anew under another name, it is that one's.
+                if self.tickets.get(ticket).is_some_and(|owner| owner == name) {
+                    self.tickets.remove(ticket);
+                }
             }
             for ticket in tickets(after) {
                 self.tickets.insert(ticket.to_owned(), name.to_owned());

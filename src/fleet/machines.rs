@@ -7,7 +7,6 @@ use super::clock::Clock;
 use super::index::Index;
 use super::secrets::Secrets;
 use crate::catalog::{Catalog, MachineView, Selection};
-use crate::cluster;
 use crate::content::junk::{is_junk_serial, is_junk_uuid};
 use crate::identity::SiteKeys;
 use crate::journal::{Event, MachineState, Record, Stream};
@@ -17,7 +16,7 @@ use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -167,7 +166,7 @@ pub struct Fleet {
     /// Machines by the MACs they were enrolled or seen with, and by their tickets.
     index: RwLock<Index>,
     boxes: RwLock<BTreeMap<String, BoxRow>>,
-    members: ArcSwap<HashMap<String, Arc<[String]>>>,
+    pub(super) members: ArcSwap<HashMap<String, Arc<[String]>>>,
     trusted: AtomicBool,
     pub(super) told_of_boxes: Mutex<Told>,
 }
@@ -302,7 +301,7 @@ impl Fleet {
         if let Some(name) = self.enrolled_as(&hardware.macs) {
             return Identity::Machine(name);
         }
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let Some(name) = index.claimed_by(&hardware.macs).map(str::to_owned) else { return Identity::Unknown };
         drop(index);
         let Some(entry) = self.known(&name) else { return Identity::Unknown };
@@ -319,13 +318,18 @@ impl Fleet {
 
     /// The name under which a box was enrolled (or known before it left), whatever Git declares now.
     pub(super) fn enrolled_as(&self, macs: &[String]) -> Option<String> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         index.enrolled_by(macs).map(str::to_owned)
+    }
+
+    /// Whose MACs and tickets are.
+    pub(super) fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The machine that an offer or a disk ticket was made for, while it is remembered.
     pub(super) fn owner_of_ticket(&self, ticket: &str) -> Option<Arc<Entry>> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let name = index.ticket_of(ticket)?.to_owned();
         drop(index);
         self.known(&name)
@@ -421,96 +425,5 @@ impl Fleet {
             },
             Stream::Cluster(_) => {}
         }
-    }
-
-    /// Members of a cluster on the applied revision, sorted by name.
-    pub fn members(&self, cluster: &str) -> Arc<[String]> {
-        self.members.load().get(cluster).cloned().unwrap_or_default()
-    }
-
-    /// Makes the lists of members anew: after a revision was applied.
-    pub fn refresh_members(&self) {
-        let Some(catalog) = self.current() else { return };
-        let mut members: HashMap<String, Vec<String>> = HashMap::new();
-        let mut add = |view: &MachineView| {
-            for profile in catalog.clusters_of(view) {
-                members.entry(profile.name.to_string()).or_default().push(view.name.to_string());
-            }
-        };
-        catalog.machines().for_each(&mut add);
-        for entry in self.all() {
-            if catalog.machine(&entry.name).is_none()
-                && let Some(view) = Self::view_on(&catalog, &entry.name, &entry.state())
-            {
-                add(&view);
-            }
-        }
-        let members = members
-            .into_iter()
-            .map(|(cluster, mut names)| {
-                names.sort_unstable();
-                (cluster, Arc::from(names))
-            })
-            .collect();
-        self.members.store(Arc::new(members));
-    }
-
-    /// The same for one machine that was enrolled or forgotten.
-    fn refresh_member(&self, name: &str) {
-        let Some(catalog) = self.current() else { return };
-        let state = self.entry(name).state();
-        let view = Self::view_on(&catalog, name, &state);
-        let member_of =
-            view.map(|view| catalog.clusters_of(&view).iter().map(|profile| profile.name.to_string()).collect());
-        let member_of: BTreeSet<String> = member_of.unwrap_or_default();
-        self.members.rcu(|members| {
-            let mut members = HashMap::clone(members);
-            for (cluster, names) in &mut members {
-                if !member_of.contains(cluster) && names.iter().any(|known| known == name) {
-                    *names = names.iter().filter(|known| *known != name).cloned().collect();
-                }
-            }
-            for cluster in &member_of {
-                let names = members.entry(cluster.clone()).or_default();
-                if let Err(place) = names.binary_search_by(|known| known.as_str().cmp(name)) {
-                    let mut more = names.to_vec();
-                    more.insert(place, name.to_owned());
-                    *names = more.into();
-                }
-            }
-            members
-        });
-    }
-
-    /// Writes down, for every cluster, what a new revision changes by itself: an epoch that rose with `spec.run`.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn settle_clusters(&self) -> Result<(), StoreError> {
-        for cluster in self.store.clusters()? {
-            let Some(context) = self.cluster_context(&cluster, cluster::Caller::Server) else { continue };
-            let request = cluster::Request { cluster, operation: cluster::Operation::Settle, context };
-            let operations = vec![Operation::Cluster(Box::new(request))];
-            self.commit(Batch { expected: Vec::new(), events: Vec::new(), operations }).await?;
-        }
-        Ok(())
-    }
-
-    /// What a cluster operation needs to know around it; `None`: the applied revision has no such cluster.
-    pub fn cluster_context(&self, cluster: &str, caller: cluster::Caller) -> Option<cluster::Context> {
-        let catalog = self.current()?;
-        let profile = catalog.cluster_profile(cluster)?;
-        Some(cluster::Context {
-            now_ms: self.clock.now_ms(),
-            now_unix_ms: self.clock.now_unix_ms(),
-            caller,
-            epoch: None,
-            members: self.members(cluster),
-            size: profile.spec.size,
-            run: profile.spec.run,
-            keys: Arc::from(profile.spec.keys.as_slice()),
-            idempotency_key: None,
-            fence: None,
-        })
     }
 }

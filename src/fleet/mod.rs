@@ -9,6 +9,7 @@ mod identify;
 mod index;
 mod installer;
 mod machines;
+mod members;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;

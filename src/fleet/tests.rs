@@ -191,3 +191,59 @@ async fn an_answer_that_nobody_waited_for_is_taken_in_all_the_same() {
     let records = lab.fleet().store.events_of(&Stream::Machine(ENROLLED.into()), 0, 100).unwrap();
     assert_eq!(crate::journal::MachineState::fold(&records), *entry.state());
 }
+
+#[tokio::test]
+async fn a_machine_that_gets_another_name_in_git_is_not_installed_anew() {
+    let named = |name: &str| {
+        format!(
+            "\nkind: Machine\nmetadata: {{name: {name}}}\nspec: {{match: {{macs: ['{MAC}']}}, workflow: walk, wipe: true}}\n"
+        )
+    };
+    // The new name sorts before the old one, and after it.
+    for (before, after) in [("new", "old"), ("old", "new")] {
+        let lab = Lab::new(true, &named(before)).await;
+        let old = lab.machine(&box_with(None)).await;
+        assert_eq!((old.name.as_str(), lab.boots(&old).await.as_str()), (before, "ram"));
+        let leased = Event::Leased {
+            mac: MAC.into(),
+            address: std::net::Ipv4Addr::new(10, 77, 0, 100),
+            seconds: 60,
+            subnet: "lab".into(),
+        };
+        lab.event(&old, leased.clone()).await;
+        lab.event(&old, Event::DiskTicketPlanted { ticket: "disk-1".into(), job: "j".into(), run: 1 }).await;
+        let exchanged = |key: &str| Event::Exchanged {
+            ticket: "disk-1".into(),
+            key: key.into(),
+            boot_id: "boot".into(),
+            generation: 9,
+        };
+        lab.event(&old, exchanged("key")).await;
+        lab.event(&old, Event::RunFinished { run: 1 }).await;
+        lab.write(&named(after));
+        lab.until(|catalog| catalog.machine(after).is_some()).await;
+        let new = lab.machine(&box_with(None)).await;
+        assert_eq!((new.name.as_str(), lab.boots(&new).await.as_str()), (after, "local"));
+        assert_eq!(new.state().adopted, Some((1, Some("walk".into()))));
+        // Its installed system is known by its ticket and key, under the new name only.
+        assert_eq!(lab.fleet().owner_of_ticket("disk-1").map(|entry| entry.name.clone()).as_deref(), Some(after));
+        assert_eq!(new.state().tickets.last().map(|used| used.key.clone()).as_deref(), Some("key"));
+        assert!(!old.state().is_known());
+    }
+}
+
+#[tokio::test]
+async fn a_board_that_moves_between_machines_that_are_both_in_git_takes_nothing_along() {
+    let named = |name: &str, mac: &str| {
+        format!("\nkind: Machine\nmetadata: {{name: {name}}}\nspec: {{match: {{macs: ['{mac}']}}, workflow: walk}}\n")
+    };
+    let lab = Lab::new(true, &named("one", MAC)).await;
+    let one = lab.machine(&box_with(None)).await;
+    assert_eq!(lab.boots(&one).await, "ram");
+    // The card is another machine's now, and the first has another one.
+    lab.write(&format!("{}---{}", named("one", "52:54:00:00:00:08"), named("two", MAC)));
+    lab.until(|catalog| catalog.machine("two").is_some()).await;
+    let two = lab.machine(&box_with(None)).await;
+    assert_eq!((two.name.as_str(), lab.boots(&two).await.as_str()), ("two", "ram"));
+    assert!(one.state().run.is_some() && two.state().adopted.is_none());
+}
