@@ -42,7 +42,6 @@ impl Content<'_> {
         for env in ["ram", "blue"] {
             add("BootEnv", env, "architectures: {x86_64: {kernel: {file: a/vmlinuz}, arguments: quiet}}");
         }
-        add("BootEnv", "setup", "endsBy: callback, architectures: {x86_64: {kernel: {file: a/linux}}}");
         for (name, spec) in self.tasks {
             let steps = if spec.contains("steps:") { "" } else { "steps: [{name: s, script: 'true'}], " };
             add("Task", name, &format!("{steps}{spec}"));
@@ -57,6 +56,7 @@ impl Content<'_> {
         let name = "\"node-{{ mac | replace(':', '') }}\"";
         let rule = format!("match: {{macPrefixes: ['52:54:00']}}, name: {name}, workflow: walk, mayWipe: true");
         add("Enrollment", "rule", &rule);
+        add("BootEnv", "setup", "endsBy: callback, architectures: {x86_64: {kernel: {file: a/linux}}}");
         let tree = Tree::from_texts([("site.yaml", text)]);
         from_tree(&tree, &BTreeMap::new(), revision).unwrap_or_else(|findings| panic!("{findings}"))
     }
