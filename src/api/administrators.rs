@@ -307,6 +307,12 @@ async fn ask(
     Ok(Json(AskAnswer { message }))
 }
 
+/// A cluster profile of the machine asks for assurance A2, and nobody has approved the machine.
+fn wants_approval(decision: &crate::fleet::Decision) -> bool {
+    let asked = decision.current.as_deref().zip(decision.view.as_ref());
+    !decision.state.vouched && asked.is_some_and(|(current, view)| crate::fleet::asks_approval(current, view))
+}
+
 /// What an ask writes down. Pure.
 fn events_of_ask(
     ask: &str,
@@ -356,9 +362,10 @@ fn events_of_ask(
             let run = open.ok_or_else(no_run)?;
             Ok(vec![Event::RunCancelled { run: run.number, by, reason: need_reason()? }])
         }
-        "approve" if state.quarantined.is_none() => {
-            Err(ApiError::conflict("not-quarantined", "the machine is not in quarantine"))
-        }
+        "approve" if state.quarantined.is_none() && !wants_approval(decision) => Err(ApiError::conflict(
+            "not-awaited",
+            "the machine is not in quarantine, and nothing waits for an approval",
+        )),
         "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve }]),
         "reboot" => Ok(vec![Event::Asked { by, what: Ask::Reboot }]),
         "adopt" => {

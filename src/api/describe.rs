@@ -110,6 +110,12 @@ impl<'a> Subject<'a> {
         if let Some(reason) = &state.quarantined {
             return (Phase::Held, format!("quarantined: {reason}"));
         }
+        if let Some(awaiting) = &state.awaiting
+            && state.approved_key.is_none()
+        {
+            let key = awaiting.key.get(..16).unwrap_or(&awaiting.key);
+            return (Phase::Held, format!("its key {key} waits for `formwork approve {}`", self.name));
+        }
         if let Some(Action::Hold { reason }) = self.next {
             return (Phase::Held, reason.clone());
         }

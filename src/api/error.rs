@@ -114,6 +114,7 @@ impl From<ExchangeError> for ApiError {
             ExchangeError::Address => (StatusCode::FORBIDDEN, "ticket-address"),
             ExchangeError::Possession => (StatusCode::UNAUTHORIZED, "key-not-proved"),
             ExchangeError::Quarantined => (StatusCode::CONFLICT, "quarantined"),
+            ExchangeError::Approval { .. } => (StatusCode::CONFLICT, "approval-awaited"),
             ExchangeError::TooOld(_) => (StatusCode::UPGRADE_REQUIRED, "agent-too-old"),
             ExchangeError::Gone => (StatusCode::FORBIDDEN, "machine-gone"),
             ExchangeError::Token(_) => (StatusCode::INTERNAL_SERVER_ERROR, "token-failed"),

@@ -2,8 +2,7 @@
 
 use super::Named;
 use super::model::Param;
-use crate::content::kinds::ClusterProfileSpec;
-use crate::content::kinds::Params;
+use crate::content::kinds::{Assurance, ClusterProfileSpec, Params};
 use crate::content::names::{is_subdomain, nearest};
 use crate::content::{Document, Kind, Object, Place, Report, Step};
 use serde_json::Value;
@@ -159,6 +158,15 @@ pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report
         report
             .error("cluster-size", document.value(&["spec".into(), "size".into()]), "a cluster has at least one member")
             .hint("write how many members it needs before a barrier for all may open");
+    }
+    if cluster.spec.assurance > Assurance::A2 {
+        report
+            .error(
+                "assurance",
+                document.value(&["spec".into(), "assurance".into()]),
+                "assurance A3 (a TPM proves the machine) is not available yet",
+            )
+            .hint("A2 is the highest there is: an administrator approves a machine's first exchange");
     }
     let mut seen = HashSet::new();
     for (index, key) in cluster.spec.keys.iter().enumerate() {

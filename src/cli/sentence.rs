@@ -58,6 +58,12 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         }
         Event::Held { reason } => format!("is held: {reason}"),
         Event::Quarantined { reason } => format!("is in quarantine: {reason}"),
+        Event::ApprovalAwaited { key, address, .. } => {
+            format!(
+                "waits for `formwork approve`: its key is {}, it speaks from {address}",
+                key.get(..16).unwrap_or(key)
+            )
+        }
         Event::Exchanged { generation, .. } => format!("exchanged its ticket for tokens of generation {generation}"),
         Event::DiskTicketPlanted { run, .. } => format!("planted a disk ticket in run {run}"),
         Event::GenerationRaised { generation, reason } => {

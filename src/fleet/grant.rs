@@ -2,6 +2,7 @@
 
 use super::decide::Decision;
 use super::machines::{Entry, Fleet};
+use super::tickets::asks_approval;
 use crate::catalog::{Catalog, MachineView, Scope, ServerInfo, Stage, Task};
 use crate::identity;
 use crate::journal::{Event, MachineState};
@@ -36,6 +37,9 @@ pub enum GrantError {
         /// The secret's name.
         secret: String,
     },
+    /// The machine's clusters ask for more than a ticket.
+    #[error("its first exchange waits for `formwork approve {0}`: a cluster profile asks for assurance A2")]
+    Approval(String),
     /// A template or a condition does not render.
     #[error("{0}")]
     Render(String),
@@ -58,6 +62,11 @@ impl Fleet {
         let gone = || GrantError::Gone(run.revision.clone());
         let catalog = decision.pinned.as_deref().ok_or_else(gone)?;
         let view = Fleet::view_on(catalog, &entry.name, &decision.state).ok_or_else(gone)?;
+        // A machine that was there before more was asked: what its job would carry is not for it yet.
+        let asked = decision.current.as_deref().zip(decision.view.as_ref());
+        if !decision.state.vouched && asked.is_some_and(|(current, view)| asks_approval(current, view)) {
+            return Err(GrantError::Approval(entry.name.clone()));
+        }
         let workflow = catalog.workflow(&run.workflow).ok_or_else(gone)?;
         let stage = at(&workflow.stages, grant.stage_index).ok_or_else(gone)?;
         let task = at(&stage.tasks, grant.task_index).ok_or_else(gone)?;

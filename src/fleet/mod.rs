@@ -2,6 +2,8 @@
 //!
 //! Nothing here is the truth: all of it is made from the store's events and the applied revision, and can be thrown away.
 
+#[cfg(test)]
+mod approval_tests;
 mod clock;
 mod decide;
 mod grant;
@@ -23,4 +25,5 @@ pub use grant::{GrantError, machine_info};
 pub use identify::Resolved;
 pub use machines::{BoxRow, Entry, Fleet, Identity, Live};
 pub use secrets::Secrets;
+pub(crate) use tickets::asks_approval;
 pub use tickets::{ExchangeError, TokenRefusal};

@@ -1,6 +1,8 @@
 //! Tickets for tokens, and what a token still opens.
 
 use super::machines::{Entry, Fleet};
+use crate::catalog::{Catalog, MachineView};
+use crate::content::kinds::Assurance;
 use crate::identity::{self, Audience, Claims};
 use crate::journal::{Event, LOCAL, MachineState, Offer};
 use crate::store::StoreError;
@@ -33,6 +35,14 @@ pub enum ExchangeError {
     /// Another key than the first: the identity is in quarantine now.
     #[error("the ticket was used with another key; the machine is quarantined until an administrator approves it")]
     Quarantined,
+    /// More than a ticket is asked of the machine, and nobody has approved it yet.
+    #[error("the machine's first exchange waits for an administrator; its key is {key}: `formwork approve {machine}`")]
+    Approval {
+        /// The machine.
+        machine: String,
+        /// The beginning of the key's SHA-256.
+        key: String,
+    },
     /// The agent is too old.
     #[error("agent protocol {0} is older than this server speaks; boot anew for a newer agent")]
     TooOld(u32),
@@ -106,11 +116,11 @@ impl Fleet {
         let _turn = entry.turn.lock().await;
         let state = entry.state();
         let catalog = self.current().ok_or(ExchangeError::Gone)?;
-        if state.left || Self::view_on(&catalog, &entry.name, &state).is_none() {
-            return Err(ExchangeError::Gone);
-        }
-        match judge(&state, &ticket, &key, &request.boot_id, peer, self.clock.now_unix_ms()) {
+        let view = Self::view_on(&catalog, &entry.name, &state).filter(|_| !state.left).ok_or(ExchangeError::Gone)?;
+        let approval = asks_approval(&catalog, &view);
+        match judge(&state, &ticket, &key, &request.boot_id, peer, self.clock.now_unix_ms(), approval) {
             Judgement::Refuse(error) => return Err(error),
+            Judgement::Await => return Err(self.await_approval(&entry, &state, ticket, key, peer).await),
             Judgement::Same => {}
             Judgement::Quarantine(reason) => {
                 tracing::warn!(machine = entry.name, %peer, "quarantined: {reason}");
@@ -131,6 +141,28 @@ impl Fleet {
             }
         }
         self.tokens(&entry, &entry.state(), &key, &request.boot_id)
+    }
+
+    /// Writes down, once, that a key waits for an administrator.
+    async fn await_approval(
+        &self,
+        entry: &Entry,
+        state: &MachineState,
+        ticket: String,
+        key: String,
+        peer: IpAddr,
+    ) -> ExchangeError {
+        let machine = entry.name.clone();
+        let short = key.get(..16).unwrap_or(&key).to_owned();
+        let known = state.awaiting.as_ref().is_some_and(|waits| waits.ticket == ticket && waits.key == key);
+        if !known {
+            tracing::warn!(machine, %peer, key = short, "its first exchange waits for `formwork approve`");
+            let event = Event::ApprovalAwaited { ticket, key, address: peer.to_string() };
+            if let Err(error) = self.record(entry, vec![event]).await {
+                return error.into();
+            }
+        }
+        ExchangeError::Approval { machine, key: short }
     }
 
     /// Fresh tokens for an agent that proves its key again.
@@ -169,6 +201,7 @@ impl Fleet {
         catalog
             .clusters_of(&view)
             .into_iter()
+            .filter(|profile| state.vouched || profile.spec.assurance < Assurance::A2)
             .map(|profile| {
                 let cluster = profile.name.to_string();
                 let token = self.token(entry, state, key, boot_id, Audience::Cluster(cluster.clone()))?;
@@ -238,7 +271,7 @@ impl Fleet {
             return Err(TokenRefusal::Revoked);
         }
         if let Audience::Cluster(cluster) = &claims.audience
-            && self.members(cluster).binary_search(&claims.machine).is_err()
+            && (self.members(cluster).binary_search(&claims.machine).is_err() || !self.is_sure(&entry.state(), cluster))
         {
             return Err(TokenRefusal::Revoked);
         }
@@ -251,7 +284,17 @@ impl Fleet {
     /// [`TokenRefusal`] where they are not.
     pub fn still_good(&self, claims: &Claims) -> Result<(), TokenRefusal> {
         let state = self.known(&claims.machine).ok_or(TokenRefusal::Revoked)?.state();
-        if opens(&state, claims) { Ok(()) } else { Err(TokenRefusal::Revoked) }
+        let sure = match &claims.audience {
+            Audience::Cluster(cluster) => self.is_sure(&state, cluster),
+            Audience::Machine => true,
+        };
+        if sure && opens(&state, claims) { Ok(()) } else { Err(TokenRefusal::Revoked) }
+    }
+
+    /// Whether as much is known of the machine as the cluster asks for now.
+    fn is_sure(&self, state: &MachineState, cluster: &str) -> bool {
+        let asked = |catalog: Arc<Catalog>| Some(catalog.cluster_profile(cluster)?.spec.assurance);
+        state.vouched || self.current().and_then(asked).is_none_or(|asked| asked < Assurance::A2)
     }
 
     /// The machine that a ticket was made for.
@@ -279,13 +322,52 @@ enum Judgement {
     New,
     /// The same key again in the same boot: the same answer.
     Same,
+    /// Good, but an administrator has to approve it first.
+    Await,
     /// Another key.
     Quarantine(String),
     /// No.
     Refuse(ExchangeError),
 }
 
-fn judge(state: &MachineState, ticket: &str, key: &str, boot_id: &str, peer: IpAddr, now_unix_ms: i64) -> Judgement {
+/// Whether a machine on this revision is a member of a cluster that asks for A2 or more.
+pub(crate) fn asks_approval(catalog: &Catalog, view: &MachineView) -> bool {
+    catalog.clusters_of(view).iter().any(|profile| profile.spec.assurance >= Assurance::A2)
+}
+
+fn judge(
+    state: &MachineState,
+    ticket: &str,
+    key: &str,
+    boot_id: &str,
+    peer: IpAddr,
+    now_unix_ms: i64,
+    approval: bool,
+) -> Judgement {
+    let waits = state.awaiting.as_ref().filter(|waits| waits.ticket == ticket);
+    // Presented in time, a ticket waits for a person as long as that takes.
+    let now_unix_ms = if waits.is_some_and(|waits| waits.key == key) { i64::MIN } else { now_unix_ms };
+    let judgement = judge_ticket(state, ticket, key, boot_id, peer, now_unix_ms);
+    if !matches!(judgement, Judgement::New) || !approval || state.vouched || state.approved {
+        return judgement;
+    }
+    match waits {
+        Some(waits) if waits.key != key => {
+            Judgement::Quarantine(format!("ticket {ticket} was presented with a second key from {peer}"))
+        }
+        _ if state.approved_key.as_deref() == Some(key) => Judgement::New,
+        _ => Judgement::Await,
+    }
+}
+
+fn judge_ticket(
+    state: &MachineState,
+    ticket: &str,
+    key: &str,
+    boot_id: &str,
+    peer: IpAddr,
+    now_unix_ms: i64,
+) -> Judgement {
     let used = state.tickets.iter().rev().find(|used| used.ticket == ticket);
     if state.quarantined.is_some() && !state.approved {
         return Judgement::Refuse(ExchangeError::Quarantined);

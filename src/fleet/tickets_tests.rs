@@ -52,6 +52,7 @@ fn word(judgement: &Judgement) -> &'static str {
     match judgement {
         Judgement::New => "new",
         Judgement::Same => "same",
+        Judgement::Await => "await",
         Judgement::Quarantine(_) => "quarantine",
         Judgement::Refuse(ExchangeError::Ended) => "ended",
         Judgement::Refuse(ExchangeError::Address) => "address",
@@ -96,7 +97,41 @@ fn a_ticket_is_judged_by_what_became_of_it() {
         ("a forgotten machine's ticket", vec![offered("a"), Event::Forgotten { by: "anna".into() }], ("a", "k", "1", PEER, 0), "ended"),
     ];
     for (case, events, (ticket, key, boot, peer, now), expected) in table {
-        let judgement = judge(&fold(&events), ticket, key, boot, peer, now);
+        let judgement = judge(&fold(&events), ticket, key, boot, peer, now, false);
+        assert_eq!(word(&judgement), expected, "{case}");
+    }
+}
+
+fn awaited(ticket: &str, key: &str) -> Event {
+    Event::ApprovalAwaited { ticket: ticket.into(), key: key.into(), address: PEER.to_string() }
+}
+
+#[test]
+fn where_a_ticket_is_not_enough_the_key_that_waits_is_the_one_an_administrator_approves() {
+    let late = BOOT_TICKET_MS + 1;
+    let first = || vec![offered("a"), awaited("a", "k"), approved(), used("a", "k", "1")];
+    let after = |more: Vec<Event>| [first(), more].concat();
+    #[rustfmt::skip]
+    let table: Vec<Case<'_>> = vec![
+        ("the first use of a ticket", vec![offered("a")], ("a", "k", "1", PEER, 0), "await"),
+        ("a ticket too old", vec![offered("a")], ("a", "k", "1", PEER, late), "ended"),
+        ("the same again while it waits", vec![offered("a"), awaited("a", "k")], ("a", "k", "1", PEER, late), "await"),
+        ("another address while it waits", vec![offered("a"), awaited("a", "k")], ("a", "k", "1", OTHER, 0), "address"),
+        ("another key while it waits", vec![offered("a"), awaited("a", "k")], ("a", "x", "1", PEER, 0), "quarantine"),
+        ("the approved key, however long that took", vec![offered("a"), awaited("a", "k"), approved()], ("a", "k", "1", PEER, late), "new"),
+        ("another key after the approval", vec![offered("a"), awaited("a", "k"), approved()], ("a", "x", "1", PEER, 0), "quarantine"),
+        ("another boot's key after the approval", vec![offered("a"), awaited("a", "k"), approved(), offered("b")], ("b", "x", "2", PEER, 0), "await"),
+        ("the approved key once more", first(), ("a", "k", "1", PEER, 0), "same"),
+        ("the next boot of an approved machine", after(vec![offered("b")]), ("b", "l", "2", PEER, 0), "new"),
+        ("its installed system", after(vec![planted("d")]), ("d", "m", "2", PEER, 0), "new"),
+        ("a machine approved before it showed itself", vec![approved(), offered("a")], ("a", "k", "1", PEER, 0), "new"),
+        ("a machine that was there before more was asked", vec![offered("a"), used("a", "k", "1"), offered("b")], ("b", "l", "2", PEER, 0), "await"),
+        ("after a quarantine", after(vec![quarantined(), offered("b")]), ("b", "l", "2", PEER, 0), "quarantined"),
+        ("after a quarantine that was approved", after(vec![quarantined(), approved(), offered("b")]), ("b", "l", "2", PEER, 0), "new"),
+        ("after it left Git and came back", after(vec![Event::Left { revision: "r".into() }, Event::Returned { revision: "s".into() }, offered("b")]), ("b", "l", "2", PEER, 0), "await"),
+    ];
+    for (case, events, (ticket, key, boot, peer, now), expected) in table {
+        let judgement = judge(&fold(&events), ticket, key, boot, peer, now, true);
         assert_eq!(word(&judgement), expected, "{case}");
     }
 }
@@ -109,8 +144,8 @@ fn a_disk_ticket_stays_bound_to_its_key_after_many_boots() {
         events.extend([offered(&offer), used(&offer, "l", &boot.to_string())]);
     }
     let state = fold(&events);
-    assert_eq!(word(&judge(&state, "d", "x", "90", PEER, 0)), "quarantine");
-    assert_eq!(word(&judge(&state, "d", "k", "90", PEER, 0)), "new");
+    assert_eq!(word(&judge(&state, "d", "x", "90", PEER, 0, false)), "quarantine");
+    assert_eq!(word(&judge(&state, "d", "k", "90", PEER, 0, false)), "new");
 }
 
 #[test]
@@ -118,6 +153,6 @@ fn scripts_that_nobody_boots_do_not_take_the_ticket_from_a_boot_that_runs() {
     let mut events = vec![offered("runs"), used("runs", "key", "boot")];
     events.extend((0..200).map(|number| offered(&format!("other-{number}"))));
     let state = fold(&events);
-    assert_eq!(word(&judge(&state, "runs", "key", "boot", PEER, 0)), "same");
+    assert_eq!(word(&judge(&state, "runs", "key", "boot", PEER, 0, false)), "same");
     assert!(state.offers.len() <= 32);
 }

@@ -169,6 +169,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A machine of which more than a ticket is asked presented its first: it waits for an administrator.
+    ApprovalAwaited {
+        /// The ticket's id.
+        ticket: String,
+        /// SHA-256 of the key it was presented with, hexadecimal: what an approval is for.
+        key: String,
+        /// From which address.
+        address: String,
+    },
     /// A ticket was exchanged for tokens.
     Exchanged {
         /// The ticket's id (an offer's id, or `disk-…`).

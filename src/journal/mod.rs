@@ -8,4 +8,4 @@ mod tests;
 
 pub use event::{Ask, Event, Record, Stream};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
-pub use state::{Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};
+pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};

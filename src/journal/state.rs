@@ -71,6 +71,16 @@ pub struct TicketUse {
     pub boot_id: String,
 }
 
+/// An exchange that waits for an approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Awaiting {
+    /// The ticket's id.
+    pub ticket: String,
+    /// SHA-256 of the key, hexadecimal.
+    pub key: String,
+}
+
 /// What is known of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +99,13 @@ pub struct MachineState {
     pub quarantined: Option<String>,
     /// A person trusts its next exchange.
     pub approved: bool,
+    /// An administrator approved the identity (assurance A2).
+    pub vouched: bool,
+    /// The exchange that waits for an approval.
+    pub awaiting: Option<Awaiting>,
+    /// The key that an administrator approved and that has not been exchanged yet.
+    #[serde(skip)]
+    pub approved_key: Option<String>,
     /// Why it is held at boot.
     pub held: Option<String>,
     /// Tickets used, newest last.
@@ -165,7 +182,10 @@ impl MachineState {
                 let (head, generation) = (self.head, self.generation.saturating_add(1));
                 *self = Self { head, generation, last_event_unix_ms: at, ..Self::default() };
             }
-            Event::Left { .. } => self.left = true,
+            Event::Left { .. } => {
+                self.left = true;
+                self.doubt();
+            }
             Event::Returned { .. } => self.left = false,
             Event::Leased { mac, .. } => self.saw(mac),
             Event::Offered { offer, environment, address, mac, run, .. } => {
@@ -189,14 +209,21 @@ impl MachineState {
             Event::Quarantined { reason } => {
                 self.quarantined = Some(reason.clone());
                 self.approved = false;
+                self.doubt();
             }
             Event::Exchanged { ticket, key, boot_id, generation } => {
                 self.generation = *generation;
                 if self.approved {
                     self.quarantined = None;
                     self.approved = false;
+                    self.vouched = true;
                 }
+                self.vouched |= self.approved_key.take_if(|approved| approved == key).is_some();
+                self.awaiting = None;
                 self.exchanged(TicketUse { ticket: ticket.clone(), key: key.clone(), boot_id: boot_id.clone() });
+            }
+            Event::ApprovalAwaited { ticket, key, .. } => {
+                self.awaiting = Some(Awaiting { ticket: ticket.clone(), key: key.clone() });
             }
             Event::DiskTicketPlanted { ticket, run, .. } => {
                 push_bounded(&mut self.disk_tickets, (ticket.clone(), *run));
@@ -272,11 +299,27 @@ impl MachineState {
                 }
             }
             Ask::Cancel { .. } => {}
-            Ask::Approve => {
-                self.approved = true;
-            }
+            Ask::Approve => self.approve(),
             Ask::Reboot => self.reboot_asked_in = self.boot.as_ref().map(|boot| boot.said.boot_id.clone()),
         }
+    }
+
+    /// In quarantine it is the next exchange that is trusted; else the one that waits; else the identity as it stands.
+    fn approve(&mut self) {
+        if self.quarantined.is_some() {
+            self.approved = true;
+        } else if let Some(awaiting) = &self.awaiting {
+            self.approved_key = Some(awaiting.key.clone());
+        } else {
+            self.vouched = true;
+        }
+    }
+
+    /// Nobody stands for the identity any more.
+    fn doubt(&mut self) {
+        self.vouched = false;
+        self.awaiting = None;
+        self.approved_key = None;
     }
 
     fn apply_to_run(&mut self, event: &Event, at: i64) {

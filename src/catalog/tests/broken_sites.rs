@@ -11,6 +11,14 @@ const ROOT: &str = "site.yaml";
 /// What is changed in the good site, and all that is said then.
 pub(super) fn cases() -> Vec<(&'static [Edit], &'static str)> {
     vec![
+        // -- clusters --
+        (
+            &[("clusters/etcd.yaml", "  size: 3", "  size: 3\n  assurance: A3")],
+            r#"
+clusters/etcd.yaml:6:14: error: assurance A3 (a TPM proves the machine) is not available yet
+  hint: A2 is the highest there is: an administrator approves a machine's first exchange
+"#,
+        ),
         // -- references --
         (
             &[(NODE, "workflow: node", "workflow: noed")],
