@@ -3,7 +3,9 @@
 use super::access::Administrator;
 use super::describe::Subject;
 use super::extract::{Json, Path, Query};
-use super::views::{AskAnswer, AskBody, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus};
+use super::views::{
+    AskAnswer, AskBody, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus, StoreStatus,
+};
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::journal::{Ask, Event, MachineState, RunStatus, Stream};
@@ -123,7 +125,16 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         content: content_status(&app.fleet.content_status()),
         machines,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
+        store: store_status(&app.fleet.store.health()),
     })
+}
+
+fn store_status(health: &crate::store::Health) -> StoreStatus {
+    let (condition, message) = match &health.full {
+        None => ("Ready", String::new()),
+        Some(why) => ("Full", format!("nothing can be written until there is room on its disk: {why}")),
+    };
+    StoreStatus { condition: condition.to_owned(), message, bytes: health.bytes }
 }
 
 fn content_status(status: &crate::reconcile::Status) -> ContentStatus {
@@ -163,6 +174,12 @@ async fn events(
     let mut watch = app.fleet.store.watch_events();
     let stream = query.machine.map(Stream::Machine);
     let mut after = query.after;
+    // Who begins anew gets what there is; who goes on must not miss anything without being told.
+    let compacted = app.fleet.store.compacted(stream.as_ref())?;
+    if after > 0 && after < compacted {
+        let message = format!("events up to {compacted} were dropped by retention");
+        return Err(ApiError::new(StatusCode::GONE, "compacted", message).hint("begin anew, with no `after`"));
+    }
     loop {
         watch.mark_unchanged();
         let page = app.fleet.store.events_after(after, limit)?;
@@ -369,7 +386,7 @@ fn events_of_ask(
         "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve }]),
         "reboot" => Ok(vec![Event::Asked { by, what: Ask::Reboot }]),
         "adopt" => {
-            if state.run.is_some() || state.adopted.is_some() {
+            if state.restored.is_none() && (state.run.is_some() || state.adopted.is_some()) {
                 return Err(ApiError::conflict("known", "the store knows this machine already"));
             }
             let view = decision.view.as_ref();
@@ -378,7 +395,13 @@ fn events_of_ask(
             } else {
                 (view.map_or(0, |view| view.run), view.and_then(|view| view.workflow.clone()))
             };
-            Ok(vec![Event::Adopted { by, run, workflow }])
+            let mut events = Vec::new();
+            if let Some(run) = open {
+                let reason = "the store came back from a backup".to_owned();
+                events.push(Event::RunCancelled { run: run.number, by: by.clone(), reason });
+            }
+            events.push(Event::Adopted { by, run, workflow });
+            Ok(events)
         }
         "forget" => {
             let finished = state.run.as_ref().is_none_or(|run| run.status != RunStatus::Open);

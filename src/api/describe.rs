@@ -56,6 +56,7 @@ impl<'a> Subject<'a> {
             labels: self.view.map(|view| view.labels.clone()).unwrap_or_default(),
             phase,
             waits_for,
+            restored: state.restored.is_some(),
             workflow: state
                 .run
                 .as_ref()
@@ -115,6 +116,11 @@ impl<'a> Subject<'a> {
         {
             let key = awaiting.key.get(..16).unwrap_or(&awaiting.key);
             return (Phase::Held, format!("its key {key} waits for `formwork approve {}`", self.name));
+        }
+        if let (Some(_), Some(Action::Boot { reason, .. } | Action::Wait { reason } | Action::Abandon { reason, .. })) =
+            (state.restored, self.next)
+        {
+            return (Phase::Held, reason.clone());
         }
         if let Some(Action::Hold { reason }) = self.next {
             return (Phase::Held, reason.clone());

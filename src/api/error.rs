@@ -76,11 +76,12 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full(_) => Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
+                StatusCode::SERVICE_UNAVAILABLE,
                 "store-full",
-                "the server's disk is full; the store is read-only until there is room",
+                "the server's disk is full; nothing can be written until there is room",
             )
-            .retry(30),
+            .hint("make room on the disk of its state directory; it goes on by itself")
+            .retry(10),
             StoreError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", "too many writes wait for the store").retry(1)
             }

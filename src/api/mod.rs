@@ -11,12 +11,14 @@ mod error;
 mod extract;
 mod inspect;
 mod openapi;
+mod store;
 #[cfg(test)]
 mod tests;
 pub mod views;
 
 pub use error::ApiError;
 pub use openapi::document as openapi;
+pub use store::Snapshots;
 
 use crate::catalog::ServerInfo;
 use crate::fleet::Fleet;
@@ -33,6 +35,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// Job logs.
     pub logs: Arc<LogStore>,
+    /// Copies of the store.
+    pub snapshots: Arc<Snapshots>,
     /// Who is an administrator.
     pub administrators: Arc<AdministratorToken>,
     /// Where machines find this server.
@@ -50,7 +54,11 @@ pub fn table() -> Vec<Route> {
 
 /// The routes that need the whole server.
 fn own() -> Routes<App> {
-    agent::routes().merge(openapi::routes()).merge(administrators::routes()).merge(inspect::routes())
+    agent::routes()
+        .merge(openapi::routes())
+        .merge(administrators::routes())
+        .merge(inspect::routes())
+        .merge(store::routes())
 }
 
 /// All routes of the TLS listener.

@@ -79,6 +79,9 @@ pub struct MachineSummary {
     pub last_seen_unix_ms: Option<i64>,
     /// Clusters it is a member of.
     pub clusters: Vec<String>,
+    /// The store came back from a backup, and nobody has said yet how the machine stands (`formwork adopt`).
+    #[serde(default)]
+    pub restored: bool,
 }
 
 /// A place in an order.
@@ -166,6 +169,29 @@ pub struct SiteStatus {
     pub machines: BTreeMap<String, u32>,
     /// Machines without a journal are held until adopted.
     pub holds_unknown: bool,
+    /// Where all of it is kept.
+    #[serde(default)]
+    pub store: StoreStatus,
+}
+
+/// `POST /v1/store/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotMade {
+    /// The file's name, in `snapshots/` of the server's state directory: a copy never leaves the server over the network.
+    pub file: String,
+}
+
+/// How the store stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStatus {
+    /// `Ready`, or `Full`: it is only read until there is room.
+    pub condition: String,
+    /// Why, in a sentence; empty where all is well.
+    pub message: String,
+    /// What it takes on the disk, bytes.
+    pub bytes: u64,
 }
 
 /// How content stands.

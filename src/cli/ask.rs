@@ -116,7 +116,8 @@ pub fn run_adopt(arguments: &Adopt) -> Result<(), CliError> {
 
 /// It should walk a workflow, and the store knows of no run.
 fn is_unknown(machine: &MachineSummary) -> bool {
-    machine.run.is_none() && machine.workflow.is_some() && matches!(machine.phase, Phase::Expected | Phase::Held)
+    machine.restored
+        || machine.run.is_none() && machine.workflow.is_some() && matches!(machine.phase, Phase::Expected | Phase::Held)
 }
 
 /// Has the server look at its content now.

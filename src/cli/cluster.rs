@@ -1,4 +1,5 @@
-//! `formwork cluster get NAME`: the document that the machines of a cluster share, as administrators may see it.
+//! `formwork cluster get|freeze|thaw|reset NAME`: the document that the machines of a cluster share, as administrators may see
+//! it, and the three words they have for it.
 
 use super::error::CliError;
 use super::output::{Style, Tone, Word, printable, table};
@@ -8,7 +9,7 @@ use super::time::{Clock, coarse};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-/// Looks at the documents that machines of a cluster share.
+/// Looks at the documents that machines of a cluster share, holds them still, begins them anew.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -18,6 +19,41 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum ClusterCommand {
     Get(Get),
+    /// Machines change nothing until it is thawed; they are told the reason (423).
+    #[command(after_help = "Examples:
+  formwork cluster freeze etcd --reason 'moving the rack'")]
+    Freeze(Reasoned),
+    /// Lets machines write again; claims that were held have their lifetime anew.
+    #[command(after_help = "Examples:
+  formwork cluster thaw etcd")]
+    Thaw(Named),
+    /// Begins anew: the epoch rises, and every key, claim and set is gone. Machines that are reinstalled then elect again.
+    #[command(after_help = "Examples:
+  formwork cluster reset etcd --reason 'built anew by hand'")]
+    Reset(Reasoned),
+}
+
+/// A cluster, and why.
+#[derive(Debug, Args)]
+struct Reasoned {
+    /// The cluster profile's name.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// A cluster.
+#[derive(Debug, Args)]
+struct Named {
+    /// The cluster profile's name.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    session: Options,
 }
 
 /// Shows a cluster's document: version, keys, claims, sets. Secrets are not in it.
@@ -35,11 +71,25 @@ struct Get {
 
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let ClusterCommand::Get(arguments) = &arguments.command;
+    let arguments = match &arguments.command {
+        ClusterCommand::Get(arguments) => arguments,
+        ClusterCommand::Freeze(said) => return tell(&said.session, &said.name, "freeze", Some(&said.reason)),
+        ClusterCommand::Thaw(said) => return tell(&said.session, &said.name, "thaw", None),
+        ClusterCommand::Reset(said) => return tell(&said.session, &said.name, "reset", Some(&said.reason)),
+    };
     let session = Session::open(&arguments.session)?;
     let name = &arguments.name;
     let document = session.client.cluster(name).map_err(|error| not_found(&session, name, error))?;
     session.output.answer(&document, || vec![name.clone()], |style| render(&document, &session.clock, style))
+}
+
+/// Has the server do it, and says what version that gave.
+fn tell(options: &Options, name: &str, verb: &str, reason: Option<&str>) -> Result<(), CliError> {
+    let session = Session::open(options)?;
+    let answer = session.client.tell_cluster(name, verb, reason).map_err(|error| not_found(&session, name, error))?;
+    let field = |name: &str| answer.get(name).map(plain).unwrap_or_else(|| "?".to_owned());
+    let text = format!("cluster {name}: {verb}, epoch {}, version {}\n", field("epoch"), field("version"));
+    session.output.answer(&answer, || vec![name.to_owned()], |_| printable(text.trim_end()) + "\n")
 }
 
 fn not_found(session: &Session, name: &str, error: CliError) -> CliError {
@@ -65,6 +115,9 @@ fn render(document: &Value, clock: &Clock, style: Style) -> String {
     let field = |name: &str| document.get(name).map(plain).unwrap_or_else(|| "?".to_owned());
     let name = document.get("cluster").map(|name| format!("cluster {}, ", plain(name))).unwrap_or_default();
     let mut text = printable(&format!("{name}epoch {}, version {}", field("epoch"), field("version"))) + "\n";
+    if let Some(reason) = document.get("frozen").filter(|reason| reason.is_string()) {
+        text.push_str(&(printable(&format!("frozen: {}", plain(reason))) + "\n"));
+    }
     let at =
         |value: &Value| value.get("atUnixMs").and_then(Value::as_i64).map_or_else(String::new, |at| clock.show(at));
     text.push_str(&part(document, "keys", &["key", "value", "version", "by", "at"], style, |name, key| {

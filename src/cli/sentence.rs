@@ -47,6 +47,10 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             };
             format!("adopted by {by}: {done}")
         }
+        Event::Folded { state, .. } => {
+            format!("{} went before and are folded", count(usize::try_from(state.head).unwrap_or(usize::MAX), "event"))
+        }
+        Event::StoreRestored { .. } => "the store came back from a backup: held until adopted".to_owned(),
         Event::Forgotten { by } => format!("forgotten, says {by}: it may be enrolled again"),
         Event::Left { revision } => format!("is gone from Git with revision {}", short(revision)),
         Event::Returned { revision } => format!("is declared again with revision {}", short(revision)),
@@ -113,6 +117,8 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             Ask::Approve => format!("{by} trusts its next exchange"),
             Ask::Reboot => format!("{by} asked for a reboot"),
         },
+        Event::ClusterFrozen { by, reason: Some(reason) } => format!("is frozen by {by}: {}", one_line(reason)),
+        Event::ClusterFrozen { by, reason: None } => format!("is thawed by {by}"),
         Event::EpochRaised { epoch, reason } => format!("begins epoch {epoch}: {reason}"),
         Event::Claim { claim, change, machine, fence, reason } => {
             let whose = match (machine, change.as_str()) {

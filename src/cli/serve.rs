@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use crate::git::Source;
+use crate::journal::Retention;
 use crate::serve::{self, Options, StateDirectory};
 use clap::{ArgGroup, Args};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -61,6 +62,15 @@ pub struct Arguments {
     /// One more listener for the API, opened before --enter, so that it stays in the network this command was started in.
     #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_API_LISTEN")]
     api_listen: Option<SocketAddr>,
+    /// Of each machine, the journal and the logs keep this many runs.
+    #[arg(long, value_name = "RUNS", env = "FORMWORK_KEEP_RUNS", default_value_t = 20)]
+    keep_runs: usize,
+    /// Of those, what is not older than this many days; of the last run, all.
+    #[arg(long, value_name = "DAYS", env = "FORMWORK_KEEP_DAYS", default_value_t = 180)]
+    keep_days: u32,
+    /// Of each machine, box and cluster, never more events than this.
+    #[arg(long, value_name = "EVENTS", env = "FORMWORK_KEEP_EVENTS", default_value_t = 5_000)]
+    keep_events: usize,
     /// Serve inside the network namespace of that process.
     #[arg(long, value_name = "PID")]
     enter: Option<u32>,
@@ -103,6 +113,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         tftp: !arguments.no_tftp,
         http_port: arguments.http_port,
         api_port: arguments.api_port,
+        retention: Retention {
+            runs: arguments.keep_runs,
+            age_ms: i64::from(arguments.keep_days).saturating_mul(24 * 3600 * 1000),
+            events: arguments.keep_events,
+        },
         administrators,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;

@@ -10,12 +10,14 @@ use clap::Args;
 
 /// Shows the site: its content, what was refused and why, and how its machines are.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 1 says that the last revision was refused; the one before goes on serving.
+#[command(
+    after_help = "Exit code 1 says that the last revision was refused (the one before goes on serving), or that the disk of the store is full.
 
 Examples:
   formwork status
   formwork status -o json | jq -r '.content.findings[]'
-  formwork status >/dev/null && echo \"what is in Git is what serves\"")]
+  formwork status >/dev/null && echo \"what is in Git is what serves\""
+)]
 pub struct Arguments {
     #[command(flatten)]
     session: Options,
@@ -26,6 +28,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
     let status = session.client.status()?;
     session.output.answer(&status, || vec![status.site.clone()], |style| render(&status, &session.clock, style))?;
+    if status.store.condition == "Full" {
+        return Err(CliError::NotSo(format!("the store is full: {}", status.store.message)));
+    }
     if is_refused(&status) {
         let revision = status.content.last_attempted_revision.as_deref().unwrap_or("?");
         return Err(CliError::NotSo(format!("revision {revision} was refused; nothing changed")));
@@ -60,6 +65,10 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         vec!["applied".into(), revision(&content.last_applied_revision).into()],
         vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
     ];
+    if !status.store.message.is_empty() {
+        let said = format!("{}: {}", status.store.condition, status.store.message);
+        rows.push(vec!["store".into(), Word::new(said, Tone::Bad)]);
+    }
     if status.holds_unknown {
         let said = "machines without a journal are held until `formwork adopt`";
         rows.push(vec!["unknown".into(), Word::new(said, Tone::Waiting)]);
@@ -90,6 +99,7 @@ mod tests {
 
     fn status() -> SiteStatus {
         SiteStatus {
+            store: crate::api::views::StoreStatus::default(),
             site: "lab".to_owned(),
             version: "0.1.0".to_owned(),
             ca_fingerprint: "SHA256:ab:cd".to_owned(),
@@ -126,6 +136,15 @@ mod tests {
           hint: did you mean profiles?
         ");
         assert!(is_refused(&status()));
+    }
+
+    #[test]
+    fn a_full_store_is_told() {
+        let mut status = status();
+        status.store.condition = "Full".to_owned();
+        status.store.message = "nothing can be written until there is room".to_owned();
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        assert!(text.contains("store      Full: nothing can be written until there is room"), "{text}");
     }
 
     #[test]

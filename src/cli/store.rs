@@ -1,14 +1,18 @@
 //! `formwork store check|backup|dump`: the store of a server that is stopped, on the server itself.
 
+use super::client::Client;
 use super::error::CliError;
 use super::output::{Format, Output};
+use crate::api::views::Context;
+use crate::serve::StateDirectory;
 use crate::store::StoreError;
-use crate::store::embedded::{self, DumpError, Report};
+use crate::store::embedded::{self, DumpError, Report, Restored};
 use clap::{Args, Subcommand};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
-/// Checks, copies or shows the store of a stopped server.
+/// Checks, copies, shows or restores the store of this host, whether its server runs or not.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -17,12 +21,37 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Reads everything once and compares what must agree.
+    /// Reads everything once and compares what must agree. While a server runs, a copy that it makes is checked.
     Check(Check),
-    /// Copies the store to a new file; as `store.redb` in an empty directory, it is that store again.
+    /// Copies the store to a new file, also while a server writes to it.
+    #[command(after_help = "Examples:
+  formwork store backup /backup/store-$(date +%F).redb")]
     Backup(Backup),
     /// Shows every event and what else is there, one JSON object a line; values stay hidden.
     Dump(Place),
+    /// Puts a backup in the place of the store of a stopped server. Machines are then held until adopted, clusters frozen until
+    /// thawed, and every token is dead: what happened after the backup is not known.
+    #[command(after_help = "Examples:
+  formwork store restore /backup/store.redb                 where there is no store
+  formwork store restore /backup/store.redb --replace       puts the one that is there aside
+  formwork adopt --all                                      the machines are installed: leave them as they are
+  formwork cluster thaw etcd                                once its document was looked at")]
+    Restore(Restore),
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    #[command(flatten)]
+    place: Place,
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    from: PathBuf,
+    /// Puts a store that is there aside.
+    #[arg(long)]
+    replace: bool,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -57,25 +86,102 @@ struct Backup {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         StoreCommand::Check(Check { place, output }) => {
-            let report = embedded::check(&place.state_dir).map_err(failed)?;
+            let report = match Copy::of_running(place)? {
+                Some(copy) => embedded::check_file(&copy.0),
+                None => embedded::check(&place.state_dir),
+            }
+            .map_err(failed)?;
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
         }
         StoreCommand::Backup(Backup { place, to, output }) => {
-            let report = embedded::backup(&place.state_dir, to).map_err(failed)?;
+            let report = match Copy::of_running(place)? {
+                Some(copy) => {
+                    copy.give_to(to)?;
+                    embedded::check_file(to)
+                }
+                None => embedded::backup(&place.state_dir, to),
+            }
+            .map_err(failed)?;
             let name = to.display().to_string();
             let words = format!("{name} is a whole copy");
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, &words))
         }
         StoreCommand::Dump(place) => {
             let mut out = BufWriter::new(std::io::stdout().lock());
-            embedded::dump(&place.state_dir, &mut out).map_err(|error| match error {
+            let dumped = match Copy::of_running(place)? {
+                Some(copy) => embedded::dump_file(&copy.0, &mut out),
+                None => embedded::dump(&place.state_dir, &mut out),
+            };
+            dumped.map_err(|error| match error {
                 DumpError::Store(error) => failed(error),
                 DumpError::Output(error) => CliError::Output(error),
             })?;
             Ok(out.flush()?)
         }
+        StoreCommand::Restore(Restore { place, from, replace, output }) => {
+            let restored = embedded::restore(from, &place.state_dir, *replace).map_err(failed)?;
+            let name = place.state_dir.display().to_string();
+            Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
+        }
     }
+}
+
+/// A copy that a running server made of its store; removed when it was looked at.
+struct Copy(PathBuf);
+
+impl Copy {
+    /// Has the server of that state directory make one; `None`: no server runs.
+    fn of_running(place: &Place) -> Result<Option<Self>, CliError> {
+        if !embedded::is_open(&place.state_dir) {
+            return Ok(None);
+        }
+        let state = StateDirectory(place.state_dir.clone());
+        let path = state.context();
+        let context = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
+        let context = context.ok_or_else(|| CliError::Context {
+            path,
+            what: "a server has the store open, and this file, by which it can be asked for a copy, cannot be read"
+                .into(),
+            hint: "run this as the user of the server, or stop it first".into(),
+        })?;
+        let made = Client::new(&context)?.store_snapshot()?;
+        let name = Path::new(&made.file).file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
+        Ok(Some(Self(state.snapshots().join(name))))
+    }
+
+    /// Copies it to a new file, durably.
+    fn give_to(&self, to: &Path) -> Result<(), CliError> {
+        let mut from = std::fs::File::open(&self.0)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| {
+                CliError::Refused {
+                    code: "store".to_owned(),
+                    message: format!("{}: {error}", to.display()),
+                    hint: None,
+                }
+            })?;
+        std::io::copy(&mut from, &mut file)?;
+        Ok(file.sync_all()?)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn restored_sentence(restored: &Restored) -> String {
+    let mut text = sentence(&restored.report, "restored");
+    if let Some(aside) = &restored.replaced {
+        text.push_str(&format!("the store that was there is now {}\n", aside.display()));
+    }
+    text.push_str(&format!(
+        "{} machines are held until `formwork adopt`, {} clusters are frozen until `formwork cluster thaw`\n",
+        restored.machines, restored.report.clusters
+    ));
+    text
 }
 
 fn sentence(report: &Report, words: &str) -> String {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub fn machine(name: &str, phase: Phase) -> MachineSummary {
     let started = phase != Phase::Expected;
     MachineSummary {
+        restored: false,
         name: name.to_owned(),
         source: "git".to_owned(),
         labels: BTreeMap::new(),

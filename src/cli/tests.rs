@@ -58,6 +58,7 @@ async fn events(State(site): State<Shared>, Query(query): Query<HashMap<String, 
 async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
     let stalled = *site.phase.borrow() == Phase::Failed;
     Json(SiteStatus {
+        store: crate::api::views::StoreStatus::default(),
         site: "lab".to_owned(),
         version: "0.1.0".to_owned(),
         ca_fingerprint: String::new(),

@@ -256,6 +256,12 @@ pub enum Refusal {
         /// What and the limit.
         message: String,
     },
+    /// Machines may not write now.
+    #[error("the cluster is frozen: {reason}")]
+    Frozen {
+        /// Why.
+        reason: String,
+    },
     /// The claim is not held with that fence.
     #[error("the claim `{claim}` is not held with fence {fence} any more")]
     FenceLost {

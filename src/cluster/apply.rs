@@ -3,7 +3,7 @@
 use super::document::Reply;
 use super::limits::{IDEMPOTENCY_KEY_MAX, REPLIES_MAX, reason};
 use super::{Answer, Caller, ClaimStanding, Context, Document, Operation, Outcome, Refusal, Request};
-use super::{claims, keys, patch, sets};
+use super::{after_restart, claims, keys, patch, sets};
 use crate::journal::Event;
 
 /// A document being changed: dropped whole where the operation is refused.
@@ -109,6 +109,9 @@ fn run(draft: &mut Draft<'_>, operation: &Operation) -> Result<Answer, Refusal> 
         Operation::Join { set, barrier } => sets::join(draft, set, *barrier),
         Operation::Open { set, count } => sets::open(draft, set, *count),
         Operation::Reset { reason } => Ok(reset(draft, reason)),
+        Operation::Freeze { reason: why } => Ok(freeze(draft, Some(reason(why)))),
+        Operation::Thaw => Ok(freeze(draft, None)),
+        Operation::Restored { reason: why } => Ok(restored(draft, why)),
         Operation::Settle => Ok(claims::settle(draft)),
         Operation::MachineEnded { machine, reason } => Ok(claims::machine_ended(draft, machine, reason)),
     }
@@ -119,10 +122,13 @@ fn admit(draft: &Draft<'_>, operation: &Operation) -> Result<(), Refusal> {
     let wrong = |who: &str| Err(Refusal::WrongCaller { who: who.to_owned() });
     let context = draft.context;
     match (&context.caller, operation) {
-        (Caller::Machine { .. }, Operation::Reset { .. }) => wrong("an administrator"),
-        (Caller::Machine { .. } | Caller::Administrator { .. }, Operation::Settle | Operation::MachineEnded { .. }) => {
-            wrong("the server")
+        (Caller::Machine { .. }, Operation::Reset { .. } | Operation::Freeze { .. } | Operation::Thaw) => {
+            wrong("an administrator")
         }
+        (
+            Caller::Machine { .. } | Caller::Administrator { .. },
+            Operation::Settle | Operation::MachineEnded { .. } | Operation::Restored { .. },
+        ) => wrong("the server"),
         (
             Caller::Administrator { .. } | Caller::Server,
             Operation::Claim { .. }
@@ -139,7 +145,10 @@ fn admit(draft: &Draft<'_>, operation: &Operation) -> Result<(), Refusal> {
                 Some(token) if token != draft.document.epoch => {
                     Err(Refusal::EpochOver { epoch: draft.document.epoch, token })
                 }
-                _ => Ok(()),
+                _ => match &draft.document.frozen {
+                    Some(reason) => Err(Refusal::Frozen { reason: reason.clone() }),
+                    None => Ok(()),
+                },
             }
         }
         _ => Ok(()),
@@ -166,6 +175,36 @@ fn reset(draft: &mut Draft<'_>, why: &str) -> Answer {
     draft.written(false)
 }
 
+/// Freezes, or thaws with `None`.
+fn freeze(draft: &mut Draft<'_>, why: Option<String>) -> Answer {
+    if draft.document.frozen == why {
+        return draft.unchanged();
+    }
+    if why.is_none() {
+        // Nobody could renew meanwhile.
+        after_restart(&mut draft.document, draft.context.now_ms);
+    }
+    let by = match &draft.context.caller {
+        Caller::Administrator { name } => name.clone(),
+        _ => "formwork".to_owned(),
+    };
+    draft.events.push(Event::ClusterFrozen { by, reason: why.clone() });
+    draft.document.frozen = why;
+    draft.written(false)
+}
+
+/// More versions than any cluster takes between a backup and its return.
+const RESTORED_JUMP: u64 = 1_000_000;
+
+fn restored(draft: &mut Draft<'_>, why: &str) -> Answer {
+    draft.version = draft.version.saturating_add(RESTORED_JUMP);
+    claims::fall_all(draft, why);
+    // Whoever followed the changes since the backup was told of versions that never were.
+    draft.document.compacted = draft.version;
+    freeze(draft, Some(reason(why)));
+    draft.written(false)
+}
+
 /// Under which name a reply is kept; `None` for what can be repeated by its nature, and where no key was given.
 fn reply_id(context: &Context, operation: &Operation) -> Option<String> {
     match operation {
@@ -179,6 +218,9 @@ fn reply_id(context: &Context, operation: &Operation) -> Option<String> {
         | Operation::Renew { .. }
         | Operation::Join { .. }
         | Operation::Open { .. }
+        | Operation::Freeze { .. }
+        | Operation::Thaw
+        | Operation::Restored { .. }
         | Operation::Settle
         | Operation::MachineEnded { .. } => return None,
     }

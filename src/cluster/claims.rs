@@ -121,6 +121,11 @@ pub(super) fn machine_ended(draft: &mut Draft<'_>, machine: &str, why: &str) -> 
     drop_where(draft, Fall::Revoked { reason: reason(why) }, |claim| claim.grant.machine == machine)
 }
 
+/// Revokes everything that is held.
+pub(super) fn fall_all(draft: &mut Draft<'_>, why: &str) {
+    drop_where(draft, Fall::Revoked { reason: reason(why) }, |_| true);
+}
+
 fn drop_where(draft: &mut Draft<'_>, fall: Fall, falls: impl Fn(&Claim) -> bool) -> Answer {
     let names: Vec<(String, Claim)> = draft
         .document

@@ -28,6 +28,9 @@ pub struct Document {
     pub deleted: Map<String, u64>,
     /// A stream of events that stopped before this version cannot be resumed.
     pub compacted: u64,
+    /// Machines change nothing while this is set, and are told this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// Replies by caller and `Idempotency-Key`; bounded.
     pub(super) replies: Map<String, Reply>,
     /// The same by version, so that the oldest is found.

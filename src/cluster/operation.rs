@@ -87,6 +87,19 @@ pub enum Operation {
         /// Why.
         reason: String,
     },
+    /// From now on machines change nothing, and are told why. Administrators and the server.
+    Freeze {
+        /// Why.
+        reason: String,
+    },
+    /// Machines may write again; claims that are held get their lifetime anew. Administrators and the server.
+    Thaw,
+    /// The document came back from a backup: no version and no fence given since is given again, what was held falls, and
+    /// it is frozen until a person has looked at it. The server only.
+    Restored {
+        /// Why it is frozen.
+        reason: String,
+    },
     /// Write down what time and Git did by themselves: expired claims, an epoch below `spec.run`. The server only.
     Settle,
     /// What the machine was doing ended: the claims it holds fall (a new run, a failed job, an unexpected boot, it left).

@@ -44,6 +44,9 @@ pub struct DocumentView {
     pub version: u64,
     /// The document's size, bytes.
     pub bytes: usize,
+    /// Why machines change nothing now; not there where they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// Keys: `value` (of a secret, for all but members: `secret` and `bytes`), `version`, `by`, `atUnixMs`.
     pub keys: Map<String, Value>,
     /// Claims: `state`, `fence`, `holder`, and what goes with the state.
@@ -58,6 +61,7 @@ pub fn document_view(cluster: &str, document: &Document, secrets: Secrets, now_m
         cluster: cluster.to_owned(),
         epoch: document.epoch,
         version: document.version,
+        frozen: document.frozen.clone(),
         bytes: document.bytes,
         keys: document.keys.iter().map(|(name, entry)| (name.clone(), entry_json(entry, secrets))).collect(),
         claims: document.claims.iter().map(|(name, claim)| (name.clone(), claim_json(claim, now_ms))).collect(),

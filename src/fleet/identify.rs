@@ -159,6 +159,10 @@ impl Fleet {
             run: old.highest_run,
             workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
         }];
+        // What an old backup says it walked is not what it walked: under its new name too, a person says how it stands.
+        if let Some(backup_unix_ms) = old.restored {
+            events.push(Event::StoreRestored { backup_unix_ms });
+        }
         if let Some((ticket, run)) = old.disk_tickets.last() {
             events.push(Event::DiskTicketPlanted { ticket: ticket.clone(), job: String::new(), run: *run });
             if let Some(used) = old.tickets.iter().find(|used| used.ticket == *ticket) {

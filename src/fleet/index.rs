@@ -33,11 +33,16 @@ impl Index {
                 *holder = enrolled;
             }
         }
-        for mac in after.macs.difference(&before.macs) {
+        // What was folded was taken in before all events.
+        let seen = after.macs.difference(&before.macs).filter(|_| !matches!(event, Event::Folded { .. }));
+        for mac in seen {
             let claim = || Holder { name: name.to_owned(), enrolled: false };
             self.macs.entry(mac.clone()).or_insert_with(claim);
         }
-        if matches!(event, Event::Forgotten { .. } | Event::Offered { .. } | Event::DiskTicketPlanted { .. }) {
+        if matches!(
+            event,
+            Event::Forgotten { .. } | Event::Offered { .. } | Event::DiskTicketPlanted { .. } | Event::Folded { .. }
+        ) {
             for ticket in tickets(before) {
                 // Planted anew under another name, it is that one's.
                 if self.tickets.get(ticket).is_some_and(|owner| owner == name) {
@@ -47,6 +52,14 @@ impl Index {
             for ticket in tickets(after) {
                 self.tickets.insert(ticket.to_owned(), name.to_owned());
             }
+        }
+    }
+
+    /// Takes in which MACs led to a machine when it was folded.
+    pub fn take_in_folded(&mut self, name: &str, macs: &[String], state: &MachineState) {
+        for mac in macs {
+            let enrolled = state.enrolled.as_ref().is_some_and(|by| by.mac == *mac);
+            self.macs.insert(mac.clone(), Holder { name: name.to_owned(), enrolled });
         }
     }
 

@@ -210,6 +210,7 @@ impl Fleet {
             trusted: AtomicBool::new(false),
             told_of_boxes: Mutex::default(),
         };
+        fleet.load_folded()?;
         let mut sequence = 0;
         loop {
             let page = fleet.store.events_after(sequence, PAGE)?;
@@ -219,6 +220,32 @@ impl Fleet {
         }
         fleet.refresh_members();
         Ok(fleet)
+    }
+
+    /// Takes in whose MACs were whose when machines were folded, before any event: the place of a fold among the events of
+    /// others says nothing about who showed a MAC first. Of two folds with one MAC the later made is right.
+    fn load_folded(&self) -> Result<(), StoreError> {
+        let mut folds = Vec::new();
+        for stream in self.store.streams()? {
+            let Stream::Machine(name) = &stream else { continue };
+            let first = self.store.events_of(&stream, 0, 1)?.into_iter().next();
+            if let Some(Event::Folded { made_at, macs, state }) = first.map(|record| record.event) {
+                folds.push((made_at, name.clone(), macs, state));
+            }
+        }
+        folds.sort_by_key(|(made_at, ..)| *made_at);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for (_, name, macs, state) in folds {
+            index.take_in_folded(&name, &macs, &state);
+        }
+        Ok(())
+    }
+
+    /// Of the MACs of a state, those that lead to this machine.
+    pub(super) fn owned(&self, name: &str, state: &MachineState) -> Vec<String> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let own = |mac: &&String| index.claimed_by(std::slice::from_ref(*mac)) == Some(name);
+        state.macs.iter().filter(own).cloned().collect()
     }
 
     /// The applied revision.
@@ -421,6 +448,8 @@ impl Fleet {
                 Event::SiteCreated { fresh: true, .. } | Event::SiteAdopted { .. } => {
                     self.trusted.store(true, Ordering::Relaxed);
                 }
+                // What was enrolled and installed after the backup is not known here.
+                Event::StoreRestored { .. } => self.trusted.store(false, Ordering::Relaxed),
                 _ => {}
             },
             Stream::Cluster(_) => {}

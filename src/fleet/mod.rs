@@ -12,6 +12,7 @@ mod index;
 mod installer;
 mod machines;
 mod members;
+mod retention;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,6 +25,7 @@ pub use decide::Decision;
 pub use grant::{GrantError, machine_info};
 pub use identify::Resolved;
 pub use machines::{BoxRow, Entry, Fleet, Identity, Live};
+pub use retention::Looked;
 pub use secrets::Secrets;
 pub(crate) use tickets::asks_approval;
 pub use tickets::{ExchangeError, TokenRefusal};

@@ -1,5 +1,6 @@
 //! The events: what happened, in the past tense, never edited.
 
+use super::state::MachineState;
 use crate::wire::{CheckInRequest, JobOutcome, JobRequest};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -220,6 +221,22 @@ pub enum Event {
         /// The job that reported them.
         job: Option<String>,
     },
+    /// Retention dropped what happened to the machine up to here, and this is what all of it came to.
+    Folded {
+        /// The site's last sequence when this was folded.
+        made_at: u64,
+        /// MACs that led to this machine then, and to no other that showed them too.
+        macs: Vec<String>,
+        /// The machine's state.
+        #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+        state: Box<MachineState>,
+    },
+    /// The store came back from a backup (on the site's stream, and on each machine's): what happened after the backup is
+    /// not known here, so the machine is held until a person says how it stands.
+    StoreRestored {
+        /// When the backup's last event was written, Unix milliseconds.
+        backup_unix_ms: i64,
+    },
     // -- runs --
     /// A run began.
     RunStarted {
@@ -357,6 +374,13 @@ pub enum Event {
         epoch: u64,
         /// Why.
         reason: String,
+    },
+    /// Machines change nothing in the cluster's document from now on, or may again.
+    ClusterFrozen {
+        /// Who said so.
+        by: String,
+        /// Why; `None`: they may again.
+        reason: Option<String>,
     },
     /// A claim changed hands or ended.
     Claim {

@@ -1,11 +1,13 @@
 //! The journal: what happened, and the fold that makes a machine's state of it.
 
 mod event;
+mod retention;
 mod run;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use event::{Ask, Event, Record, Stream};
+pub use retention::{Retention, fold_below};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};

@@ -19,7 +19,7 @@ pub enum RunStatus {
 }
 
 /// One walk of a workflow.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
     /// Its number.
@@ -45,10 +45,9 @@ pub struct Run {
     /// Boots in it since work was last given, or a person last asked to retry.
     pub idle_boots: u32,
     /// Tasks that were granted or skipped, by the names of stage and task: a newer revision may put them elsewhere.
-    #[serde(skip)]
+    #[serde(with = "task_list")]
     pub tasks: BTreeMap<(String, String), TaskRecord>,
     /// The task of the last grant or skip: where the walk stands, whatever earlier failures it went past.
-    #[serde(skip)]
     pub last: Option<(String, String)>,
     /// The last task asked to stop.
     pub stopped: Option<String>,
@@ -63,7 +62,7 @@ pub struct Run {
 }
 
 /// A job that is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// Its id.
@@ -89,7 +88,7 @@ pub struct Job {
 }
 
 /// What became of a task in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
     /// The stage's place at the last grant.
@@ -119,7 +118,7 @@ pub struct TaskRecord {
 }
 
 /// How the last try of a task ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskEnd {
     /// How.
@@ -347,5 +346,22 @@ impl TaskRecord {
             boot_id: String::new(),
             job: String::new(),
         }
+    }
+}
+
+/// Tasks as a list: each has the names that it goes by.
+mod task_list {
+    use super::{BTreeMap, TaskRecord};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Tasks = BTreeMap<(String, String), TaskRecord>;
+
+    pub(super) fn serialize<S: Serializer>(tasks: &Tasks, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(tasks.values())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tasks, D::Error> {
+        let tasks = Vec::<TaskRecord>::deserialize(deserializer)?;
+        Ok(tasks.into_iter().map(|task| ((task.stage.clone(), task.task.clone()), task)).collect())
     }
 }

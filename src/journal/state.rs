@@ -1,9 +1,10 @@
-//! A machine's state, folded from its events: a projection that can be thrown away and made again.
+//! A machine's state, folded from its events: a projection that can be thrown away and made again. All of it can be written
+//! down ([`Event::Folded`](super::Event::Folded)) where retention drops the events it was made of.
 
 use super::event::{Ask, Event, Record};
 use super::run::Run;
 use crate::wire::CheckInRequest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// How many boots and tickets a state remembers: enough for a long run, bounded for a machine that never rests.
@@ -12,7 +13,7 @@ const REMEMBERED: usize = 32;
 const MACS_REMEMBERED: usize = 64;
 
 /// How an unknown box became a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnrolledBy {
     /// The rule.
@@ -28,7 +29,7 @@ pub struct EnrolledBy {
 }
 
 /// A script that was served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// Its id, which is also its ticket's.
@@ -44,12 +45,11 @@ pub struct Offer {
     /// The run it serves, where one was open.
     pub run: Option<u64>,
     /// Another ticket was exchanged since (the machine came up from something else), or its installer called back.
-    #[serde(skip)]
     pub ended: bool,
 }
 
 /// One start of a kernel, by its check-in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Boot {
     /// What the agent said.
@@ -60,7 +60,7 @@ pub struct Boot {
 }
 
 /// How a ticket was used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TicketUse {
     /// The ticket.
@@ -72,7 +72,7 @@ pub struct TicketUse {
 }
 
 /// An exchange that waits for an approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Awaiting {
     /// The ticket's id.
@@ -82,8 +82,8 @@ pub struct Awaiting {
 }
 
 /// What is known of a machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct MachineState {
     /// Count of its events: what a decision is made on.
     pub head: u64,
@@ -104,23 +104,18 @@ pub struct MachineState {
     /// The exchange that waits for an approval.
     pub awaiting: Option<Awaiting>,
     /// The key that an administrator approved and that has not been exchanged yet.
-    #[serde(skip)]
     pub approved_key: Option<String>,
     /// Why it is held at boot.
     pub held: Option<String>,
     /// Tickets used, newest last.
-    #[serde(skip)]
     pub tickets: Vec<TicketUse>,
     /// Disk tickets planted, newest last: (ticket, run).
-    #[serde(skip)]
     pub disk_tickets: Vec<(String, u64)>,
     /// The last script served.
     pub offer: Option<Offer>,
     /// The last few scripts served, newest last: a firmware that asked twice may boot the earlier.
-    #[serde(skip)]
     pub offers: Vec<Offer>,
     /// The last offer whose installer called back.
-    #[serde(skip)]
     pub installer_ended: Option<String>,
     /// Scripts served since the last check-in that expect one.
     pub offers_unanswered: u32,
@@ -133,10 +128,11 @@ pub struct MachineState {
     /// The last run.
     pub run: Option<Run>,
     /// Facts.
-    #[serde(skip)]
     pub facts: serde_json::Map<String, serde_json::Value>,
     /// A person asked for a reboot in this boot.
     pub reboot_asked_in: Option<String>,
+    /// The store came back from a backup of that moment (Unix milliseconds), and nobody has said yet how the machine stands.
+    pub restored: Option<i64>,
     /// When it was last heard of in an event, Unix milliseconds.
     pub last_event_unix_ms: i64,
 }
@@ -174,6 +170,10 @@ impl MachineState {
                 });
             }
             Event::Adopted { run, workflow, .. } => {
+                if self.restored.take().is_some() {
+                    // What the backup's last run did is not the last that the machine did.
+                    self.run = None;
+                }
                 self.highest_run = self.highest_run.max(*run);
                 self.adopted = Some((*run, workflow.clone()));
             }
@@ -243,6 +243,14 @@ impl MachineState {
             Event::InstallerFinished { offer, .. } => {
                 self.installer_finished(offer);
                 self.apply_to_run(&record.event, at);
+            }
+            Event::Folded { state, .. } => *self = Self { head: self.head, ..MachineState::clone(state) },
+            Event::StoreRestored { backup_unix_ms } => {
+                self.restored = Some(*backup_unix_ms);
+                // An approval was for an exchange of then.
+                self.approved = false;
+                self.awaiting = None;
+                self.approved_key = None;
             }
             _ => self.apply_to_run(&record.event, at),
         }

@@ -40,6 +40,15 @@ impl Store for MemoryStore {
         let found = self.records().into_iter().filter(|record| record.stream == *stream && record.index >= index);
         Ok(found.take(limit).collect())
     }
+    fn compacted(&self, _: Option<&Stream>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn backup(&self, _: &std::path::Path) -> Result<(), StoreError> {
+        Err(StoreError::Open("in memory".to_owned()))
+    }
+    fn health(&self) -> crate::store::Health {
+        crate::store::Health::default()
+    }
     fn head(&self, _: &Stream) -> Result<u64, StoreError> {
         Ok(self.records().len() as u64)
     }

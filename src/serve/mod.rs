@@ -11,9 +11,10 @@ pub use site::{SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
-use crate::fleet::{Clock, Fleet, Secrets};
+use crate::fleet::{Clock, Fleet, Looked, Secrets};
 use crate::git::{Follower, GitError, Source};
 use crate::identity::IdentityError;
+use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::{HttpConfig, HttpCounters};
@@ -28,6 +29,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// How often it is looked for events that are kept no longer.
+const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// How a server is run.
 pub struct Options {
@@ -47,6 +51,8 @@ pub struct Options {
     pub http_port: u16,
     /// The port of the API on `address`.
     pub api_port: u16,
+    /// How far back the journal goes.
+    pub retention: Retention,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
     pub administrators: Option<TcpListener>,
 }
@@ -185,7 +191,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Folder::open(&options.images).map_err(|error| ServeError::Images { path: options.images.clone(), error })?,
     );
     let loaders = Arc::new(Loaders::read(&options.images, options.http_port));
-    let app = App { fleet: Arc::clone(&fleet), logs, administrators: administrator, server, applied };
+    let mut services = tokio::task::JoinSet::new();
+    services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
+    let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
+    let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, applied };
     let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
     let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
     let mut listeners = vec![listen::bind(api_address)?];
@@ -193,7 +202,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
         options.state.set_server(&format!("https://{last}"))?;
     }
-    let mut services = tokio::task::JoinSet::new();
     for listener in listeners {
         let (app, tls, bounded) = (app.clone(), tls.clone(), bounded.clone());
         services.spawn(async move { listen::serve_tls(listener, tls, bounded, api::routes(app)).await });
@@ -239,6 +247,19 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             services.shutdown().await;
             Ok(())
         }
+    }
+}
+
+/// Drops what happened long ago, now and then; what fails now is tried the next time.
+async fn retain(fleet: Arc<Fleet>, logs: Arc<LogStore>, policy: Retention) -> Result<(), ServeError> {
+    let mut looked = Looked::default();
+    loop {
+        match fleet.retain(&logs, &policy, &mut looked).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::info!(dropped, "old events were dropped"),
+            Err(error) => tracing::warn!(%error, "old events could not be dropped"),
+        }
+        tokio::time::sleep(RETAIN_EVERY).await;
     }
 }
 

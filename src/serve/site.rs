@@ -6,7 +6,7 @@
 //! STATE/administrators.json   digests of administrators' tokens
 //! STATE/administrator.json    where the first administrator's command line finds server, authority and token (0600)
 //! STATE/secrets/NAME          values of `{secret: NAME}` (0600, made by people)
-//! STATE/logs/ STATE/mirror.git
+//! STATE/logs/ STATE/mirror.git STATE/snapshots/
 //! ```
 
 use crate::api::views::Context;
@@ -60,6 +60,11 @@ impl StateDirectory {
     /// The first administrator's context file.
     pub fn context(&self) -> PathBuf {
         self.0.join("administrator.json")
+    }
+
+    /// Where a running server puts copies of its store for the command line to fetch.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
     }
 
     /// Digests of administrators' tokens.

@@ -56,6 +56,16 @@ pub enum Operation {
         /// Its MAC.
         mac: String,
     },
+    /// Drop a stream's events below an index (retention). With `folded`, that event takes the place of the last of them and
+    /// says what they came to. What was dropped already is dropped; the newest event of a stream always stays.
+    Compact {
+        /// The stream.
+        stream: Stream,
+        /// Events below this index go.
+        below: u64,
+        /// What stands for them.
+        folded: Option<Box<Event>>,
+    },
     /// Put (`Some`) or delete (`None`) a small value of at most 1 MiB.
     Put {
         /// Which space.
@@ -100,7 +110,7 @@ pub enum StoreError {
         /// What it is.
         actual: u64,
     },
-    /// The disk is full: the store only reads until there is room (HTTP 507).
+    /// The disk is full: the store only reads until there is room (HTTP 503).
     #[error("the disk of the store is full; it is read-only until there is room: {0}")]
     Full(String),
     /// The queue of writes is full: drop, count, ask again (HTTP 503).
@@ -120,6 +130,15 @@ pub enum StoreError {
     Io(String),
 }
 
+/// How a store is, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why nothing can be written now; `None`: it can.
+    pub full: Option<String>,
+    /// What it takes on the disk, bytes.
+    pub bytes: u64,
+}
+
 /// An engine. Reads never wait for the writer; a read after a commit's answer sees that commit.
 pub trait Store: Send + Sync + 'static {
     /// Commits one batch: answers after it is durable. `now_unix_ms` stamps the events.
@@ -128,7 +147,10 @@ pub trait Store: Send + Sync + 'static {
     fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
     /// Events of one stream from `index` on, at most `limit`, in order.
     fn events_of(&self, stream: &Stream, index: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
-    /// Count of events of a stream.
+    /// The highest sequence of a stream (`None`: of all) that [`Operation::Compact`] dropped or folded; 0: everything is there.
+    /// Who stopped reading before it has missed something.
+    fn compacted(&self, stream: Option<&Stream>) -> Result<u64, StoreError>;
+    /// Count of events of a stream, the dropped ones too.
     fn head(&self, stream: &Stream) -> Result<u64, StoreError>;
     /// All streams that have events.
     fn streams(&self) -> Result<Vec<Stream>, StoreError>;
@@ -144,4 +166,11 @@ pub trait Store: Send + Sync + 'static {
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Rises after every commit that changed this cluster's document (the value is its version counter).
     fn watch_cluster(&self, name: &str) -> tokio::sync::watch::Receiver<u64>;
+    /// Copies what is committed now to a new file of this machine, while commits go on; verified before it has its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where the file is there already, or the engine keeps its data elsewhere.
+    fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
+    /// How it is.
+    fn health(&self) -> Health;
 }

@@ -170,6 +170,14 @@ pub fn next(question: &Question<'_>) -> Next {
             format!("quarantined: {reason}; look at the machine, then `formwork approve {}`", question.machine);
         return idle(question, &reason, Disk::Hold);
     }
+    if state.restored.is_some() {
+        let reason = format!(
+            "the store came back from a backup, and what it did since is not known: `formwork adopt {}` takes it as it is, \
+             `formwork adopt --new {}` lets its workflow start",
+            question.machine, question.machine
+        );
+        return idle(question, &reason, Disk::Boot);
+    }
     // Not under a job that runs: half a job is what the restart would leave. It comes when the job has ended.
     if let Running::Agent { boot_id, job, .. } = question.running
         && state.reboot_asked_in.as_deref() == Some(boot_id)

@@ -198,6 +198,13 @@ impl Connection<'_> {
         })
     }
 
+    /// The status of one try, whatever it is.
+    pub fn status_of(&self, question: &Question) -> u16 {
+        let Question::Write { key, value, id } = question else { panic!("only writes") };
+        let headers = [("if-match", "*"), ("idempotency-key", id.as_str()), ("content-type", "text/plain")];
+        self.call("PUT", &format!("/keys/{key}"), &headers, Some(value)).unwrap().0
+    }
+
     fn call(
         &self,
         method: &str,

@@ -2,10 +2,14 @@
 //! the commit. What the machines saw is judged by the same checks as the power cuts of the store
 //! (`src/store/conformance/history.rs`).
 //!
+//! Beside it: a disk that is full or read-only, and the store's commands while a server runs.
+//!
 //! `FORMWORK_CRASH_KILLS` says how many kills (20 where it is not set); `scripts/crash` does that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
+mod commands;
+mod disk;
 #[path = "../../src/store/conformance/history.rs"]
 mod history;
 mod machine;

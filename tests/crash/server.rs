@@ -1,7 +1,7 @@
 //! `formwork serve` on the loopback address, as a process that can be killed.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,26 @@ pub fn mac(number: u64) -> String {
 /// The name of a machine.
 pub fn name(number: u64) -> String {
     format!("m{number:02}")
+}
+
+/// A mount namespace; of an ordinary user, inside a user namespace.
+fn namespace() -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg("--mount");
+    command
+}
+
+/// Whether namespaces with a disk of their own can be made. Says why not, in a line that can be counted.
+pub fn disks_possible(test: &str) -> bool {
+    let made = namespace().args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    let possible = made.is_ok_and(|output| output.status.success());
+    if !possible {
+        println!("SKIPPED {test}: mount namespaces cannot be made here");
+    }
+    possible
 }
 
 fn free_port() -> SocketAddr {
@@ -78,10 +98,36 @@ impl Server {
 
     /// Starts it and waits until it takes connections.
     pub fn start(&mut self) {
+        self.start_after(None);
+    }
+
+    /// The same in a mount namespace of its own, after these commands in it.
+    pub fn start_after(&mut self, before: Option<&str>) {
+        let child = self.serve(before).spawn().unwrap();
+        let child = self.child.insert(child);
+        let began = Instant::now();
+        while TcpStream::connect(self.http).is_err() || TcpStream::connect(self.api).is_err() {
+            let ended = child.try_wait().unwrap();
+            if ended.is_some() || began.elapsed() > Duration::from_secs(120) {
+                panic!("the server does not start: {ended:?}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `formwork serve`, where `before` says so in a mount namespace after those commands.
+    pub fn serve(&self, before: Option<&str>) -> Command {
         let log =
             std::fs::File::options().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
-        let child = self
-            .formwork()
+        let mut command = match before {
+            None => self.formwork(),
+            Some(before) => {
+                let mut command = namespace();
+                command.args(["sh", "-ec", &format!("{before}\nexec \"$@\""), "sh", env!("CARGO_BIN_EXE_formwork")]);
+                command
+            }
+        };
+        command
             .args(["serve", "--address", "127.0.0.1", "--no-dhcp", "--no-tftp", "--state-dir"])
             .arg(self.state())
             .arg("--dir")
@@ -92,18 +138,37 @@ impl Server {
             .env("FORMWORK_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
+            .stderr(log);
+        command
+    }
+
+    /// Where the server sees a path, from outside of its namespace.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let pid = self.child.as_ref().unwrap().id();
+        PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap())
+    }
+
+    /// A command at the server, asked by the first administrator; its exit code and what it printed, both streams.
+    pub fn command(&self, words: &[&str], context: &Path) -> (i32, String) {
+        let output = self.formwork().args(words).env("FORMWORK_CONTEXT", context).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Writes a key as an administrator: status, body, and what `Retry-After` says.
+    pub fn put(&self, key: &str, value: &str, context: &Path) -> (u16, String, String) {
+        let context: serde_json::Value = serde_json::from_slice(&std::fs::read(context).unwrap()).unwrap();
+        let agent = super::proxy::agent(context["caCertificate"].as_str().unwrap());
+        let mut response = agent
+            .put(format!("https://{}/v1/clusters/crash/keys/{key}", self.api))
+            .header("authorization", format!("Bearer {}", context["token"].as_str().unwrap()))
+            .header("if-match", "*")
+            .header("content-type", "text/plain")
+            .send(value)
             .unwrap();
-        let child = self.child.insert(child);
-        let began = Instant::now();
-        while TcpStream::connect(self.http).is_err() || TcpStream::connect(self.api).is_err() {
-            let ended = child.try_wait().unwrap();
-            if ended.is_some() || began.elapsed() > Duration::from_secs(120) {
-                panic!("the server does not start: {ended:?}\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let retry = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let retry = retry.to_owned();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap(), retry)
     }
 
     /// kill -9.

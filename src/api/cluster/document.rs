@@ -65,6 +65,19 @@ pub(super) async fn patch<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Resu
     Ok(respond(asker.commit(operation).await?, true))
 }
 
+/// `POST freeze`, administrators: machines change nothing until it is thawed.
+pub(super) async fn freeze<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+    asker.knows(&["reason"])?;
+    let reason = asker.word("reason").unwrap_or("an administrator asked").to_owned();
+    Ok(respond(asker.commit(Operation::Freeze { reason }).await?, true))
+}
+
+/// `POST thaw`, administrators.
+pub(super) async fn thaw<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+    asker.knows(&[])?;
+    Ok(respond(asker.commit(Operation::Thaw).await?, true))
+}
+
 /// `POST reset`, administrators: a new epoch.
 pub(super) async fn reset<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
     asker.knows(&["reason"])?;

@@ -132,6 +132,9 @@ impl From<Refusal> for Refused {
                 new(StatusCode::CONFLICT, "immutable").with("version", json!(version))
             }
             Refusal::Schema { .. } => new(StatusCode::UNPROCESSABLE_ENTITY, "schema"),
+            Refusal::Frozen { .. } => {
+                new(StatusCode::LOCKED, "frozen").hint("an administrator lets it go on: `formwork cluster thaw NAME`")
+            }
             Refusal::TooLarge { .. } => new(StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Refusal::FenceLost { state, latest, .. } => new(StatusCode::CONFLICT, "fence-lost")
                 .with("state", json!(state))
@@ -151,7 +154,13 @@ pub(super) fn epoch_over(refused: Refused, epoch: u64) -> Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "store-full", error.to_string()),
+            // 503, not 507: curl repeats it by itself.
+            StoreError::Full(_) => {
+                let message = "the server's disk is full; nothing can be written until there is room";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-full", message)
+                    .hint("make room on the disk of its state directory; it goes on by itself")
+                    .retry_after(10)
+            }
             StoreError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", error.to_string()).retry_after(1)
             }

@@ -37,9 +37,17 @@ pub(super) fn routes<A: ClusterAccess>() -> Routes<Arc<Desk<A>>> {
     let reset = Route::post("/v1/clusters/{name}/reset", Opens::Administrator, "Begins the cluster anew: a new epoch")
         .word("reason", "Why, for the journal.")
         .gives::<Written>();
+    let freeze =
+        Route::post("/v1/clusters/{name}/freeze", Opens::Administrator, "Machines change nothing until it is thawed")
+            .word("reason", "Why, for the journal and for whom it stops.")
+            .gives::<Written>();
+    let thaw =
+        Route::post("/v1/clusters/{name}/thaw", Opens::Administrator, "Machines may write again").gives::<Written>();
     operations::<A>("/v1/cluster", Opens::Cluster)
         .merge(operations::<A>("/v1/clusters/{name}", Opens::Administrator))
         .route(reset, document::reset::<A>)
+        .route(freeze, document::freeze::<A>)
+        .route(thaw, document::thaw::<A>)
 }
 
 fn operations<A: ClusterAccess>(at: &str, opens: Opens) -> Routes<Arc<Desk<A>>> {

@@ -91,6 +91,7 @@ impl Site {
             ServerInfo { http: "http://192.0.2.1".into(), https: "https://192.0.2.1".into(), site: "lab".into() };
         let (kept, applied) = tokio::sync::watch::channel(0);
         let app = App {
+            snapshots: Arc::new(crate::api::Snapshots::in_folder(lab.dir.path().join("snapshots"))),
             fleet: Arc::clone(lab.fleet()),
             logs: Arc::new(logs),
             administrators: Arc::new(recognised),

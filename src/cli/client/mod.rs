@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use crate::api::views::{
-    AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus,
+    AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SnapshotMade,
 };
 use crate::inspect::{ParamWhy, Why};
 use crate::store::Lease;
@@ -127,6 +127,21 @@ impl Client {
     /// `GET /v1/clusters/{name}`.
     pub fn cluster(&self, name: &str) -> Result<serde_json::Value, CliError> {
         self.get(&format!("/v1/clusters/{}", segment(name)))
+    }
+
+    /// `POST /v1/clusters/{name}/{freeze|thaw|reset}`.
+    pub fn tell_cluster(&self, name: &str, verb: &str, reason: Option<&str>) -> Result<serde_json::Value, CliError> {
+        let mut path = format!("/v1/clusters/{}/{}", segment(name), segment(verb));
+        if let Some(reason) = reason {
+            path.push_str("?reason=");
+            path.push_str(&segment(reason));
+        }
+        self.post(&path, &serde_json::Map::new())
+    }
+
+    /// `POST /v1/store/snapshots`: the name of a copy of the store, in the server's own state directory.
+    pub fn store_snapshot(&self) -> Result<SnapshotMade, CliError> {
+        self.post("/v1/store/snapshots", &serde_json::Map::new())
     }
 
     /// `GET /v1/events`: at most `limit` events after `after`, waiting up to `wait` (at most [`LONGEST_WAIT`]) while there is none.

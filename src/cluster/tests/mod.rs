@@ -1,6 +1,7 @@
 //! A cluster in memory: requests in order, as a store would apply them.
 
 mod claims;
+mod frozen;
 mod history;
 mod keys;
 mod patches;

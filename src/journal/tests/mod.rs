@@ -1,5 +1,7 @@
 //! What the fold remembers, and for how long.
 
+mod folded;
+
 use super::{Ask, Event, MachineState, Record, Stream};
 use crate::wire::{CheckInRequest, HardwareIdentity};
 

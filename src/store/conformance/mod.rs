@@ -31,6 +31,8 @@ macro_rules! conformance_tests {
             the_watch_of_events_rises_with_each_commit,
             an_empty_batch_is_answered,
             every_kind_of_event_comes_back_as_it_was,
+            old_events_are_dropped_and_the_rest_stays_in_its_place,
+            what_old_events_came_to_takes_the_place_of_the_last_of_them,
         );
         $crate::store::conformance::conformance_tests!(@clusters $make,
             a_cluster_that_nobody_wrote_has_no_document,
@@ -315,4 +317,59 @@ pub(crate) async fn every_kind_of_event_comes_back_as_it_was(store: Arc<dyn Stor
     let read = store.events_of(&stream, 0, 100).unwrap();
     assert_eq!(read, committed.records);
     assert_eq!(read.into_iter().map(|record| record.event).collect::<Vec<_>>(), events);
+}
+
+fn compact(stream: &Stream, below: u64, folded: Option<Event>) -> Batch {
+    let operation = Operation::Compact { stream: stream.clone(), below, folded: folded.map(Box::new) };
+    Batch { operations: vec![operation], ..Batch::default() }
+}
+
+async fn ten_events_each(store: &dyn Store, streams: &[&Stream]) {
+    for index in 0..10_u64 {
+        for stream in streams {
+            store.commit(decided(stream, index, &format!("{index}")), NOW).await.unwrap();
+        }
+    }
+}
+
+pub(crate) async fn old_events_are_dropped_and_the_rest_stays_in_its_place(store: Arc<dyn Store>) {
+    let (box_, other) = (Stream::Box("02:00:00:00:00:01".into()), machine("other"));
+    ten_events_each(&*store, &[&box_, &other]).await;
+    let (all, kept) = (store.events_after(0, 1000).unwrap(), store.events_of(&box_, 4, 100).unwrap());
+    let last_dropped = store.events_of(&box_, 3, 1).unwrap()[0].sequence;
+    assert_eq!((store.compacted(None).unwrap(), store.compacted(Some(&box_)).unwrap()), (0, 0));
+    // Repeated, and less than was dropped already, it changes nothing.
+    for below in [3, 4, 4, 1, 0] {
+        store.commit(compact(&box_, below, None), NOW).await.unwrap();
+    }
+    assert_eq!(store.events_of(&box_, 0, 100).unwrap(), kept);
+    assert_eq!((store.head(&box_).unwrap(), store.events_of(&other, 0, 100).unwrap().len()), (10, 10));
+    let left: Vec<_> = all.iter().filter(|record| record.stream != box_ || record.index >= 4).cloned().collect();
+    assert_eq!(store.events_after(0, 1000).unwrap(), left);
+    assert_eq!((store.compacted(None).unwrap(), store.compacted(Some(&box_)).unwrap()), (last_dropped, last_dropped));
+    assert_eq!(store.compacted(Some(&other)).unwrap(), 0);
+    let next = store.commit(decided(&box_, 10, "next"), NOW).await.unwrap();
+    assert_eq!((next.records[0].index, next.records[0].sequence), (10, all.last().unwrap().sequence + 1));
+    // The newest stays, and what is not there cannot go.
+    for below in [11, 12, u64::MAX] {
+        let refused = store.commit(compact(&box_, below, None), NOW).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Conflict { .. }), "{below}: {refused:?}");
+    }
+    assert_eq!(store.events_of(&box_, 0, 100).unwrap().len(), 7);
+}
+
+pub(crate) async fn what_old_events_came_to_takes_the_place_of_the_last_of_them(store: Arc<dyn Store>) {
+    let stream = machine("folded");
+    ten_events_each(&*store, &[&stream]).await;
+    let before = store.events_of(&stream, 0, 100).unwrap();
+    for below in [5_usize, 8] {
+        let folded = held(format!("below {below}"));
+        store.commit(compact(&stream, below as u64, Some(folded.clone())), NOW).await.unwrap();
+        let now = store.events_of(&stream, 0, 100).unwrap();
+        let place = &before[below - 1];
+        assert_eq!(now[0], crate::journal::Record { event: folded, ..place.clone() });
+        assert_eq!(now[1..], before[below..]);
+        assert_eq!(store.compacted(Some(&stream)).unwrap(), place.sequence);
+    }
+    assert_eq!(store.head(&stream).unwrap(), 10);
 }

@@ -313,6 +313,15 @@ impl Store for Stale {
     ) -> Result<Vec<crate::journal::Record>, StoreError> {
         self.inner.events_of(stream, index, limit)
     }
+    fn compacted(&self, stream: Option<&crate::journal::Stream>) -> Result<u64, StoreError> {
+        self.inner.compacted(stream)
+    }
+    fn backup(&self, to: &std::path::Path) -> Result<(), StoreError> {
+        self.inner.backup(to)
+    }
+    fn health(&self) -> crate::store::Health {
+        self.inner.health()
+    }
     fn head(&self, stream: &crate::journal::Stream) -> Result<u64, StoreError> {
         self.inner.head(stream)
     }

@@ -3,7 +3,7 @@
 use super::check::{self, Report};
 use super::files::{FileMedium, Lock, begin_file, finish_file, partial};
 use super::medium::{self, Medium, meaning};
-use super::tables::{CLUSTERS, ENGINE, EVENTS, HEADS, LEASES, STREAMS, VALUES};
+use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, STREAMS, VALUES};
 use crate::store::StoreError;
 use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::path::Path;
@@ -33,6 +33,7 @@ pub(super) fn copy(snapshot: &ReadTransaction, to: &Path) -> Result<Report, Stor
         table(snapshot, &transaction, EVENTS)?;
         table(snapshot, &transaction, STREAMS)?;
         table(snapshot, &transaction, HEADS)?;
+        table(snapshot, &transaction, FIRSTS)?;
         table(snapshot, &transaction, CLUSTERS)?;
         table(snapshot, &transaction, LEASES)?;
         table(snapshot, &transaction, VALUES)?;
@@ -56,7 +57,11 @@ fn table<K: Key + 'static, V: Value + 'static>(
     transaction: &WriteTransaction,
     definition: TableDefinition<'_, K, V>,
 ) -> Result<(), redb::Error> {
-    let from = snapshot.open_table(definition)?;
+    let from = match snapshot.open_table(definition) {
+        // A store of an older layout has fewer tables, and so has its copy.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+        other => other?,
+    };
     let mut to = transaction.open_table(definition)?;
     for entry in from.iter()? {
         let (key, value) = entry?;

@@ -30,10 +30,21 @@ pub struct Report {
 /// [`StoreError::Damaged`] names the first thing that does not agree; [`StoreError::Open`] as for opening.
 pub fn check(dir: &Path) -> Result<Report, StoreError> {
     let _lock = Lock::take(dir, false)?;
-    let medium = FileMedium::existing(dir)?;
-    let database = medium::open(&medium, 64 << 20, true)?;
+    whole(&FileMedium::existing(dir)?)
+}
+
+/// The same for a copy of a store, which nobody has open.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_file(path: &Path) -> Result<Report, StoreError> {
+    whole(&FileMedium::of(path)?)
+}
+
+fn whole(medium: &FileMedium) -> Result<Report, StoreError> {
+    let database = medium::open(medium, 64 << 20, true)?;
     tables::load(&database, 0)?;
-    report(&database, &medium)
+    report(&database, medium)
 }
 
 /// Decodes and compares everything in an open database.
@@ -46,24 +57,27 @@ pub(super) fn report(database: &Database, medium: &dyn Medium) -> Result<Report,
 
 fn examine(database: &Database) -> Result<Report, ReadError> {
     let snapshot = database.begin_read()?;
+    let firsts = tables::firsts(&snapshot)?;
     let mut heads = BTreeMap::<String, u64>::new();
-    let mut expected = 0_u64;
+    let (mut events, mut last) = (0_u64, 0_u64);
     let places = snapshot.open_table(STREAMS)?;
     for entry in snapshot.open_table(EVENTS)?.iter()? {
         let (sequence, bytes) = entry?;
         let sequence = sequence.value();
-        expected = expected.saturating_add(1);
+        events = events.saturating_add(1);
         let record: Record = decode(|| format!("event {sequence}"), bytes.value())?;
         let stream = stream_key(&record.stream);
         let place = places.get((stream.as_str(), record.index))?.map(|place| place.value());
-        let head = heads.entry(stream).or_default();
-        if sequence != expected || record.sequence != expected || record.index != *head || place != Some(sequence) {
+        let first = firsts.get(&stream).map_or(0, |(first, _)| *first);
+        let head = heads.entry(stream).or_insert(first);
+        if sequence <= last || record.sequence != sequence || record.index != *head || place != Some(sequence) {
             return Err(ReadError::Damaged(format!(
-                "event {sequence} (expected {expected}) of {} has index {} (expected {head}), its stream leads to {place:?}",
+                "event {sequence} (after {last}) of {} has index {} (expected {head}), its stream leads to {place:?}",
                 record.stream, record.index
             )));
         }
         *head = head.saturating_add(1);
+        last = sequence;
     }
     let mut stored = BTreeMap::new();
     for entry in snapshot.open_table(HEADS)?.iter()? {
@@ -75,7 +89,7 @@ fn examine(database: &Database) -> Result<Report, ReadError> {
     }
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     Ok(Report {
-        events: expected,
+        events,
         streams: count(heads.len()),
         clusters: count(tables::documents_of(&snapshot)?.len()),
         leases: count(tables::leases(&snapshot)?.len()),

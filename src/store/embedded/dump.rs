@@ -52,13 +52,24 @@ struct KeyLine<'a> {
 /// Those of opening, and those of `out`.
 pub fn dump(dir: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
     let _lock = Lock::take(dir, false)?;
-    let medium = FileMedium::existing(dir)?;
-    let database = medium::open(&medium, 32 << 20, true)?;
-    let snapshot = database.begin_read().map_err(|error| meaning(&medium, error.into()))?;
+    show(&FileMedium::existing(dir)?, out)
+}
+
+/// The same for a copy of a store, which nobody has open.
+///
+/// # Errors
+/// As [`dump`].
+pub fn dump_file(path: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
+    show(&FileMedium::of(path)?, out)
+}
+
+fn show(medium: &FileMedium, out: &mut dyn Write) -> Result<(), DumpError> {
+    let database = medium::open(medium, 32 << 20, true)?;
+    let snapshot = database.begin_read().map_err(|error| meaning(medium, error.into()))?;
     match write(&snapshot, out) {
         Ok(written) => Ok(written?),
         Err(ReadError::Damaged(text)) => Err(StoreError::Damaged(text).into()),
-        Err(ReadError::Engine(error)) => Err(meaning(&medium, *error).into()),
+        Err(ReadError::Engine(error)) => Err(meaning(medium, *error).into()),
     }
 }
 

@@ -7,7 +7,7 @@ use redb::backends::FileBackend;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const FILE: &str = "store.redb";
 /// The database while it is made; a left-over of an interrupted `create` is written over.
 const NEW_FILE: &str = "store.redb.new";
+/// A backup while it is made ready; a left-over of an interrupted restore is written over.
+const RESTORED_FILE: &str = "store.redb.restored";
 /// Held by the process that has the store open.
 const LOCK_FILE: &str = "store.lock";
 
@@ -26,6 +28,37 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Whether there is a store in `dir`.
 pub fn exists(dir: &Path) -> bool {
     dir.join(FILE).exists()
+}
+
+/// Whether a process has the store in `dir` open. It may have ended before the answer is read.
+pub fn is_open(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+}
+
+/// Copies a backup to beside where the store will be.
+pub(super) fn copy_in(from: &Path, dir: &Path) -> Result<FileMedium, StoreError> {
+    FileMedium::of(from)?;
+    let to = dir.join(RESTORED_FILE);
+    let mut source = File::open(from).map_err(|error| open_failed(from, &error))?;
+    let mut target = private(OpenOptions::new().write(true).create(true).truncate(true), &to)
+        .map_err(|error| open_failed(&to, &error))?;
+    io::copy(&mut source, &mut target).and_then(|_| target.sync_all()).map_err(|error| open_failed(&to, &error))?;
+    Ok(FileMedium::at(to))
+}
+
+/// Puts the restored store in its place, durably. A store that was there is put aside, under the name that is given back.
+pub(super) fn finish_restore(dir: &Path, now_unix_ms: i64) -> Result<Option<PathBuf>, StoreError> {
+    let store = dir.join(FILE);
+    let mut aside = None;
+    if store.exists() {
+        let kept = dir.join(format!("{FILE}.replaced-{now_unix_ms}"));
+        renameat_with(CWD, &store, CWD, &kept, RenameFlags::NOREPLACE)
+            .map_err(|error| open_failed(&kept, &error.into()))?;
+        aside = Some(kept);
+    }
+    finish_file(&dir.join(RESTORED_FILE), &store)?;
+    Ok(aside)
 }
 
 /// The lock of a store's directory; let go when dropped or when the process ends, however it ends.
@@ -85,6 +118,9 @@ pub(super) fn begin_file(path: &Path, partial: &Path) -> Result<FileMedium, Stor
         let path = path.display();
         return Err(StoreError::Open(format!("there is a store in {path} already; it is never written over")));
     }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| open_failed(folder, &error))?;
+    }
     private(OpenOptions::new().read(true).write(true).create(true).truncate(true), partial)
         .map_err(|error| open_failed(partial, &error))?;
     Ok(FileMedium::at(partial.to_owned()))
@@ -119,13 +155,23 @@ pub(super) struct FileMedium {
 }
 
 impl FileMedium {
-    fn at(path: PathBuf) -> Self {
+    pub(super) fn at(path: PathBuf) -> Self {
         Self { path, fault: Arc::default() }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> PathBuf {
+        self.path.clone()
     }
 
     /// The store of a directory; an empty file is refused here, because the engine would make a new store of it.
     pub(super) fn existing(dir: &Path) -> Result<Self, StoreError> {
-        let medium = Self::at(dir.join(FILE));
+        Self::of(&dir.join(FILE))
+    }
+
+    /// A store in this file.
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let medium = Self::at(path.to_owned());
         let metadata = std::fs::metadata(&medium.path).map_err(|error| open_failed(&medium.path, &error))?;
         if metadata.is_file() && metadata.len() > 0 {
             return Ok(medium);
@@ -148,6 +194,10 @@ impl Medium for FileMedium {
     fn room_bytes(&self) -> io::Result<u64> {
         let room = statvfs(&self.path)?;
         Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    fn taken_bytes(&self) -> io::Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.blocks().saturating_mul(512))
     }
 
     fn fault(&self) -> &Arc<FaultCell> {

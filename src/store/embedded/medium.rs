@@ -16,6 +16,8 @@ pub(super) trait Medium: std::fmt::Debug + Send + Sync + 'static {
     fn backend(&self) -> Result<Box<dyn StorageBackend>, StoreError>;
     /// Bytes that can still be written beyond what is there.
     fn room_bytes(&self) -> io::Result<u64>;
+    /// Bytes that it takes.
+    fn taken_bytes(&self) -> io::Result<u64>;
     /// Where the first failure since the last [`Medium::backend`] is noted.
     fn fault(&self) -> &Arc<FaultCell>;
     /// How it is called in messages.

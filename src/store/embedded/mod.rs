@@ -2,7 +2,7 @@
 //!
 //! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`plan`]
 //! decides what a batch comes to (pure), [`transaction`] writes that, [`writer`] is the one thread that writes, [`shared`] what readers see,
-//! [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it. This module opens and closes them and answers the trait.
+//! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it. This module opens and closes them and answers the trait.
 //!
 //! What is promised: a commit is answered after two fsyncs of its group (redb's two-phase commit: no power cut can make
 //! half a transaction of it, whatever bytes machines sent); readers take a snapshot and never wait for the writer, but
@@ -14,7 +14,9 @@ mod check;
 mod dump;
 mod files;
 mod medium;
+mod migrate;
 mod plan;
+mod restore;
 mod shared;
 mod tables;
 mod transaction;
@@ -25,11 +27,12 @@ mod writer;
 mod tests;
 
 pub use backup::backup;
-pub use check::{Report, check};
-pub use dump::{DumpError, dump};
-pub use files::exists;
+pub use check::{Report, check, check_file};
+pub use dump::{DumpError, dump, dump_file};
+pub use files::{exists, is_open};
+pub use restore::{Restored, restore};
 
-use super::{Batch, BoxFuture, Committed, Lease, Space, Store, StoreError};
+use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
 use crate::cluster;
 use crate::journal::{Record, Stream};
 use files::{FileMedium, Lock};
@@ -119,17 +122,10 @@ impl EmbeddedStore {
         Self::start(medium, options, Some(lock))
     }
 
-    /// Copies what is committed now to the new file `to` while commits go on; see [`backup`].
-    ///
-    /// # Errors
-    /// As [`backup`].
-    pub fn backup(&self, to: &Path) -> Result<Report, StoreError> {
-        self.shared.read(|snapshot| Ok(backup::copy(snapshot, to)))?
-    }
-
     fn start(medium: Arc<dyn Medium>, options: Options, lock: Option<Lock>) -> Result<Self, StoreError> {
         let database = medium::open(&*medium, options.cache_bytes, true)?;
         let start = tables::load(&database, options.now_ms)?;
+        migrate::migrate(&database, &*medium)?;
         let shared = Arc::new(Shared::new(database, medium, &options, &start));
         let (queue, waiting) = sync_channel(options.queue.max(1));
         let writer = Writer::new(Arc::clone(&shared), &start);
@@ -181,6 +177,10 @@ impl Store for EmbeddedStore {
         self.shared.read(|snapshot| tables::events_of(snapshot, stream, index, limit))
     }
 
+    fn compacted(&self, stream: Option<&Stream>) -> Result<u64, StoreError> {
+        self.shared.read(|snapshot| tables::compacted(snapshot, stream))
+    }
+
     fn head(&self, stream: &Stream) -> Result<u64, StoreError> {
         self.shared.read(|snapshot| tables::head(snapshot, stream))
     }
@@ -211,5 +211,13 @@ impl Store for EmbeddedStore {
 
     fn watch_cluster(&self, name: &str) -> watch::Receiver<u64> {
         self.shared.watch_cluster(name)
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.shared.read(|snapshot| Ok(backup::copy(snapshot, to)))?.map(|_| ())
+    }
+
+    fn health(&self) -> Health {
+        self.shared.health()
     }
 }

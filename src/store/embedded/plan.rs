@@ -25,6 +25,10 @@ pub(super) trait Base {
     fn head(&self, stream: &Stream) -> Result<u64, StoreError>;
     /// A cluster's newest document.
     fn document(&self, name: &str) -> Option<Arc<Document>>;
+    /// The index at which a stream begins.
+    fn first(&self, stream: &Stream) -> Result<u64, StoreError>;
+    /// An event in its place.
+    fn record(&self, stream: &Stream, index: u64) -> Result<Option<Record>, StoreError>;
 }
 
 /// One thing to write.
@@ -34,6 +38,8 @@ pub(super) enum Write {
     Record { sequence: u64, stream: String, index: u64, bytes: Vec<u8> },
     /// A lease, or none any more.
     Lease { mac: String, bytes: Option<Vec<u8>> },
+    /// Events of a stream that go: those from `from` to below `below`. `folded` is put in the place of the last of them.
+    Compact { stream: String, from: u64, below: u64, folded: Option<Vec<u8>>, compacted: u64 },
     /// A small value, or none any more.
     Value { space: &'static str, key: String, bytes: Option<Vec<u8>> },
 }
@@ -45,6 +51,8 @@ pub(super) struct Group {
     pub(super) sequence: u64,
     /// Heads that moved.
     pub(super) heads: BTreeMap<Stream, u64>,
+    /// Beginnings that moved.
+    pub(super) firsts: BTreeMap<Stream, u64>,
     /// Documents that changed.
     pub(super) documents: BTreeMap<String, Arc<Document>>,
     /// What else to write, in order.
@@ -68,6 +76,7 @@ impl Group {
     pub(super) fn absorb(&mut self, later: Self) {
         self.sequence = later.sequence;
         self.heads.extend(later.heads);
+        self.firsts.extend(later.firsts);
         self.documents.extend(later.documents);
         self.writes.extend(later.writes);
         self.bytes = self.bytes.saturating_add(later.bytes);
@@ -169,6 +178,7 @@ impl Planning<'_> {
                 let mac = bounded_key(mac)?;
                 self.write(0, Write::Lease { mac, bytes: None })
             }
+            Operation::Compact { stream, below, folded } => self.compact(stream, below, folded),
             Operation::Put { space, key, value } => {
                 let key = bounded_key(key)?;
                 let length = value.as_ref().map_or(0, Vec::len);
@@ -180,6 +190,33 @@ impl Planning<'_> {
                 self.write(length, Write::Value { space: space_key(space), key, bytes: value })
             }
         }
+    }
+
+    fn compact(&mut self, stream: Stream, below: u64, folded: Option<Box<Event>>) -> Result<(), StoreError> {
+        let planned = self.own.firsts.get(&stream).or_else(|| self.group.firsts.get(&stream)).copied();
+        let from = planned.map_or_else(|| self.base.first(&stream), Ok)?;
+        let kept = if folded.is_some() { below.saturating_sub(1) } else { below };
+        if kept <= from {
+            return Ok(());
+        }
+        // Only what is durable goes, and never the newest.
+        let head = self.base.head(&stream)?;
+        let last = self.base.record(&stream, below.saturating_sub(1))?;
+        let Some(last) = last.filter(|_| kept < head) else {
+            return Err(StoreError::Conflict { stream, expected: below, actual: head });
+        };
+        let compacted = last.sequence;
+        let folded = folded.map(|event| encode(&Record { event: *event, ..last })).transpose()?;
+        let bytes = folded.as_ref().map_or(0, Vec::len);
+        if bytes > VALUE_BYTES {
+            return Err(StoreError::TooLarge(format!(
+                "what is folded of {stream} has {bytes} bytes, at most {VALUE_BYTES} are kept"
+            )));
+        }
+        let key = bounded_key(stream_key(&stream))?;
+        self.write(bytes, Write::Compact { stream: key, from, below, folded, compacted })?;
+        self.own.firsts.insert(stream, kept);
+        Ok(())
     }
 
     fn write(&mut self, bytes: usize, write: Write) -> Result<(), StoreError> {

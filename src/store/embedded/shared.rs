@@ -3,9 +3,10 @@
 use super::medium::{self, Fault, Medium};
 use super::tables::Start;
 use super::watches::Watches;
+use super::writer::RESERVE_BYTES;
 use super::{OnFatal, Options};
 use crate::cluster::Document;
-use crate::store::StoreError;
+use crate::store::{Health, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     events: watch::Sender<u64>,
     clusters: Watches,
     failed: Mutex<Option<StoreError>>,
+    /// Why the last write could not be made, where the disk was full.
+    full: Mutex<Option<String>>,
     medium: Arc<dyn Medium>,
     cache_bytes: usize,
     on_fatal: OnFatal,
@@ -45,6 +48,7 @@ impl Shared {
             events: watch::Sender::new(start.sequence),
             clusters: Watches::default(),
             failed: Mutex::new(None),
+            full: Mutex::new(None),
             medium,
             cache_bytes: options.cache_bytes,
             on_fatal: Arc::clone(&options.on_fatal),
@@ -119,6 +123,18 @@ impl Shared {
             (self.on_fatal)(&error);
         }
         error
+    }
+
+    /// Notes that the disk is full, or is not any more.
+    pub(super) fn set_full(&self, why: Option<String>) {
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// How the store is. A disk that was full and has room again will be found so by the next write.
+    pub(super) fn health(&self) -> Health {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let room = self.medium.room_bytes().unwrap_or(0);
+        Health { full: full.filter(|_| room < RESERVE_BYTES), bytes: self.medium.taken_bytes().unwrap_or(0) }
     }
 
     pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The layout: seven tables, their keys, and the encoding of values (one version byte, then JSON).
+//! The layout: eight tables, their keys, and the encoding of values (one version byte, then JSON).
 //!
 //! An event lies under its sequence; `streams` maps a place in a stream to that sequence, so that reading a stream costs
 //! what it returns.
@@ -19,6 +19,9 @@ pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("eve
 pub(super) const STREAMS: TableDefinition<(&str, u64), u64> = TableDefinition::new("streams");
 /// Stream -> count of its events.
 pub(super) const HEADS: TableDefinition<&str, u64> = TableDefinition::new("heads");
+/// Stream -> (index of its first event that is kept, highest sequence of it that was dropped or folded). Not there: all of
+/// it is kept.
+pub(super) const FIRSTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("firsts");
 /// Name -> document.
 pub(super) const CLUSTERS: TableDefinition<&str, &[u8]> = TableDefinition::new("clusters");
 /// MAC -> lease.
@@ -29,11 +32,15 @@ pub(super) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition:
 pub(super) const ENGINE: TableDefinition<&str, u64> = TableDefinition::new("engine");
 
 /// Layout and encoding of this version; a higher one is refused.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 /// Key of the schema in [`ENGINE`].
 pub(super) const SCHEMA_KEY: &str = "schema";
 /// Key of the count of committed groups in [`ENGINE`].
 pub(super) const GROUPS_KEY: &str = "groups";
+/// Key of the count of dropped events in [`ENGINE`].
+pub(super) const DROPPED_KEY: &str = "dropped";
+/// Key of the highest sequence that was dropped or folded in [`ENGINE`].
+pub(super) const COMPACTED_KEY: &str = "compacted";
 /// First byte of an encoded value.
 const JSON: u8 = 1;
 
@@ -102,9 +109,9 @@ pub(super) fn load(database: &Database, now_ms: u64) -> Result<Start, StoreError
             Err(error) => return Err(error.into()),
         };
         let schema = engine.get(SCHEMA_KEY)?.map_or(0, |value| value.value());
-        if schema != SCHEMA {
+        if !(1..=SCHEMA).contains(&schema) {
             return Ok(Err(StoreError::Open(format!(
-                "the store has layout {schema}, this program knows {SCHEMA}; use a newer formwork"
+                "the store has layout {schema}, this program knows 1 to {SCHEMA}; use the formwork that wrote it, or a newer one"
             ))));
         }
         let groups = engine.get(GROUPS_KEY)?.map_or(0, |value| value.value());
@@ -139,12 +146,45 @@ fn agree(snapshot: &ReadTransaction, sequence: u64) -> Result<(), ReadError> {
     for head in snapshot.open_table(HEADS)?.iter()? {
         heads = heads.saturating_add(head?.1.value());
     }
-    if events == sequence && places == sequence && heads == sequence {
+    let dropped = snapshot.open_table(ENGINE)?.get(DROPPED_KEY)?.map_or(0, |value| value.value());
+    let before = firsts(snapshot)?.values().fold(0, |sum: u64, (first, _)| sum.saturating_add(*first));
+    let all = events.saturating_add(dropped);
+    if all == sequence && places == events && heads == sequence && before == dropped {
         return Ok(());
     }
     Err(ReadError::Damaged(format!(
-        "the last event is {sequence}, but there are {events} events, {places} places in streams, heads of {heads}"
+        "the last event is {sequence}, but there are {events} events and {dropped} dropped ones ({before} before the first of \
+         their streams), {places} places in streams, heads of {heads}"
     )))
+}
+
+/// Where streams begin that do not begin with their first event. A store of layout 1 has no such table.
+pub(super) fn firsts(snapshot: &ReadTransaction) -> Result<BTreeMap<String, (u64, u64)>, ReadError> {
+    let table = match snapshot.open_table(FIRSTS) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut firsts = BTreeMap::new();
+    for entry in table.iter()? {
+        let (stream, first) = entry?;
+        firsts.insert(stream.value().to_owned(), first.value());
+    }
+    Ok(firsts)
+}
+
+/// Where a stream begins, and the highest sequence of it that is gone.
+pub(super) fn first(snapshot: &ReadTransaction, stream: &Stream) -> Result<(u64, u64), ReadError> {
+    let first = snapshot.open_table(FIRSTS)?.get(stream_key(stream).as_str())?.map(|value| value.value());
+    Ok(first.unwrap_or((0, 0)))
+}
+
+/// The highest sequence that is gone, of a stream or of all.
+pub(super) fn compacted(snapshot: &ReadTransaction, stream: Option<&Stream>) -> Result<u64, ReadError> {
+    match stream {
+        Some(stream) => Ok(first(snapshot, stream)?.1),
+        None => Ok(snapshot.open_table(ENGINE)?.get(COMPACTED_KEY)?.map_or(0, |value| value.value())),
+    }
 }
 
 /// All documents, as they lie there.

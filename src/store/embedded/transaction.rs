@@ -2,11 +2,14 @@
 
 use super::medium::{Medium, meaning};
 use super::plan::{Base, Group, Write, plan};
-use super::tables::{self, CLUSTERS, ENGINE, EVENTS, GROUPS_KEY, HEADS, LEASES, SCHEMA, SCHEMA_KEY, STREAMS, VALUES};
+use super::tables::{
+    self, CLUSTERS, COMPACTED_KEY, DROPPED_KEY, ENGINE, EVENTS, FIRSTS, GROUPS_KEY, HEADS, LEASES, SCHEMA, SCHEMA_KEY,
+    STREAMS, VALUES,
+};
 use crate::cluster::Document;
-use crate::journal::{Event, Stream};
+use crate::journal::{Event, Record, Stream};
 use crate::store::{Batch, Operation, Space, StoreError};
-use redb::{Database, WriteTransaction};
+use redb::{Database, ReadableTable, WriteTransaction};
 use std::sync::Arc;
 
 /// The documents of a group, encoded once each however often they changed in it.
@@ -49,6 +52,8 @@ fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, g
     let mut streams = transaction.open_table(STREAMS)?;
     let mut leases = transaction.open_table(LEASES)?;
     let mut values = transaction.open_table(VALUES)?;
+    let mut firsts = transaction.open_table(FIRSTS)?;
+    let mut engine = transaction.open_table(ENGINE)?;
     for write in &group.writes {
         match write {
             Write::Record { sequence, stream, index, bytes } => {
@@ -60,6 +65,26 @@ fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, g
             }
             Write::Lease { mac, bytes: None } => {
                 leases.remove(mac.as_str())?;
+            }
+            Write::Compact { stream, from, below, folded, compacted } => {
+                for index in *from..*below {
+                    let sequence = streams.remove((stream.as_str(), index))?.map(|sequence| sequence.value());
+                    if let Some(sequence) = sequence {
+                        events.remove(sequence)?;
+                    }
+                }
+                let mut first = *below;
+                if let Some(folded) = folded {
+                    first = first.saturating_sub(1);
+                    events.insert(compacted, folded.as_slice())?;
+                    streams.insert((stream.as_str(), first), compacted)?;
+                }
+                firsts.insert(stream.as_str(), (first, *compacted))?;
+                let number = |value: Option<redb::AccessGuard<'_, u64>>| value.map_or(0, |value| value.value());
+                let dropped = number(engine.get(DROPPED_KEY)?).saturating_add(first.saturating_sub(*from));
+                engine.insert(DROPPED_KEY, dropped)?;
+                let highest = number(engine.get(COMPACTED_KEY)?).max(*compacted);
+                engine.insert(COMPACTED_KEY, highest)?;
             }
             Write::Value { space, key, bytes: Some(bytes) } => {
                 values.insert((*space, key.as_str()), bytes.as_slice())?;
@@ -77,7 +102,7 @@ fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, g
     for (name, document) in &encoded.documents {
         clusters.insert(*name, document.as_slice())?;
     }
-    transaction.open_table(ENGINE)?.insert(GROUPS_KEY, groups)?;
+    engine.insert(GROUPS_KEY, groups)?;
     Ok(())
 }
 
@@ -116,5 +141,13 @@ impl Base for Nothing {
 
     fn document(&self, _: &str) -> Option<Arc<Document>> {
         None
+    }
+
+    fn first(&self, _: &Stream) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn record(&self, _: &Stream, _: u64) -> Result<Option<Record>, StoreError> {
+        Ok(None)
     }
 }

@@ -6,7 +6,7 @@ use super::shared::{ReadError, Shared};
 use super::tables::{self, ENGINE, GROUPS_KEY, Start};
 use super::transaction;
 use crate::cluster::Document;
-use crate::journal::Stream;
+use crate::journal::{Record, Stream};
 use crate::store::{Batch, Committed, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ const GROUP_BATCHES: usize = 512;
 const GROUP_BYTES: usize = 16 << 20;
 /// With less room than this (bytes) beside what the group needs nothing is written: the engine then never meets the end
 /// of the disk by itself, which would close it, and there is room to open it again.
-const RESERVE_BYTES: u64 = 16 << 20;
+pub(super) const RESERVE_BYTES: u64 = 16 << 20;
 /// Copy-on-write needs this many times the group's bytes, with what it frees only afterwards.
 const WRITE_FACTOR: u64 = 4;
 /// How long a full disk is not asked again.
@@ -146,13 +146,15 @@ impl Writer {
         match transaction::commit(database, group, &encoded, groups) {
             Ok(()) => {
                 self.groups = groups;
-                self.full = None;
+                if self.full.take().is_some() {
+                    self.shared.set_full(None);
+                }
                 Ok(())
             }
             Err(error) => {
                 let error = meaning(self.shared.medium(), error);
                 if let StoreError::Full(text) = &error {
-                    self.full = Some(DiskFull { since: Instant::now(), text: text.clone(), reopen: true });
+                    self.is_full(text, true);
                 }
                 Err(error)
             }
@@ -167,8 +169,16 @@ impl Writer {
             return Ok(());
         }
         let text = format!("{room} bytes are left, {RESERVE_BYTES} are kept in reserve");
-        self.full = Some(DiskFull { since: Instant::now(), text: text.clone(), reopen: false });
+        self.is_full(&text, false);
         Err(StoreError::Full(text))
+    }
+
+    fn is_full(&mut self, text: &str, reopen: bool) {
+        if self.full.is_none() {
+            tracing::error!(store = %self.shared.medium().name(), "the disk is full, the store only reads: {text}");
+        }
+        self.shared.set_full(Some(text.to_owned()));
+        self.full = Some(DiskFull { since: Instant::now(), text: text.to_owned(), reopen });
     }
 
     /// Whether a group may be tried: not after a failure, and after a full disk only now and then.
@@ -190,6 +200,8 @@ impl Writer {
                 Err(worse) => worse,
             },
             StoreError::Full(_) => error,
+            // Only this one is too much; nothing of it was written.
+            StoreError::TooLarge(_) => error,
             _ => self.shared.fail(error),
         }
     }
@@ -214,7 +226,7 @@ impl Writer {
                 self.groups
             )))),
             Err(StoreError::Full(text)) => {
-                self.full = Some(DiskFull { since, text: text.clone(), reopen: true });
+                self.is_full(&text, true);
                 Err(StoreError::Full(text))
             }
             Err(error) => Err(self.shared.fail(error)),
@@ -235,5 +247,14 @@ impl Base for Durable<'_> {
 
     fn document(&self, name: &str) -> Option<Arc<Document>> {
         self.shared.document(name)
+    }
+
+    fn first(&self, stream: &Stream) -> Result<u64, StoreError> {
+        tables::first(&self.snapshot, stream).map(|(first, _)| first).map_err(|error| self.shared.judge(error))
+    }
+
+    fn record(&self, stream: &Stream, index: u64) -> Result<Option<Record>, StoreError> {
+        let found = tables::events_of(&self.snapshot, stream, index, 1).map_err(|error| self.shared.judge(error))?;
+        Ok(found.into_iter().next().filter(|record| record.index == index))
     }
 }

@@ -184,6 +184,10 @@ impl Medium for Disk {
         Ok(self.state().room.unwrap_or(u64::MAX))
     }
 
+    fn taken_bytes(&self) -> io::Result<u64> {
+        Ok(self.taken() as u64)
+    }
+
     fn fault(&self) -> &Arc<FaultCell> {
         &self.fault
     }

@@ -4,6 +4,8 @@ mod disk;
 mod failures;
 mod killed;
 mod power;
+mod restored;
+mod retention;
 
 use super::{EmbeddedStore, Options, backup, check, dump, exists};
 use crate::journal::{Event, Stream};
@@ -116,7 +118,8 @@ async fn a_backup_made_while_commits_go_on_is_that_store_again() {
     ask(&store, "m00", put("k", "v", crate::cluster::Condition::Absent)).await;
     let (events, document) = (store.events_after(0, 100).unwrap(), store.cluster("etcd").unwrap());
     let to = other.path().join("store.redb");
-    let report = store.backup(&to).unwrap();
+    store.backup(&to).unwrap();
+    let report = check(other.path()).unwrap();
     store.commit(decided(&machine("m"), 1, "after"), NOW).await.unwrap();
     assert!(matches!(store.backup(&to), Err(StoreError::Open(text)) if text.contains("already")));
     drop(store);

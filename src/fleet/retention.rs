@@ -1,0 +1,95 @@
+//! Drops what happened long ago: of each machine what [`Retention`] does not keep is folded into one event, and the logs of
+//! those jobs go with it.
+
+use super::machines::{Entry, Fleet};
+use crate::journal::{Event, Retention, Stream, fold_below};
+use crate::store::logs::LogStore;
+use crate::store::{Batch, Operation, StoreError};
+use std::collections::HashMap;
+
+/// A stream is looked at again when it has grown by so many events, or after a day.
+const GROWN: u64 = 50;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+/// Events of a plain stream that go in one commit.
+const AT_ONCE: u64 = 5_000;
+
+/// Which streams were looked at: their head then, and when.
+#[derive(Debug, Default)]
+pub struct Looked(HashMap<Stream, (u64, u64)>);
+
+impl Looked {
+    fn is_due(&mut self, stream: &Stream, head: u64, now_ms: u64) -> bool {
+        let due = self
+            .0
+            .get(stream)
+            .is_none_or(|(then, at)| head.saturating_sub(*then) >= GROWN || now_ms.saturating_sub(*at) >= DAY_MS);
+        if due {
+            self.0.insert(stream.clone(), (head, now_ms));
+        }
+        due
+    }
+}
+
+impl Fleet {
+    /// Looks at every stream that grew, and drops what is not kept. Gives the count of dropped events.
+    ///
+    /// # Errors
+    /// What the store says; what is not dropped now is the next time.
+    pub async fn retain(&self, logs: &LogStore, policy: &Retention, looked: &mut Looked) -> Result<u64, StoreError> {
+        let mut dropped = 0_u64;
+        for stream in self.store.streams()? {
+            let head = self.store.head(&stream)?;
+            if !looked.is_due(&stream, head, self.clock.now_ms()) {
+                continue;
+            }
+            let count = match &stream {
+                Stream::Machine(name) => self.retain_machine(&self.entry(name), logs, policy).await?,
+                Stream::Box(_) | Stream::Cluster(_) => self.retain_plain(&stream, policy).await?,
+                // A revision is an event of its own, and the site's own events say whether it is trusted.
+                Stream::Site => 0,
+            };
+            dropped = dropped.saturating_add(count);
+            tokio::task::yield_now().await;
+        }
+        Ok(dropped)
+    }
+
+    async fn retain_machine(&self, entry: &Entry, logs: &LogStore, policy: &Retention) -> Result<u64, StoreError> {
+        let stream = Stream::Machine(entry.name.clone());
+        let records = self.store.events_of(&stream, 0, usize::MAX)?;
+        let Some(below) = policy.cut_machine(&records, self.clock.now_unix_ms()) else { return Ok(0) };
+        let (state, jobs) = fold_below(&records, below, &entry.state());
+        // Logs first: after a power cut in between, the same events go again, and no log is left that nothing names.
+        for job in jobs {
+            if let Err(error) = logs.remove(&job) {
+                tracing::warn!(%error, "the log of a job that was dropped stays");
+            }
+        }
+        let made_at = *self.store.watch_events().borrow();
+        // Two machines may have shown one MAC: whose it is follows from the order of their events, which a fold hides.
+        let macs = self.owned(&entry.name, &state);
+        let folded = Some(Box::new(Event::Folded { made_at, macs, state: Box::new(state) }));
+        self.compact(stream, below, folded).await?;
+        Ok(count_below(&records, below))
+    }
+
+    async fn retain_plain(&self, stream: &Stream, policy: &Retention) -> Result<u64, StoreError> {
+        let records = self.store.events_of(stream, 0, usize::MAX)?;
+        let Some(end) = policy.cut_plain(&records, self.clock.now_unix_ms()) else { return Ok(0) };
+        let mut below = records.first().map_or(0, |record| record.index);
+        while below < end {
+            below = end.min(below.saturating_add(AT_ONCE));
+            self.compact(stream.clone(), below, None).await?;
+        }
+        Ok(count_below(&records, end))
+    }
+
+    async fn compact(&self, stream: Stream, below: u64, folded: Option<Box<Event>>) -> Result<(), StoreError> {
+        let operations = vec![Operation::Compact { stream, below, folded }];
+        self.commit(Batch { operations, ..Batch::default() }).await.map(|_| ())
+    }
+}
+
+fn count_below(records: &[crate::journal::Record], below: u64) -> u64 {
+    records.first().map_or(0, |record| below.saturating_sub(record.index))
+}

@@ -1,0 +1,99 @@
+//! A backup that comes back: nothing given out since is honoured, nothing done since is undone.
+
+use crate::cluster::{Answer, ClaimState, Condition, Operation as Ask, Refusal};
+use crate::journal::{Event, MachineState, Stream};
+use crate::store::conformance::clusters::{ask, member, put};
+use crate::store::conformance::{NOW, machine};
+use crate::store::embedded::{EmbeddedStore, backup, check, restore};
+use crate::store::{Batch, Operation, Space, Store, StoreError};
+use std::path::Path;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn events(names: &[&str], events: &[Event]) -> Batch {
+    let stream = |name: &&str| machine(name);
+    let all = names.iter().flat_map(|name| events.iter().map(move |event| (stream(name), event.clone())));
+    Batch { events: all.collect(), ..Batch::default() }
+}
+
+/// A site with two machines and a cluster, of which `m00` holds a claim.
+fn site(dir: &Path) {
+    EmbeddedStore::create(dir, "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir).unwrap();
+    let exchanged = Event::Exchanged { ticket: "t".into(), key: "k".into(), boot_id: "b".into(), generation: 3 };
+    runtime().block_on(async {
+        store.commit(events(&["m00", "m01"], &[exchanged]), NOW).await.unwrap();
+        let grant = Operation::Put { space: Space::Grant, key: "m00".into(), value: Some(b"script".to_vec()) };
+        store.commit(Batch { operations: vec![grant], ..Batch::default() }, NOW).await.unwrap();
+        ask(&store, "m00", put("token", "x", Condition::Absent)).await;
+        ask(&store, "m00", Ask::Claim { claim: "init".into(), ttl_ms: 60_000 }).await;
+        ask(&store, &member(5), Ask::Join { set: "nodes".into(), barrier: None }).await;
+    });
+}
+
+#[test]
+fn a_restored_store_holds_machines_freezes_clusters_and_gives_no_number_twice() {
+    let (dir, kept, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    let restored = restore(&copy, place.path(), false).unwrap();
+    assert_eq!((restored.machines, restored.backup_unix_ms, &restored.replaced), (2, NOW, &None));
+    assert_eq!(check(place.path()).unwrap(), restored.report);
+
+    let store = EmbeddedStore::open(place.path()).unwrap();
+    for name in ["m00", "m01"] {
+        let state = MachineState::fold(&store.events_of(&machine(name), 0, 100).unwrap());
+        assert_eq!(state.restored, Some(NOW));
+        assert!(state.generation > 3 + 999_999, "no token given since can meet its generation again");
+    }
+    let site = store.events_of(&Stream::Site, 0, 10).unwrap();
+    assert!(matches!(site.last().unwrap().event, Event::StoreRestored { backup_unix_ms: NOW }));
+    assert_eq!(store.get(Space::Grant, "m00").unwrap(), None);
+    let document = store.cluster("etcd").unwrap().unwrap();
+    assert!(document.version > 1_000_000 && document.keys.contains_key("token"));
+    assert_eq!(document.sets.get("nodes").unwrap().order.get(&0), Some(&member(5)));
+    assert!(matches!(document.claims.get("init").unwrap().state, ClaimState::Vacant { .. }));
+    let runtime = runtime();
+    let claim = || Ask::Claim { claim: "init".into(), ttl_ms: 60_000 };
+    let frozen = runtime.block_on(ask(&store, "m01", claim()));
+    assert!(matches!(frozen, Answer::Refused(Refusal::Frozen { .. })), "{frozen:?}");
+}
+
+#[test]
+fn a_store_that_is_there_is_replaced_only_when_that_is_said_and_is_kept() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    let before = std::fs::read(dir.path().join("store.redb")).unwrap();
+    let refused = restore(&copy, dir.path(), false).unwrap_err();
+    assert!(matches!(&refused, StoreError::Open(text) if text.contains("--replace")), "{refused}");
+    assert_eq!(std::fs::read(dir.path().join("store.redb")).unwrap(), before);
+    let open = EmbeddedStore::open(dir.path()).unwrap();
+    let refused = restore(&copy, dir.path(), true).unwrap_err();
+    assert!(matches!(&refused, StoreError::Open(text) if text.contains("another process")), "{refused}");
+    drop(open);
+    let aside = restore(&copy, dir.path(), true).unwrap().replaced.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::rename(aside, other.path().join("store.redb")).unwrap();
+    assert_eq!(check(other.path()).unwrap().clusters, 1, "the one before is whole");
+}
+
+#[test]
+fn what_is_no_whole_store_is_not_restored_and_nothing_is_made() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (copy, place) = (kept.path().join("backup.redb"), kept.path().join("place"));
+    site(dir.path());
+    backup(dir.path(), &copy).unwrap();
+    let good = std::fs::read(&copy).unwrap();
+    for bad in [Vec::new(), b"nothing".to_vec(), good[..good.len() / 2].to_vec(), vec![0; 8192]] {
+        std::fs::write(&copy, bad).unwrap();
+        restore(&copy, &place, false).unwrap_err();
+        assert!(!place.join("store.redb").exists());
+    }
+    std::fs::write(&copy, good).unwrap();
+    restore(&copy, &place, false).unwrap();
+}

@@ -1,0 +1,217 @@
+//! What retention leaves on the disk, and stores of other layouts.
+
+use super::disk::Disk;
+use super::failures::{new_disk, start_with};
+use crate::journal::{Event, MachineState, Record, Retention, Stream, fold_below};
+use crate::store::conformance::clusters::{ask, put};
+use crate::store::conformance::{NOW, decided, machine};
+use crate::store::embedded::tables::{ENGINE, FIRSTS, SCHEMA, SCHEMA_KEY};
+use crate::store::embedded::{EmbeddedStore, Options, backup, check, dump};
+use crate::store::{Batch, Operation, Store, StoreError};
+use crate::wire::JobOutcome;
+use redb::ReadableDatabase;
+use std::io::Read;
+
+/// What a machine does in a run.
+fn run(number: u64) -> Vec<Event> {
+    let boot = format!("boot-{number}");
+    let mut events = vec![
+        Event::RunStarted {
+            run: number,
+            workflow: "walk".into(),
+            revision: "0123456789012345678901234567890123456789".into(),
+            reason: format!("spec.run was raised from {} to {number}", number - 1),
+            destructive_allowed: true,
+        },
+        Event::Offered {
+            offer: format!("{number:032}"),
+            environment: "discovery.discovery".into(),
+            address: None,
+            mac: "02:00:00:00:00:01".into(),
+            firmware: "uefi".into(),
+            reason: "run".into(),
+            run: Some(number),
+        },
+        Event::Exchanged {
+            ticket: format!("{number:032}"),
+            key: "k".repeat(64),
+            boot_id: boot.clone(),
+            generation: number,
+        },
+    ];
+    for task in ["look", "install"] {
+        let job = format!("job-{number}-{task}");
+        events.push(Event::JobGranted {
+            job: job.clone(),
+            run: number,
+            stage_index: 0,
+            stage: "stage".into(),
+            task_index: 0,
+            task: task.into(),
+            digest: "d".repeat(64),
+            attempt: 1,
+            boot_id: boot.clone(),
+            destructive: false,
+            timeout_seconds: 3600,
+        });
+        let (outcome, requests) = (JobOutcome::Done, Vec::new());
+        events.push(Event::JobEnded { job, outcome, exit_code: Some(0), message: None, requests });
+    }
+    events.push(Event::RunFinished { run: number });
+    events
+}
+
+/// Walks runs on a machine, and now and then drops what is not kept. Gives what the disk takes after each thousand.
+fn walk(disk: &Disk, runs: u64, policy: &Retention) -> Vec<usize> {
+    let store = start_with(disk, Options { cache_bytes: 16 << 20, ..Options::default() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let stream = machine("m");
+    let mut state = MachineState::default();
+    let mut taken = Vec::new();
+    for number in 1..=runs {
+        let events = run(number).into_iter().map(|event| (stream.clone(), event)).collect();
+        let committed = runtime.block_on(store.commit(Batch { events, ..Batch::default() }, NOW)).unwrap();
+        committed.records.iter().for_each(|record| state.apply(record));
+        if number % 50 == 0 {
+            let records = store.events_of(&stream, 0, usize::MAX).unwrap();
+            if let Some(below) = policy.cut_machine(&records, NOW) {
+                let (folded, jobs) = fold_below(&records, below, &state);
+                assert!(!jobs.is_empty() && jobs.iter().all(|job| job.starts_with("job-")));
+                let folded = Event::Folded { made_at: number, macs: Vec::new(), state: Box::new(folded) };
+                let compact = Operation::Compact { stream: stream.clone(), below, folded: Some(Box::new(folded)) };
+                runtime.block_on(store.commit(Batch { operations: vec![compact], ..Batch::default() }, NOW)).unwrap();
+            }
+        }
+        if number % 1000 == 0 {
+            taken.push(disk.taken());
+        }
+    }
+    drop(store);
+    let store = start_with(disk, Options::default()).unwrap();
+    let records = store.events_of(&stream, 0, usize::MAX).unwrap();
+    assert_eq!(MachineState::fold(&records), state, "what is kept comes to the same as all that happened");
+    let started = |record: &&Record| matches!(record.event, Event::RunStarted { .. });
+    assert!(records.iter().filter(started).count() as u64 >= runs.min(policy.runs as u64));
+    taken
+}
+
+#[test]
+fn the_size_is_steady_over_ten_thousand_runs() {
+    let taken = walk(&new_disk(), 10_000, &Retention::default());
+    println!("bytes on the disk after each thousand runs: {taken:?}");
+    assert!(taken[9] <= taken[1] + taken[1] / 4, "{taken:?}");
+    let all = walk(&new_disk(), 1_000, &Retention { runs: 1_000_000, events: 1_000_000, ..Retention::default() });
+    assert!(all[0] > taken[0] * 2, "without retention a tenth of the runs takes more: {all:?}");
+}
+
+#[tokio::test]
+async fn a_store_whose_old_events_went_is_whole_after_opening_again_and_so_is_its_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    for index in 0..20 {
+        store.commit(decided(&machine("m"), index, "x"), NOW).await.unwrap();
+    }
+    let compact = Operation::Compact { stream: machine("m"), below: 15, folded: None };
+    store.commit(Batch { operations: vec![compact], ..Batch::default() }, NOW).await.unwrap();
+    let events = store.events_after(0, 100).unwrap();
+    assert_eq!(events.len(), 6);
+    drop(store);
+    assert_eq!(check(dir.path()).unwrap().events, 6);
+    let other = tempfile::tempdir().unwrap();
+    backup(dir.path(), &other.path().join("store.redb")).unwrap();
+    for dir in [dir.path(), other.path()] {
+        let store = EmbeddedStore::open(dir).unwrap();
+        assert_eq!(store.events_after(0, 100).unwrap(), events);
+        assert_eq!((store.head(&machine("m")).unwrap(), store.compacted(None).unwrap()), (20, 16));
+    }
+}
+
+/// Written by the program as it was when its layout was 1: a site, a machine in its first run, a box, a cluster.
+fn layout_1(dir: &std::path::Path) {
+    let packed = &include_bytes!("schema-1.redb.zst")[..];
+    let mut bytes = Vec::new();
+    ruzstd::decoding::StreamingDecoder::new(packed).unwrap().read_to_end(&mut bytes).unwrap();
+    std::fs::write(dir.join("store.redb"), bytes).unwrap();
+}
+
+fn schema(dir: &std::path::Path) -> (u64, bool) {
+    let database = redb::Database::open(dir.join("store.redb")).unwrap();
+    let snapshot = database.begin_read().unwrap();
+    let schema = snapshot.open_table(ENGINE).unwrap().get(SCHEMA_KEY).unwrap().unwrap().value();
+    (schema, snapshot.open_table(FIRSTS).is_ok())
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_layout_is_brought_to_this_one_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    layout_1(dir.path());
+    let report = check(dir.path()).unwrap();
+    assert_eq!((report.events, report.streams, report.clusters), (7, 3, 1));
+    let mut text = Vec::new();
+    dump(dir.path(), &mut text).unwrap();
+    assert_eq!(schema(dir.path()), (1, false), "looking at it changes nothing");
+    let copy = tempfile::tempdir().unwrap();
+    assert_eq!(backup(dir.path(), &copy.path().join("store.redb")).unwrap(), report);
+
+    for dir in [dir.path(), copy.path()] {
+        let store = EmbeddedStore::open(dir).unwrap();
+        let state = MachineState::fold(&store.events_of(&machine("node-1"), 0, 100).unwrap());
+        assert_eq!((state.highest_run, state.offers.len(), state.head), (1, 3, 4));
+        let document = store.cluster("etcd").unwrap().unwrap();
+        assert_eq!((document.version, document.keys.size()), (2, 2));
+        store.commit(decided(&machine("node-1"), 4, "goes on"), NOW).await.unwrap();
+        ask(&store, "m00", put("k", 1, crate::cluster::Condition::Absent)).await;
+        let compact = Operation::Compact { stream: machine("node-1"), below: 3, folded: None };
+        store.commit(Batch { operations: vec![compact], ..Batch::default() }, NOW).await.unwrap();
+        drop(store);
+        assert_eq!(schema(dir), (SCHEMA, true));
+        assert_eq!(check(dir).unwrap().events, 7 + 1 - 3);
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_layout_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let database = redb::Database::open(dir.path().join("store.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(ENGINE).unwrap().insert(SCHEMA_KEY, 99).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    for refused in [EmbeddedStore::open(dir.path()).map(drop), check(dir.path()).map(drop)] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Open(text) if text.contains("layout 99") && text.contains("newer")),
+            "{refused}"
+        );
+    }
+    assert_eq!(schema(dir.path()).0, 99);
+}
+
+#[test]
+fn cuts_keep_whole_runs_what_is_young_and_never_too_many() {
+    let records = |runs: u64| -> Vec<Record> {
+        let events = (1..=runs).flat_map(|number| run(number).into_iter().map(move |event| (number, event)));
+        (0..)
+            .zip(events)
+            .map(|(index, (number, event))| Record {
+                sequence: index + 1,
+                stream: Stream::Machine("m".into()),
+                index,
+                at_unix_ms: i64::try_from(number).unwrap() * 1000,
+                event,
+            })
+            .collect()
+    };
+    let policy = Retention { runs: 3, age_ms: 1_000_000, events: 10_000 };
+    assert_eq!(policy.cut_machine(&records(3), 0), None);
+    assert_eq!(policy.cut_machine(&records(100), 0), Some(97 * 8), "three runs, whole");
+    let old = Retention { age_ms: 5_000, runs: 1_000, ..policy };
+    assert_eq!(old.cut_machine(&records(100), 100_000), Some(94 * 8), "five seconds");
+    assert_eq!(old.cut_machine(&records(100), i64::MAX), Some(99 * 8), "of the last run, all");
+    let few = Retention { events: 10, runs: 1_000, ..policy };
+    assert_eq!(few.cut_machine(&records(100), 0), Some(790), "whatever they are about");
+    assert_eq!(few.cut_plain(&records(100), 0), Some(790));
+    assert_eq!(old.cut_plain(&records(100), i64::MAX), Some(799), "the newest stays");
+}

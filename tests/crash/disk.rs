@@ -1,0 +1,65 @@
+//! A server whose disk is full, and one whose disk cannot be written to.
+
+use super::PATIENCE;
+use super::server::{Server, disks_possible};
+use std::time::{Duration, Instant};
+
+/// The state directory on a disk of its own, of so many MiB.
+fn own_disk(server: &Server, mib: u32) -> String {
+    let state = server.state();
+    let (state, kept) = (state.display(), state.with_extension("kept"));
+    let kept = kept.display();
+    format!("cp -a {state} {kept}; mount -t tmpfs -o size={mib}m tmpfs {state}; cp -a {kept}/. {state}/")
+}
+
+#[test]
+fn a_full_disk_is_told_to_everybody_loses_nothing_and_is_over_when_there_is_room() {
+    if !disks_possible("a_full_disk_is_told_to_everybody_loses_nothing_and_is_over_when_there_is_room") {
+        return;
+    }
+    let mut server = Server::new(1);
+    server.start_after(Some(&own_disk(&server, 32)));
+    let state = server.inside(&server.state());
+    let context = state.join("administrator.json");
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !is() {
+            assert!(began.elapsed() < PATIENCE, "{what}\n{}", server.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until("the first revision serves", &|| server.command(&["status"], &context).0 == 0);
+    assert_eq!(server.put("before", "kept", &context).0, 201);
+
+    std::fs::write(state.join("filler"), vec![1; 24 << 20]).unwrap();
+    let (status, body, retry) = server.put("while-full", "refused", &context);
+    assert_eq!((status, retry.as_str()), (503, "10"), "{body}");
+    assert!(body.contains("store-full") && body.contains("make room"), "{body}");
+    let (code, text) = server.command(&["status"], &context);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("store is full"), "{text}");
+    let (code, text) = server.command(&["cluster", "get", "crash", "-o", "json"], &context);
+    assert!(code == 0 && text.contains("kept"), "it goes on reading: {text}");
+    let (code, text) = server.command(&["retry", "m00"], &context);
+    assert_eq!(code, 5, "an administrator is told too: {text}");
+    assert!(text.contains("disk is full"), "{text}");
+
+    std::fs::remove_file(state.join("filler")).unwrap();
+    until("it writes again", &|| server.put("after", "written", &context).0 == 201);
+    assert_eq!(server.command(&["status"], &context).0, 0);
+    let (_, text) = server.command(&["cluster", "get", "crash", "-o", "json"], &context);
+    assert!(text.contains("kept") && text.contains("written") && !text.contains("refused"), "{text}");
+}
+
+#[test]
+fn a_read_only_disk_is_named_and_the_server_does_not_start() {
+    if !disks_possible("a_read_only_disk_is_named_and_the_server_does_not_start") {
+        return;
+    }
+    let server = Server::new(1);
+    let before = format!("{}; mount -o remount,ro {}", own_disk(&server, 32), server.state().display());
+    let status = server.serve(Some(&before)).status().unwrap();
+    let log = server.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("store.lock") && log.contains("Read-only file system"), "{log}");
+}
