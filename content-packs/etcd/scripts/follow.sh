@@ -73,7 +73,8 @@ say "$ETCD_NAME follows: waiting for the first member"
 formwork agent cluster get etcd/bootstrap --wait 15m --of etcd-bootstrap >bootstrap
 say "the cluster was begun by $(cat bootstrap)"
 until_done 900 "adding $ETCD_NAME to the cluster" add
+say "added as a learner; catching up"
 until_done 300 "a vote for $ETCD_NAME" promote
 until_done 120 "the member on this machine" answers "$own_client_url"
-formwork agent cluster put "$members_prefix$ETCD_NAME" --value "$own_client_url" --overwrite
+formwork agent cluster put "$members_prefix$ETCD_NAME" --value "$own_client_url" --overwrite >/dev/null
 say "$ETCD_NAME is a member"

@@ -4,6 +4,8 @@
 
 # Where the members' addresses are in the cluster profile: a key for each machine, written by that machine.
 members_prefix=etcd/members/
+# What each machine wrote into etcd, for the others to look for.
+written_prefix=etcd/written/
 # etcd's own configuration, as the template has written it.
 . /etc/default/etcd
 own_client_url=$ETCD_ADVERTISE_CLIENT_URLS
@@ -34,6 +36,12 @@ member_urls() {
     formwork agent cluster get-document >document.json || return 1
     jq -r --arg prefix "$members_prefix" --arg except "$members_prefix$1" \
         '.keys | to_entries[] | select((.key | startswith($prefix)) and .key != $except) | .value.value' document.json
+}
+
+# member_names: the machines that have written where their members answer, a line each.
+member_names() {
+    formwork agent cluster get-document >document.json || return 1
+    jq -r --arg prefix "$members_prefix" '.keys | keys[] | select(startswith($prefix)) | ltrimstr($prefix)' document.json
 }
 
 # answers URL: whether the member there takes part in a cluster that can decide.

@@ -1,26 +1,36 @@
 #!/bin/sh
-# All together now: the barrier opens when every machine of the cluster profile has come here, each with its member.
+# All together now: the barrier opens when every machine of the cluster profile has come here, each with its member. Then
+# each writes through its own member, and reads through its own member what all the others wrote.
 set -eu
 # shellcheck source=functions.sh
 . /usr/local/lib/formwork-etcd/functions.sh
 
-formwork agent cluster join etcd-joined
-formwork agent cluster barrier etcd-joined --count all --timeout 40m
+say "$ETCD_NAME is here; waiting for the others"
+formwork agent cluster barrier etcd-joined --count all --timeout 40m >/dev/null
 
-# A read that the cluster's majority confirms, at this member and at every other; and a write that each of them shows.
-member_urls "" >urls
-say "members: $(tr '\n' ' ' <urls)"
-value="$FORMWORK_JOB"
+# What is written is said in the cluster profile too, so that the readers know what etcd has to show them.
+value="$ETCD_NAME in run $FORMWORK_RUN at $(date -u +%H:%M:%S)"
 until_done 120 "a write at $own_client_url" \
-    etcdctl --endpoints "$own_client_url" --command-timeout=10s put "formwork/health/$ETCD_NAME" "$value"
-while read -r url; do
-    until_done 120 "the member at $url" answers "$url"
-    read_back=$(etcdctl --endpoints "$url" --command-timeout=10s get --print-value-only "formwork/health/$ETCD_NAME")
-    if [ "$read_back" != "$value" ]; then
-        say "$url shows '$read_back', $own_client_url wrote '$value'" >&2
-        exit 1
-    fi
-    say "written on $ETCD_NAME, read at $url: $read_back"
-done <urls
-etcdctl --endpoints "$own_client_url" member list --write-out=table
+    etcdctl --endpoints "$own_client_url" --command-timeout=10s put "formwork/health/$ETCD_NAME" "$value" >/dev/null
+formwork agent cluster put "$written_prefix$ETCD_NAME" --value "$value" --overwrite >/dev/null
+formwork agent cluster barrier etcd-written --count all --timeout 10m >/dev/null
+
+# shows NAME: whether this machine's member shows what that machine wrote last. (A read that the cluster's majority confirms.)
+shows() {
+    wanted=$(formwork agent cluster get "$written_prefix$1") || return 1
+    found=$(etcdctl --endpoints "$own_client_url" --command-timeout=10s get --print-value-only "formwork/health/$1") || return 1
+    [ "$found" = "$wanted" ] || {
+        echo "'$found', wanted '$wanted'"
+        return 1
+    }
+    echo "$found"
+}
+member_names >names
+while read -r name; do
+    [ "$name" != "$ETCD_NAME" ] || continue
+    until_done 120 "what $name wrote, at the member on $ETCD_NAME" shows "$name" >read
+    say "written on $name, read on $ETCD_NAME: $(cat read)"
+done <names
+etcdctl --endpoints "$own_client_url" member list --write-out=simple |
+    awk -F ', ' '{ print "etcd: member " $1 " is " $3 ", " $2 }'
 formwork agent fact set services '["etcd"]'
