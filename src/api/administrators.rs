@@ -126,6 +126,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         machines,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
+        files: app.fleet.file_troubles().values().cloned().collect(),
     })
 }
 

@@ -172,6 +172,9 @@ pub struct SiteStatus {
     /// Where all of it is kept.
     #[serde(default)]
     pub store: StoreStatus,
+    /// Boot files that are not what content declares, in sentences; they are not served.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 /// `POST /v1/store/snapshots`.

@@ -62,6 +62,8 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         }
         Event::Held { reason } => format!("is held: {reason}"),
         Event::Quarantined { reason } => format!("is in quarantine: {reason}"),
+        Event::FileWrong { reason, .. } => format!("does not serve a file: {reason}"),
+        Event::FileRight { file } => format!("serves {file} again, which is what content declares"),
         Event::ApprovalAwaited { key, address, .. } => {
             format!(
                 "waits for `formwork approve`: its key is {}, it speaks from {address}",

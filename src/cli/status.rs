@@ -73,6 +73,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         let said = "machines without a journal are held until `formwork adopt`";
         rows.push(vec!["unknown".into(), Word::new(said, Tone::Waiting)]);
     }
+    for said in &status.files {
+        rows.push(vec!["files".into(), Word::new(format!("not served: {said}"), Tone::Bad)]);
+    }
     let machines: Vec<String> = status.machines.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     let needs_a_person =
         ["failed", "held"].iter().any(|phase| status.machines.get(*phase).is_some_and(|count| *count > 0));
@@ -116,6 +119,7 @@ mod tests {
             },
             machines: BTreeMap::from([("ready".to_owned(), 2), ("working".to_owned(), 1)]),
             holds_unknown: true,
+            files: vec!["discovery/vmlinuz is not in the image folder".to_owned()],
         }
     }
 
@@ -130,6 +134,7 @@ mod tests {
         applied    aaaa
         condition  Stalled: revision bbbb has 1 error
         unknown    machines without a journal are held until `formwork adopt`
+        files      not served: discovery/vmlinuz is not in the image folder
         machines   2 ready, 1 working
 
         machines/a.yaml:3:5: error: unknown field `profile`

@@ -70,6 +70,7 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
         },
         machines: BTreeMap::new(),
         holds_unknown: false,
+        files: Vec::new(),
     })
 }
 

@@ -169,6 +169,7 @@ pub struct Fleet {
     pub(super) members: ArcSwap<HashMap<String, Arc<[String]>>>,
     trusted: AtomicBool,
     pub(super) told_of_boxes: Mutex<Told>,
+    pub(super) file_troubles: ArcSwap<BTreeMap<String, String>>,
 }
 
 /// Events about boxes that are no machines, in the minute that began then.
@@ -209,6 +210,7 @@ impl Fleet {
             members: ArcSwap::default(),
             trusted: AtomicBool::new(false),
             told_of_boxes: Mutex::default(),
+            file_troubles: ArcSwap::default(),
         };
         fleet.load_folded()?;
         let mut sequence = 0;

@@ -6,6 +6,7 @@
 mod approval_tests;
 mod clock;
 mod decide;
+mod files;
 mod grant;
 mod identify;
 mod index;

@@ -83,6 +83,18 @@ pub enum Event {
         /// How many there are in all.
         count: usize,
     },
+    /// A file of the image folder is not what the applied revision declares; it is not served.
+    FileWrong {
+        /// The file.
+        file: String,
+        /// In what.
+        reason: String,
+    },
+    /// It is what the revision declares (again).
+    FileRight {
+        /// The file.
+        file: String,
+    },
     // -- boxes and machines --
     /// A box showed itself on the network (at most one a minute a box).
     Seen {

@@ -5,7 +5,7 @@
 //! redirects. Files are streamed in pieces; what a client does not read is not read from the disk.
 
 use super::Counter;
-use super::files::{Folder, Opened};
+use super::files::{FileError, Folder, Opened};
 use super::tftp::Loaders;
 use crate::boot::client::Firmware;
 use crate::boot::desk::{
@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use std::convert::Infallible;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
@@ -293,11 +293,13 @@ async fn file<D: BootDesk>(
     };
     let folder = Arc::clone(&served.config.images);
     let name = path.clone();
-    let opened = tokio::task::spawn_blocking(move || folder.file(&name)).await;
+    let opened = tokio::task::spawn_blocking(move || folder.checked(&name)).await;
     let Opened { mut file, length, tag } = match opened {
         Ok(Ok(opened)) => opened,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return refuse(StatusCode::NOT_FOUND, "no such file");
+        Ok(Err(FileError::Missing(_))) => return refuse(StatusCode::NOT_FOUND, "no such file"),
+        Ok(Err(error @ FileError::Wrong { .. })) => {
+            warn!(%error, "a file is not served");
+            return (StatusCode::CONFLICT, format!("{error}\n")).into_response();
         }
         Ok(Err(error)) => {
             warn!(%path, %error, "a file of the image folder cannot be opened");

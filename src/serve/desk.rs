@@ -13,6 +13,7 @@ use crate::content::kinds::{Architecture, FileSource, SubnetMode};
 use crate::fleet::{Entry, Fleet, Identity, Resolved};
 use crate::identity;
 use crate::journal::{Event, LOCAL, MachineState, Stream};
+use crate::net::files::Folder;
 use crate::params::{self, ClusterKeys};
 use crate::store::{Batch, BoxFuture, Lease, Operation, StoreError};
 use crate::wire::HardwareIdentity;
@@ -43,6 +44,7 @@ pub struct Desk {
     network: ArcSwap<Network>,
     leases: Arc<LeaseTable>,
     server: ServerInfo,
+    images: Arc<Folder>,
 }
 
 impl Desk {
@@ -50,9 +52,9 @@ impl Desk {
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn new(fleet: Arc<Fleet>, server: ServerInfo) -> Result<Self, StoreError> {
+    pub fn new(fleet: Arc<Fleet>, server: ServerInfo, images: Arc<Folder>) -> Result<Self, StoreError> {
         let leases = LeaseTable::load(fleet.store.leases()?, fleet.clock.now_ms());
-        let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server };
+        let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server, images };
         desk.refresh_network();
         Ok(desk)
     }
@@ -110,10 +112,10 @@ impl Desk {
                 let action = match (environment.as_str(), decision.catalog()) {
                     (LOCAL, _) => Ok(ScriptAction::Local),
                     (_, None) => Err("no revision is loaded".to_owned()),
-                    (environment, Some(catalog)) => {
+                    (environment, Some(catalog)) => self.files_good(catalog, environment, ask).await.and_then(|()| {
                         let now = MadeFor { catalog, entry, state: &decision.state, address: ask.address };
                         self.boot(&now, environment, &offer, ask)
-                    }
+                    }),
                 };
                 match action {
                     Ok(action) => {
@@ -169,6 +171,12 @@ impl Desk {
             run: decision.state.run.as_ref().filter(|run| run.is_open()).map(|run| run.number),
         };
         Ok((offer, Some(event)))
+    }
+
+    async fn files_good(&self, catalog: &Catalog, environment: &str, ask: &ScriptAsk) -> Result<(), String> {
+        let Some(boot_env) = catalog.boot_env(environment) else { return Ok(()) };
+        let architecture = ask.architecture.unwrap_or(Architecture::X86_64);
+        super::files::good(&self.images, boot_env, architecture).await
     }
 
     /// Kernel, RAM disks and command line of an environment for this box.

@@ -2,6 +2,7 @@
 
 mod connections;
 mod desk;
+mod files;
 mod listen;
 mod namespace;
 mod site;
@@ -183,13 +184,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
-    let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server))?);
-    let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
-    take_in(&fleet, &desk).await;
-
     let images = Arc::new(
         Folder::open(&options.images).map_err(|error| ServeError::Images { path: options.images.clone(), error })?,
     );
+    let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
+    let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
+    take_in(&fleet, &desk).await;
+
     let loaders = Arc::new(Loaders::read(&options.images, options.http_port));
     let mut services = tokio::task::JoinSet::new();
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
@@ -202,6 +203,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
         options.state.set_server(&format!("https://{last}"))?;
     }
+    let (told, folder) = (Arc::clone(&fleet), Arc::clone(&images));
+    let revisions = app.applied.clone();
+    services.spawn(async move {
+        files::follow(told, folder, revisions).await;
+        Ok(())
+    });
     for listener in listeners {
         let (app, tls, bounded) = (app.clone(), tls.clone(), bounded.clone());
         services.spawn(async move { listen::serve_tls(listener, tls, bounded, api::routes(app)).await });

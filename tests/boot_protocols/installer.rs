@@ -1,4 +1,5 @@
-//! An installer that cannot run the agent, played by curl against the real server: it fetches its answers and calls back.
+//! Curl against the real server: an installer that cannot run the agent fetches its answers and calls back; a boot file that is
+//! not what content declares is not served.
 
 use serde_json::Value;
 use std::path::Path;
@@ -75,12 +76,12 @@ fn formwork(folder: &Path, words: &[&str]) -> Command {
 }
 
 impl Server {
-    fn start() -> Self {
+    fn start(site: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for name in ["site", "images"] {
             std::fs::create_dir(folder.path().join(name)).expect("made");
         }
-        std::fs::write(folder.path().join("site/site.yaml"), SITE).expect("written");
+        std::fs::write(folder.path().join("site/site.yaml"), site).expect("written");
         let create = ["site", "create", "test", "--fresh", "--state-dir", "state"];
         assert!(formwork(folder.path(), &create).stdout(Stdio::null()).status().expect("it runs").success());
         let (http, api) = (free_port(), free_port());
@@ -132,7 +133,7 @@ fn an_installer_fetches_its_answers_and_ends_its_stage_by_plain_http() {
         println!("SKIPPED {test}: there is no curl");
         return;
     }
-    let server = Server::start();
+    let server = Server::start(SITE);
     let script = server.script();
     let url =
         script.split_whitespace().find_map(|word| word.strip_prefix("url=")).expect("answers on the command line");
@@ -182,4 +183,35 @@ fn an_installer_fetches_its_answers_and_ends_its_stage_by_plain_http() {
     );
     let log = std::fs::read_to_string(server.folder.path().join("log")).expect("the log");
     assert!(!log.contains(token), "the log holds no secret");
+}
+
+#[test]
+fn a_kernel_that_is_not_what_content_declares_is_not_served_and_the_box_is_told_why() {
+    let test = "installer::a_kernel_that_is_not_what_content_declares_is_not_served_and_the_box_is_told_why";
+    if Command::new("curl").arg("--version").output().is_err() {
+        println!("SKIPPED {test}: there is no curl");
+        return;
+    }
+    // SHA-256 of "kernel\n".
+    let sum = Command::new("sh").args(["-c", "echo kernel | sha256sum"]).output().expect("sha256sum").stdout;
+    let sum = String::from_utf8_lossy(&sum).split_whitespace().next().unwrap_or_default().to_owned();
+    let kernel = format!("kernel: {{file: setup/linux, sha256: {sum}}}");
+    let server = Server::start(&SITE.replace("kernel: {file: setup/linux}", &kernel));
+    let at = server.folder.path().join("images/setup");
+    std::fs::create_dir(&at).expect("made");
+    std::fs::write(at.join("linux"), "another\n").expect("written");
+    let script = server.script();
+    assert!(script.contains("held: setup/linux in the image folder has the SHA-256"), "{script}");
+    let url = format!("http://127.0.0.1:{}/files/setup/linux", server.http);
+    let status = || server.curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &url]);
+    assert_eq!(status(), "409");
+    let said = || server.json(&["status"]).map_or(Value::Null, |status| status["files"].clone());
+    server.until("status says so", |_| said().to_string().contains("content says").then_some(()));
+    std::fs::write(at.join("linux"), "kernel\n").expect("written");
+    assert!(server.script().contains("kernel /files/setup/linux"));
+    assert_eq!((status().as_str(), server.curl(&[&url]).as_str()), ("200", "kernel\n"));
+    server.until("status says that it is well", |_| (said() == serde_json::json!([])).then_some(()));
+    let events = formwork(server.folder.path(), &["events", "-o", "json"]).output().expect("events").stdout;
+    let events = String::from_utf8_lossy(&events).into_owned();
+    assert!(events.contains("file-wrong") && events.contains("file-right"), "{events}");
 }
