@@ -84,6 +84,11 @@ fn event() -> impl Strategy<Value = Event> {
                 message: None,
             }
         }),
+        1 => (name("offer"), name("key")).prop_map(|(ticket, key)| Event::ApprovalAwaited {
+            ticket,
+            key,
+            address: "192.0.2.1".into(),
+        }),
         1 => Just(Event::Held { reason: "r".into() }),
         1 => Just(Event::Quarantined { reason: "r".into() }),
         1 => Just(Event::Asked { by: "b".into(), what: Ask::Approve }),
