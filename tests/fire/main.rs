@@ -5,6 +5,8 @@
 //! The short form runs with the other tests. The long form: `FORMWORK_FIRE=500 cargo test --test fire -- --nocapture` (so many
 //! kills), with `FORMWORK_FIRE_SEED` for a story of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
+
 mod check;
 mod site;
 
