@@ -4,8 +4,12 @@ use super::access::Administrator;
 use super::administrators::existing;
 use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
+use crate::boot::client::Firmware;
+use crate::content::kinds::Architecture;
 use crate::fleet::Entry;
-use crate::inspect::{self, ParamError, ParamWhy, Subject, Why};
+use crate::inspect::{
+    self, ParamError, ParamWhy, Plan, RenderQuestion, Rendered, Subject, Values, What, WhatError, Why,
+};
 use crate::journal::Stream;
 use crate::net::routes::{Opens, Route, Routes};
 use crate::workflow::Question;
@@ -26,6 +30,19 @@ pub(super) fn routes() -> Routes<App> {
                 .query::<ParamQuery>()
                 .gives::<ParamWhy>(),
             param,
+        )
+        .route(
+            get(
+                "/v1/machines/{name}/render",
+                "The boot and the jobs that a machine would get, as they would be served",
+            )
+            .query::<RenderQuery>()
+            .gives::<Rendered>(),
+            render,
+        )
+        .route(
+            get("/v1/machines/{name}/plan", "Boots and stages to come, and what would stop them").gives::<Plan>(),
+            plan,
         )
 }
 
@@ -75,6 +92,78 @@ async fn param(
     let entry = existing(&app, &name)?;
     let found = subject(&app, &entry, |subject| inspect::param_why(subject, &param, query.stage.as_deref())).await?;
     Ok(Json(found?))
+}
+
+/// Without any of them: what it would get now.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct RenderQuery {
+    /// A stage: its environment and all its tasks.
+    stage: Option<String>,
+    /// One task.
+    task: Option<String>,
+    /// Every stage of the workflow.
+    all: bool,
+    /// Secrets are put in, as for the machine.
+    secrets: bool,
+    /// `bios` or `uefi`; where not given, what asked last.
+    firmware: Option<String>,
+    /// `x86_64` or `aarch64`; where not given, what was seen last.
+    architecture: Option<Architecture>,
+}
+
+async fn render(
+    State(app): State<App>,
+    who: Administrator,
+    Path(name): Path<String>,
+    Query(query): Query<RenderQuery>,
+) -> Result<Json<Rendered>, ApiError> {
+    let entry = existing(&app, &name)?;
+    let firmware = match query.firmware.as_deref() {
+        None => None,
+        Some("bios") => Some(Firmware::Bios),
+        Some("uefi") => Some(Firmware::Uefi),
+        Some(other) => {
+            return Err(ApiError::bad_request(format!("there is no firmware {other}")).hint("bios or uefi"));
+        }
+    };
+    let what = match (query.stage, query.task) {
+        (Some(stage), None) => What::Stage(stage),
+        (None, Some(task)) => What::Task(task),
+        (Some(_), Some(_)) => return Err(ApiError::bad_request("a stage or a task, not both")),
+        (None, None) if query.all => What::All,
+        (None, None) => What::Now,
+    };
+    if query.secrets {
+        tracing::warn!(machine = name, by = who.name, "secrets were shown");
+    }
+    let (secrets, architecture) = (query.secrets, query.architecture);
+    let rendered = subject(&app, &entry, |subject| {
+        let open = |param: &str, value: &serde_json::Value| app.fleet.open_secret(param, value);
+        let values = if secrets { Values::Open(&open) } else { Values::Masked };
+        inspect::render(subject, &RenderQuestion { what, values, server: &app.server, firmware, architecture })
+    });
+    Ok(Json(rendered.await??))
+}
+
+async fn plan(State(app): State<App>, _: Administrator, Path(name): Path<String>) -> Result<Json<Plan>, ApiError> {
+    let entry = existing(&app, &name)?;
+    let planned = subject(&app, &entry, |subject| {
+        // Nothing of what secrets hold is in a plan, but it has to know whether they are there.
+        let open = |param: &str, value: &serde_json::Value| app.fleet.open_secret(param, value);
+        inspect::plan(subject, &app.server, Values::Open(&open))
+    });
+    Ok(Json(planned.await?))
+}
+
+impl From<WhatError> for ApiError {
+    fn from(error: WhatError) -> Self {
+        let refused = Self::new(StatusCode::NOT_FOUND, "nothing-to-render", error.to_string());
+        match error {
+            WhatError::Unknown { hint: Some(hint), .. } => refused.hint(hint),
+            _ => refused,
+        }
+    }
 }
 
 impl From<ParamError> for ApiError {

@@ -13,6 +13,7 @@
 pub mod client;
 pub mod desk;
 pub mod dhcp;
+pub mod kernel;
 pub mod leases;
 mod mac;
 pub mod network;

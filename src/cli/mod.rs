@@ -13,11 +13,15 @@ mod describe;
 mod double;
 mod error;
 mod events;
+mod explain;
 mod follow;
 mod get;
 mod logs;
 mod offline;
 mod output;
+mod plan;
+mod render;
+mod schema;
 mod sentence;
 mod serve;
 mod session;
@@ -51,6 +55,8 @@ enum Command {
     Get(get::Arguments),
     Describe(describe::Arguments),
     Why(why::Arguments),
+    Plan(plan::Arguments),
+    Render(render::Arguments),
     Status(status::Arguments),
     Logs(logs::Arguments),
     Events(events::Arguments),
@@ -88,6 +94,8 @@ enum Command {
     Reconcile(ask::Reconcile),
     // -- before a push --
     Validate(validate::Arguments),
+    Explain(explain::Arguments),
+    Schema(schema::Arguments),
     // -- at the server itself --
     Site(site::Arguments),
     Serve(serve::Arguments),
@@ -112,6 +120,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Get(arguments) => get::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Render(arguments) => render::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
@@ -128,6 +138,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
         Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),

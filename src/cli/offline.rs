@@ -4,7 +4,7 @@
 use super::CliError;
 use super::suggest;
 use super::validate::read_directory;
-use crate::catalog::{Catalog, MachineView, builtin_packs, from_tree};
+use crate::catalog::{Catalog, MachineView, ServerInfo, builtin_packs, from_tree};
 use crate::content::{Place as ContentPlace, Tree};
 use crate::git::{History, read_once};
 use crate::inspect::{Commit, Subject};
@@ -33,6 +33,11 @@ pub struct Place {
     /// A commit, tag or anything else that Git can resolve.
     #[arg(long, value_name = "REVISION", requires = "repository", conflicts_with = "branch")]
     revision: Option<String>,
+}
+
+/// What stands for the server where there is none.
+pub fn server(site: &str) -> ServerInfo {
+    ServerInfo { http: "http://SERVER:8080".to_owned(), https: "https://SERVER:8443".to_owned(), site: site.to_owned() }
 }
 
 /// Content that was read and compiled.

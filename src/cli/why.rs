@@ -160,7 +160,7 @@ fn draw_param(found: &ParamWhy, style: Style) -> String {
 }
 
 /// A revision as people say it.
-fn named(revision: &str) -> String {
+pub(super) fn named(revision: &str) -> String {
     // What is not committed has no id.
     if revision.contains(' ') { revision.to_owned() } else { format!("revision {}", short(revision)) }
 }

@@ -6,12 +6,14 @@
 mod decode;
 pub mod dhcp_options;
 mod document;
+pub mod explain;
 mod finding;
 pub mod junk;
 pub mod kinds;
 mod load;
 pub mod names;
 mod object;
+pub mod schema;
 mod spans;
 #[cfg(test)]
 mod tests;

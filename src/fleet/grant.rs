@@ -3,17 +3,14 @@
 use super::decide::Decision;
 use super::machines::{Entry, Fleet};
 use super::tickets::asks_approval;
-use crate::catalog::{Catalog, MachineView, Scope, ServerInfo, Stage, Task};
+use crate::catalog::{Catalog, MachineView, ServerInfo};
 use crate::identity;
-use crate::journal::{Event, MachineState};
-use crate::params::{self, ClusterKeys};
+use crate::journal::Event;
+use crate::params::ClusterKeys;
 use crate::store::{Operation, Space, StoreError};
-use crate::wire::{DestructiveGrant, JobGrant, MachineInfo};
-use crate::workflow::{self, Grant};
+use crate::wire::JobGrant;
+use crate::workflow::{self, Grant, Ingredients, JobError, secret_name};
 use std::sync::Arc;
-
-/// A task's timeout where it gives none.
-const TIMEOUT_DEFAULT_SECONDS: u64 = 3600;
 
 /// Why a job could not be made though it was due. The machine waits with this reason.
 #[derive(Debug, thiserror::Error)]
@@ -21,28 +18,18 @@ pub enum GrantError {
     /// The catalog lost what the decision was made on.
     #[error("stage or task is not in revision {0}")]
     Gone(String),
-    /// A param that the task requires has no value.
-    #[error("task {task} needs param {param}, and nothing gives it a value")]
-    Missing {
-        /// The task.
-        task: String,
-        /// The param.
-        param: String,
-    },
-    /// A secret is not there.
-    #[error("param {param} is the secret {secret}, which is not in the server's secrets folder")]
-    Secret {
-        /// The param.
-        param: String,
-        /// The secret's name.
-        secret: String,
-    },
     /// The machine's clusters ask for more than a ticket.
     #[error("its first exchange waits for `formwork approve {0}`: a cluster profile asks for assurance A2")]
     Approval(String),
-    /// A template or a condition does not render.
-    #[error("{0}")]
-    Render(String),
+    /// It cannot be made.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The system gives no random numbers.
+    #[error("a job's id cannot be made: {0}")]
+    Id(String),
+    /// It cannot be kept.
+    #[error("the job cannot be written down: {0}")]
+    Encode(String),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,7 +57,20 @@ impl Fleet {
         let workflow = catalog.workflow(&run.workflow).ok_or_else(gone)?;
         let stage = at(&workflow.stages, grant.stage_index).ok_or_else(gone)?;
         let task = at(&stage.tasks, grant.task_index).ok_or_else(gone)?;
-        let job = self.render(entry, catalog, &view, &decision.state, run.number, stage, task, grant, server)?;
+        let id = identity::new_id().map_err(|error| GrantError::Id(error.to_string()))?;
+        let ingredients = Ingredients {
+            site: &self.site,
+            catalog,
+            view: &view,
+            state: &decision.state,
+            run: run.number,
+            stage,
+            task,
+            grant,
+            server,
+            clusters: &self.cluster_keys(catalog, &view),
+        };
+        let job = workflow::job(id, &ingredients, |param, layered| self.open_secret(param, &layered.value))?;
         let event = Event::JobGranted {
             job: job.job.clone(),
             run: run.number,
@@ -84,64 +84,10 @@ impl Fleet {
             destructive: grant.destructive,
             timeout_seconds: job.timeout_seconds,
         };
-        let bytes = serde_json::to_vec(&job).map_err(|error| GrantError::Render(error.to_string()))?;
+        let bytes = serde_json::to_vec(&job).map_err(|error| GrantError::Encode(error.to_string()))?;
         let keep = Operation::Put { space: Space::Grant, key: entry.name.clone(), value: Some(bytes) };
         self.commit_for(entry, decision.state.head, vec![event], vec![keep]).await?;
         Ok(job)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one place puts a job together from all that makes it")]
-    fn render(
-        &self,
-        entry: &Entry,
-        catalog: &Catalog,
-        view: &MachineView,
-        state: &MachineState,
-        run: u64,
-        stage: &Stage,
-        task: &Task,
-        grant: &Grant,
-        server: &ServerInfo,
-    ) -> Result<JobGrant, GrantError> {
-        let resolved = params::resolve(catalog, view, Some(stage), &self.cluster_keys(catalog, view));
-        let mut values = serde_json::Map::new();
-        for param in &task.params {
-            match resolved.get(&param.name) {
-                Some(layered) => {
-                    values.insert(param.name.clone(), self.open_secret(&param.name, &layered.value)?);
-                }
-                None if param.required => {
-                    return Err(GrantError::Missing { task: task.name.to_string(), param: param.name.clone() });
-                }
-                None => {}
-            }
-        }
-        let machine = machine_info(view, state, &format!("{}/files", server.http));
-        let scope = Scope { params: &values, facts: &state.facts, machine: &machine, server, boot: None };
-        let steps = crate::catalog::render_steps(catalog, task, &scope)
-            .map_err(|error| GrantError::Render(error.to_string()))?;
-        let destructive = grant.destructive.then(|| DestructiveGrant {
-            site: self.site.clone(),
-            machine: entry.name.clone(),
-            run,
-            begun_unix_ms: state.run.as_ref().map(|run| run.started_unix_ms),
-            wipe: grant.wipe,
-        });
-        Ok(JobGrant {
-            job: identity::new_id().map_err(|error| GrantError::Render(error.to_string()))?,
-            run,
-            stage: stage.name.to_string(),
-            task: task.name.to_string(),
-            attempt: grant.attempt,
-            timeout_seconds: task.timeout.map_or(TIMEOUT_DEFAULT_SECONDS, |span| span.0.as_secs().max(1)),
-            exit_codes: task.exit_codes,
-            machine,
-            params: values,
-            facts: state.facts.clone(),
-            steps,
-            clusters: Vec::new(),
-            destructive,
-        })
     }
 
     /// The keys of the machine's clusters that Git declares as params, as they stand now.
@@ -162,29 +108,15 @@ impl Fleet {
     }
 
     /// `{secret: NAME}` becomes what the server's secrets folder holds under that name; anything else stays.
-    fn open_secret(&self, param: &str, value: &serde_json::Value) -> Result<serde_json::Value, GrantError> {
+    ///
+    /// # Errors
+    /// [`JobError::Secret`]: it is not there.
+    pub fn open_secret(&self, param: &str, value: &serde_json::Value) -> Result<serde_json::Value, JobError> {
         let Some(name) = secret_name(value) else { return Ok(value.clone()) };
         self.secrets
             .get(name)
             .map(serde_json::Value::String)
-            .ok_or_else(|| GrantError::Secret { param: param.to_owned(), secret: name.to_owned() })
-    }
-}
-
-fn secret_name(value: &serde_json::Value) -> Option<&str> {
-    let object = value.as_object().filter(|object| object.len() == 1)?;
-    object.get("secret")?.as_str()
-}
-
-/// Who a machine is, for scripts and templates.
-pub fn machine_info(view: &MachineView, state: &MachineState, files: &str) -> MachineInfo {
-    let said = state.boot.as_ref().and_then(|boot| boot.said.address.clone());
-    MachineInfo {
-        name: view.name.to_string(),
-        address: view.address.map(|address| address.to_string()).or(said),
-        macs: if view.macs.is_empty() { state.macs.iter().cloned().collect() } else { view.macs.clone() },
-        labels: view.labels.clone(),
-        files: files.to_owned(),
+            .ok_or_else(|| JobError::Secret { param: param.to_owned(), secret: name.to_owned() })
     }
 }
 

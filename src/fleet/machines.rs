@@ -300,13 +300,7 @@ impl Fleet {
         name: &str,
         state: &MachineState,
     ) -> Option<std::borrow::Cow<'a, MachineView>> {
-        if let Some(view) = catalog.machine(name) {
-            return Some(std::borrow::Cow::Borrowed(view));
-        }
-        let by = state.enrolled.as_ref().filter(|_| !state.left)?;
-        catalog
-            .enrolled_view(name, &by.rule, &by.mac, by.uuid.as_deref(), by.serial.as_deref())
-            .map(std::borrow::Cow::Owned)
+        crate::inspect::view_on(catalog, name, state)
     }
 
     /// Who a box is, by what it shows. A declaration with its MAC wins over an enrolment; one that only has its UUID or

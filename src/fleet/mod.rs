@@ -23,7 +23,7 @@ mod tickets;
 
 pub use clock::Clock;
 pub use decide::Decision;
-pub use grant::{GrantError, machine_info};
+pub use grant::GrantError;
 pub use identify::Resolved;
 pub use machines::{BoxRow, Entry, Fleet, Identity, Live};
 pub use retention::Looked;

@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, MachineView, Stage, Task};
 use crate::journal::{Event, MachineState, Record, Stream};
 use crate::wire::{CheckInRequest, HardwareIdentity, JobOutcome, JobRequest};
-use crate::workflow::{Action, Grant, Next, Question, Running, Trust, made_of, next};
+use crate::workflow::{Action, Grant, Next, Position, Question, Running, Trust, made_of, next, position};
 use std::sync::Arc;
 
 /// How often one question may want something written down first; as in the fleet, each rule writes at most once.
@@ -86,7 +86,9 @@ impl<'a> Imagined<'a> {
     pub fn agent(&mut self) -> (Vec<Event>, Next) {
         let Some(boot) = self.state.boot.clone() else { return self.firmware() };
         let said = boot.said;
-        self.settle(Running::Agent { boot_id: &said.boot_id, environment: &said.environment, job: None })
+        let run = self.state.run.as_ref().filter(|run| run.is_open());
+        let job = run.and_then(|run| run.job.clone()).filter(|job| job.boot_id == said.boot_id).map(|job| job.id);
+        self.settle(Running::Agent { boot_id: &said.boot_id, environment: &said.environment, job: job.as_deref() })
     }
 
     /// Something is taken as having happened.
@@ -155,6 +157,29 @@ impl<'a> Imagined<'a> {
         self.happens(granted);
         self.ends(&job, &[]);
         true
+    }
+
+    /// Where the open run stands, if an installer works there.
+    pub fn installer(&self) -> Option<Position<'_>> {
+        let run = self.state.run.as_ref().filter(|run| run.is_open())?;
+        let at = position(self.pinned()?.workflow(&run.workflow)?, run)?;
+        (at.task.is_installer() && at.failed.is_none()).then_some(at)
+    }
+
+    /// The installer of the stage where the run stands calls back: it is done.
+    pub fn installs(&mut self) {
+        let (Some(at), Some(catalog), Some(view)) = (self.installer(), self.pinned(), &self.view) else { return };
+        let event = Event::InstallerFinished {
+            offer: self.state.offer.as_ref().map(|offer| offer.id.clone()).unwrap_or_default(),
+            run: self.state.run.as_ref().map_or(0, |run| run.number),
+            stage_index: at.stage_index,
+            stage: at.stage.name.to_string(),
+            task: at.task.name.to_string(),
+            digest: made_of(catalog, view, at.stage, at.task),
+            success: true,
+            message: None,
+        };
+        self.happens(event);
     }
 
     /// A job ends well.

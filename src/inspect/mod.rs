@@ -6,13 +6,18 @@
 
 mod imagine;
 mod param;
+mod plan;
+mod render;
 mod why;
 
 pub use imagine::Imagined;
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
+pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, plan};
+pub use render::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError, render};
 pub use why::{Because, Evidence, Why, why};
 
-use crate::catalog::{Catalog, MachineView};
+use crate::catalog::{Catalog, ClusterProfile, MachineView};
+use crate::content::kinds::Assurance;
 use crate::content::{Document, Place, Step, place_of};
 use crate::journal::{MachineState, Record};
 use crate::params::ClusterKeys;
@@ -62,11 +67,24 @@ pub fn view_on<'a>(
         .map(std::borrow::Cow::Owned)
 }
 
+/// The cluster that lets a machine do nothing before a person approved it, where nobody has.
+fn wants_approval<'a>(question: &Question<'a>) -> Option<&'a ClusterProfile> {
+    if question.state.vouched {
+        return None;
+    }
+    let clusters = question.current?.clusters_of(question.view?);
+    clusters.into_iter().find(|cluster| cluster.spec.assurance >= Assurance::A2)
+}
+
 /// What a machine runs, as far as its last words say: its agent's boot, or firmware that was offered something since.
 pub fn last_said(state: &MachineState) -> Running<'_> {
     match &state.boot {
         Some(boot) if state.offer.as_ref().is_none_or(|offer| offer.at_unix_ms <= boot.at_unix_ms) => {
-            Running::Agent { boot_id: &boot.said.boot_id, environment: &boot.said.environment, job: None }
+            let boot_id = &boot.said.boot_id;
+            // What it was given in this boot and has not ended, it works on.
+            let run = state.run.as_ref().filter(|run| run.is_open());
+            let job = run.and_then(|run| run.job.as_ref()).filter(|job| job.boot_id == *boot_id);
+            Running::Agent { boot_id, environment: &boot.said.environment, job: job.map(|job| job.id.as_str()) }
         }
         _ => Running::Firmware,
     }

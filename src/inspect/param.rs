@@ -250,7 +250,7 @@ fn find<'a>(stages: &[&'a Arc<Stage>], wanted: &str) -> Result<&'a Arc<Stage>, P
     let exact = stages.iter().find(|stage| *stage.name == *wanted);
     exact.or_else(|| stages.iter().find(short)).copied().ok_or_else(|| ParamError::NoStage {
         name: wanted.to_owned(),
-        hint: did_you_mean(wanted, stages.iter().map(|stage| &*stage.name)),
+        hint: super::render::near(wanted, stages.iter().map(|stage| &*stage.name)),
     })
 }
 

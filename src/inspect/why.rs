@@ -185,7 +185,12 @@ impl<'a> Grounds<'_, 'a> {
             self.add("its identity is in doubt", [event, rule(text)]);
             return;
         }
-        if let Running::Agent { boot_id, .. } = question.running
+        if state.restored.is_some() {
+            let text = "what a machine did after the backup was made is not known, so nothing starts by itself";
+            self.add("the store came back from a backup", [rule(text)]);
+            return;
+        }
+        if let Running::Agent { boot_id, job: None, .. } = question.running
             && state.reboot_asked_in.as_deref() == Some(boot_id)
         {
             let asked = |event: &Event| matches!(event, Event::Asked { what: crate::journal::Ask::Reboot, .. });
@@ -295,6 +300,7 @@ impl<'a> Grounds<'_, 'a> {
                 "the last task asked to stop",
                 [event, rule("a run that was stopped goes on when a person says so")],
             );
+        } else if at.task.is_installer() && self.installer(view, pinned, run, &at) {
         } else {
             match question.running {
                 Running::Firmware => self.at_boot(),
@@ -400,9 +406,35 @@ impl<'a> Grounds<'_, 'a> {
             });
             self.add(format!("task {} is tried again", at.task.name), [event, retries]);
         }
+        if let Some(cluster) = super::wants_approval(&self.subject.question) {
+            let says = content_of(self.subject.question.current, cluster.document.place(), "spec.assurance: A2");
+            let text = "it gets neither tokens nor jobs before a person approves its first exchange";
+            self.add(format!("cluster {} asks for more than a ticket", cluster.name), [says, rule(text)]);
+        }
         if at.stage.destructive {
             self.destructive(view, pinned, run, at);
         }
+    }
+
+    /// A stage that an installer does. False: it may be booted, and nothing else is to be said of it.
+    fn installer(&mut self, view: &MachineView, pinned: &Catalog, run: &Run, at: &Position<'_>) -> bool {
+        if view.protect || !run.destructive_allowed {
+            self.destructive(view, pinned, run, at);
+            return true;
+        }
+        if !view.wipe {
+            let says = self.machine_says(view, "wipe", "false, or not there");
+            let text = "an installer looks for no marker before it writes, so it is booted only where whatever is on a disk may go";
+            self.add("its installer is not booted", [says, rule(text)]);
+            return true;
+        }
+        let booted = self.subject.question.state.boot.as_ref().map(|boot| boot.said.environment.as_str());
+        if matches!(self.subject.question.running, Running::Agent { .. }) && booted == at.environment {
+            let offered = self.event(|event| matches!(event, Event::Offered { .. }));
+            self.add("its installer works", [offered, rule("an installer's callback is the end of its stage")]);
+            return true;
+        }
+        false
     }
 
     fn destructive(&mut self, view: &MachineView, pinned: &Catalog, run: &Run, at: &Position<'_>) {

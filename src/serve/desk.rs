@@ -4,17 +4,16 @@ use crate::boot::Mac;
 use crate::boot::desk::{
     BootDesk, BootPermit, InstallerRefusal, InstallerSaid, ScriptAction, ScriptAnswer, ScriptAsk, SeenBox,
 };
+use crate::boot::kernel::{Kernel, hold};
 use crate::boot::leases::LeaseTable;
 use crate::boot::network::Network;
 use crate::boot::overlay::{OverlayFile, cpio};
-use crate::boot::script::file_url;
-use crate::catalog::{BootInfo, Catalog, RenderError, Scope, Seen, ServerInfo, render_arguments, render_boot_template};
-use crate::content::kinds::{Architecture, FileSource, SubnetMode};
+use crate::catalog::{Catalog, Seen, ServerInfo};
+use crate::content::kinds::{Architecture, SubnetMode};
 use crate::fleet::{Entry, Fleet, Identity, Resolved};
 use crate::identity;
 use crate::journal::{Event, LOCAL, MachineState, Stream};
 use crate::net::files::Folder;
-use crate::params::{self, ClusterKeys};
 use crate::store::{Batch, BoxFuture, Lease, Operation, StoreError};
 use crate::wire::HardwareIdentity;
 use crate::workflow::{Action, Running};
@@ -101,10 +100,6 @@ impl Desk {
             waits_for: None,
             action: ScriptAction::Nothing { reason: String::new() },
         };
-        let hold = |reason: String, ms: Option<u64>| ScriptAction::Hold {
-            reason,
-            retry_seconds: ms.map_or(15, |ms| u32::try_from(ms.div_ceil(1000).clamp(2, 60)).unwrap_or(60)),
-        };
         answer.action = match &decision.next.action {
             Action::Boot { environment, reason } => {
                 answer.waits_for = Some(reason.clone());
@@ -181,23 +176,8 @@ impl Desk {
 
     /// Kernel, RAM disks and command line of an environment for this box.
     fn boot(&self, now: &MadeFor<'_>, environment: &str, offer: &str, ask: &ScriptAsk) -> Result<ScriptAction, String> {
-        let boot_env =
-            now.catalog.boot_env(environment).ok_or_else(|| format!("there is no environment {environment}"))?;
-        let architecture = ask.architecture.unwrap_or(Architecture::X86_64);
-        let spec = boot_env
-            .architectures
-            .get(&architecture)
-            .ok_or_else(|| format!("environment {environment} has nothing for {}", architecture.as_str()))?;
-        let boot = BootInfo::of(&self.server, offer, boot_env.ends_by, None);
-        let arguments = self.rendered(now, &ask.mac.to_string(), &boot, |scope| {
-            render_arguments(now.catalog, boot_env, architecture, scope)
-        })?;
-        Ok(ScriptAction::Boot {
-            environment: environment.to_owned(),
-            offer: offer.to_owned(),
-            kernel: url_of(&spec.kernel).ok_or_else(|| format!("environment {environment} has no kernel"))?,
-            initrds: spec.initrds.iter().filter_map(url_of).collect(),
-            arguments,
+        self.kernel(now, environment, offer, &ask.mac.to_string(), |kernel| {
+            kernel.action(ask.architecture.unwrap_or(Architecture::X86_64))
         })
     }
 
@@ -248,31 +228,31 @@ impl Desk {
         let boot_env = catalog.boot_env(&offer.environment)?;
         boot_env.templates.iter().find(|(written, _)| written == name)?;
         let token = self.fleet.callback_token(&offer.id);
-        let boot = BootInfo::of(&self.server, &offer.id, boot_env.ends_by, Some(token));
         let now = MadeFor { catalog, entry: &entry, state: &decision.state, address: peer };
-        Some(self.rendered(&now, &offer.mac, &boot, |scope| render_boot_template(catalog, boot_env, name, scope)))
+        Some(self.kernel(&now, &offer.environment, &offer.id, &offer.mac, |kernel| kernel.file(name, &token)))
     }
 
-    /// Renders with what a boot's texts may speak of: no facts, nothing secret but the boot's own token.
-    fn rendered(
+    /// What an offer's environment means for the machine that it is made for.
+    fn kernel<T>(
         &self,
         now: &MadeFor<'_>,
+        environment: &str,
+        offer: &str,
         mac: &str,
-        boot: &BootInfo,
-        render: impl Fn(&Scope<'_>) -> Result<String, RenderError>,
-    ) -> Result<String, String> {
+        make: impl FnOnce(&Kernel<'_>) -> Result<T, String>,
+    ) -> Result<T, String> {
         let view = Fleet::view_on(now.catalog, &now.entry.name, now.state)
             .ok_or_else(|| "the machine is not on the revision of its run".to_owned())?;
-        let resolved = params::resolve(now.catalog, &view, None, &ClusterKeys::default());
-        let files = format!("{}/files", self.server.http);
-        let mut machine = crate::fleet::machine_info(&view, now.state, &files);
-        // The MAC it boots from comes first: it becomes BOOTIF. The address it asks from is the one it has.
-        machine.macs.retain(|other| *other != mac);
-        machine.macs.insert(0, mac.to_owned());
-        machine.address.get_or_insert_with(|| now.address.to_string());
-        let (values, facts) = (resolved.values(), serde_json::Map::new());
-        let scope = Scope { params: &values, facts: &facts, machine: &machine, server: &self.server, boot: Some(boot) };
-        render(&scope).map_err(|error| error.to_string())
+        make(&Kernel {
+            catalog: now.catalog,
+            view: &view,
+            state: now.state,
+            environment,
+            offer,
+            mac: Some(mac),
+            address: Some(now.address),
+            server: &self.server,
+        })
     }
 
     fn subnet_of(&self, address: IpAddr) -> Option<String> {
@@ -306,10 +286,6 @@ impl Desk {
             }
         }
     }
-}
-
-fn url_of(source: &FileSource) -> Option<String> {
-    source.file.as_deref().map(file_url).or_else(|| source.url.clone())
 }
 
 impl BootDesk for Desk {

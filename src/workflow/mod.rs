@@ -9,12 +9,14 @@
 
 mod fix;
 mod installer;
+mod job;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
 
 pub(crate) use fix::made_of;
+pub use job::{Ingredients, JobError, TIMEOUT_DEFAULT_SECONDS, job, machine_info, secret_name, timeout_seconds};
 pub use walk::{Position, position};
 
 use crate::catalog::{Catalog, MachineView};

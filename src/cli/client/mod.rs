@@ -5,7 +5,7 @@ use super::error::CliError;
 use crate::api::views::{
     AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SnapshotMade,
 };
-use crate::inspect::{ParamWhy, Why};
+use crate::inspect::{ParamWhy, Plan, Rendered, Why};
 use crate::store::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +102,17 @@ impl Client {
     pub fn param_why(&self, name: &str, param: &str, stage: Option<&str>) -> Result<ParamWhy, CliError> {
         let stage = stage.map(|stage| format!("?stage={}", segment(stage))).unwrap_or_default();
         self.get(&format!("/v1/machines/{}/params/{}{stage}", segment(name), segment(param)))
+    }
+
+    /// `GET /v1/machines/{name}/render`; `query` is what stands behind the question mark, each value escaped.
+    pub fn render(&self, name: &str, query: &[(&str, &str)]) -> Result<Rendered, CliError> {
+        let words: Vec<String> = query.iter().map(|(word, value)| format!("{word}={}", segment(value))).collect();
+        self.get(&format!("/v1/machines/{}/render?{}", segment(name), words.join("&")))
+    }
+
+    /// `GET /v1/machines/{name}/plan`.
+    pub fn plan(&self, name: &str) -> Result<Plan, CliError> {
+        self.get(&format!("/v1/machines/{}/plan", segment(name)))
     }
 
     /// `GET /v1/status`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How sure the server must be of who a machine is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Assurance {
     /// MAC only (a lab).
     A0,
@@ -17,7 +17,7 @@ pub enum Assurance {
 }
 
 /// Who may write a key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Writers {
     /// Every member.
@@ -31,7 +31,7 @@ pub enum Writers {
 }
 
 /// A key that is declared.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeySpec {
     /// Its name; a trailing `/*` declares all keys below.
@@ -54,7 +54,7 @@ pub struct KeySpec {
 }
 
 /// A cluster profile.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterProfileSpec {
     /// What it is for.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A profile.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProfileSpec {
     /// What it is for.

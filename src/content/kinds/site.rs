@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a pack comes from: exactly one of `builtin` and `path`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PackSource {
     /// A pack that comes with the binary.
@@ -13,7 +13,7 @@ pub struct PackSource {
 }
 
 /// A site.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SiteSpec {
     /// Packs in use.

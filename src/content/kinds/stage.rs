@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What follows when a task of the stage has failed for good.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnFailure {
     /// The run waits for a fix or a person.
@@ -16,7 +16,7 @@ pub enum OnFailure {
 }
 
 /// A stage.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StageSpec {
     /// For people.

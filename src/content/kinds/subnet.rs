@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// What Formwork does for DHCP on a subnet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SubnetMode {
     /// It is the DHCP server.
@@ -17,7 +17,7 @@ pub enum SubnetMode {
 }
 
 /// Addresses given to machines without a reservation, both ends included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pool {
     /// First address.
@@ -27,7 +27,7 @@ pub struct Pool {
 }
 
 /// A subnet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubnetSpec {
     /// Such as `10.77.0.0/24`.

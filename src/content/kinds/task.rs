@@ -4,7 +4,7 @@ use crate::wire::{ExitCodes, OnInterrupt};
 use serde::{Deserialize, Serialize};
 
 /// A param that a task uses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskParam {
     /// The param's name.
@@ -15,7 +15,7 @@ pub struct TaskParam {
 }
 
 /// How often and how soon a failed task is tried again by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retries {
     /// Tries after the first.
@@ -26,7 +26,7 @@ pub struct Retries {
 }
 
 /// One step: exactly one of `script`, `scriptFile`, `template`, `file`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StepSpec {
     /// Its name, for logs.
@@ -49,7 +49,7 @@ pub struct StepSpec {
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
     /// For people.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A template: exactly one of `file` and `text`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TemplateSpec {
     /// For people.
