@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The machines.
-    #[arg(value_name = "MACHINE", required = true)]
+    #[arg(value_name = "MACHINE", required = true, add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     names: Vec<String>,
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -24,7 +24,7 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct WithReason {
     /// The machines.
-    #[arg(value_name = "MACHINE", required = true)]
+    #[arg(value_name = "MACHINE", required = true, add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     names: Vec<String>,
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", required = true)]
@@ -44,7 +44,7 @@ pub struct WithReason {
 Without --new nothing is ever wiped by this; the next raised spec.run starts the workflow.")]
 pub struct Adopt {
     /// The machines.
-    #[arg(value_name = "MACHINE", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "MACHINE", required_unless_present = "all", conflicts_with = "all", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     names: Vec<String>,
     /// All machines without a journal.
     #[arg(long)]

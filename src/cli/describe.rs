@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(value_name = "KIND")]
     kind: Kind,
     /// Its name.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     name: String,
     #[command(flatten)]
     session: Options,

@@ -1,20 +1,8 @@
 //! What can go wrong for a person at the command line, with a hint and a stable exit code each.
 
+use super::exit_code::Ending;
 use crate::wire::Problem;
 use std::path::PathBuf;
-
-/// The text under `formwork --help`: the codes are part of what scripts may rely on.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-  0    done, or the thing asked about is so
-  1    it is not so, or it failed
-  2    the command line is wrong
-  3    there is nothing of that name
-  4    refused: not authenticated, not allowed, or not possible as things stand
-  5    the server cannot be reached, or cannot answer now
-  124  the time given was over first
-
-In a pipe, commands print JSON; on a terminal, tables. -o chooses.";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,18 +93,19 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// The exit code, as [`EXIT_CODES`] says.
+    /// The exit code, of the table in `exit_code`.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
-            Self::NotSo(_) | Self::Answer { .. } | Self::Output(_) => 1,
-            Self::Usage { .. } | Self::Context { .. } => 2,
-            Self::NotFound { .. } => 3,
-            Self::Refused { .. } => 4,
-            Self::Unreachable { .. } | Self::Server { .. } => 5,
-            Self::TimedOut(_) => 124,
-            Self::Partly { exit_code, .. } => *exit_code,
-        }
+        let ending = match self {
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ending::Done,
+            Self::NotSo(_) | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
+            Self::Usage { .. } | Self::Context { .. } => Ending::Usage,
+            Self::NotFound { .. } => Ending::NotFound,
+            Self::Refused { .. } => Ending::Refused,
+            Self::Unreachable { .. } | Self::Server { .. } => Ending::Unreachable,
+            Self::TimedOut(_) => Ending::TimedOut,
+            Self::Partly { exit_code, .. } => return *exit_code,
+        };
+        ending.code()
     }
 
     /// What to do about it, where there is something to do.

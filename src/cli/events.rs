@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(short, long)]
     watch: bool,
     /// Only this machine's.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     machine: Option<String>,
     /// Only events after this sequence number, or of this last time (`10m`).
     #[arg(long, value_name = "SEQUENCE|DURATION", value_parser = parse_since)]

@@ -17,7 +17,7 @@ use clap::Args;
   formwork explain task.steps --recursive   the fields of its fields too")]
 pub struct Arguments {
     /// A kind, and the way to one of its fields with dots between.
-    #[arg(value_name = "KIND[.FIELD]")]
+    #[arg(value_name = "KIND[.FIELD]", add = clap_complete::ArgValueCompleter::new(super::completion::kinds))]
     path: Option<String>,
     /// Fields of fields, to any depth.
     #[arg(long)]

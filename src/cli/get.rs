@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(value_name = "KIND")]
     kind: Kind,
     /// Only the one of this name.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     name: Option<String>,
     /// Only machines with this label: `key=value`, `key!=value` or `key`; all that are given must hold.
     #[arg(short = 'l', long = "selector", value_name = "LABEL", value_parser = parse_selector)]

@@ -24,7 +24,7 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
   formwork logs 3f9c2a… -f                 one job")]
 pub struct Arguments {
     /// A machine's name or a job's id.
-    #[arg(value_name = "MACHINE|JOB")]
+    #[arg(value_name = "MACHINE|JOB", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     name: String,
     /// Go on as lines come.
     #[arg(short, long)]

@@ -7,19 +7,24 @@ mod api;
 mod ask;
 mod client;
 mod cluster;
+mod completion;
 mod context;
 mod describe;
+mod doctor;
 #[cfg(test)]
 mod double;
 mod error;
 mod events;
+mod exit_code;
 mod explain;
 mod follow;
 mod get;
 mod logs;
+mod man;
 mod offline;
 mod output;
 mod plan;
+mod progress;
 mod render;
 mod schema;
 mod sentence;
@@ -43,7 +48,7 @@ pub use error::CliError;
 
 /// Bare metal becomes what a Git repository says, over as many reboots as it takes.
 #[derive(Debug, Parser)]
-#[command(name = "formwork", version, propagate_version = true, after_help = error::EXIT_CODES)]
+#[command(name = "formwork", version, propagate_version = true, after_help = exit_code::help())]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -100,12 +105,17 @@ enum Command {
     Site(site::Arguments),
     Serve(serve::Arguments),
     Store(store::Arguments),
+    Doctor(doctor::Arguments),
+    // -- the command line itself --
+    Completion(completion::Arguments),
+    Man(man::Arguments),
     Simulate(simulate::Arguments),
     Api(api::Arguments),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    completion::answer_shell();
     match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -143,6 +153,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Api(arguments) => api::run(&arguments),
     }

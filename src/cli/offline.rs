@@ -74,11 +74,8 @@ impl Place {
 fn compile(tree: &Tree, revision: &str, shown: &str) -> Result<Catalog, CliError> {
     from_tree(tree, &builtin_packs(), revision).map_err(|findings| {
         let errors = findings.errors();
-        CliError::Refused {
-            code: "content-refused".to_owned(),
-            message: format!("{findings}\n{errors} error{} in {shown}", if errors == 1 { "" } else { "s" }),
-            hint: Some("mend these first; `formwork validate` looks again".to_owned()),
-        }
+        let plural = if errors == 1 { "" } else { "s" };
+        CliError::NotSo(format!("{findings}\n{errors} error{plural} in {shown}: `formwork validate` has them all"))
     })
 }
 

@@ -24,7 +24,7 @@ Exit codes:
   1  something would")]
 pub struct Arguments {
     /// The machine.
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     machine: String,
     #[command(flatten)]
     place: Place,

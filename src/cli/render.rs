@@ -36,7 +36,7 @@ Exit codes:
   1  something could not; the rest is shown")]
 pub struct Arguments {
     /// The machine.
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     machine: String,
     /// A stage of its workflow: the environment and all tasks.
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["task", "all"])]

@@ -17,7 +17,7 @@ use serde_json::Value;
   formwork schema Machine                   of one kind")]
 pub struct Arguments {
     /// A kind.
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", add = clap_complete::ArgValueCompleter::new(super::completion::kinds))]
     kind: Option<String>,
     /// How it is printed (default: json).
     #[arg(short, long, value_name = "FORMAT")]

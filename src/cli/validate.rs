@@ -1,6 +1,7 @@
 //! `formwork validate`: what the server would say to a directory, before it is pushed.
 
 use super::CliError;
+use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree};
 use crate::content::{File, FileKind, Findings, Tree};
 use serde::Serialize;
@@ -58,7 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         message: format!("cannot read {}: {error}", path.display()),
         hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
     })?;
+    let progress = Progress::new("checking", Unit::Files, 0);
     let answer = from_tree(&tree, &builtin_packs(), "work tree");
+    drop(progress);
     let text = match arguments.output {
         Format::Text => text(&answer),
         Format::Json => json(&answer),
@@ -126,6 +129,7 @@ fn json(answer: &Result<Catalog, Findings>) -> String {
 
 /// The files of a work tree as the server would see them once committed.
 pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> {
+    let progress = Progress::new("reading", Unit::Files, 0);
     let mut files = BTreeMap::new();
     let mut folders = vec![(root.to_path_buf(), String::new(), 0_usize)];
     while let Some((folder, prefix, depth)) = folders.pop() {
@@ -157,6 +161,7 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
             } else if kind.is_file() {
                 let bytes = read_file(&entry.path()).map_err(|error| (entry.path(), error))?;
                 files.insert(path, file(bytes, FileKind::Regular));
+                progress.more(1);
             }
             if files.len() > FILES_MAX {
                 return Err((root.to_path_buf(), io::Error::other(format!("more than {FILES_MAX} files"))));

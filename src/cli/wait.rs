@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(value_name = "KIND")]
     kind: Kind,
     /// The machines; one that is not there yet is waited for.
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required = true, add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     names: Vec<String>,
     /// The condition; may be given more than once.
     #[arg(long = "for", value_name = "CONDITION", required = true, value_parser = parse_condition)]

@@ -25,7 +25,7 @@ use serde_json::Value;
   formwork why node-1 -o json | jq -r .answer")]
 pub struct Arguments {
     /// The machine.
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     machine: String,
     /// A param.
     #[arg(value_name = "PARAM")]

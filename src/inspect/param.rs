@@ -136,7 +136,12 @@ pub fn param_why(subject: &Subject<'_>, name: &str, stage: Option<&str>) -> Resu
     };
     let all = givers(catalog, view, stage.map(|stage| &**stage), subject.clusters, name);
     let declared = catalog.param(name);
-    if declared.is_none() && all.iter().all(|giver| giver.value.is_none()) {
+    // What a task uses, or a cluster will supply, is known though nobody gives it yet.
+    let used =
+        stages.iter().flat_map(|stage| &stage.tasks).any(|task| task.params.iter().any(|param| param.name == name));
+    let keys = catalog.clusters_of(view).into_iter().flat_map(|cluster| &cluster.spec.keys);
+    let known = declared.is_some() || used || keys.filter(|key| key.param).any(|key| key.name == name);
+    if !known && all.iter().all(|giver| giver.value.is_none()) {
         let in_stage = |stage: &&Arc<Stage>| resolve(catalog, view, Some(stage), subject.clusters).get(name).is_some();
         if !stages.iter().any(in_stage) {
             let resolved = resolve(catalog, view, stage.map(|stage| &**stage), subject.clusters);

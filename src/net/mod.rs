@@ -1,6 +1,7 @@
 //! Sockets of the boot network: DHCP, TFTP, HTTP files. Thin: what is answered is decided in [`crate::boot`].
 
 pub mod dhcp;
+pub mod discover;
 pub mod files;
 pub mod http;
 mod interfaces;

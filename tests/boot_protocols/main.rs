@@ -60,6 +60,35 @@ fn dhclient(client: &ClientNamespace, folder: &Path, configuration: &str) -> Str
     text
 }
 
+/// `formwork doctor` asks on a wire as a boot ROM does, and names who answers; with an address and without one.
+#[test]
+fn the_doctor_names_who_answers_dhcp_on_a_wire() {
+    let test = "the_doctor_names_who_answers_dhcp_on_a_wire";
+    if !possible(test, &["nsenter", "ip"]) || !inside(test) {
+        return;
+    }
+    let client = pair();
+    let folder = images();
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    let ask = format!(
+        "{} doctor --interface fw1 --wait 3 --state-dir /nowhere -o json || true",
+        env!("CARGO_BIN_EXE_formwork")
+    );
+    client.must("ip link set fw1 up");
+    let said = client.must(&ask);
+    assert!(said.contains("nobody answered within 3 s"), "{said}");
+    let desk = Desk::new(BTreeMap::new());
+    let server = Server::start(&desk, "fw0", folder.path());
+    for prepare in ["true", "ip link set fw1 address 52:54:00:00:00:01", "ip addr add 10.77.0.200/24 dev fw1"] {
+        client.must(prepare);
+        let said = client.must(&ask);
+        assert!(said.contains("10.77.0.1 offers 10.77.0."), "after `{prepare}`: {said}");
+        assert!(said.contains("\"verdict\": \"warn\""), "{said}");
+    }
+    runtime.block_on(server.kill());
+}
+
 #[test]
 fn real_dhcp_clients_get_their_addresses_and_what_to_boot() {
     let test = "real_dhcp_clients_get_their_addresses_and_what_to_boot";

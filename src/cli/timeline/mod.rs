@@ -19,7 +19,7 @@ use fold::Fold;
   formwork timeline -o json | jq '.[].tasks[] | [.task, .to - .from]'")]
 pub struct Arguments {
     /// The machines (default: all that ever had a run).
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(crate::cli::completion::machines))]
     names: Vec<String>,
     /// The run of this number instead of the last.
     #[arg(long, value_name = "N")]

@@ -30,7 +30,7 @@ Examples:
 )]
 pub struct Arguments {
     /// The machines (default: all); one that is not there yet is waited for.
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(crate::cli::completion::machines))]
     names: Vec<String>,
     /// End when all are ready (exit code 0), or one failed or is held (1).
     #[arg(long)]

@@ -1,0 +1,221 @@
+//! Files that a server needs: state directory, keys, content, images.
+
+use super::Check;
+use crate::catalog::Catalog;
+use crate::cli::error::CliError;
+use crate::cli::offline::Place;
+use crate::cli::progress::{Progress, Unit};
+use crate::content::kinds::FileSource;
+use crate::net::files::Folder;
+use rustls::pki_types::pem::PemObject as _;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What firmware is served first: BIOS, and UEFI.
+const LOADERS: &[(&str, &str)] = &[("undionly.kpxe", "BIOS machines"), ("snponly.efi", "UEFI machines")];
+/// A certificate that ends sooner is worth a word, seconds.
+const SOON_SECONDS: i64 = 90 * 86_400;
+
+/// The state directory: there, and its owner's alone.
+pub(super) fn state(folder: &Path) -> Vec<Check> {
+    let name = "state directory";
+    let shown = folder.display();
+    let about = match std::fs::metadata(folder) {
+        Ok(about) if about.is_dir() => about,
+        Ok(_) => return vec![Check::fail(name, format!("{shown} is no directory"), "name another with --state-dir")],
+        Err(error) => {
+            let remedy = format!("formwork site create NAME --state-dir {shown}; or name another with --state-dir");
+            return vec![Check::fail(name, format!("{shown}: {error}"), remedy)];
+        }
+    };
+    if std::fs::read_dir(folder).is_err() {
+        let remedy = format!("run as the user that owns it (uid {})", about.uid());
+        return vec![Check::fail(name, format!("{shown} cannot be read by this user"), remedy)];
+    }
+    let mut checks = Vec::new();
+    let open = about.permissions().mode() & 0o077;
+    checks.push(if open != 0 {
+        let says = format!("{shown} is open to others (mode {:04o})", about.permissions().mode() & 0o7777);
+        Check::warn(name, says, format!("chmod 700 {shown}"))
+    } else {
+        Check::ok(name, format!("{shown} is its owner's alone"))
+    });
+    checks.push(match crate::store::embedded::exists(folder) {
+        true => Check::ok("store", "there is one"),
+        false => Check::fail("store", "there is none", format!("formwork site create NAME --state-dir {shown}")),
+    });
+    let mut wrong = Vec::new();
+    let mut secret = vec![folder.join("administrator.json"), folder.join("administrators.json")];
+    for below in ["keys", "secrets"] {
+        let entries = std::fs::read_dir(folder.join(below)).into_iter().flatten().flatten();
+        secret.extend(entries.map(|entry| entry.path()));
+    }
+    for path in &secret {
+        let mode = std::fs::symlink_metadata(path).map_or(0, |about| about.permissions().mode());
+        if mode & 0o077 != 0 {
+            wrong.push(path.display().to_string());
+        }
+    }
+    checks.push(match wrong.is_empty() {
+        true => Check::ok("keys and secrets", "readable by their owner alone"),
+        false => {
+            let says = format!("others can read {}", wrong.join(", "));
+            Check::fail("keys and secrets", says, format!("chmod 600 {}", wrong.join(" ")))
+        }
+    });
+    checks.extend(authority(&folder.join("keys/authority.pem")));
+    checks
+}
+
+/// The site's authority: since when and until when its certificate is good.
+fn authority(path: &Path) -> Option<Check> {
+    let name = "authority";
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let says = format!("{} is not there", path.display());
+            return Some(Check::fail(name, says, "bring it back with the store's backup: agents trust no other"));
+        }
+        Err(error) => return Some(Check::warn(name, error.to_string(), "run as the user that owns it")),
+    };
+    let now = crate::cli::time::now_unix_ms() / 1000;
+    Some(match validity(&text) {
+        Some((from, until)) => judge_validity(name, now, from, until),
+        None => Check::fail(name, format!("{} holds no certificate", path.display()), "bring it back from the backup"),
+    })
+}
+
+/// Unix seconds from and to which the first certificate of a PEM text is good.
+pub(super) fn validity(pem: &[u8]) -> Option<(i64, i64)> {
+    let der = rustls::pki_types::CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
+    let validity = certificate.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+pub(super) fn judge_validity(name: &str, now: i64, from: i64, until: i64) -> Check {
+    let days = until.saturating_sub(now) / 86_400;
+    let renew = "every agent and administrator needs the new one: plan it";
+    if now < from {
+        return Check::fail(name, "its certificate is not good yet", "set this computer's clock");
+    }
+    if now >= until {
+        return Check::fail(name, format!("its certificate ended {} days ago", -days), renew);
+    }
+    if until - now < SOON_SECONDS {
+        return Check::warn(name, format!("its certificate ends in {days} days"), renew);
+    }
+    Check::ok(name, format!("its certificate is good for {days} days more"))
+}
+
+/// Content: readable, and what would be said of it.
+pub(super) fn content(place: &Place) -> (Vec<Check>, Option<Catalog>) {
+    match place.open() {
+        Ok(None) => (Vec::new(), None),
+        Ok(Some(offline)) => {
+            let catalog = offline.catalog;
+            let machines = catalog.machines().count();
+            let says = format!("revision {}: site {}, {machines} machines", catalog.revision, catalog.site);
+            (vec![Check::ok("content", says)], Some(catalog))
+        }
+        Err(CliError::NotSo(message)) => {
+            let last = message.lines().last().unwrap_or_default().to_owned();
+            (vec![Check::fail("content", last, "formwork validate says what is wrong, and where")], None)
+        }
+        Err(error) => {
+            let remedy = error.hint().unwrap_or("look at --dir or --repository").to_owned();
+            (vec![Check::fail("content", error.to_string(), remedy)], None)
+        }
+    }
+}
+
+/// Images: loaders, what content boots, checksums.
+pub(super) fn images(folder: &Path, catalog: Option<&Catalog>) -> Vec<Check> {
+    let shown = folder.display();
+    let opened = match Folder::open(folder) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let remedy = "scripts/build-images makes one; or name another with --images";
+            return vec![Check::fail("images", format!("{shown}: {error}"), remedy)];
+        }
+    };
+    let mut checks = Vec::new();
+    for (loader, whom) in LOADERS {
+        let name = format!("loader {loader}");
+        checks.push(match opened.file(&format!("loaders/{loader}")) {
+            Ok(file) if file.length > 0 => Check::ok(name, format!("{} KiB, for {whom}", file.length >> 10)),
+            Ok(_) => Check::fail(name, "it is empty", "scripts/build-images makes it"),
+            Err(error) => {
+                Check::fail(name, format!("{whom} get nothing: {error}"), "scripts/build-images makes it, from iPXE")
+            }
+        });
+    }
+    let mut wanted: BTreeMap<String, Option<String>> = sums(folder);
+    for environment in catalog.into_iter().flat_map(Catalog::boot_envs) {
+        for spec in environment.architectures.values() {
+            for FileSource { file, sha256, .. } in std::iter::once(&spec.kernel).chain(&spec.initrds) {
+                if let Some(file) = file {
+                    let known = wanted.entry(file.clone()).or_default();
+                    *known = sha256.clone().or_else(|| known.take());
+                }
+            }
+        }
+    }
+    let total = wanted.iter().filter(|(_, sum)| sum.is_some());
+    let total = total.filter_map(|(file, _)| Some(opened.file(file).ok()?.length)).sum();
+    let progress = Progress::new("checksums", Unit::Bytes, total);
+    for (file, sum) in &wanted {
+        checks.push(image(&opened, file, sum.as_deref(), &progress));
+    }
+    checks
+}
+
+/// What the sum files beside images say (`NAME.json` with `sha256` of `NAME.*`): file to sum.
+fn sums(folder: &Path) -> BTreeMap<String, Option<String>> {
+    let mut sums = BTreeMap::new();
+    for entry in std::fs::read_dir(folder.join("images")).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
+        let about: Option<serde_json::Value> =
+            std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let sum = about.as_ref().and_then(|about| about.get("sha256")?.as_str());
+        if let Some(sum) = sum {
+            sums.insert(format!("images/{stem}.raw.zst"), Some(sum.to_owned()));
+        }
+    }
+    sums
+}
+
+fn image(folder: &Folder, file: &str, sum: Option<&str>, progress: &Progress) -> Check {
+    let name = format!("image {file}");
+    let opened = match folder.file(file) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let remedy = "put it into the image folder, or take it out of content";
+            return Check::fail(name, format!("content boots it: {error}"), remedy);
+        }
+    };
+    let Some(sum) = sum else { return Check::ok(name, format!("{} KiB", opened.length >> 10)) };
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut reader = opened.file;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                context.update(buffer.get(..read).unwrap_or_default());
+                progress.more(u64::try_from(read).unwrap_or(0));
+            }
+            Err(error) => return Check::fail(name, error.to_string(), "look at the disk"),
+        }
+    }
+    let found: String = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found.eq_ignore_ascii_case(sum) {
+        Check::ok(name, format!("{} KiB, its checksum is right", opened.length >> 10))
+    } else {
+        let remedy = "machines refuse it: build it anew, or mend the checksum";
+        Check::fail(name, format!("its SHA-256 is {found}, not {sum}"), remedy)
+    }
+}

@@ -1,0 +1,131 @@
+//! The JSON of each command: what programs rely on. A change is seen here, and is a line in the changelog.
+
+use super::site::{FORMWORK, Site, example};
+use serde_json::Value;
+use std::process::Command;
+
+/// What differs from run to run, by the name of its key.
+const PASSING: &[&str] = &[
+    "atUnixMs",
+    "lastSeenUnixMs",
+    "caFingerprint",
+    "version",
+    "offer",
+    "source",
+    "revision",
+    "lastAppliedRevision",
+    "lastAttemptedRevision",
+    "runRevision",
+    "commit",
+    "startedUnixMs",
+    "bytes",
+];
+
+/// Puts a word in place of what passes: which keys are there, and of what type, is the contract.
+fn steady(value: &mut Value, key: &str) {
+    match value {
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| steady(value, key)),
+        Value::Array(items) => items.iter_mut().for_each(|item| steady(item, key)),
+        Value::String(text) if PASSING.contains(&key) => *text = format!("({key})"),
+        Value::Number(_) if PASSING.contains(&key) => *value = Value::String(format!("({key}, a number)")),
+        Value::String(text) => {
+            // Revisions and ids in sentences.
+            let words = text.split(' ').map(|word| {
+                let plain = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+                let hexadecimal = plain.len() >= 10 && plain.chars().all(|c| c.is_ascii_hexdigit());
+                if hexadecimal { word.replace(plain, "(id)") } else { word.to_owned() }
+            });
+            *text = words.collect::<Vec<_>>().join(" ");
+        }
+        _ => {}
+    }
+}
+
+fn json(output: &[u8], words: &[&str]) -> Value {
+    serde_json::from_slice(output).unwrap_or_else(|error| {
+        panic!("`formwork {}` printed no JSON: {error}\n{}", words.join(" "), String::from_utf8_lossy(output))
+    })
+}
+
+#[test]
+fn the_json_of_each_command_is_what_it_was() {
+    let site = Site::start();
+    let script = site.firmware_asks("52:54:00:00:00:01");
+    assert!(script.contains("#!ipxe") && script.contains("boots web.memory"), "{script}");
+    let mut all = String::new();
+    for words in [
+        &["status"][..],
+        &["get", "machines"],
+        &["get", "boxes"],
+        &["get", "leases"],
+        &["get", "subnets"],
+        &["get", "workflows"],
+        &["get", "revisions"],
+        &["describe", "machine", "web-1"],
+        &["why", "web-1"],
+        &["why", "web-1", "admin-password"],
+        &["why", "web-1", "install-disk"],
+        &["plan", "web-1"],
+        &["render", "web-1"],
+        &["render", "web-1", "--task", "configure"],
+        &["events"],
+        &["timeline", "web-1"],
+        &["explain", "Site"],
+    ] {
+        let output = site.type_in(&[words, &["-o", "json"]].concat());
+        all.push_str(&format!("== formwork {}\n", words.join(" ")));
+        // A stream is one document a line.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let documents: Vec<Value> = match serde_json::from_str::<Value>(&text) {
+            Ok(one) => vec![one],
+            Err(_) => text.lines().map(|line| json(line.as_bytes(), words)).collect(),
+        };
+        assert!(!documents.is_empty(), "`formwork {}` printed nothing: {output:?}", words.join(" "));
+        for mut document in documents {
+            steady(&mut document, "");
+            all.push_str(&serde_json::to_string_pretty(&document).expect("JSON"));
+            all.push('\n');
+        }
+    }
+    assert!(!all.contains("the-secret"));
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn without_being_told_a_pipe_gets_json_and_colour_is_for_terminals_only() {
+    let site = Site::start();
+    for words in [&["get", "machines"][..], &["why", "web-1"], &["plan", "web-1"], &["explain", "Task"]] {
+        let output = site.type_in(words);
+        json(&output.stdout, words);
+        let table = site.type_in(&[words, &["-o", "table"]].concat());
+        assert!(!table.stdout.contains(&0x1b), "`formwork {}` has colours in a pipe", words.join(" "));
+    }
+}
+
+/// On a terminal (a real one, by script(1)): tables, colours unless `NO_COLOR`, no line wider than the terminal.
+#[test]
+fn on_a_terminal_tables_fit_its_width_and_no_color_is_respected() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED on_a_terminal_tables_fit_its_width_and_no_color_is_respected: there is no script(1)");
+        return;
+    }
+    let typed = |environment: &str, words: &str| {
+        let line = format!("stty cols 60 rows 24; {environment} '{FORMWORK}' {words}");
+        let output = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .output()
+            .expect("script runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let place = example().display().to_string();
+    for words in [format!("plan web-1 --dir {place}"), "explain Machine".to_owned()] {
+        let plain = typed("NO_COLOR=1", &words);
+        assert!(!plain.contains('\u{1b}') && plain.contains("web-1"), "{plain}");
+        for line in plain.lines().filter(|line| !line.trim_start().starts_with("match:") && line.contains("  ")) {
+            assert!(line.trim_end().chars().count() <= 60 || words.starts_with("explain"), "too wide: {line}");
+        }
+        assert!(typed("", &words).contains("\u{1b}["), "there is no colour on a terminal");
+    }
+}

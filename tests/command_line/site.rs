@@ -1,0 +1,119 @@
+//! A site of its own: a state directory, a server, and a way to type commands at it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program.
+pub const FORMWORK: &str = env!("CARGO_BIN_EXE_formwork");
+
+/// The example that has every kind.
+pub fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/every-kind")
+}
+
+/// A server that runs until this is dropped.
+pub struct Site {
+    folder: tempfile::TempDir,
+    server: Child,
+    http_port: u16,
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> (u16, u16) {
+    let open = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (one, other) = (open(), open());
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    (port(&one), port(&other))
+}
+
+impl Site {
+    /// Makes a site and serves the example from a plain directory.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let images = folder.path().join("images");
+        std::fs::create_dir_all(images.join("loaders")).expect("made");
+        let state = folder.path().join("state");
+        let made = Command::new(FORMWORK)
+            .args(["site", "create", "every-kind", "--fresh", "--state-dir"])
+            .arg(&state)
+            .output()
+            .expect("formwork starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // A free port may be taken by another test before we have it: then others are tried.
+        for _ in 0..10 {
+            let (http_port, api_port) = free_ports();
+            let mut server = Command::new(FORMWORK)
+                .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--images"])
+                .arg(&images)
+                .arg("--state-dir")
+                .arg(&state)
+                .arg("--dir")
+                .arg(example())
+                .args(["--http-port", &http_port.to_string(), "--api-port", &api_port.to_string()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("formwork starts");
+            let mut lines = BufReader::new(server.stderr.take().expect("its errors")).lines();
+            let serves = lines.by_ref().map_while(Result::ok).any(|line| line.contains("serving"));
+            // What it says later is read, so that it never waits for a reader.
+            std::thread::spawn(move || lines.for_each(drop));
+            if serves {
+                let site = Self { folder, server, http_port };
+                site.wait_until_applied();
+                return site;
+            }
+            let _ = server.wait();
+        }
+        panic!("no server could be started");
+    }
+
+    fn wait_until_applied(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end {
+            let status = self.type_in(&["status", "-o", "json"]);
+            if String::from_utf8_lossy(&status.stdout).contains("\"condition\": \"Ready\"") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("no revision was applied");
+    }
+
+    /// The context file.
+    pub fn context(&self) -> PathBuf {
+        self.folder.path().join("state/administrator.json")
+    }
+
+    /// A command that finds the server.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(FORMWORK);
+        command.env("FORMWORK_CONTEXT", self.context()).env_remove("NO_COLOR").stdin(Stdio::null());
+        command
+    }
+
+    /// Types a command.
+    pub fn type_in(&self, words: &[&str]) -> Output {
+        self.command().args(words).output().expect("formwork starts")
+    }
+
+    /// A machine's firmware asks what to boot.
+    pub fn firmware_asks(&self, mac: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("a connection");
+        let path = format!("/boot/script?mac={}&arch=x86_64&platform=efi", mac.replace(':', "-"));
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
