@@ -143,7 +143,8 @@ struct Walk<'s, 'a> {
 impl<'a> Walk<'_, 'a> {
     fn go(&mut self) {
         if let Some(cluster) = super::wants_approval(&self.subject.question) {
-            let reason = format!("cluster {} asks for assurance A2: its first exchange waits for a person", cluster.name);
+            let reason =
+                format!("cluster {} asks for assurance A2: its first exchange waits for a person", cluster.name);
             let remedy = format!("formwork approve {}", self.plan.machine);
             self.obstacle(Obstacle { stage: None, reason, remedy });
         }
