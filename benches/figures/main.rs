@@ -1,0 +1,39 @@
+//! The figures of docs/benchmarks.md. `scripts/bench` runs all of them; one alone:
+//!
+//! ```sh
+//! cargo bench --bench figures -- writes        # also: reads, waiters, election, load
+//! ```
+//!
+//! Each figure is measured beside its peer (etcd, on the same disk and loopback, in the same minute), printed as a ratio, with
+//! the median of several turns. Nothing here fails for being slow: figures are read, not tested.
+
+mod cluster;
+mod etcd;
+mod formwork;
+mod load;
+mod wire;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["serve-cluster", folder, port] => formwork::serve(folder, port.parse().expect("a port")),
+        ["compile-only", machines] => load::compile_only(machines.parse().expect("a number")),
+        ["load"] => load::print(),
+        ["writes"] => cluster::print(&["writes"]),
+        ["reads"] => cluster::print(&["reads"]),
+        ["waiters"] => cluster::print(&["waiters"]),
+        ["election"] => cluster::print(&["election"]),
+        [] | ["cluster"] => cluster::print(&["writes", "reads", "waiters", "election"]),
+        other => {
+            eprintln!("{other:?}: writes, reads, waiters, election, cluster or load");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// The middle one.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
