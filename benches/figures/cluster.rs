@@ -29,6 +29,8 @@ enum Load {
 
 /// A document holds 512 KiB: so many joins of sets fit.
 const JOINS: usize = 3_000;
+/// And so many sets.
+const SETS: usize = 1_000;
 
 pub fn print(figures: &[&str]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -96,7 +98,7 @@ where
 }
 
 async fn write_formwork(clients: Vec<Http>, load: Load) -> f64 {
-    let rounds = JOINS / clients.len();
+    let rounds = (JOINS / clients.len().max(1)).min(SETS);
     let until = Instant::now() + TURN;
     let tasks = clients.into_iter().enumerate().map(move |(number, mut client)| async move {
         let (mut accepted, mut tag) = (0, String::new());
@@ -129,7 +131,7 @@ async fn write_formwork(clients: Vec<Http>, load: Load) -> f64 {
 }
 
 async fn write_etcd(clients: Vec<Grpc>, load: Load) -> f64 {
-    let rounds = JOINS / clients.len();
+    let rounds = (JOINS / clients.len().max(1)).min(SETS);
     let until = Instant::now() + TURN;
     let tasks = clients.into_iter().enumerate().map(move |(number, mut client)| async move {
         let (mut accepted, mut revision, mut round) = (0, 0, 0);
@@ -175,6 +177,7 @@ async fn reads() {
             });
             ours.push(rate(reading.collect()).await);
             writing.abort();
+            let _ = writing.await; // it was told to stop
             drop(server);
             let server = Etcd::start(port + 2).expect("etcd is needed: Debian's package etcd-server");
             let mut clients = server.clients(writers + 4).await;
@@ -192,6 +195,7 @@ async fn reads() {
             });
             theirs.push(rate(reading.collect()).await);
             writing.abort();
+            let _ = writing.await; // it was told to stop
         }
         let name = format!("reads of a key by 4 clients while {writers} write");
         row(&name, median(ours), median(theirs), "/s", true);

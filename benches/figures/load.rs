@@ -38,7 +38,7 @@ fn site(machines: usize) -> Tree {
     files.insert("templates/config.j2".into(), template);
     let workflow = format!(
         "{}spec: {{file: templates/config.j2}}\n---\n{}spec:\n  params: [{declared}]\n  steps: [{{name: write, \
-         file: {{to: /etc/config, template: config, mode: \"0644\"}}}}]\n---\n{}spec: {{tasks: [write]}}\n---\n{}spec: \
+         template: config, to: /etc/config, mode: \"0644\"}}]\n---\n{}spec: {{tasks: [write]}}\n---\n{}spec: \
          {{stages: [write]}}\n",
         head("Template", "config"),
         head("Task", "write"),

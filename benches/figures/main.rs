@@ -7,6 +7,8 @@
 //! Each figure is measured beside its peer (etcd, on the same disk and loopback, in the same minute), printed as a ratio, with
 //! the median of several turns. Nothing here fails for being slow: figures are read, not tested.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench that cannot go on stops")]
+
 mod cluster;
 mod etcd;
 mod formwork;
