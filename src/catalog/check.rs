@@ -232,7 +232,8 @@ impl<'a> Checker<'a> {
         }
         for (place, message) in failures {
             let message = format!("task `{}` cannot be rendered: {message}", task.name);
-            self.share(Some(place), view, "render", message, Some(RENDER_HINT.to_owned()));
+            let hint = render_hint(&message);
+            self.share(Some(place), view, "render", message, hint);
         }
     }
 
@@ -288,7 +289,8 @@ impl<'a> Checker<'a> {
         if let Some((place, error)) = failure {
             let message =
                 format!("boot environment `{}` cannot be rendered: {}", text.boot_env.name, message_of(&error));
-            self.share(Some(place), view, "render", message, Some(RENDER_HINT.to_owned()));
+            let hint = render_hint(&message);
+            self.share(Some(place), view, "render", message, hint);
         }
     }
 
@@ -341,7 +343,17 @@ impl<'a> Checker<'a> {
     }
 }
 
-const RENDER_HINT: &str = "give the value, or ask for it in the template: `{% if params.name is defined %}`";
+/// What helps against a failed rendering, where that can be said.
+fn render_hint(message: &str) -> Option<String> {
+    let hint = if message.contains("undefined") {
+        "give the value, or ask for it in the template: `{% if params.name is defined %}`"
+    } else if message.contains("out of fuel") || message.contains("recursion limit") {
+        "a rendering is bounded: it loops too often, calls itself, or makes too long a text"
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}
 
 fn message_of(error: &RenderError) -> String {
     match error {

@@ -7,6 +7,7 @@ mod boot_envs;
 mod boot_info;
 mod check;
 mod compile;
+mod includes;
 mod installer;
 mod machines;
 mod model;

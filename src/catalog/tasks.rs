@@ -85,8 +85,7 @@ impl Files<'_> {
 
     /// How the path would be written, where the file lies at the pack's root instead or has a similar name.
     fn elsewhere(&self, folder: &str, root: &str, written: &str, full: &str) -> Option<String> {
-        let at_root = join(root, written, root)?;
-        if self.files.contains_key(&at_root) {
+        if join(root, written, root).is_some_and(|at_root| self.files.contains_key(&at_root)) {
             let inside = folder.strip_prefix(root).unwrap_or(folder);
             let up = inside.split('/').filter(|part| !part.is_empty()).count();
             return Some(format!("paths are relative to the document: write `{}{written}`", "../".repeat(up)));
@@ -150,6 +149,7 @@ pub(super) fn templates(
         }
         templates.insert(name, template);
     }
+    super::includes::check(&templates, report);
     templates
 }
 
@@ -269,6 +269,11 @@ fn step(
             report
                 .error("line-endings", document.value(&at("scriptFile")), format!("{path} has Windows line endings"))
                 .hint("the kernel looks for an interpreter whose name ends with a carriage return: commit the file with LF only (`* text=auto eol=lf` in .gitattributes)");
+        }
+        if text.contains('\0') {
+            report
+                .error("not-a-script", document.value(&at("scriptFile")), format!("{path} is a program, not a script"))
+                .hint("programs belong into the server's image folder, fetched by the script");
         }
         CompiledAction::Script { text }
     } else if let Some(template) = &spec.template {

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The largest YAML file that is read, bytes: 10,000 machines with twenty params each fit.
+/// The largest file of a revision, bytes: YAML of 10,000 machines with twenty params each fit.
 pub(crate) const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most values that one document may have once its aliases are followed.
 const DOCUMENT_VALUES_MAX: usize = 500_000;
@@ -71,14 +71,7 @@ pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Documen
     let name: Arc<str> = Arc::from(path);
     let start = || Place { file: Arc::clone(&name), line: 1, column: 1 };
     if file.bytes.len() > FILE_BYTES_MAX {
-        report
-            .at(
-                Severity::Error,
-                "file-too-large",
-                start(),
-                format!("{} bytes; a content file has at most {FILE_BYTES_MAX}", file.bytes.len()),
-            )
-            .hint("split it into several files");
+        // Told of already.
         return Vec::new();
     }
     if file.bytes.starts_with(LFS_POINTER) {
@@ -91,15 +84,20 @@ pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Documen
         Ok(text) => text,
         Err(error) => {
             let before = file.bytes.get(..error.valid_up_to()).unwrap_or(&[]);
-            let before = std::str::from_utf8(before).unwrap_or("");
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-            report
-                .at(Severity::Error, "not-utf-8", Place { file: Arc::clone(&name), line, column }, "not UTF-8 text")
-                .hint("save the file as UTF-8");
+            let place = place_at(&name, std::str::from_utf8(before).unwrap_or(""));
+            report.at(Severity::Error, "not-utf-8", place, "not UTF-8 text").hint("save the file as UTF-8");
             return Vec::new();
         }
     };
+    // YAML's own refusal would not say where (YAML 1.2.2, 5.1).
+    let strange = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    if let Some(at) = text.find(strange) {
+        let place = place_at(&name, text.get(..at).unwrap_or(""));
+        report
+            .at(Severity::Error, "control-character", place, "a control character")
+            .hint("content is plain text: take it out, or write it as an escape in double quotes, such as \"\\x1b\"");
+        return Vec::new();
+    }
     let mut documents = Vec::new();
     for (start, end, first_line, place_line) in split(text) {
         let document =
@@ -109,6 +107,13 @@ pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Documen
         }
     }
     documents
+}
+
+/// The place after this much of a file.
+fn place_at(file: &Arc<str>, before: &str) -> Place {
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    Place { file: Arc::clone(file), line, column }
 }
 
 /// Byte range, first line, and first line with content of each document that has content. `---` and `...` at the beginning of a
@@ -200,6 +205,8 @@ fn explain(message: &str, document: &Document) -> (String, Option<String>) {
         Some("aliases multiply here, or values are nested too deep: write the values out".to_owned())
     } else if said.contains("mapping values are not allowed") {
         Some("a `:` in plain text needs quotes, or the indentation is off".to_owned())
+    } else if said.contains("expected ',' or") {
+        Some("a `[` or `{` is not closed, or a `,` is missing".to_owned())
     } else if said.contains("unknown anchor") {
         Some("an anchor is known only inside its own document".to_owned())
     } else if said.contains("invalid type: enum") {

@@ -123,6 +123,7 @@ impl std::error::Error for Findings {}
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<Finding>,
+    errors: usize,
     left_out: usize,
     spans: super::spans::SpanCache,
 }
@@ -136,9 +137,15 @@ impl Report {
         place: Place,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        if severity == Severity::Error {
+            self.errors += 1;
+        }
         if self.findings.len() >= FINDINGS_MAX {
             self.left_out += 1;
-            return Hinted(None);
+            // An error is never left out for the sake of warnings.
+            let warning = self.findings.iter().rposition(|finding| finding.severity == Severity::Warning);
+            let Some(warning) = warning.filter(|_| severity == Severity::Error) else { return Hinted(None) };
+            self.findings.remove(warning);
         }
         self.findings.push(Finding {
             severity,
@@ -159,8 +166,7 @@ impl Report {
         spot: super::Spot<'_>,
         message: impl Into<String>,
     ) -> Hinted<'_> {
-        let place = self.place(spot);
-        self.at(Severity::Error, code, place, message)
+        self.spot(Severity::Error, code, spot, message)
     }
 
     /// A warning at a value (or key) of a document.
@@ -170,8 +176,20 @@ impl Report {
         spot: super::Spot<'_>,
         message: impl Into<String>,
     ) -> Hinted<'_> {
-        let place = self.place(spot);
-        self.at(Severity::Warning, code, place, message)
+        self.spot(Severity::Warning, code, spot, message)
+    }
+
+    fn spot(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        spot: super::Spot<'_>,
+        message: impl Into<String>,
+    ) -> Hinted<'_> {
+        // Finding a place takes time: not for what is not shown.
+        let full = self.findings.len() >= FINDINGS_MAX && self.errors >= FINDINGS_MAX;
+        let place = if full { spot.document.place() } else { self.place(spot) };
+        self.at(severity, code, place, message)
     }
 
     /// The place of a spot; documents are indexed once.
@@ -181,7 +199,7 @@ impl Report {
 
     /// Whether there was an error so far.
     pub(crate) fn refuses(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// All of them, sorted.
@@ -213,5 +231,25 @@ impl Hinted<'_> {
         if let Some(hint) = hint {
             self.hint(hint);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FINDINGS_MAX, Place, Report, Severity};
+    use std::sync::Arc;
+
+    #[test]
+    fn an_error_refuses_however_many_warnings_came_before_it() {
+        let mut report = Report::default();
+        let place = |line| Place { file: Arc::from("a.yaml"), line, column: 1 };
+        for line in 0..FINDINGS_MAX + 10 {
+            report.at(Severity::Warning, "w", place(line), "a warning").hint("a hint");
+        }
+        assert!(!report.refuses());
+        report.at(Severity::Error, "e", place(5_000), "an error");
+        assert!(report.refuses());
+        let findings = report.into_findings();
+        assert_eq!((findings.0.len(), findings.errors()), (FINDINGS_MAX, 1));
     }
 }

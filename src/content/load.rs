@@ -67,6 +67,17 @@ pub fn load(tree: &Tree, builtin: &BTreeMap<String, Tree>) -> Result<Loaded, Fin
 /// As [`load`], but gives what could be read, so that compiling can find more.
 pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut Report) -> Loaded {
     let mut loaded = Loaded { files: tree.files.clone(), ..Loaded::default() };
+    for (path, file) in tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX) {
+        let place = Place { file: Arc::from(path.as_str()), line: 1, column: 1 };
+        let message =
+            format!("larger than {} MiB, which is the most for a file of a site", document::FILE_BYTES_MAX >> 20);
+        let hint = if is_yaml(path) {
+            "split it into several files"
+        } else {
+            "kernels and images belong into the server's image folder, not into Git"
+        };
+        report.at(Severity::Error, "file-too-large", place, message).hint(hint);
+    }
     let Some(site_documents) = site_documents(tree, report) else { return loaded };
     let mut homes = Homes::default();
     let mut rest = Vec::new();
@@ -99,6 +110,7 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut R
     for (document, envelope, value) in rest {
         keep(document, envelope, value, None, &mut loaded, report);
     }
+    circles(&loaded.packs, report);
     let paths: Vec<(String, File)> = tree.files.iter().map(|(path, file)| (path.clone(), file.clone())).collect();
     for (path, file) in &paths {
         if path == SITE_FILE {
@@ -237,6 +249,7 @@ fn packs_of(
                             format!("`{folder}` is not a folder of this repository"),
                         )
                         .hint("write it from the root, such as `packs/etcd`");
+                    loaded.broken_packs.insert(clean.rsplit('/').next().unwrap_or(clean).to_owned());
                     continue;
                 }
                 if let Some(trouble) = not_plain(tree, clean) {
@@ -292,6 +305,33 @@ fn packs_of(
         loaded.packs.push(pack);
     }
     homes
+}
+
+/// Tells of packs that require each other, at each one's `requires`.
+fn circles(packs: &[Pack], report: &mut Report) {
+    let requires = |name: &str| {
+        packs.iter().find(|pack| &*pack.name == name).map_or(&[][..], |pack| pack.object.spec.requires.as_slice())
+    };
+    for pack in packs {
+        let mut reached: Vec<&str> = Vec::new();
+        let mut waiting: Vec<&str> = requires(&pack.name).iter().map(String::as_str).collect();
+        while let Some(name) = waiting.pop() {
+            if !reached.contains(&name) {
+                reached.push(name);
+                waiting.extend(requires(name).iter().map(String::as_str));
+            }
+        }
+        if reached.contains(&&*pack.name) {
+            let spot = ["spec".into(), "requires".into()];
+            report
+                .error(
+                    "circle",
+                    pack.object.document.value(&spot),
+                    format!("pack `{}` requires a pack that requires it", pack.name),
+                )
+                .hint("put what both need into a third pack, or make them one");
+        }
+    }
 }
 
 fn read_pack(

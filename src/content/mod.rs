@@ -30,4 +30,4 @@ pub use tree::{File, FileKind, Tree};
 
 /// The largest file that a task or template may refer to, bytes.
 pub(crate) const REFERENCED_BYTES_MAX: usize = 1024 * 1024;
-pub(crate) use document::LFS_POINTER;
+pub(crate) use document::{FILE_BYTES_MAX, LFS_POINTER};

@@ -4,8 +4,8 @@ use super::GitError;
 
 /// Files and folders of one revision.
 const ENTRIES: usize = 100_000;
-/// One file: scripts, templates and YAML. Kernels and images are not content.
-const FILE_BYTES: usize = 8 << 20;
+/// One file: scripts, templates and YAML, as many as content reads of it. Kernels and images are not content.
+const FILE_BYTES: usize = crate::content::FILE_BYTES_MAX;
 /// All files of one revision.
 const TOTAL_BYTES: usize = 256 << 20;
 /// Folders within folders.
