@@ -67,7 +67,8 @@ pub fn load(tree: &Tree, builtin: &BTreeMap<String, Tree>) -> Result<Loaded, Fin
 /// As [`load`], but gives what could be read, so that compiling can find more.
 pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut Report) -> Loaded {
     let mut loaded = Loaded { files: tree.files.clone(), ..Loaded::default() };
-    for (path, file) in tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX) {
+    let large = tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX);
+    for (path, _) in large {
         let place = Place { file: Arc::from(path.as_str()), line: 1, column: 1 };
         let message =
             format!("larger than {} MiB, which is the most for a file of a site", document::FILE_BYTES_MAX >> 20);
