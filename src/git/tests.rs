@@ -252,7 +252,7 @@ async fn an_empty_repository_and_a_file_too_large_are_told_in_words() {
     )
     .expect("a mirror");
     until(&follower, "no commit", |sight| matches!(sight, Sight::Unavailable(GitError::NoCommit { .. }))).await;
-    let id = repository.push("large", &[("kernel", &"x".repeat((8 << 20) + 1))]);
+    let id = repository.push("large", &[("kernel", &"x".repeat((16 << 20) + 1))]);
     until_head(&follower, &id).await;
     let error = follower.tree(&id).await.expect_err("too large");
     assert!(error.is_fault_of_revision() && error.to_string().contains("kernel"), "{error}");

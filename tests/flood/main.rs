@@ -204,7 +204,7 @@ fn a_flood_of_transfers_that_nobody_takes_leaves_tftp_to_the_others() {
     let mut buffer = [0; 2048];
     loop {
         assert!(Instant::now() < end, "no answer: {} opened, {} busy", counters.opened.get(), counters.busy.get());
-        client.send_to(b"\0\x01big\0octet\0tsize\00\0", port).unwrap();
+        client.send_to(b"\0\x01big\0octet\0tsize\x000\0", port).unwrap();
         // DATA, or OACK with the size.
         if let Ok((read, _)) = client.recv_from(&mut buffer)
             && buffer[..2] == [0, 6]
