@@ -1,6 +1,7 @@
 //! `/v1/…`: what people ask and order. Every route wants the administrator's token.
 
 use super::access::Administrator;
+use super::asks::ask;
 use super::describe::Subject;
 use super::extract::{Json, Path, Query};
 use super::views::{
@@ -8,10 +9,10 @@ use super::views::{
 };
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
-use crate::journal::{Ask, Event, MachineState, RunStatus, Stream};
+use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::store::{Batch, Lease};
-use crate::workflow::{Running, Trust, position};
+use crate::workflow::Trust;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -72,12 +73,12 @@ fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
 }
 
 /// Looks at a machine without changing anything, as its last boot or as firmware.
-async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+pub(super) async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
     let live = entry.live();
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
     let decision = app.fleet.look(entry, running).await;
-    show(&Subject::of(&entry.name, &decision, &live))
+    show(&Subject::of(&entry.name, &decision, &live, entry.heard(&app.fleet.clock)))
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
@@ -301,120 +302,4 @@ async fn adopt_site(State(app): State<App>, who: Administrator) -> Result<Json<A
     let event = (Stream::Site, Event::SiteAdopted { by: who.name });
     app.fleet.commit(Batch { expected: Vec::new(), events: vec![event], operations: Vec::new() }).await?;
     Ok(Json(AskAnswer { message: "machines without a journal are new from now on, and may start".into() }))
-}
-
-async fn ask(
-    State(app): State<App>,
-    who: Administrator,
-    Path((name, ask)): Path<(String, String)>,
-    body: Option<Json<AskBody>>,
-) -> Result<Json<AskAnswer>, ApiError> {
-    let body = body.map(|Json(body)| body).unwrap_or_default();
-    let entry = existing(&app, &name)?;
-    let turn = entry.turn().await;
-    let decision = app.fleet.decide(&entry, Running::Firmware).await?;
-    let events = events_of_ask(&ask, &body, &who.name, &decision)?;
-    app.fleet.record(&entry, events).await?;
-    drop(turn);
-    app.fleet.settle(&entry).await?;
-    let message = look(&app, &entry, |subject| {
-        let summary = subject.summary();
-        format!("{}: {}", summary.name, summary.waits_for)
-    })
-    .await;
-    Ok(Json(AskAnswer { message }))
-}
-
-/// A cluster profile of the machine asks for assurance A2, and nobody has approved the machine.
-fn wants_approval(decision: &crate::fleet::Decision) -> bool {
-    let asked = decision.current.as_deref().zip(decision.view.as_ref());
-    !decision.state.vouched && asked.is_some_and(|(current, view)| crate::fleet::asks_approval(current, view))
-}
-
-/// What an ask writes down. Pure.
-fn events_of_ask(
-    ask: &str,
-    body: &AskBody,
-    who: &str,
-    decision: &crate::fleet::Decision,
-) -> Result<Vec<Event>, ApiError> {
-    let state: &MachineState = &decision.state;
-    let open = state.run.as_ref().filter(|run| run.is_open());
-    let by = who.to_owned();
-    let need_reason = || {
-        if body.reason.trim().is_empty() {
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-missing", "say why, for the journal")
-                .hint("--reason TEXT"))
-        } else {
-            Ok(body.reason.clone())
-        }
-    };
-    let no_run = || ApiError::conflict("no-open-run", "the machine has no open run");
-    match ask {
-        "retry" => {
-            let mut events = vec![Event::Asked { by, what: Ask::Retry }];
-            if let (Some(run), Some(current)) = (open.filter(|run| run.diverged.is_some()), &decision.current) {
-                events.push(Event::RunResumed {
-                    run: run.number,
-                    revision: current.revision.to_string(),
-                    reason: format!("{who} asked to go on with the newest revision"),
-                });
-            }
-            Ok(events)
-        }
-        "skip" => {
-            let run = open.ok_or_else(no_run)?;
-            let workflow = decision.pinned.as_deref().and_then(|catalog| catalog.workflow(&run.workflow));
-            let at = workflow.and_then(|workflow| position(workflow, run)).ok_or_else(no_run)?;
-            Ok(vec![Event::TaskSkipped {
-                run: run.number,
-                stage_index: at.stage_index,
-                stage: at.stage.name.to_string(),
-                task_index: at.task_index,
-                task: at.task.name.to_string(),
-                by,
-                reason: need_reason()?,
-            }])
-        }
-        "cancel" => {
-            let run = open.ok_or_else(no_run)?;
-            Ok(vec![Event::RunCancelled { run: run.number, by, reason: need_reason()? }])
-        }
-        "approve" if state.quarantined.is_none() && !wants_approval(decision) => Err(ApiError::conflict(
-            "not-awaited",
-            "the machine is not in quarantine, and nothing waits for an approval",
-        )),
-        "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve }]),
-        "reboot" => Ok(vec![Event::Asked { by, what: Ask::Reboot }]),
-        "adopt" => {
-            if state.restored.is_none() && (state.run.is_some() || state.adopted.is_some()) {
-                return Err(ApiError::conflict("known", "the store knows this machine already"));
-            }
-            let view = decision.view.as_ref();
-            let (run, workflow) = if body.new {
-                (0, None)
-            } else {
-                (view.map_or(0, |view| view.run), view.and_then(|view| view.workflow.clone()))
-            };
-            let mut events = Vec::new();
-            if let Some(run) = open {
-                let reason = "the store came back from a backup".to_owned();
-                events.push(Event::RunCancelled { run: run.number, by: by.clone(), reason });
-            }
-            events.push(Event::Adopted { by, run, workflow });
-            Ok(events)
-        }
-        "forget" => {
-            let finished = state.run.as_ref().is_none_or(|run| run.status != RunStatus::Open);
-            if decision.view.is_some() && state.enrolled.is_none() {
-                return Err(ApiError::conflict("declared", "the machine is declared in Git; remove it there first"));
-            }
-            if decision.view.is_some() && !finished {
-                return Err(ApiError::conflict("open-run", "the machine has an open run; cancel it first"));
-            }
-            Ok(vec![Event::Forgotten { by }])
-        }
-        other => Err(ApiError::not_found(format!("there is no ask {other}"))
-            .hint("retry, skip, cancel, approve, adopt, forget or reboot")),
-    }
 }

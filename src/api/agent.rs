@@ -198,6 +198,9 @@ async fn answer(app: &App, machine: &Machine, request: &NextRequest) -> Result<(
         Action::Record(_) => wait("the server has to write something down first".to_owned(), Some(1_000)),
     };
     entry.touch(&app.fleet.clock, Some(said(&answer, &decision)));
+    if matches!(answer, NextAnswer::Reboot { .. }) {
+        entry.told_to_reboot(&app.fleet.clock);
+    }
     Ok((answer, again))
 }
 

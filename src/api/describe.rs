@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, MachineView, Source};
 use crate::fleet::{Decision, Live};
 use crate::journal::{MachineState, Run, RunStatus, TaskRecord};
 use crate::wire::JobOutcome;
+use crate::workflow::silence::{Heard, Silence, silence};
 use crate::workflow::{Action, position};
 
 /// A machine as administrators see it.
@@ -12,6 +13,8 @@ pub(super) struct Subject<'a> {
     pub name: &'a str,
     pub state: &'a MachineState,
     pub live: &'a Live,
+    /// What was heard of it, and when.
+    pub heard: Heard,
     pub current: Option<&'a Catalog>,
     pub view: Option<&'a MachineView>,
     pub pinned: Option<&'a Catalog>,
@@ -20,11 +23,12 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn of(name: &'a str, decision: &'a Decision, live: &'a Live) -> Self {
+    pub fn of(name: &'a str, decision: &'a Decision, live: &'a Live, heard: Heard) -> Self {
         Self {
             name,
             state: &decision.state,
             live,
+            heard,
             current: decision.current.as_deref(),
             view: decision.view.as_ref(),
             pinned: decision.pinned.as_deref(),
@@ -42,6 +46,40 @@ impl<'a> Subject<'a> {
         let later = self.state.boot.as_ref().is_none_or(|boot| offer.at_unix_ms > boot.at_unix_ms);
         let expected = self.open_run().is_some() || offer.environment != crate::journal::LOCAL;
         (later && expected).then_some(offer.environment.as_str())
+    }
+
+    /// What runs, or is being booted: whichever is newer.
+    fn environment(&self) -> Option<String> {
+        let offer = self.state.offer.as_ref();
+        let boot = self.state.boot.as_ref();
+        match offer.filter(|offer| boot.is_none_or(|boot| offer.at_unix_ms > boot.at_unix_ms)) {
+            Some(offer) => Some(offer.environment.clone()),
+            None => boot.map(|boot| boot.said.environment.clone()),
+        }
+    }
+
+    fn silence(&self) -> Option<Silence> {
+        silence(self.state, self.next?, &self.heard)
+    }
+
+    /// Since when it is in this phase: by the event that led there.
+    fn since(&self, phase: Phase) -> Option<i64> {
+        let state = self.state;
+        let run = state.run.as_ref();
+        let job = run.and_then(|run| run.job.as_ref());
+        match phase {
+            Phase::Expected => None,
+            Phase::Booting => state.offer.as_ref().map(|offer| offer.at_unix_ms),
+            Phase::Working => job.map(|job| job.granted_unix_ms),
+            Phase::Overdue => self.silence().map(|silence| silence.since_unix_ms),
+            Phase::Ready | Phase::Cancelled => run.and_then(|run| run.ended_unix_ms),
+            Phase::Failed => {
+                let record = run.and_then(|run| run.last.as_ref().and_then(|(stage, task)| run.task(stage, task)));
+                record.and_then(|record| record.end.as_ref()).map(|end| end.at_unix_ms)
+            }
+            Phase::Waiting | Phase::Held | Phase::Left => None,
+        }
+        .or_else(|| (state.head > 0).then_some(state.last_event_unix_ms))
     }
 
     pub fn summary(&self) -> MachineSummary {
@@ -66,7 +104,7 @@ impl<'a> Subject<'a> {
             run_status: state.run.as_ref().map(|run| run.status),
             run_revision: state.run.as_ref().map(|run| run.revision.clone()),
             boots: state.run.as_ref().map_or(0, |run| run.boot_count),
-            environment: self.booting().map(str::to_owned).or_else(|| said.map(|said| said.environment.clone())),
+            environment: self.environment(),
             stage,
             task,
             address: self
@@ -80,10 +118,8 @@ impl<'a> Subject<'a> {
                 _ => state.macs.iter().cloned().collect(),
             },
             firmware: said.map(|said| said.firmware.clone()),
-            last_seen_unix_ms: self
-                .live
-                .contact_unix_ms
-                .or_else(|| (state.head > 0).then_some(state.last_event_unix_ms)),
+            last_seen_unix_ms: self.heard.last_unix_ms(state),
+            since_unix_ms: self.since(phase),
             clusters: match (self.current, self.view) {
                 (Some(catalog), Some(view)) => {
                     catalog.clusters_of(view).iter().map(|profile| profile.name.to_string()).collect()
@@ -102,8 +138,18 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The phase in a word, and in a sentence what it does or waits for.
+    /// The phase in a word, and in a sentence what it does or waits for. A silence says more than what it broke off.
     fn phase(&self) -> (Phase, String) {
+        let (phase, reason) = self.phase_as_heard();
+        match self.silence().filter(|_| matches!(phase, Phase::Booting | Phase::Working | Phase::Waiting)) {
+            Some(silence) if silence.overdue => (Phase::Overdue, silence.reason),
+            Some(silence) => (phase, silence.reason),
+            None => (phase, reason),
+        }
+    }
+
+    /// The same by its last word, however long ago that was.
+    fn phase_as_heard(&self) -> (Phase, String) {
         let state = self.state;
         if state.left || self.view.is_none() {
             return (Phase::Left, "gone from Git; boots its own disk".into());
@@ -137,14 +183,26 @@ impl<'a> Subject<'a> {
         let reason = match self.next {
             Some(Action::Wait { reason } | Action::Reboot { reason } | Action::PowerOff { reason }) => reason.clone(),
             Some(Action::Boot { environment, .. }) => format!("to boot {environment}"),
+            Some(Action::Grant(_)) => match self.places().1 {
+                Some(task) => format!("its agent to take task {}", task.name),
+                None => "its agent to ask".into(),
+            },
             _ => self.live.waits_for.clone().unwrap_or_else(|| "its agent to ask".into()),
         };
-        let failed = self
+        let position = self
             .pinned
             .and_then(|catalog| catalog.workflow(&run.workflow))
-            .and_then(|workflow| position(workflow, run))
-            .is_some_and(|position| position.failed.is_some());
-        (if failed { Phase::Failed } else { Phase::Waiting }, reason)
+            .and_then(|workflow| position(workflow, run));
+        let failed = position.as_ref().is_some_and(|position| position.failed.is_some());
+        let refused = matches!(self.next, Some(Action::Wait { .. }))
+            && position.is_some_and(|position| position.stage.destructive)
+            && (self.view.is_some_and(|view| view.protect) || !run.destructive_allowed);
+        let phase = match (failed, refused) {
+            (true, _) => Phase::Failed,
+            (false, true) => Phase::Held,
+            (false, false) => Phase::Waiting,
+        };
+        (phase, reason)
     }
 
     fn at_rest(&self) -> (Phase, String) {
@@ -160,9 +218,15 @@ impl<'a> Subject<'a> {
         if state.head == 0 {
             return (Phase::Expected, "its first boot".into());
         }
+        // Taken over as it is, its run counts as done: as after a store that came back from a backup.
+        let adopted = state.adopted.as_ref().map(|(run, _)| *run);
         match &state.run {
-            Some(run) if run.status == RunStatus::Cancelled => {
-                (Phase::Ready, format!("run {} was cancelled", run.number))
+            Some(run) if run.status == RunStatus::Cancelled && adopted < Some(run.number) => {
+                let above = state.highest_run;
+                (
+                    Phase::Cancelled,
+                    format!("run {} was cancelled: raise spec.run above {above} to walk again", run.number),
+                )
             }
             Some(run) => (Phase::Ready, format!("run {} is done", run.number)),
             None => (Phase::Ready, "no workflow to walk".into()),

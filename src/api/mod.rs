@@ -3,6 +3,7 @@
 mod access;
 mod administrators;
 mod agent;
+mod asks;
 pub mod cluster;
 mod cluster_access;
 mod describe;

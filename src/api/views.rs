@@ -31,10 +31,14 @@ pub enum Phase {
     Waiting,
     /// A task failed; a fix or a person is needed.
     Failed,
-    /// Held at boot, in quarantine, or to be adopted.
+    /// Held at boot, in quarantine, to be adopted, or before a destructive stage that it may not enter.
     Held,
+    /// It should have said something long ago: a reboot, a boot or an agent that never came back.
+    Overdue,
     /// Its run is done (or it has no workflow).
     Ready,
+    /// Its run was cancelled, and no other began.
+    Cancelled,
     /// Gone from Git.
     Left,
 }
@@ -75,8 +79,10 @@ pub struct MachineSummary {
     pub macs: Vec<String>,
     /// `bios` or `uefi`, where known.
     pub firmware: Option<String>,
-    /// When anything was last heard of it, Unix milliseconds.
+    /// When the machine itself last said anything, Unix milliseconds.
     pub last_seen_unix_ms: Option<i64>,
+    /// Since when it is in this phase, at this task, Unix milliseconds.
+    pub since_unix_ms: Option<i64>,
     /// Clusters it is a member of.
     pub clusters: Vec<String>,
     /// The store came back from a backup, and nobody has said yet how the machine stands (`formwork adopt`).

@@ -226,12 +226,17 @@ const REVISION_HEADS: &[&str] = &["revision", "at", "outcome", "summary"];
 /// What a phase says about the world.
 pub fn tone_of_phase(phase: Phase) -> Tone {
     match phase {
-        Phase::Expected | Phase::Left => Tone::Plain,
+        Phase::Expected | Phase::Left | Phase::Cancelled => Tone::Plain,
         Phase::Booting | Phase::Working => Tone::Busy,
         Phase::Waiting => Tone::Waiting,
-        Phase::Failed | Phase::Held => Tone::Bad,
+        Phase::Failed | Phase::Held | Phase::Overdue => Tone::Bad,
         Phase::Ready => Tone::Good,
     }
+}
+
+/// Nothing goes on by itself any more: somebody has to do something.
+pub fn needs_a_person(machine: &MachineSummary) -> bool {
+    matches!(machine.phase, Phase::Failed | Phase::Held | Phase::Overdue | Phase::Cancelled)
 }
 
 /// A phase in its own word, as the API says it.
@@ -243,7 +248,9 @@ pub fn phase_word(phase: Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Failed => "failed",
         Phase::Held => "held",
+        Phase::Overdue => "overdue",
         Phase::Ready => "ready",
+        Phase::Cancelled => "cancelled",
         Phase::Left => "left",
     }
 }

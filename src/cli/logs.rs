@@ -187,7 +187,7 @@ fn over(machine: &MachineDetail) -> Option<Result<(), CliError>> {
     let says = || CliError::NotSo(format!("{}: {}", machine.summary.name, machine.summary.waits_for));
     match machine.summary.phase {
         Phase::Ready | Phase::Left => Some(Ok(())),
-        Phase::Failed | Phase::Held => Some(Err(says())),
+        Phase::Failed | Phase::Held | Phase::Overdue | Phase::Cancelled => Some(Err(says())),
         Phase::Expected | Phase::Booting | Phase::Working | Phase::Waiting => None,
     }
 }

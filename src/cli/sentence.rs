@@ -61,6 +61,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             format!("was offered {environment} ({firmware}{}): {reason}", on("at", address))
         }
         Event::Held { reason } => format!("is held: {reason}"),
+        Event::Overdue { reason } => format!("is overdue: {reason}"),
         Event::Quarantined { reason } => format!("is in quarantine: {reason}"),
         Event::FileWrong { reason, .. } => format!("does not serve a file: {reason}"),
         Event::FileRight { file } => format!("serves {file} again, which is what content declares"),

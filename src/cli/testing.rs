@@ -28,6 +28,7 @@ pub fn machine(name: &str, phase: Phase) -> MachineSummary {
         macs: vec!["52:54:00:00:00:01".to_owned()],
         firmware: Some("uefi".to_owned()),
         last_seen_unix_ms: started.then_some(1_795_384_984_000),
+        since_unix_ms: started.then_some(1_795_384_984_000),
         clusters: Vec::new(),
     }
 }

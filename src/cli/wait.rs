@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::error::CliError;
 use super::follow::{Follower, patiently, say_away};
-use super::get::phase_word;
+use super::get::{needs_a_person, phase_word};
 use super::output::printable;
 use super::session::{Options, Session};
 use super::time::{coarse, parse_duration};
@@ -25,7 +25,8 @@ const ONE_BY_ONE: usize = 4;
 #[derive(Debug, Args)]
 #[command(after_help = "Conditions (several: all must hold at the same time):
   ready             its run is done
-  phase=PHASE       expected, booting, working, waiting, failed, held, ready or left
+  phase=PHASE       expected, booting, working, waiting, failed, held, overdue, ready,
+                    cancelled or left
   run=N             its last run has this number or a higher one
   fact=NAME         it has reported this fact
   fact=NAME=VALUE   this fact is VALUE; NAME may be a path such as memory.bytes
@@ -47,7 +48,7 @@ pub struct Arguments {
     /// Give up after this time (exit code 124).
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     timeout: Duration,
-    /// End with exit code 1 as soon as one of them failed or is held.
+    /// End with exit code 1 as soon as one of them needs a person: failed, held, overdue, cancelled, or under protection.
     #[arg(long)]
     fail_early: bool,
     #[command(flatten)]
@@ -75,7 +76,7 @@ fn parse_condition(text: &str) -> Result<Condition, String> {
     match text.split_once('=') {
         None if text == "ready" => Ok(Condition::Phase(Phase::Ready)),
         Some(("phase", phase)) => serde_json::from_value(Value::from(phase)).map(Condition::Phase).map_err(|_| {
-            format!("there is no phase `{phase}`: expected, booting, working, waiting, failed, held, ready or left")
+            format!("there is no phase `{phase}`: expected, booting, working, waiting, failed, held, overdue, ready, cancelled or left")
         }),
         Some(("run", run)) => run.parse().map(Condition::Run).map_err(|_| wrong()),
         Some(("fact", fact)) if !fact.is_empty() => Ok(match fact.split_once('=') {
@@ -193,7 +194,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             let summary = &machine.summary;
             let run = summary.run.map(|run| format!(", run {run}")).unwrap_or_default();
             let says = format!("{name} is {}{run}: {}", phase_word(summary.phase), summary.waits_for);
-            if arguments.fail_early && matches!(machine.summary.phase, Phase::Failed | Phase::Held) {
+            if arguments.fail_early && needs_a_person(summary) {
                 return Err(CliError::NotSo(printable(&says)));
             }
             open.push(says);

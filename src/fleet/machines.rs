@@ -14,6 +14,7 @@ use crate::reconcile::Reconciler;
 use crate::store::{Batch, Committed, Operation, Store, StoreError};
 use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
+use crate::workflow::silence::Heard;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,8 @@ pub struct Live {
     pub contact_unix_ms: Option<i64>,
     /// The reason given at the last word with it.
     pub waits_for: Option<String>,
+    /// When it was told to reboot, if that was the last thing it was told; by the wall clock.
+    pub told_to_reboot_unix_ms: Option<i64>,
     /// The last lease that was told of, and when, lifetime clock.
     leased: Option<(Ipv4Addr, u64)>,
 }
@@ -89,6 +92,24 @@ impl Entry {
         live.contact_unix_ms = Some(clock.now_unix_ms());
         if waits_for.is_some() {
             live.waits_for = waits_for;
+            live.told_to_reboot_unix_ms = None;
+        }
+    }
+
+    /// Notes that it was told to reboot just now.
+    pub fn told_to_reboot(&self, clock: &Clock) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.told_to_reboot_unix_ms = Some(clock.now_unix_ms());
+    }
+
+    /// What was heard of it, for judging a silence.
+    pub fn heard(&self, clock: &Clock) -> Heard {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        Heard {
+            contact_unix_ms: live.contact_unix_ms,
+            told_to_reboot_unix_ms: live.told_to_reboot_unix_ms,
+            listening_since_unix_ms: clock.started_unix_ms(),
+            now_unix_ms: clock.now_unix_ms(),
         }
     }
 

@@ -13,6 +13,7 @@ mod index;
 mod installer;
 mod machines;
 mod members;
+mod overdue;
 mod retention;
 mod secrets;
 #[cfg(test)]

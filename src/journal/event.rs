@@ -177,6 +177,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// It is expected to say something and does not, for longer than a boot or an agent may take. Written once a silence.
+    Overdue {
+        /// What is awaited, and what to do.
+        reason: String,
+    },
     /// Two keys used one ticket: the identity's tokens are dead and destructive work stops until a person approves.
     Quarantined {
         /// Why.

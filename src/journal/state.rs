@@ -133,7 +133,11 @@ pub struct MachineState {
     pub reboot_asked_in: Option<String>,
     /// The store came back from a backup of that moment (Unix milliseconds), and nobody has said yet how the machine stands.
     pub restored: Option<i64>,
-    /// When it was last heard of in an event, Unix milliseconds.
+    /// Why somebody has to look at it: it should have said something long ago. Until it is heard of again.
+    pub overdue: Option<String>,
+    /// When the machine itself last said something that is an event, Unix milliseconds.
+    pub heard_unix_ms: Option<i64>,
+    /// When anything was last written down of it, Unix milliseconds.
     pub last_event_unix_ms: i64,
 }
 
@@ -157,6 +161,10 @@ impl MachineState {
         self.head = record.index.saturating_add(1);
         let at = record.at_unix_ms;
         self.last_event_unix_ms = at;
+        if is_its_own_word(&record.event) {
+            self.heard_unix_ms = Some(at);
+            self.overdue = None;
+        }
         match &record.event {
             Event::Enrolled { rule, mac, uuid, serial, architecture } => {
                 self.macs.insert(mac.clone()); // whatever was seen before: it is the one that counts
@@ -206,6 +214,7 @@ impl MachineState {
                 self.offer = Some(offer);
             }
             Event::Held { reason } => self.held = Some(reason.clone()),
+            Event::Overdue { reason } => self.overdue = Some(reason.clone()),
             Event::Quarantined { reason } => {
                 self.quarantined = Some(reason.clone());
                 self.approved = false;
@@ -365,6 +374,22 @@ impl MachineState {
             self.macs.insert(mac.to_owned());
         }
     }
+}
+
+/// The machine said something: its firmware, a loader or its agent.
+const fn is_its_own_word(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Leased { .. }
+            | Event::Offered { .. }
+            | Event::Exchanged { .. }
+            | Event::DiskTicketPlanted { .. }
+            | Event::CheckedIn { .. }
+            | Event::FactsReported { .. }
+            | Event::JobGranted { .. }
+            | Event::JobEnded { .. }
+            | Event::InstallerFinished { .. }
+    )
 }
 
 /// The name of the environment that boots the machine's own disk.

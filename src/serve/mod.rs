@@ -114,6 +114,9 @@ pub enum ServeError {
     },
 }
 
+/// How often machines are looked for that should have said something by now.
+const LOOK_FOR_OVERDUE: Duration = Duration::from_secs(15);
+
 /// What a new revision changes in a running server.
 struct Applied {
     /// Set once the fleet is there; revisions before that are taken in at its making.
@@ -237,6 +240,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Ok(())
         });
     }
+    let watched = Arc::clone(&fleet);
+    services.spawn(async move {
+        let mut ticks = tokio::time::interval(LOOK_FOR_OVERDUE);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            watched.note_overdue().await;
+        }
+    });
     tracing::info!(address = %options.address, took = ?started.elapsed(), "serving");
     // Under systemd, what is ordered after this service waits for this word.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -11,6 +11,7 @@ mod fix;
 mod installer;
 mod job;
 mod run;
+pub mod silence;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;

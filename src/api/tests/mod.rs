@@ -1,5 +1,6 @@
 //! The routes on a whole server without its sockets.
 
+mod asks;
 mod tokens;
 
 use super::{App, table};

@@ -17,10 +17,10 @@ pub struct Row {
     pub since_ms: i64,
 }
 
-/// What makes a machine look different: of the words it waits for, only those of a machine that does not work, since a
-/// working one may count seconds in them.
+/// What makes a machine look different: of the words it waits for, only those of a machine that neither works nor boots, since
+/// those may count time in them.
 pub fn look(machine: &MachineSummary) -> impl PartialEq + use<> {
-    let quiet = matches!(machine.phase, Phase::Working);
+    let quiet = matches!(machine.phase, Phase::Working | Phase::Booting | Phase::Overdue);
     (
         machine.phase,
         machine.run,

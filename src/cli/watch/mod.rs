@@ -4,7 +4,7 @@ mod draw;
 mod poll;
 
 use super::error::CliError;
-use super::get::phase_word;
+use super::get::{needs_a_person, phase_word};
 use super::output::{Format, Output, printable};
 use super::session::{Options, Session};
 use super::time::{coarse, now_unix_ms, parse_duration};
@@ -25,14 +25,14 @@ const TICK: Duration = Duration::from_secs(1);
 
 Examples:
   formwork watch                                   all machines, until interrupted
-  formwork watch node-1 node-2 --until-ready       exit code 1 as soon as one failed or is held
+  formwork watch node-1 node-2 --until-ready       exit code 1 as soon as one needs a person
   formwork watch --until-ready --timeout 20m -o json"
 )]
 pub struct Arguments {
     /// The machines (default: all); one that is not there yet is waited for.
     #[arg(value_name = "MACHINE", add = clap_complete::ArgValueCompleter::new(crate::cli::completion::machines))]
     names: Vec<String>,
-    /// End when all are ready (exit code 0), or one failed or is held (1).
+    /// End when all are ready (exit code 0), or one failed, is held, overdue or cancelled, or waits under protection (1).
     #[arg(long)]
     until_ready: bool,
     /// Give up after this time (exit code 124).
@@ -98,8 +98,7 @@ fn watch(
 /// All are ready; or one is where only a person helps; or neither yet.
 fn outcome(rows: &[Row]) -> Option<Result<(), String>> {
     let phase = |row: &Row| row.machine.as_ref().map(|machine| machine.phase);
-    let bad = rows.iter().find(|row| matches!(phase(row), Some(Phase::Failed | Phase::Held)));
-    if let Some(machine) = bad.and_then(|row| row.machine.as_ref()) {
+    if let Some(machine) = rows.iter().filter_map(|row| row.machine.as_ref()).find(|machine| needs_a_person(machine)) {
         return Some(Err(printable(&format!(
             "{} is {}: {}",
             machine.name,
@@ -139,11 +138,17 @@ impl View<'_> {
             self.names.iter().map(|name| Row { name: name.clone(), machine: find(name), since_ms: now }).collect()
         };
         for row in &mut rows {
+            if let Some(since) = row.machine.as_ref().and_then(|machine| machine.since_unix_ms) {
+                row.since_ms = since;
+            }
             let old = before.iter().find(|old| old.name == row.name);
             let same =
                 old.is_some_and(|old| old.machine.as_ref().map(draw::look) == row.machine.as_ref().map(draw::look));
             if let (true, Some(old)) = (same, old) {
-                row.since_ms = old.since_ms;
+                // The journal knows since when; where it does not, since this view saw it so.
+                if row.machine.as_ref().is_none_or(|machine| machine.since_unix_ms.is_none()) {
+                    row.since_ms = old.since_ms;
+                }
             } else if !self.is_live() {
                 self.say(row)?;
             }

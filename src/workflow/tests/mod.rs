@@ -6,6 +6,7 @@ mod failures;
 mod fixes;
 mod installers;
 mod leaving;
+mod silence;
 mod simulation;
 mod starting;
 pub(crate) mod world;

@@ -1,0 +1,147 @@
+//! What people ask of machines, and when they are refused.
+
+use super::{Answer, Site, table};
+use crate::api::views::{MachineSummary, Phase};
+use crate::fleet::Entry;
+use crate::journal::{Event, RunStatus};
+use crate::wire::{CheckInRequest, HardwareIdentity, JobOutcome};
+use std::sync::Arc;
+
+impl Site {
+    async fn administrator(&self, method: &str, pattern: &str, path: &str, body: &str) -> Answer {
+        let table = table();
+        let route = table.iter().find(|route| route.path == pattern && route.method.as_str() == method);
+        let token = format!("Bearer {}", self.administrator);
+        self.ask(route.expect("a route"), path, Some(token.as_bytes()), body).await
+    }
+
+    async fn asked(&self, machine: &str, ask: &str) -> Answer {
+        let path = format!("/v1/machines/{machine}/{ask}");
+        self.administrator("POST", "/v1/machines/{name}/{ask}", &path, r#"{"reason": "because"}"#).await
+    }
+
+    async fn summary(&self, machine: &str) -> MachineSummary {
+        let path = format!("/v1/machines/{machine}");
+        let answer = self.administrator("GET", "/v1/machines/{name}", &path, "").await;
+        serde_json::from_str(&answer.body).expect("a machine")
+    }
+
+    fn entry(&self, machine: &str) -> Arc<Entry> {
+        self.lab.fleet().entry(machine)
+    }
+
+    async fn ends(&self, machine: &str, outcome: JobOutcome) {
+        let event = Event::JobEnded {
+            job: format!("job-{machine}"),
+            outcome,
+            exit_code: None,
+            message: Some("no disk".into()),
+            requests: Vec::new(),
+        };
+        self.lab.event(&self.entry(machine), event).await;
+    }
+
+    async fn checks_in(&self, machine: &str, environment: &str) {
+        let check_in = CheckInRequest {
+            boot_id: format!("boot-{machine}"),
+            environment: environment.into(),
+            architecture: "x86_64".into(),
+            firmware: "uefi".into(),
+            agent_version: "1".into(),
+            kernel: "6".into(),
+            address: None,
+            hardware: HardwareIdentity::default(),
+        };
+        self.lab.event(&self.entry(machine), Event::CheckedIn { check_in, offer: None }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_runs_is_not_skipped_and_nothing_is_skipped_before_the_first_boot() {
+    let site = Site::start().await;
+    let running = site.asked("one", "skip").await;
+    assert_eq!(running.status, 409, "{running:?}");
+    assert!(running.body.contains("job-open") && running.body.contains("formwork cancel one"), "{running:?}");
+    let job = site.entry("one").state().run.as_ref().and_then(|run| run.job.clone());
+    assert!(job.is_some(), "the job goes on");
+
+    site.ends("one", JobOutcome::Failed).await;
+    let early = site.asked("one", "skip").await;
+    assert!(early.status == 409 && early.body.contains("not-booted"), "{early:?}");
+
+    site.checks_in("one", "ram").await;
+    let skipped = site.asked("one", "skip").await;
+    assert_eq!(skipped.status, 200, "{skipped:?}");
+    assert_eq!(site.entry("one").state().run.as_ref().map(|run| run.status), Some(RunStatus::Finished));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_not_ready_and_there_is_nothing_to_retry_in_it() {
+    let site = Site::start().await;
+    assert_eq!(site.asked("one", "cancel").await.status, 200);
+    let summary = site.summary("one").await;
+    assert_eq!(summary.phase, Phase::Cancelled, "{summary:?}");
+    for ask in ["retry", "skip", "cancel"] {
+        let answer = site.asked("one", ask).await;
+        assert!(answer.status == 409 && answer.body.contains("run 1 was cancelled"), "{ask}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_is_answered_with_what_comes_after_it() {
+    let site = Site::start().await;
+    site.checks_in("one", "ram").await;
+    site.ends("one", JobOutcome::Failed).await;
+    site.entry("one").touch(&site.lab.fleet().clock, Some("task look failed: no disk".into()));
+    assert_eq!(site.summary("one").await.phase, Phase::Failed);
+    let answer = site.asked("one", "retry").await;
+    assert!(answer.status == 200 && !answer.body.contains("failed"), "{answer:?}");
+    assert_eq!(site.summary("one").await.waits_for, "its agent to take task look");
+}
+
+#[tokio::test]
+async fn a_machine_whose_agent_does_not_speak_cannot_be_told_to_reboot() {
+    let site = Site::start().await;
+    let never = site.asked("one", "reboot").await;
+    assert!(never.status == 409 && never.body.contains("power-cycle"), "{never:?}");
+    site.checks_in("one", "ram").await;
+    assert_eq!(site.asked("one", "reboot").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_machine_that_was_forgotten_is_not_said_to_be_gone_from_git() {
+    let site = Site::start().await;
+    let answer = site.asked("gone", "forget").await;
+    assert!(answer.status == 200 && answer.body.contains("forgotten"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn protection_before_a_destructive_stage_is_a_hold_and_what_is_offered_replaces_what_ran() {
+    let site = Site::start().await;
+    site.checks_in("two", "ram").await;
+    site.ends("two", JobOutcome::Interrupted).await;
+    let protected = super::SITE.replace(
+        "spec: {match: {macs: ['52:54:00:00:01:02']}",
+        "spec: {protect: true, match: {macs: ['52:54:00:00:01:02']}",
+    );
+    site.lab.write(&protected);
+    site.lab.until(|catalog| catalog.machine("two").is_some_and(|view| view.protect)).await;
+    let summary = site.summary("two").await;
+    assert_eq!(summary.phase, Phase::Held, "{summary:?}");
+    assert!(summary.waits_for.contains("spec.protect is true"));
+    assert_eq!(summary.environment.as_deref(), Some("ram"));
+
+    // A record's time has whole milliseconds: the offer must be later than the check-in.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let offered = Event::Offered {
+        offer: "offer-two".into(),
+        environment: "local".into(),
+        address: None,
+        mac: "52:54:00:00:01:02".into(),
+        firmware: "uefi".into(),
+        reason: String::new(),
+        run: None,
+    };
+    site.lab.event(&site.entry("two"), offered).await;
+    assert_eq!(site.summary("two").await.environment.as_deref(), Some("local"));
+}
