@@ -78,7 +78,7 @@ pub(super) async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
     let decision = app.fleet.look(entry, running).await;
-    show(&Subject::of(&entry.name, &decision, &live, entry.heard(&app.fleet.clock)))
+    show(&Subject::of(&entry.name, &decision, &live, app.fleet.clock.now_ms(), entry.heard(&app.fleet.clock)))
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {

@@ -52,6 +52,10 @@ pub trait ClusterAccess: Send + Sync + 'static {
     /// whenever a wait wakes up.
     fn context(&self, cluster: &str, caller: &Caller) -> Option<Context>;
 
+    /// What a machine waits for here changed: for people to see. `wait` tells apart what it waits for at a time; `None`: it
+    /// waits no longer.
+    fn shows_wait(&self, machine: &str, wait: u64, what: Option<String>);
+
     /// Where documents are.
     fn store(&self) -> Arc<dyn Store>;
 

@@ -59,6 +59,12 @@ impl ClusterAccess for App {
         Some(context)
     }
 
+    fn shows_wait(&self, machine: &str, wait: u64, what: Option<String>) {
+        if let Some(entry) = self.fleet.known(machine) {
+            entry.shows_wait(&self.fleet.clock, wait, what);
+        }
+    }
+
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.fleet.store)
     }

@@ -13,6 +13,8 @@ pub(super) struct Subject<'a> {
     pub name: &'a str,
     pub state: &'a MachineState,
     pub live: &'a Live,
+    /// Now, by the clock of lifetimes.
+    pub now_ms: u64,
     /// What was heard of it, and when.
     pub heard: Heard,
     pub current: Option<&'a Catalog>,
@@ -23,11 +25,12 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn of(name: &'a str, decision: &'a Decision, live: &'a Live, heard: Heard) -> Self {
+    pub fn of(name: &'a str, decision: &'a Decision, live: &'a Live, now_ms: u64, heard: Heard) -> Self {
         Self {
             name,
             state: &decision.state,
             live,
+            now_ms,
             heard,
             current: decision.current.as_deref(),
             view: decision.view.as_ref(),
@@ -178,7 +181,8 @@ impl<'a> Subject<'a> {
             return (Phase::Booting, format!("boots {environment}"));
         }
         if let Some(job) = &run.job {
-            return (Phase::Working, format!("runs {}", job.task));
+            let waits = self.live.cluster_wait(self.now_ms).map(str::to_owned);
+            return (Phase::Working, waits.unwrap_or_else(|| format!("runs {}", job.task)));
         }
         let reason = match self.next {
             Some(Action::Wait { reason } | Action::Reboot { reason } | Action::PowerOff { reason }) => reason.clone(),

@@ -8,6 +8,7 @@ pub mod cluster;
 mod cluster_access;
 mod describe;
 mod detached;
+mod drained;
 mod error;
 mod extract;
 mod inspect;
@@ -74,4 +75,6 @@ pub fn routes(app: App) -> axum::Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this route does not know that method")
         })
+        // The outermost: also a route that is not there refuses before it reads.
+        .layer(axum::middleware::from_fn(drained::drained))
 }

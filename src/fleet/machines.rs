@@ -28,6 +28,9 @@ const PAGE: usize = 4096;
 /// A lease of the same address within so many milliseconds is no news.
 const LEASE_NEWS_MS: u64 = 60_000;
 
+/// Between two rounds of one wait there is at most this, milliseconds.
+const WAIT_LINGERS_MS: u64 = 2_000;
+
 /// One machine in memory.
 pub struct Entry {
     /// Its name.
@@ -50,8 +53,20 @@ pub struct Live {
     pub waits_for: Option<String>,
     /// When it was told to reboot, if that was the last thing it was told; by the wall clock.
     pub told_to_reboot_unix_ms: Option<i64>,
+    /// What its job waits for in a cluster, by wait, the newest last.
+    cluster_waits: BTreeMap<u64, String>,
+    /// What it waited for last, and until when, lifetime clock: an agent asks in rounds of a minute.
+    waited: Option<(String, u64)>,
     /// The last lease that was told of, and when, lifetime clock.
     leased: Option<(Ipv4Addr, u64)>,
+}
+
+impl Live {
+    /// What its job waits for in a cluster at this moment of the lifetime clock.
+    pub fn cluster_wait(&self, now_ms: u64) -> Option<&str> {
+        let just_now = self.waited.as_ref().filter(|(_, until)| now_ms.saturating_sub(*until) < WAIT_LINGERS_MS);
+        self.cluster_waits.values().next_back().or(just_now.map(|(what, _)| what)).map(String::as_str)
+    }
 }
 
 impl Entry {
@@ -93,6 +108,20 @@ impl Entry {
         if waits_for.is_some() {
             live.waits_for = waits_for;
             live.told_to_reboot_unix_ms = None;
+        }
+    }
+
+    /// Notes what its job waits for in a cluster, or that it waits no longer. Bounded by what one token may wait for.
+    pub fn shows_wait(&self, clock: &Clock, wait: u64, what: Option<String>) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => {
+                live.cluster_waits.insert(wait, what);
+            }
+            None => {
+                let ended = live.cluster_waits.remove(&wait);
+                live.waited = ended.map(|what| (what, clock.now_ms()));
+            }
         }
     }
 

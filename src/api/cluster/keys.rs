@@ -25,7 +25,14 @@ pub(super) async fn read<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, 
         check_name(claim)?;
     }
     let after = asker.word("after").map(read_after).transpose()?;
-    let found = wait_for(&asker, asker.wait()?, |document, context| {
+    let say = |document: &Document, context: &Context| {
+        let leads = claim
+            .and_then(|claim| document.claims.get(claim))
+            .filter(|claim| claim.standing(context.now_ms) == ClaimStanding::Held)
+            .map(|claim| format!(" ({} leads)", claim.grant.machine));
+        format!("key {key}{}", leads.unwrap_or_default())
+    };
+    let found = wait_for(&asker, asker.wait()?, say, |document, context| {
         let newer = match after {
             Some((Some(epoch), _)) if epoch != document.epoch => return Err(gone(document.epoch, epoch)),
             Some((_, version)) => version,

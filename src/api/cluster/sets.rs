@@ -4,7 +4,7 @@ use super::answers::{line, respond, tagged};
 use super::asker::Asker;
 use super::wait::{Look, over, wait_for};
 use super::{ClusterAccess, Refused};
-use crate::cluster::{Answer, Count, Opening, Operation, check_name, set_json};
+use crate::cluster::{Answer, Context, Count, Document, Opening, Operation, check_name, set_json};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -61,7 +61,15 @@ async fn opening<A: ClusterAccess>(
     count: Count,
     wait: Duration,
 ) -> Result<Opening, Refused> {
-    let recorded = wait_for(asker, Some(wait), |document, context| {
+    let say = |document: &Document, context: &Context| {
+        let joined = document.sets.get(set).map_or(0, |found| found.joined(context));
+        let wanted = match count {
+            Count::AtLeast(count) => count,
+            Count::All => context.size.max(u32::try_from(context.members.len()).unwrap_or(u32::MAX)),
+        };
+        format!("barrier {set} {joined}/{wanted}")
+    };
+    let recorded = wait_for(asker, Some(wait), say, |document, context| {
         let Some(found) = document.sets.get(set) else {
             return Ok(Look::NotYet { look_again_at_ms: None });
         };

@@ -12,8 +12,12 @@ use std::time::Duration;
 
 /// Events come in bursts; one look answers for all of a burst.
 const BURST: Duration = Duration::from_millis(100);
-/// A look without an event: what a machine waits for can change with time alone.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
+/// A look without an event: what a machine waits for can change with time alone, and with what others in its cluster do.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(3);
+/// The same where there are many machines: the list is long.
+const LOOK_AT_MANY: Duration = Duration::from_secs(20);
+/// So many are many.
+const MANY: usize = 100;
 /// Up to so many machines are asked for one by one; past it the list is cheaper.
 const ONE_BY_ONE: usize = 4;
 
@@ -56,7 +60,11 @@ fn poll(client: &Client, send: &SyncSender<Update>) -> Result<(), CliError> {
         if send.send(update).is_err() {
             return Ok(());
         }
-        let mut records = follower.next_patiently(LOOK_AT_LEAST, None, &mut away)?;
+        let mut records = follower.next_patiently(
+            if list.items.len() > MANY { LOOK_AT_MANY } else { LOOK_AT_LEAST },
+            None,
+            &mut away,
+        )?;
         if !records.is_empty() {
             std::thread::sleep(BURST);
             records.extend(patiently(None, &mut away, || follower.next(Duration::ZERO))?);

@@ -25,6 +25,8 @@ pub(super) struct Site {
     store: Arc<EmbeddedStore>,
     began: Instant,
     pub members: Mutex<Vec<String>>,
+    /// What was shown of waits: machine, wait, what.
+    pub shown: Mutex<Vec<(String, u64, Option<String>)>>,
     pub size: u32,
     pub run: AtomicU64,
     pub keys: Vec<KeySpec>,
@@ -77,6 +79,10 @@ impl ClusterAccess for Site {
         })
     }
 
+    fn shows_wait(&self, machine: &str, wait: u64, what: Option<String>) {
+        self.shown.lock().expect("shown").push((machine.to_owned(), wait, what));
+    }
+
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as Arc<dyn Store>
     }
@@ -115,6 +121,7 @@ impl Server {
             began: Instant::now(),
             size: u32::try_from(members.len()).expect("few"),
             members: Mutex::new(members),
+            shown: Mutex::default(),
             run: AtomicU64::new(1),
             keys,
             _folder: folder,

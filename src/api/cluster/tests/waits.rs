@@ -10,6 +10,40 @@ async fn a_wait_ends_with_408_and_the_word_to_ask_again() {
 }
 
 #[tokio::test]
+async fn what_a_machine_waits_for_is_shown_while_it_waits_and_an_administrators_wait_is_not() {
+    let server = Server::start(Vec::new());
+    server.ask("a", "POST /v1/cluster/claims/init?ttl=1m", &[], "").await;
+    for (who, question) in [
+        ("b", "GET /v1/cluster/keys/etcd/bootstrap?wait=20ms&of=init"),
+        ("b", "GET /v1/cluster/keys/plain?wait=20ms"),
+        ("b", "PUT /v1/cluster/sets/joined/self?wait=20ms"),
+        ("c", "PUT /v1/cluster/sets/joined/self?wait=20ms&count=5"),
+        ("admin", "GET /v1/clusters/etcd/keys/plain?wait=20ms"),
+    ] {
+        assert_eq!(server.ask(who, question, &[], "").await.status, 408, "{question}");
+    }
+    let shown = std::mem::take(&mut *server.site.shown.lock().expect("shown"));
+    let words: Vec<String> = shown
+        .iter()
+        .map(|(machine, _, what)| format!("{machine} {}", what.as_deref().unwrap_or("no longer")))
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "b key etcd/bootstrap (a leads)",
+            "b no longer",
+            "b key plain",
+            "b no longer",
+            "b barrier joined 1/3",
+            "b no longer",
+            "c barrier joined 2/5",
+            "c no longer"
+        ]
+    );
+    assert!(shown.chunks(2).all(|pair| pair.iter().all(|(_, wait, _)| Some(*wait) == pair.first().map(|it| it.1))));
+}
+
+#[tokio::test]
 async fn after_waits_for_something_newer() {
     let server = Server::start(Vec::new());
     server.ask("a", "PUT /v1/cluster/keys/x", &["if-match: *"], "old").await;
