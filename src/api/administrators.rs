@@ -236,6 +236,9 @@ async fn log(
         let Ok(Ok((bytes, length))) = piece else {
             return Err(ApiError::not_found(format!("there is no log of job {job}")));
         };
+        if length == 0 && !open && !is_job(&app.fleet, &job) {
+            return Err(ApiError::not_found(format!("there is no job {job}")).hint("formwork describe machine NAME"));
+        }
         let now = tokio::time::Instant::now();
         if bytes.is_empty() && open && now < deadline {
             let soon = deadline.min(now + Duration::from_millis(250));
@@ -251,6 +254,14 @@ async fn log(
         headers.insert("formwork-log-complete", HeaderValue::from_static(if complete { "true" } else { "false" }));
         return Ok(response);
     }
+}
+
+/// A job of some machine's last run that wrote nothing is still a job.
+fn is_job(fleet: &Fleet, job: &str) -> bool {
+    let of = |entry: &Arc<Entry>| {
+        entry.state().run.as_ref().is_some_and(|run| run.tasks.values().any(|record| record.job == job))
+    };
+    fleet.all().iter().any(of)
 }
 
 async fn boxes(State(app): State<App>, _: Administrator) -> Json<List<BoxRow>> {

@@ -210,6 +210,7 @@ fn said(answer: &NextAnswer, _decision: &Decision) -> String {
         NextAnswer::Job(job) => format!("task {}", job.task),
         NextAnswer::Wait { reason, .. } => reason.clone(),
         NextAnswer::Abandon { reason, .. } => format!("ends its job: {reason}"),
+        NextAnswer::Reboot { reason } if reason.starts_with("reboots ") => reason.clone(),
         NextAnswer::Reboot { reason } => format!("reboots: {reason}"),
         NextAnswer::PowerOff { reason } => format!("switches off: {reason}"),
     }

@@ -210,7 +210,8 @@ fn say(script: &mut String, text: &str) {
         'a'..='z' | 'A'..='Z' | '0'..='9' => character,
         ' ' | '.' | ',' | ':' | '_' | '-' | '+' | '/' | '(' | ')' | '[' | ']' | '=' | '@' | '%' | '*' | '!' | '?'
         | '~' => character,
-        '`' | '\'' | '"' => '*',
+        // A quote may begin a string in some iPXE; the words between two are read without them.
+        '`' | '\'' | '"' => ' ',
         character if character.is_whitespace() => ' ',
         _ => '.',
     });

@@ -1,6 +1,7 @@
 //! `formwork get KIND [NAME]`: lists, and one of a list.
 
 use super::error::CliError;
+use super::fit;
 use super::follow::Follower;
 use super::output::{Style, Tone, Word, table};
 use super::sentence::short;
@@ -150,7 +151,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Kind::Machines => {
             let mut list = client.machines()?;
             list.items.retain(|machine| arguments.selectors.iter().all(|selector| selector.holds(&machine.labels)));
-            shown.show(list, |machine| &machine.name, MACHINE_HEADS, |machine, _| machine_row(machine))
+            shown.show(list, |machine| &machine.name, MACHINE_HEADS, machine_row)
         }
         Kind::Boxes => shown.show(client.boxes()?, |item| &item.mac, BOX_HEADS, box_row),
         Kind::Clusters => {
@@ -170,7 +171,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             let applied = client.status()?.content.last_applied_revision;
             let mut items = Vec::new();
             Follower::new(client, 0, None).up_to_now(|records| {
-                items.extend(records.iter().filter_map(|record| revision(record, applied.as_deref())));
+                records
+                    .iter()
+                    .filter_map(|record| revision(record, applied.as_deref()))
+                    .for_each(|it| add(&mut items, it));
                 Ok(())
             })?;
             shown.show(List { revision: applied.clone(), items }, |item| &item.revision, REVISION_HEADS, revision_row)
@@ -194,7 +198,11 @@ impl Shown<'_> {
         row: impl Fn(&T, &Clock) -> Vec<Word>,
     ) -> Result<(), CliError> {
         let (output, clock) = (&self.session.output, &self.session.clock);
-        let draw = |items: &[&T], style: Style| table(heads, items.iter().map(|item| row(item, clock)), style);
+        let first_to_go = if self.kind == Kind::Machines { MACHINE_FIRST_TO_GO } else { &[] };
+        let draw = |items: &[&T], style: Style| {
+            let rows = items.iter().map(|item| row(item, clock)).collect();
+            narrowed(heads, rows, first_to_go, style)
+        };
         let Some(name) = self.name else {
             let items: Vec<&T> = list.items.iter().collect();
             let names = || items.iter().map(|item| name_of(item).clone()).collect();
@@ -217,7 +225,27 @@ impl Shown<'_> {
 }
 
 const MACHINE_HEADS: &[&str] =
-    &["name", "phase", "run", "boots", "environment", "stage", "task", "address", "waits for"];
+    &["name", "phase", "run", "boots", "environment", "stage", "task", "address", "seen", "waits for"];
+/// On a narrow terminal: run, boots, address, environment, seen, stage.
+const MACHINE_FIRST_TO_GO: &[usize] = &[2, 3, 7, 4, 8, 5];
+/// The last column keeps at least so many characters.
+const LAST_COLUMN_LEAST: usize = 30;
+
+/// A table without the columns that can be spared, where the terminal is too narrow for all.
+fn narrowed(heads: &[&str], rows: Vec<Vec<Word>>, first_to_go: &[usize], style: Style) -> String {
+    let Some(room) = style.width.filter(|_| !first_to_go.is_empty()) else { return table(heads, rows, style) };
+    let natural = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|word| word.text.chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = heads.iter().enumerate().map(|(at, head)| head.len().max(natural(at))).collect();
+    let shown = fit::shown(&widths, first_to_go, LAST_COLUMN_LEAST, room);
+    let heads: Vec<&str> = heads.iter().zip(&shown).filter(|(_, shown)| **shown).map(|(head, _)| *head).collect();
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().zip(&shown).filter(|(_, shown)| **shown).map(|(word, _)| word).collect::<Vec<_>>());
+    table(&heads, rows, style)
+}
 const BOX_HEADS: &[&str] = &["mac", "subnet", "architecture", "seen", "why it gets nothing"];
 const CLUSTER_HEADS: &[&str] = &["name", "ready", "members"];
 const LEASE_HEADS: &[&str] = &["mac", "address", "subnet", "given", "for", ""];
@@ -257,25 +285,31 @@ pub fn phase_word(phase: Phase) -> &'static str {
 
 /// `2/5 burn-in`.
 pub fn place_words(place: &Place) -> String {
-    format!("{}/{} {}", place.index, place.of, place.name)
+    format!("{}/{} {}", place.index, place.of, fit::short_name(&place.name))
 }
 
 fn dash(text: Option<&str>) -> Word {
     text.filter(|text| !text.is_empty()).unwrap_or("-").into()
 }
 
-fn machine_row(machine: &MachineSummary) -> Vec<Word> {
+/// What a machine waits for; `-` where it waits for nothing.
+pub fn waits_words(machine: &MachineSummary) -> &str {
+    if machine.phase == Phase::Ready || machine.waits_for.is_empty() { "-" } else { &machine.waits_for }
+}
+
+fn machine_row(machine: &MachineSummary, clock: &Clock) -> Vec<Word> {
     let place = |place: &Option<Place>| dash(place.as_ref().map(place_words).as_deref());
     vec![
         machine.name.as_str().into(),
         Word::new(phase_word(machine.phase), tone_of_phase(machine.phase)),
         machine.run.map_or("-".to_owned(), |run| run.to_string()).into(),
         machine.boots.to_string().into(),
-        dash(machine.environment.as_deref()),
+        dash(machine.environment.as_deref().map(fit::short_name)),
         place(&machine.stage),
         place(&machine.task),
         dash(machine.address.as_deref()),
-        machine.waits_for.as_str().into(),
+        machine.last_seen_unix_ms.map_or("-".to_owned(), |at| clock.ago(at)).into(),
+        waits_words(machine).into(),
     ]
 }
 
@@ -339,6 +373,14 @@ fn revision(record: &Record, serving: Option<&str>) -> Option<Revision> {
     })
 }
 
+/// A server that starts applies again what it served before: that is no news.
+fn add(items: &mut Vec<Revision>, item: Revision) {
+    let same = |before: &Revision| before.revision == item.revision && before.applied && item.applied;
+    if !items.last().is_some_and(same) {
+        items.push(item);
+    }
+}
+
 fn revision_row(item: &Revision, clock: &Clock) -> Vec<Word> {
     let outcome = match (item.applied, item.serves) {
         (true, true) => Word::new("serves", Tone::Good),
@@ -359,11 +401,19 @@ mod tests {
         working.stage = Some(Place { name: "burn-in".to_owned(), index: 2, of: 5 });
         working.task = Some(Place { name: "hardware.memory".to_owned(), index: 1, of: 3 });
         working.waits_for = "task hardware.memory, since 12s".to_owned();
-        let rows = [&working, &machine("node-2", Phase::Expected)].map(machine_row);
-        insta::assert_snapshot!(table(MACHINE_HEADS, rows, Style::default()), @r"
-        NAME    PHASE     RUN  BOOTS  ENVIRONMENT    STAGE        TASK                 ADDRESS    WAITS FOR
-        node-1  working   1    2      discovery.ram  2/5 burn-in  1/3 hardware.memory  10.0.0.11  task hardware.memory, since 12s
-        node-2  expected  -    0      -              -            -                    -
+        let clock = Clock::fixed(1_795_384_984_000 + 5_000);
+        let rows =
+            || [&working, &machine("node-2", Phase::Expected)].map(|machine| machine_row(machine, &clock)).into();
+        let draw = |width| narrowed(MACHINE_HEADS, rows(), MACHINE_FIRST_TO_GO, Style { width, colour: false });
+        insta::assert_snapshot!(draw(None), @r"
+        NAME    PHASE     RUN  BOOTS  ENVIRONMENT    STAGE        TASK                 ADDRESS    SEEN    WAITS FOR
+        node-1  working   1    2      discovery.ram  2/5 burn-in  1/3 hardware.memory  10.0.0.11  5s ago  task hardware.memory, since 12s
+        node-2  expected  -    0      -              -            -                    -          -       -
+        ");
+        insta::assert_snapshot!(draw(Some(80)), @r"
+        NAME    PHASE     TASK                 WAITS FOR
+        node-1  working   1/3 hardware.memory  task hardware.memory, since 12s
+        node-2  expected  -                    -
         ");
     }
 
@@ -382,6 +432,23 @@ mod tests {
             assert_eq!(parse_selector(text).unwrap().holds(&labels), expected, "{text}");
         }
         assert!(parse_selector("=a").is_err());
+    }
+
+    #[test]
+    fn a_restart_of_the_server_is_no_revision() {
+        let item = |revision: &str, applied| Revision {
+            revision: revision.to_owned(),
+            applied,
+            serves: false,
+            at_unix_ms: 0,
+            summary: String::new(),
+            findings: 0,
+        };
+        let mut items = Vec::new();
+        let tried = [("a", true), ("a", true), ("b", false), ("b", false), ("a", true), ("a", true)];
+        tried.into_iter().for_each(|(revision, applied)| add(&mut items, item(revision, applied)));
+        let names: Vec<&str> = items.iter().map(|item| item.revision.as_str()).collect();
+        assert_eq!(names, ["a", "b", "b", "a"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod exit_code;
 mod explain;
+mod fit;
 mod follow;
 mod get;
 mod logs;

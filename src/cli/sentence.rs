@@ -71,11 +71,11 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
                 key.get(..16).unwrap_or(key)
             )
         }
-        Event::Exchanged { generation, .. } => format!("exchanged its ticket for tokens of generation {generation}"),
-        Event::DiskTicketPlanted { run, .. } => format!("planted a disk ticket in run {run}"),
-        Event::GenerationRaised { generation, reason } => {
-            format!("tokens before generation {generation} are dead: {reason}")
+        Event::Exchanged { .. } => "its agent proved who it is".to_owned(),
+        Event::DiskTicketPlanted { run, .. } => {
+            format!("gave its installed system the means to prove who it is (run {run})")
         }
+        Event::GenerationRaised { reason, .. } => format!("every token that it was given is dead: {reason}"),
         Event::CheckedIn { check_in, .. } => format!(
             "booted {} ({}, {}, kernel {}{})",
             check_in.environment,

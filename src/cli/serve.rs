@@ -104,6 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         (None, Some(path)) => Source::Directory { path: path.clone() },
         (None, None) => return Err(failed(&"give --repository or --dir")),
     };
+    is_there(&source)?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         source,
@@ -124,6 +125,22 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
 }
 
+/// A source that is not there at the start is a slip of the pen; one that goes away later is waited for.
+fn is_there(source: &Source) -> Result<(), CliError> {
+    let (path, what, hint) = match source {
+        Source::Bare { path, .. } => (path, "repository", format!("make one with: git init --bare {}", path.display())),
+        Source::Directory { path } => (path, "directory", "--dir names the folder that holds the site's YAML".into()),
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(CliError::Usage { message: format!("{} is no {what}", path.display()), hint: Some(hint) }),
+        Err(error) => {
+            let message = format!("the {what} {} cannot be read: {error}", path.display());
+            Err(CliError::Usage { message, hint: Some(hint) })
+        }
+    }
+}
+
 /// SIGINT or SIGTERM.
 async fn stop() {
     let terminate = async {
@@ -137,5 +154,23 @@ async fn stop() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminate => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_not_there_is_refused_at_the_start_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let bare = |path: PathBuf| Source::Bare { path, branch: None, subpath: None };
+        assert!(is_there(&bare(folder.path().into())).is_ok());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for source in [bare(folder.path().join("nope.git")), bare(file), Source::Directory { path: "/nope".into() }] {
+            let error = is_there(&source).unwrap_err();
+            assert!(error.exit_code() == 2 && error.hint().is_some(), "{error}");
+        }
     }
 }

@@ -32,13 +32,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Err(CliError::NotSo(format!("the store is full: {}", status.store.message)));
     }
     if is_refused(&status) {
-        let revision = status.content.last_attempted_revision.as_deref().unwrap_or("?");
-        return Err(CliError::NotSo(format!("revision {revision} was refused; nothing changed")));
+        return Err(CliError::NotSo(status.content.message.clone()));
     }
     Ok(())
 }
 
-/// The last revision that was tried does not serve.
+/// What the source shows does not serve: it was refused, or the source cannot be read.
 fn is_refused(status: &SiteStatus) -> bool {
     let content = &status.content;
     let differs = content.last_attempted_revision != content.last_applied_revision;
@@ -60,7 +59,10 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         vec!["content".into(), content.source.as_str().into()],
         vec![
             "attempted".into(),
-            format!("{}  ({})", revision(&content.last_attempted_revision), clock.ago(content.at_unix_ms)).into(),
+            match &content.last_attempted_revision {
+                Some(revision) => format!("{revision}  ({})", clock.ago(content.at_unix_ms)).into(),
+                None => "none yet".into(),
+            },
         ],
         vec!["applied".into(), revision(&content.last_applied_revision).into()],
         vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
@@ -78,7 +80,7 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     }
     let machines: Vec<String> = status.machines.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     let needs_a_person =
-        ["failed", "held"].iter().any(|phase| status.machines.get(*phase).is_some_and(|count| *count > 0));
+        ["failed", "held", "overdue"].iter().any(|phase| status.machines.get(*phase).is_some_and(|count| *count > 0));
     let tone = if needs_a_person { tone_of_phase(Phase::Failed) } else { Tone::Plain };
     let machines = if machines.is_empty() { "none".to_owned() } else { machines.join(", ") };
     rows.push(vec!["machines".into(), Word::new(machines, tone)]);
@@ -150,6 +152,18 @@ mod tests {
         status.store.message = "nothing can be written until there is room".to_owned();
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         assert!(text.contains("store      Full: nothing can be written until there is room"), "{text}");
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_is_said_and_no_time_is_made_up() {
+        let mut status = status();
+        status.content.last_attempted_revision = None;
+        status.content.last_applied_revision = None;
+        status.content.at_unix_ms = 0;
+        status.content.message = "the repository has no branch trunk; no revision serves".to_owned();
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        assert!(text.contains("attempted  none yet\n") && text.contains("has no branch trunk"), "{text}");
+        assert!(is_refused(&status));
     }
 
     #[test]

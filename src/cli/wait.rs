@@ -87,6 +87,17 @@ fn parse_condition(text: &str) -> Result<Condition, String> {
     }
 }
 
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Phase(phase) => f.write_str(phase_word(*phase)),
+            Self::Run(run) => write!(f, "run {run} has begun"),
+            Self::Fact(name, None) => write!(f, "has fact {name}"),
+            Self::Fact(name, Some(value)) => write!(f, "fact {name} is {value}"),
+        }
+    }
+}
+
 impl Condition {
     fn holds(&self, machine: &Looked) -> bool {
         match self {
@@ -186,7 +197,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                     told.push(name);
                     let met = Met { machine: name, phase: machine.summary.phase, run: machine.summary.run };
                     let after = coarse(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
-                    session.output.item(&met, name, || format!("{name}: {} (after {after})", phase_word(met.phase)))?;
+                    let so: Vec<String> = arguments.conditions.iter().map(ToString::to_string).collect();
+                    session.output.item(&met, name, || format!("{name}: {} (after {after})", so.join(", ")))?;
                 }
                 continue;
             }
@@ -222,6 +234,8 @@ mod tests {
         assert_eq!(parse_condition("phase=held"), Ok(Condition::Phase(Phase::Held)));
         assert_eq!(parse_condition("run=2"), Ok(Condition::Run(2)));
         assert_eq!(parse_condition("fact=a.b=c=d"), Ok(Condition::Fact("a.b".to_owned(), Some("c=d".to_owned()))));
+        let said = ["ready", "run=2", "fact=a", "fact=a=b"].map(|text| parse_condition(text).unwrap().to_string());
+        assert_eq!(said, ["ready", "run 2 has begun", "has fact a", "fact a is b"]);
         for wrong in ["", "redy", "phase=redy", "run=two", "fact=", "colour=red"] {
             assert!(parse_condition(wrong).is_err(), "{wrong}");
         }

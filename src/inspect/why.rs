@@ -115,7 +115,10 @@ fn predicate(subject: &Subject<'_>, state: &MachineState, answer: &Next) -> Stri
         Action::Boot { environment, reason } => format!("boots {environment} next: {reason}"),
         Action::Hold { reason } => format!("is held at boot: {reason}"),
         Action::Wait { reason } => format!("waits: {reason}"),
-        Action::Reboot { reason } => format!("is told to boot anew: {reason}"),
+        Action::Reboot { reason } => match reason.strip_prefix("reboots ") {
+            Some(into) => format!("is told to reboot {into}"),
+            None => format!("is told to boot anew: {reason}"),
+        },
         Action::PowerOff { reason } => format!("is told to switch off: {reason}"),
         Action::Abandon { job, reason } => format!("is told to let go of job {job}: {reason}"),
         Action::Grant(_) => {

@@ -12,6 +12,9 @@ use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, watch};
 
+/// So many findings of a refused revision are logged; `formwork status` has all.
+const FINDINGS_LOGGED: usize = 5;
+
 /// How far back the site's stream is read for the last word on a revision.
 const EVENTS_READ: u64 = 500;
 
@@ -236,6 +239,9 @@ impl<C: Send + Sync + 'static> Task<C> {
         loop {
             let sight = sights.borrow_and_update().clone();
             shared.update(|status| status.see(&sight));
+            if let Sight::Unavailable(error) = &sight {
+                tracing::warn!(source = shared.status.borrow().source, %error, "the source cannot be read");
+            }
             if let Sight::Head(revision) = sight {
                 let last = shared.status.borrow().attempted.clone();
                 if decide::should_attempt(last.as_ref(), &revision.id, asked) {
@@ -272,8 +278,13 @@ impl<C: Send + Sync + 'static> Task<C> {
             Err(Stop::Postponed(reason)) => (Outcome::Postponed { reason }, Vec::new()),
         };
         match &outcome {
-            Outcome::Applied => tracing::info!(revision = revision.id, "revision applied"),
-            Outcome::Refused => tracing::warn!(revision = revision.id, findings = findings.len(), "revision refused"),
+            Outcome::Applied => tracing::info!(revision = revision.id, summary = revision.summary, "revision applied"),
+            Outcome::Refused => {
+                tracing::warn!(revision = revision.id, findings = findings.len(), "revision refused; nothing changed");
+                for finding in findings.iter().take(FINDINGS_LOGGED) {
+                    tracing::warn!("{finding}");
+                }
+            }
             Outcome::Postponed { reason } => tracing::warn!(revision = revision.id, reason, "revision postponed"),
         }
         let attempt = Attempt {

@@ -127,7 +127,7 @@ struct Applied {
 impl Hook for Applied {
     fn applied(&self, change: Change) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            tracing::info!(revision = change.revision.id, summary = change.revision.summary, "applied");
+            tracing::debug!(revision = change.revision.id, "taken in");
             if let Some((fleet, desk)) = self.parts.get() {
                 take_in(fleet, desk).await;
             }
@@ -212,6 +212,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         files::follow(told, folder, revisions).await;
         Ok(())
     });
+    let addresses = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| format!("https://{address}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let dhcp_on = if options.interfaces.is_empty() { "off".to_owned() } else { options.interfaces.join(" ") };
     for listener in listeners {
         let (app, tls, bounded) = (app.clone(), tls.clone(), bounded.clone());
         services.spawn(async move { listen::serve_tls(listener, tls, bounded, api::routes(app)).await });
@@ -249,7 +256,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             watched.note_overdue().await;
         }
     });
-    tracing::info!(address = %options.address, took = ?started.elapsed(), "serving");
+    tracing::info!(
+        api = addresses,
+        boot = format!("http://{}:{}", options.address, options.http_port),
+        dhcp = dhcp_on,
+        tftp = options.tftp,
+        took = ?started.elapsed(),
+        "serving"
+    );
     // Under systemd, what is ordered after this service waits for this word.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager could not be told that this is ready");

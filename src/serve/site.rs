@@ -13,7 +13,7 @@ use crate::api::views::Context;
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,12 @@ pub enum SiteError {
     /// The name is no DNS-1123 name.
     #[error("`{0}` is no name for a site; lower-case letters, digits and `-`, at most 63")]
     Name(String),
+    /// There is none.
+    #[error("{path} holds no site; make one with: formwork site create NAME --state-dir {path}")]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file of it.
     #[error("{path}: {error}")]
     File {
@@ -138,6 +144,9 @@ impl StateDirectory {
     /// # Errors
     /// [`SiteError`] names the file.
     pub fn keys(&self) -> Result<SiteKeys, SiteError> {
+        if matches!(std::fs::symlink_metadata(self.0.join("keys")), Err(error) if error.kind() == ErrorKind::NotFound) {
+            return Err(SiteError::Missing { path: self.0.clone() });
+        }
         let files = KeyFiles {
             signing: read(&self.key("signing.key"))?,
             ticket: read(&self.key("ticket.key"))?,

@@ -70,7 +70,7 @@ pub fn silence(state: &MachineState, next: &Action, heard: &Heard) -> Option<Sil
     let ago = span(elapsed(heard.now_unix_ms, last));
     // Told before its last boot: it has come back since.
     let told =
-        heard.told_to_reboot_unix_ms.filter(|told| state.boot.as_ref().is_none_or(|boot| boot.at_unix_ms < *told));
+        heard.told_to_reboot_unix_ms.filter(|told| state.boot.as_ref().is_none_or(|boot| boot.at_unix_ms <= *told));
     let (reason, bound) = match (&state.offer, &state.boot, &run.job) {
         (Some(offer), boot, _) if boot.as_ref().is_none_or(|boot| offer.at_unix_ms > boot.at_unix_ms) => {
             let offered = span(elapsed(heard.now_unix_ms, offer.at_unix_ms));

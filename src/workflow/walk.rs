@@ -302,7 +302,7 @@ fn in_agent(
             return wait;
         }
         return Next::now(Action::Reboot {
-            reason: format!("stage {} runs in {wanted}, this is {environment}", position.stage.name),
+            reason: format!("reboots into {wanted} for stage {}", position.stage.name),
         });
     }
     if !run.boots.iter().any(|boot| boot == boot_id) {

@@ -109,6 +109,19 @@ async fn a_machine_whose_agent_does_not_speak_cannot_be_told_to_reboot() {
 }
 
 #[tokio::test]
+async fn the_log_of_a_job_that_never_was_is_not_found_and_that_of_a_silent_one_is_empty() {
+    let site = Site::start().await;
+    let log = async |job: &str| {
+        let path = format!("/v1/jobs/{job}/log");
+        site.administrator("GET", "/v1/jobs/{job}/log", &path, "").await
+    };
+    assert_eq!(log("nope").await.status, 404);
+    let silent = log("job-two").await;
+    assert_eq!((silent.status, silent.body.as_str()), (200, ""));
+    assert_eq!(log("job-one").await.body, "what it said");
+}
+
+#[tokio::test]
 async fn a_machine_that_was_forgotten_is_not_said_to_be_gone_from_git() {
     let site = Site::start().await;
     let answer = site.asked("gone", "forget").await;

@@ -1,7 +1,8 @@
 //! The live view as text: a line a machine, and a line a change. Pure.
 
 use crate::api::views::{MachineSummary, Phase};
-use crate::cli::get::{phase_word, place_words, tone_of_phase};
+use crate::cli::fit;
+use crate::cli::get::{phase_word, place_words, tone_of_phase, waits_words};
 use crate::cli::output::{Style, printable};
 use crate::cli::time::coarse;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ fn parts(machine: &MachineSummary) -> [String; 6] {
         phase_word(machine.phase).to_owned(),
         machine.run.map(|run| format!("run {run}")).unwrap_or_default(),
         if machine.boots > 0 { format!("boot {}", machine.boots) } else { String::new() },
-        machine.environment.clone().unwrap_or_default(),
+        machine.environment.as_deref().map(fit::short_name).unwrap_or_default().to_owned(),
         place("stage", &machine.stage),
         place("task", &machine.task),
     ]
@@ -66,17 +67,24 @@ fn cells(row: &Row) -> [String; 9] {
         phase_word(machine.phase).to_owned(),
         machine.run.map(|run| run.to_string()).unwrap_or_default(),
         machine.boots.to_string(),
-        machine.environment.clone().unwrap_or_default(),
+        machine.environment.as_deref().map(fit::short_name).unwrap_or_default().to_owned(),
         place(&machine.stage),
         place(&machine.task),
         coarse(row.since_ms),
-        machine.waits_for.clone(),
+        waits_words(machine).to_owned(),
     ]
     .map(|cell| printable(&cell).replace(['\n', '\t'], " "))
 }
 
-/// The whole view: `head`, the columns' heads, then a line a machine, each at most as wide as the terminal, at most `height`
-/// lines in all (of a terminal that has at least five).
+/// Columns that go first where the terminal is narrow: run, boot, environment.
+const FIRST_TO_GO: [usize; 3] = [2, 3, 4];
+/// What a machine waits for keeps at least so many characters, or gets a line of its own.
+const WAITS_LEAST: usize = 30;
+/// Before what a machine waits for on a line of its own.
+const INDENT: &str = "    ";
+
+/// The whole view: `head`, the columns' heads, then a line a machine (two where what it waits for has no room beside it), each
+/// at most as wide as the terminal, at most `height` lines in all (of a terminal that has at least five).
 pub fn frame(head: &str, rows: &[Row], style: Style, height: usize) -> Vec<String> {
     let width = style.width.unwrap_or(usize::MAX);
     let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
@@ -90,26 +98,46 @@ pub fn frame(head: &str, rows: &[Row], style: Style, height: usize) -> Vec<Strin
     for (width, head) in widths.iter_mut().zip(HEADS).filter(|(width, _)| **width > 0) {
         *width = head.len().max(*width);
     }
+    let mut shown = fit::shown(&widths, &FIRST_TO_GO, WAITS_LEAST, width);
+    let [.., waits_width] = widths;
+    let own_line = fit::total(&widths, &shown).saturating_add(waits_width.min(WAITS_LEAST)) > width;
+    if let (true, Some(waits)) = (own_line, shown.last_mut()) {
+        *waits = false;
+    }
     let line = |cells: &[&str]| {
-        let columns = cells.iter().zip(widths).filter(|(_, width)| *width > 0);
-        let text: String = columns.map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        let columns = cells.iter().zip(widths).zip(&shown).filter(|(_, shown)| **shown);
+        let text: String = columns.map(|((cell, width), _)| format!("{cell:width$}  ")).collect();
         cut(text.trim_end(), width)
     };
     let mut lines = vec![cut(&printable(head), width)];
     if !rows.is_empty() {
         lines.push(line(&HEADS));
     }
-    // The cursor's own line, and the two above.
-    let mut room = height.saturating_sub(3).max(1);
-    if rows.len() > room {
-        room = room.saturating_sub(1).max(1);
+    let drawn: Vec<Vec<String>> = rows
+        .iter()
+        .zip(&cells)
+        .map(|(row, cells)| {
+            let waits = cells.last().filter(|waits| own_line && !waits.is_empty() && *waits != "-");
+            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+            let mut lines = vec![paint(&line(&cells), row, widths[0], style)];
+            lines.extend(waits.map(|waits| cut(&format!("{INDENT}{waits}"), width)));
+            lines
+        })
+        .collect();
+    // The cursor's own line, the two above, and the one that says how many more there are.
+    let room = height.saturating_sub(lines.len() + 1).max(1);
+    let mut left = if drawn.iter().map(Vec::len).sum::<usize>() > room { room.saturating_sub(1).max(1) } else { room };
+    let mut more = drawn.len();
+    for machine in drawn {
+        if machine.len() > left {
+            break;
+        }
+        left -= machine.len();
+        more -= 1;
+        lines.extend(machine);
     }
-    for (row, cells) in rows.iter().zip(&cells).take(room) {
-        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-        lines.push(paint(&line(&cells), row, widths[0], style));
-    }
-    if rows.len() > room {
-        lines.push(cut(&format!("… and {} more", rows.len() - room), width));
+    if more > 0 {
+        lines.push(cut(&format!("… and {more} more"), width));
     }
     lines
 }
@@ -186,9 +214,28 @@ mod tests {
         insta::assert_snapshot!(frame("lab", &rows(), style, 24).join("\n"), @r"
         lab
         NAME                        PHASE    RUN  BOOT  ENVIRONMENT    STAGE        TASK                 SINCE  WAITS FOR
-        node-1                      working  1    2     discovery.ram  2/5 burn-in  1/3 hardware.memory  12s
+        node-1                      working  1    2     discovery.ram  2/5 burn-in  1/3 hardware.memory  12s    -
         a-machine-with-a-long-name  held     1    2     discovery.ram                                    1m01s  two machines claim its MAC: mend ma…
         node-3                      absent                                                                      to be declared or enrolled
+        ");
+    }
+
+    #[test]
+    fn what_a_machine_waits_for_is_read_on_a_terminal_of_80_columns() {
+        let style = Style { width: Some(80), colour: false };
+        let mut rows = rows();
+        if let Some(machine) = rows.first_mut().and_then(|row| row.machine.as_mut()) {
+            machine.waits_for = "key etcd/bootstrap (node-2 leads)".to_owned();
+        }
+        insta::assert_snapshot!(frame("lab", &rows, style, 24).join("\n"), @r"
+        lab
+        NAME                        PHASE    STAGE        TASK                 SINCE
+        node-1                      working  2/5 burn-in  1/3 hardware.memory  12s
+            key etcd/bootstrap (node-2 leads)
+        a-machine-with-a-long-name  held                                       1m01s
+            two machines claim its MAC: mend machines/a.yaml
+        node-3                      absent
+            to be declared or enrolled
         ");
     }
 

@@ -325,7 +325,7 @@ fn a_stage_in_another_environment_is_a_reboot() {
         world.done();
     }
     let answer = world.agent();
-    assert_eq!((word(&answer).as_str(), reason(&answer)), ("reboot", "stage use runs in local, this is ram"));
+    assert_eq!((word(&answer).as_str(), reason(&answer)), ("reboot", "reboots into local for stage use"));
     assert_eq!(world.boot(), LOCAL);
 }
 
