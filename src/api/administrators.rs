@@ -5,7 +5,8 @@ use super::asks::ask;
 use super::describe::Subject;
 use super::extract::{Json, Path, Query};
 use super::views::{
-    AskAnswer, AskBody, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus, StoreStatus,
+    AskAnswer, AskBody, ClusterRow, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus,
+    StoreStatus,
 };
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
@@ -56,6 +57,7 @@ pub(super) fn routes() -> Routes<App> {
             log,
         )
         .route(get("/v1/boxes", "Boxes that are no machines").gives::<List<BoxRow>>(), boxes)
+        .route(get("/v1/clusters", "Declared clusters and their members").gives::<List<ClusterRow>>(), clusters)
         .route(get("/v1/leases", "Leases of addresses").gives::<List<Lease>>(), leases)
         .route(get("/v1/subnets", "Declared subnets").gives::<List<Named>>(), subnets)
         .route(get("/v1/workflows", "Declared workflows").gives::<List<Named>>(), workflows)
@@ -282,6 +284,16 @@ struct Named {
     name: String,
     /// Where it is declared, `file:line:column`.
     place: String,
+}
+
+async fn clusters(State(app): State<App>, _: Administrator) -> Json<List<ClusterRow>> {
+    let row = |profile: &crate::catalog::ClusterProfile| ClusterRow {
+        name: profile.name.to_string(),
+        size: profile.spec.size,
+        members: app.fleet.members(&profile.name).to_vec(),
+    };
+    let items = app.fleet.current().map_or_else(Vec::new, |catalog| catalog.cluster_profiles().map(row).collect());
+    Json(list(&app, items))
 }
 
 async fn subnets(State(app): State<App>, _: Administrator) -> Json<List<Named>> {

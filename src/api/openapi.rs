@@ -2,7 +2,7 @@
 
 use super::extract::Json;
 use super::{App, table};
-use crate::net::routes::{Opens, Reply, Route, Routes, SchemaOf, Shape, Word};
+use crate::net::routes::{Method, Opens, Reply, Route, Routes, SchemaOf, Shape, Word};
 use crate::wire::Problem;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -13,7 +13,19 @@ const PATH: &str = "/v1/openapi.json";
 
 pub(super) fn routes() -> Routes<App> {
     let route = Route::get(PATH, Opens::Administrator, "This document").gives::<Map<String, Value>>();
-    Routes::default().route(route, async || Json(document()))
+    let head = Route::get("/v1", Opens::Administrator, "Where to look").gives::<Map<String, Value>>();
+    Routes::default().route(route, async || Json(document())).route(head, async || Json(directory()))
+}
+
+/// Where to look: every route that can be read as it stands, with what it gives.
+fn directory() -> Map<String, Value> {
+    let readable =
+        |route: &Route| route.method == Method::Get && route.opens == Opens::Administrator && !route.path.contains('{');
+    let routes = table().into_iter().filter(|route| readable(route) && route.path != "/v1");
+    let mut head = Map::new();
+    head.insert("document".into(), json!(PATH));
+    head.insert("routes".into(), routes.map(|route| (route.path, json!(route.summary))).collect::<Map<_, _>>().into());
+    head
 }
 
 /// The document of both listeners.
@@ -231,6 +243,14 @@ mod tests {
         let names: Vec<&str> = operations(&document).filter_map(|found| found["operationId"].as_str()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(names.len(), super::table().len() + crate::net::http::table().len());
+    }
+
+    #[test]
+    fn the_first_page_says_where_to_look() {
+        let head = super::directory();
+        assert_eq!(head["document"], "/v1/openapi.json");
+        assert_eq!(head["routes"]["/v1/machines"], "Every machine, in a line");
+        assert!(head["routes"].get("/v1/adopt").is_none(), "what changes something is not to be tried out");
     }
 
     #[test]

@@ -90,6 +90,18 @@ pub struct MachineSummary {
     pub restored: bool,
 }
 
+/// `GET /v1/clusters`: one line a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRow {
+    /// Its name.
+    pub name: String,
+    /// How many members it should have.
+    pub size: u32,
+    /// Its members on the applied revision, by name.
+    pub members: Vec<String>,
+}
+
 /// A place in an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,39 +7,42 @@ use super::sentence::short;
 use super::session::{Options, Session};
 use super::time::Clock;
 use crate::api::views::{JobRow, MachineDetail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// Shows everything that is known of a machine: its run, jobs, facts, and what it waits for.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   formwork describe machine node-1
+  formwork describe node-1                        the same
   formwork describe machine node-1 -o json | jq .facts.disks")]
 pub struct Arguments {
-    /// What to describe.
+    /// `machine`, which may be left out.
     #[arg(value_name = "KIND")]
-    kind: Kind,
+    kind: String,
     /// Its name.
     #[arg(value_name = "NAME", add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
-    name: String,
+    name: Option<String>,
     #[command(flatten)]
     session: Options,
 }
 
-/// Kinds that can be described.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// A machine.
-    #[value(alias = "machines", alias = "m")]
-    Machine,
+/// The machine that is meant: its name alone will do.
+fn named<'a>(kind: &'a str, name: Option<&'a str>) -> Result<&'a str, CliError> {
+    match (kind, name) {
+        ("machine" | "machines" | "m", Some(name)) | (name, None) => Ok(name),
+        (other, Some(name)) => Err(CliError::Usage {
+            message: format!("`{other}` cannot be described; machines can"),
+            hint: Some(format!("formwork describe machine {name}, or formwork get --help for what can be listed")),
+        }),
+    }
 }
 
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let Kind::Machine = arguments.kind;
+    let name = named(&arguments.kind, arguments.name.as_deref())?;
     let session = Session::open(&arguments.session)?;
-    let name = &arguments.name;
     let machine = session.client.machine(name).map_err(|error| session.machine_not_found(name, error))?;
-    session.output.answer(&machine, || vec![name.clone()], |style| render(&machine, &session.clock, style))
+    session.output.answer(&machine, || vec![name.to_owned()], |style| render(&machine, &session.clock, style))
 }
 
 fn render(machine: &MachineDetail, clock: &Clock, style: Style) -> String {
@@ -71,7 +74,7 @@ fn overview<'a>(machine: &'a MachineDetail, clock: &Clock) -> Vec<(&'a str, Word
     let summary = &machine.summary;
     let some = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let declared = match &machine.declared_at {
-        Some(place) => format!("{} at {place}", summary.source),
+        Some(place) => format!("declared at {place}"),
         None => summary.source.clone(),
     };
     let mut rows: Vec<(&str, Word)> = vec![
@@ -155,11 +158,18 @@ mod tests {
     use crate::cli::testing::detail;
 
     #[test]
+    fn a_machine_is_meant_where_only_a_name_is_given() {
+        assert_eq!(named("node-1", None).unwrap(), "node-1");
+        assert_eq!(named("machine", Some("node-1")).unwrap(), "node-1");
+        assert_eq!(named("cluster", Some("etcd")).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
     fn a_machine_is_described_with_its_tasks_and_facts() {
         let clock = Clock::fixed(1_795_384_996_000);
         insta::assert_snapshot!(render(&detail("node-1"), &clock, Style::default()), @r"
         name           node-1
-        from           git at machines/node-1.yaml:1
+        from           declared at machines/node-1.yaml:1
         phase          failed
         waits for      a fix of task hardware.scrub, or `formwork retry`
         run            1 of etcd-node on 0123456789, open, 2 boots (spec.run 1)

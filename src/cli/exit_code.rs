@@ -60,7 +60,10 @@ pub fn help() -> String {
     for ending in Ending::ALL {
         text.push_str(&format!("  {:<4} {}\n", ending.code(), ending.means()));
     }
-    text.push_str("\nIn a pipe, commands print JSON; on a terminal, tables. -o chooses.");
+    text.push_str(
+        "\nOn a terminal, answers are tables; in a pipe, JSON. What is text for people is text in a pipe too:\n\
+         the findings of validate, the changes that watch tells of, and logs. -o chooses.",
+    );
     text
 }
 

@@ -8,7 +8,7 @@ use super::sentence::short;
 use super::session::{Options, Session};
 use super::suggest;
 use super::time::{Clock, coarse};
-use crate::api::views::{BoxRow, List, MachineSummary, Phase, Place};
+use crate::api::views::{BoxRow, ClusterRow, List, MachineSummary, Phase, Place};
 use crate::journal::{Event, Record};
 use crate::store::Lease;
 use clap::{Args, ValueEnum};
@@ -120,6 +120,8 @@ struct Named {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Cluster {
     name: String,
+    /// How many members it should have.
+    size: u32,
     members: Vec<String>,
     ready: usize,
 }
@@ -155,7 +157,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         Kind::Boxes => shown.show(client.boxes()?, |item| &item.mac, BOX_HEADS, box_row),
         Kind::Clusters => {
-            shown.show(clusters(&client.machines()?), |item| &item.name, CLUSTER_HEADS, |item, _| cluster_row(item))
+            let list = clusters(client.named("clusters")?, &client.machines()?.items);
+            shown.show(list, |item| &item.name, CLUSTER_HEADS, |item, _| cluster_row(item))
         }
         Kind::Leases => shown.show(client.leases()?, |item| &item.mac, LEASE_HEADS, lease_row),
         Kind::Subnets | Kind::Workflows => {
@@ -334,25 +337,22 @@ fn lease_row(lease: &Lease, clock: &Clock) -> Vec<Word> {
     ]
 }
 
-/// Clusters by their members.
-fn clusters(machines: &List<MachineSummary>) -> List<Cluster> {
-    let mut found: BTreeMap<&str, Cluster> = BTreeMap::new();
-    for machine in &machines.items {
-        for name in &machine.clusters {
-            let cluster =
-                found.entry(name).or_insert_with(|| Cluster { name: name.clone(), members: Vec::new(), ready: 0 });
-            cluster.members.push(machine.name.clone());
-            cluster.ready += usize::from(machine.phase == Phase::Ready);
-        }
-    }
-    List { revision: machines.revision.clone(), items: found.into_values().collect() }
+/// Clusters with how many of their members are ready.
+fn clusters(list: List<ClusterRow>, machines: &[MachineSummary]) -> List<Cluster> {
+    let ready = |name: &String| machines.iter().any(|machine| machine.name == *name && machine.phase == Phase::Ready);
+    let with_ready = |row: ClusterRow| {
+        let ready = row.members.iter().filter(|name| ready(name)).count();
+        Cluster { name: row.name, size: row.size, members: row.members, ready }
+    };
+    List { revision: list.revision, items: list.items.into_iter().map(with_ready).collect() }
 }
 
+/// A cluster that lacks members is not ready, however ready those are that it has.
 fn cluster_row(cluster: &Cluster) -> Vec<Word> {
-    let all = cluster.ready == cluster.members.len();
+    let of = cluster.members.len().max(usize::try_from(cluster.size).unwrap_or(usize::MAX));
     vec![
         cluster.name.as_str().into(),
-        Word::new(format!("{}/{}", cluster.ready, cluster.members.len()), if all { Tone::Good } else { Tone::Waiting }),
+        Word::new(format!("{}/{of}", cluster.ready), if cluster.ready == of { Tone::Good } else { Tone::Waiting }),
         cluster.members.join(", ").into(),
     ]
 }
@@ -452,14 +452,11 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_counted_by_their_members() {
-        let mut items = vec![machine("a", Phase::Ready), machine("b", Phase::Working), machine("c", Phase::Ready)];
-        for member in items.iter_mut().take(2) {
-            member.clusters = vec!["etcd".to_owned()];
-        }
-        assert_eq!(
-            clusters(&List { revision: None, items }).items,
-            [Cluster { name: "etcd".to_owned(), members: vec!["a".to_owned(), "b".to_owned()], ready: 1 }]
-        );
+    fn clusters_are_counted_by_their_ready_members_out_of_all_that_they_should_have() {
+        let machines = [machine("a", Phase::Ready), machine("b", Phase::Cancelled), machine("c", Phase::Ready)];
+        let row = |size| ClusterRow { name: "etcd".to_owned(), size, members: vec!["a".to_owned(), "b".to_owned()] };
+        let items = clusters(List { revision: None, items: vec![row(3), row(1)] }, &machines).items;
+        let ready: Vec<String> = items.iter().filter_map(|item| Some(cluster_row(item).get(1)?.text.clone())).collect();
+        assert_eq!(ready, ["1/3", "1/2"]);
     }
 }

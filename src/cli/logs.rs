@@ -3,7 +3,7 @@
 use super::client::{LONGEST_WAIT, LogPiece};
 use super::error::CliError;
 use super::follow::{Follower, patiently, say_away};
-use super::output::printable;
+use super::output::{Format, printable};
 use super::sentence::list;
 use super::session::{Options, Session};
 use super::suggest;
@@ -39,6 +39,12 @@ pub struct Arguments {
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
+    if matches!(session.output.chosen, Some(Format::Json | Format::Yaml)) {
+        return Err(CliError::Usage {
+            message: "a log is what a script wrote: it is text, and has no other form".to_owned(),
+            hint: Some(format!("formwork describe machine {} -o json has its jobs", arguments.name)),
+        });
+    }
     let name = &arguments.name;
     let machine = match session.client.machine(name) {
         Ok(machine) => machine,

@@ -33,8 +33,14 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
     /// The image folder: kernels, RAM disks, disk images and loaders/.
-    #[arg(long, value_name = "DIR", env = "FORMWORK_IMAGES")]
-    images: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "FORMWORK_IMAGES",
+        required_unless_present_all(["no_dhcp", "no_tftp"]),
+        help = "The image folder: kernels, RAM disks, disk images and loaders/ (not needed with --no-dhcp --no-tftp)"
+    )]
+    images: Option<PathBuf>,
     /// The IPv4 address that machines reach this server at.
     #[arg(long, env = "FORMWORK_ADDRESS")]
     address: Ipv4Addr,

@@ -28,7 +28,8 @@ impl Options {
     /// # Errors
     /// Nothing says which.
     pub fn context_path(&self) -> Result<PathBuf, CliError> {
-        match &self.context {
+        // An empty FORMWORK_CONTEXT is none.
+        match self.context.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => Ok(path.clone()),
             None => {
                 context::default_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")).ok_or_else(|| {

@@ -21,7 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   formwork validate                  the directory you are in
   formwork validate site/            another one
-  formwork validate -o json site/    for programs and editors
+  formwork validate -o json site/    for programs and editors; text is the default in a pipe too
 
 Exit codes:
   0  nothing is wrong (there may be warnings)
@@ -48,6 +48,8 @@ enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// Runs the command.
@@ -65,14 +67,18 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let text = match arguments.output {
         Format::Text => text(&answer),
         Format::Json => json(&answer),
+        Format::Yaml => serde_json::from_str::<serde_json::Value>(&json(&answer))
+            .ok()
+            .and_then(|value| serde_yaml::to_string(&value).ok())
+            .unwrap_or_default(),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     match answer {
         Ok(_) => Ok(()),
         Err(findings) => Err(CliError::NotSo(format!(
-            "{} of {} would be refused",
-            count(findings.errors(), "error"),
-            arguments.path.display()
+            "{} would be refused: {}",
+            arguments.path.display(),
+            count(findings.errors(), "error")
         ))),
     }
 }

@@ -40,8 +40,8 @@ pub struct Options {
     pub state: StateDirectory,
     /// Where content comes from.
     pub source: Source,
-    /// The image folder: kernels, RAM disks, disk images, `loaders/`.
-    pub images: PathBuf,
+    /// The image folder: kernels, RAM disks, disk images, `loaders/`; none: an empty one in the state directory.
+    pub images: Option<PathBuf>,
     /// The address that machines reach this server at.
     pub address: Ipv4Addr,
     /// Interfaces to serve DHCP on; empty: no DHCP.
@@ -187,14 +187,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
-    let images = Arc::new(
-        Folder::open(&options.images).map_err(|error| ServeError::Images { path: options.images.clone(), error })?,
-    );
+    let folder = options.images.clone().map_or_else(|| options.state.no_images(), Ok)?;
+    let images = Arc::new(Folder::open(&folder).map_err(|error| ServeError::Images { path: folder.clone(), error })?);
     let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
     take_in(&fleet, &desk).await;
 
-    let loaders = Arc::new(Loaders::read(&options.images, options.http_port));
+    let loaders = Arc::new(Loaders::read(&folder, options.http_port));
     let mut services = tokio::task::JoinSet::new();
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));

@@ -156,6 +156,16 @@ impl StateDirectory {
         Ok(SiteKeys::from_files(&files)?)
     }
 
+    /// An empty image folder, for a server that boots nothing.
+    ///
+    /// # Errors
+    /// [`SiteError`] names the folder.
+    pub fn no_images(&self) -> Result<PathBuf, SiteError> {
+        let path = self.0.join("no-images");
+        make_folder(&path)?;
+        Ok(path)
+    }
+
     /// Who is an administrator.
     ///
     /// # Errors

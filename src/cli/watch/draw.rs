@@ -16,6 +16,8 @@ pub struct Row {
     pub machine: Option<MachineSummary>,
     /// Since when it looks like this, on this computer, milliseconds ago.
     pub since_ms: i64,
+    /// How long ago it last said anything, milliseconds.
+    pub seen_ms: Option<i64>,
 }
 
 /// What makes a machine look different: of the words it waits for, not those of a machine that boots, which count time.
@@ -55,11 +57,13 @@ pub fn change(name: &str, machine: Option<&MachineSummary>) -> String {
     printable(&format!("{name}: {}{waits}", parts.join(", ")).replace('\n', " "))
 }
 
-const HEADS: [&str; 9] = ["NAME", "PHASE", "RUN", "BOOT", "ENVIRONMENT", "STAGE", "TASK", "SINCE", "WAITS FOR"];
+const HEADS: [&str; 10] =
+    ["NAME", "PHASE", "RUN", "BOOT", "ENVIRONMENT", "STAGE", "TASK", "SINCE", "SEEN", "WAITS FOR"];
 
-fn cells(row: &Row) -> [String; 9] {
+fn cells(row: &Row) -> [String; 10] {
     let Some(machine) = &row.machine else {
-        return [row.name.as_str(), "absent", "", "", "", "", "", "", "to be declared or enrolled"].map(str::to_owned);
+        return [row.name.as_str(), "absent", "", "", "", "", "", "", "", "to be declared or enrolled"]
+            .map(str::to_owned);
     };
     let place = |place: &Option<crate::api::views::Place>| place.as_ref().map(place_words).unwrap_or_default();
     [
@@ -71,13 +75,14 @@ fn cells(row: &Row) -> [String; 9] {
         place(&machine.stage),
         place(&machine.task),
         coarse(row.since_ms),
+        row.seen_ms.map(|ago| format!("{} ago", coarse(ago))).unwrap_or_default(),
         waits_words(machine).to_owned(),
     ]
     .map(|cell| printable(&cell).replace(['\n', '\t'], " "))
 }
 
-/// Columns that go first where the terminal is narrow: run, boot, environment.
-const FIRST_TO_GO: [usize; 3] = [2, 3, 4];
+/// Columns that go first where the terminal is narrow: run, boot, seen, environment.
+const FIRST_TO_GO: [usize; 4] = [2, 3, 8, 4];
 /// What a machine waits for keeps at least so many characters, or gets a line of its own.
 const WAITS_LEAST: usize = 30;
 /// Before what a machine waits for on a line of its own.
@@ -87,8 +92,8 @@ const INDENT: &str = "    ";
 /// at most as wide as the terminal, at most `height` lines in all (of a terminal that has at least five).
 pub fn frame(head: &str, rows: &[Row], style: Style, height: usize) -> Vec<String> {
     let width = style.width.unwrap_or(usize::MAX);
-    let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    let mut widths = [0; 9];
+    let cells: Vec<[String; 10]> = rows.iter().map(cells).collect();
+    let mut widths = [0; 10];
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -200,7 +205,7 @@ mod tests {
         working.task = Some(Place { name: "hardware.memory".to_owned(), index: 1, of: 3 });
         let mut held = machine("a-machine-with-a-long-name", Phase::Held);
         held.waits_for = "two machines claim its MAC:\nmend machines/a.yaml".to_owned();
-        let row = |name: &str, machine, since_ms| Row { name: name.to_owned(), machine, since_ms };
+        let row = |name: &str, machine, since_ms| Row { name: name.to_owned(), machine, since_ms, seen_ms: None };
         vec![
             row("node-1", Some(working), 12_000),
             row("a-machine-with-a-long-name", Some(held), 61_000),
@@ -237,6 +242,17 @@ mod tests {
         node-3                      absent
             to be declared or enrolled
         ");
+    }
+
+    #[test]
+    fn when_a_machine_last_said_anything_is_shown_where_there_is_room() {
+        let mut rows = rows();
+        if let Some(row) = rows.first_mut() {
+            row.seen_ms = Some(125_000);
+        }
+        let line = |width| frame("lab", &rows, Style { width: Some(width), colour: false }, 24).swap_remove(2);
+        assert!(line(200).contains("12s    2m05s ago"), "{}", line(200));
+        assert!(!line(80).contains("ago"), "{}", line(80));
     }
 
     #[test]

@@ -132,10 +132,14 @@ impl View<'_> {
         let before = std::mem::take(&mut self.rows);
         let mut rows: Vec<Row> = if self.names.is_empty() {
             let here = machines.into_iter().filter(|machine| machine.phase != Phase::Left);
-            here.map(|machine| Row { name: machine.name.clone(), machine: Some(machine), since_ms: now }).collect()
+            here.map(|machine| Row { name: machine.name.clone(), machine: Some(machine), since_ms: now, seen_ms: None })
+                .collect()
         } else {
             let find = |name: &String| machines.iter().find(|machine| machine.name == *name).cloned();
-            self.names.iter().map(|name| Row { name: name.clone(), machine: find(name), since_ms: now }).collect()
+            self.names
+                .iter()
+                .map(|name| Row { name: name.clone(), machine: find(name), since_ms: now, seen_ms: None })
+                .collect()
         };
         for row in &mut rows {
             if let Some(since) = row.machine.as_ref().and_then(|machine| machine.since_unix_ms) {
@@ -180,7 +184,9 @@ impl View<'_> {
         let head = format!("{}{revision}  {elapsed}  {}", self.site, draw::phases(&self.rows));
         let height = self.output.size().map_or(24, |(_, rows)| rows);
         let now = now_unix_ms();
-        let rows: Vec<Row> = self.rows.iter().map(|row| Row { since_ms: now - row.since_ms, ..row.clone() }).collect();
+        let seen = |row: &Row| Some(now.saturating_sub(row.machine.as_ref()?.last_seen_unix_ms?));
+        let aged = |row: &Row| Row { since_ms: now - row.since_ms, seen_ms: seen(row), ..row.clone() };
+        let rows: Vec<Row> = self.rows.iter().map(aged).collect();
         let lines = draw::frame(&head, &rows, self.output.style(), height);
         self.output.text(&draw::redraw(&lines, self.drawn))?;
         self.drawn = lines.len();
@@ -206,7 +212,7 @@ mod tests {
     use crate::cli::testing::machine;
 
     fn row(name: &str, phase: Option<Phase>) -> Row {
-        Row { name: name.to_owned(), machine: phase.map(|phase| machine(name, phase)), since_ms: 0 }
+        Row { name: name.to_owned(), machine: phase.map(|phase| machine(name, phase)), since_ms: 0, seen_ms: None }
     }
 
     #[test]
