@@ -4,6 +4,7 @@
 
 mod docs;
 mod floors;
+mod reference;
 
 use std::path::{Path, PathBuf};
 
