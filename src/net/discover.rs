@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// So many packets are looked at while waiting; a wire can be noisy.
 const PACKETS_MAX: usize = 4096;
 
+/// Who asks where the system does not show the interface's own address: locally administered, and always the same, so that
+/// asking again sets no second address of a pool aside. The answer is asked for as a broadcast.
+const ASKER: [u8; 6] = [0x02, 0x66, 0x77, 0x64, 0x6f, 0x63];
+
 /// A server that offered something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -26,19 +30,20 @@ pub struct Answer {
 /// # Errors
 /// The interface is not there, or this process may not bind port 68 on it.
 pub fn who_answers(interface: &str, wait: Duration) -> io::Result<Vec<Answer>> {
-    let hardware = hardware_address(interface)?;
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     // Beside a client of the system that has the port.
     socket.set_reuse_address(true)?;
-    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.bind_device(Some(interface.as_bytes())).map_err(|error| {
+        let gone = error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error());
+        if gone { io::Error::new(io::ErrorKind::NotFound, "no such interface") } else { error }
+    })?;
     socket.set_broadcast(true)?;
     socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)))?;
-    let transaction = u32::from_be_bytes({
-        let mut bytes = [0; 4];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-            .map_err(|_| io::Error::other("no random numbers"))?;
-        bytes
-    });
+    let mut random = [0; 4];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
+        .map_err(|_| io::Error::other("no random numbers"))?;
+    let transaction = u32::from_be_bytes(random);
+    let hardware = hardware_address(interface).unwrap_or(ASKER);
     let packet = discover(transaction, &hardware).map_err(|error| io::Error::other(error.to_string()))?;
     let socket = UdpSocket::from(socket);
     socket.send_to(&packet, SocketAddrV4::new(Ipv4Addr::BROADCAST, 67))?;
@@ -70,20 +75,19 @@ pub fn who_answers(interface: &str, wait: Duration) -> io::Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// The interface's own MAC.
-fn hardware_address(interface: &str) -> io::Result<[u8; 6]> {
+/// The interface's own MAC; `None` where the system does not show it.
+fn hardware_address(interface: &str) -> Option<[u8; 6]> {
     // A name is one segment of a path.
     if interface.is_empty() || interface.contains('/') || interface.starts_with('.') {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no such interface"));
+        return None;
     }
-    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/address"))?;
+    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/address")).ok()?;
     let mut address = [0; 6];
     let mut parts = text.trim().split(':');
     for byte in &mut address {
-        let part = parts.next().and_then(|part| u8::from_str_radix(part, 16).ok());
-        *byte = part.ok_or_else(|| io::Error::other(format!("{interface} has no Ethernet address")))?;
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
     }
-    Ok(address)
+    Some(address)
 }
 
 /// The packet that asks: as a network boot ROM does, so that whoever serves those answers.
