@@ -56,6 +56,8 @@ impl ClusterAccess for Site {
         })
     }
 
+    fn shows_wait(&self, _: &str, _: u64, _: Option<String>) {}
+
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as Arc<dyn Store>
     }
