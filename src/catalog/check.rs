@@ -421,23 +421,33 @@ fn check_declared(catalog: &Catalog, task: &Task, report: &mut Report) {
                     continue;
                 }
                 let path = [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key(field)];
-                let near = crate::content::names::nearest(&name, task.params.iter().map(|param| param.name.as_str()));
+                let dashed = task
+                    .params
+                    .iter()
+                    .find(|param| param.name.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-')));
+                let near = crate::content::names::nearest(&name, task.params.iter().map(|param| param.name.as_str()))
+                    .map(|near| format!("did you mean `{near}`?"));
                 report
                     .error(
                         "undeclared-param",
                         task.document.value(&path),
                         format!("it speaks of the param `{name}`, which task `{}` does not declare", task.name),
                     )
-                    .hint(near.map_or_else(
+                    .hint(dashed.map(|param| written_with_underscores(&param.name)).or(near).map_or_else(
                         || {
                             "add it to the task's spec.params: a task gets the params it declares and no others"
                                 .to_owned()
                         },
-                        |near| format!("did you mean `{near}`?"),
+                        |hint| hint,
                     ));
             }
         }
     }
+}
+
+/// A `-` in a template is a minus.
+fn written_with_underscores(param: &str) -> String {
+    format!("a `-` in a param's name is written `_` here: `params.{}`", underscored(param))
 }
 
 /// Where in a template an error is.

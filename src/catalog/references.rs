@@ -155,6 +155,14 @@ impl References {
     }
 
     fn suggestion(&self, kinds: &[Kind], from: Option<&Arc<str>>, written: &str) -> Option<String> {
+        if let Some((pack, _)) = written.split_once('.')
+            && !self.packs.contains(pack)
+            && super::packs::is_builtin(pack)
+        {
+            return Some(format!(
+                "the pack `{pack}` is not in use: add `- builtin: {pack}` to spec.packs of site.yaml"
+            ));
+        }
         let names = || kinds.iter().filter_map(|kind| self.names.get(kind)).flatten().map(AsRef::as_ref);
         let prefix = from.map(|pack| format!("{pack}."));
         let own =

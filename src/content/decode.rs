@@ -259,9 +259,38 @@ fn tell(
             .error("unknown-word", spot(Target::Value), format!("`{written}` is not a value of {shown}"))
             .hint_if(did_you_mean(written, known.iter().map(String::as_str))),
         Trouble::Other(said) => {
-            report.error("wrong-type", spot(Target::Value), format!("{shown}: {}", plain(said)));
+            let field = original.iter().rev().find_map(|way| match way {
+                Way::Key(key) => Some(key.as_str()),
+                Way::Item(_) => None,
+            });
+            report
+                .error("wrong-type", spot(Target::Value), format!("{shown}: {}", plain(said)))
+                .hint_if(remedy(said, field.unwrap_or_default()));
         }
     }
+}
+
+/// What to write instead, where YAML has taken a word for something else than what was meant.
+fn remedy(said: &str, field: &str) -> Option<String> {
+    const LENGTHS_OF_TIME: [&str; 8] =
+        ["timeout", "bootTimeout", "leaseTime", "ttl", "backoff", "interval", "after", "within"];
+    let written = said.split('`').nth(1).unwrap_or_default();
+    if said.contains("expected a boolean") {
+        return Some("write `true` or `false`, without quotes".to_owned());
+    }
+    if said.contains("IPv4") {
+        return Some("four numbers with dots between, such as `10.77.0.11`".to_owned());
+    }
+    if !said.contains("expected a string") || written.is_empty() {
+        return None;
+    }
+    Some(if LENGTHS_OF_TIME.contains(&field) {
+        format!("a length of time has a unit: `{written}s`, `{written}m`")
+    } else if field == "mode" {
+        format!("the mode of a file stands in quotes, as octal digits: `\"{written:0>4}\"`")
+    } else {
+        format!("put it in quotes: `\"{written}\"`")
+    })
 }
 
 /// The reader's words for people who write YAML, not Rust.
@@ -273,6 +302,7 @@ fn plain(said: &str) -> String {
         ("expected i32", "expected a whole number"),
         ("expected struct ", "expected a map: "),
         ("expected a sequence", "expected a list"),
+        ("expected a boolean", "expected true or false"),
         ("map, expected a string", "a map, expected text"),
         ("sequence, expected a string", "a list, expected text"),
         ("expected a string", "expected text"),
