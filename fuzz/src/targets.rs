@@ -375,9 +375,7 @@ pub fn tokens(bytes: &[u8]) {
     let _ = identity::verify_possession(key, b"message", signature);
     let nobody = AdministratorToken { name: "ada".to_owned(), sha256: "0".repeat(64) };
     assert!(!nobody.verify(text), "a token of nobody");
+    // Never compared with the text: the fuzzer watches comparisons, and would learn it from us.
     let ticket = identity::ticket_secret(&KEYS, "id");
     assert_eq!(identity::verify_ticket(&KEYS, &ticket).as_deref(), Some("id"));
-    if text != ticket && text.starts_with("id.") {
-        assert!(identity::verify_ticket(&KEYS, text).is_none());
-    }
 }

@@ -420,7 +420,7 @@ impl Exchange<'_> {
         let mut reply = Reply::new(MessageType::Nak, to);
         reply.options.push((code::SERVER_IDENTIFIER, identifier(self.request, self.situation).octets().to_vec()));
         reply.options.push((code::MESSAGE, why.as_bytes().to_vec()));
-        if let Some(id) = self.request.option(code::CLIENT_IDENTIFIER) {
+        if let Some(id) = self.request.option(code::CLIENT_IDENTIFIER).filter(|id| id.len() <= 255) {
             reply.options.push((code::CLIENT_IDENTIFIER, id.to_vec())); // RFC 6842
         }
         Decision::Answer { reply: Box::new(reply), change: LeaseChange::None }
@@ -446,7 +446,7 @@ impl Exchange<'_> {
         {
             options.push((code::ROUTERS, gateway.octets().to_vec()));
         }
-        if let Some(id) = self.request.option(code::CLIENT_IDENTIFIER) {
+        if let Some(id) = self.request.option(code::CLIENT_IDENTIFIER).filter(|id| id.len() <= 255) {
             options.push((code::CLIENT_IDENTIFIER, id.to_vec())); // RFC 6842
         }
         // What it asked for comes first, so that what is left out in a small packet is what it did not ask for.

@@ -318,7 +318,10 @@ fn suboption(bytes: &[u8], wanted: u8) -> Option<&[u8]> {
 }
 
 /// Walks one option area, appending to what is there (RFC 3396). An area may end without END when it is used up.
-fn walk(area: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) -> Result<(), PacketError> {
+///
+/// # Errors
+/// [`PacketError::Truncated`] names the option that ends behind the area.
+pub(crate) fn walk(area: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) -> Result<(), PacketError> {
     let mut rest = area;
     while let Some((option, after)) = rest.split_first() {
         match *option {

@@ -98,7 +98,8 @@ impl Reply {
         for (code, value) in &self.options {
             put(&mut bytes, *code, value);
         }
-        let relay = request.option(code::RELAY_AGENT);
+        // One option's worth (RFC 3046, section 2.0). A relay's is never longer; an answer has to fit a packet.
+        let relay = request.option(code::RELAY_AGENT).filter(|relay| relay.len() <= 255);
         let tail = relay.map_or(0, |v| encoded_length(v.len())) + 1;
         let room = request.largest_reply_bytes();
         for (code, value) in &self.extras {

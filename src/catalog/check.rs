@@ -433,13 +433,9 @@ fn check_declared(catalog: &Catalog, task: &Task, report: &mut Report) {
                         task.document.value(&path),
                         format!("it speaks of the param `{name}`, which task `{}` does not declare", task.name),
                     )
-                    .hint(dashed.map(|param| written_with_underscores(&param.name)).or(near).map_or_else(
-                        || {
-                            "add it to the task's spec.params: a task gets the params it declares and no others"
-                                .to_owned()
-                        },
-                        |hint| hint,
-                    ));
+                    .hint(dashed.map(|param| written_with_underscores(&param.name)).or(near).unwrap_or_else(|| {
+                        "add it to the task's spec.params: a task gets the params it declares and no others".to_owned()
+                    }));
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Who answers DHCP on a wire: one DISCOVER (RFC 2131 4.4.1), and whoever offers within a short time. No address is taken.
 
+use crate::boot::packet::{code, walk};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
@@ -112,20 +114,23 @@ fn discover(transaction: u32, hardware: &[u8; 6]) -> Result<Vec<u8>, dhcproto::e
 
 /// What a packet offers, if it is an answer to ours.
 fn offer(bytes: &[u8], transaction: u32, source: Ipv4Addr) -> Option<Answer> {
-    // dhcproto slices `chaddr` by `hlen`: at most 16 (RFC 2131, 2).
-    if bytes.len() < 240 || bytes.get(2).is_none_or(|length| *length > 16) {
+    // dhcproto slices `chaddr` by `hlen`: at most 16 (RFC 2131, 2). Only the header is its to read: some options of a wrong
+    // length end it by a panic.
+    let (header, area) = bytes.split_at_checked(240)?;
+    if header.get(2).is_none_or(|length| *length > 16) {
         return None;
     }
-    let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
-    if message.xid() != transaction || message.opts().msg_type() != Some(MessageType::Offer) {
+    let message = Message::decode(&mut Decoder::new(header)).ok()?;
+    let mut options = BTreeMap::new();
+    walk(area, &mut options).ok()?;
+    let option = |wanted: u8| options.get(&wanted).map(Vec::as_slice);
+    if message.xid() != transaction || option(code::MESSAGE_TYPE) != Some(&[u8::from(MessageType::Offer)][..]) {
         return None;
     }
-    let server = match message.opts().get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => *server,
-        _ => source,
-    };
+    let server = option(code::SERVER_IDENTIFIER).and_then(|value| <[u8; 4]>::try_from(value).ok());
+    let server = server.map_or(source, Ipv4Addr::from);
     let named = message.fname().is_some_and(|name| name.iter().any(|byte| *byte != 0));
-    let boots = named || message.opts().get(OptionCode::BootfileName).is_some();
+    let boots = named || option(code::BOOT_FILE).is_some();
     Some(Answer { server, offered: message.yiaddr(), boots })
 }
 

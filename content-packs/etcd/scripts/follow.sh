@@ -9,9 +9,9 @@ set -eu
 find_members() {
     member_urls "$ETCD_NAME" >urls || return 1
     live=
-    while read -r url; do
+    for url in $(cat urls); do
         if answers "$url" >/dev/null 2>&1; then live=${live:+$live,}$url; fi
-    done <urls
+    done
     [ -n "$live" ] || {
         echo "none of these members answers: $(tr '\n' ' ' <urls)"
         return 1

@@ -25,12 +25,12 @@ shows() {
     }
     echo "$found"
 }
-member_names >names
-while read -r name; do
+names=$(member_names)
+for name in $names; do
     [ "$name" != "$ETCD_NAME" ] || continue
     until_done 120 "what $name wrote, at the member on $ETCD_NAME" shows "$name" >read
     say "written on $name, read on $ETCD_NAME: $(cat read)"
-done <names
+done
 etcdctl --endpoints "$own_client_url" member list --write-out=simple |
     awk -F ', ' '{ print "etcd: member " $1 " is " $3 ", " $2 }'
 formwork agent fact set services '["etcd"]'

@@ -52,7 +52,8 @@ pub(super) fn add(
     }
     let Some(file) = boot_file(who, situation.server, situation.http_port) else { return Some(Silence::NotPermitted) };
     reply.set_boot(situation.server, &file);
-    if let Some(machine) = request.option(code::CLIENT_MACHINE) {
+    // 17 bytes (RFC 4578, section 2.3); what is much longer is nobody's, and would make the answer too large for a packet.
+    if let Some(machine) = request.option(code::CLIENT_MACHINE).filter(|machine| machine.len() <= 64) {
         reply.options.push((code::CLIENT_MACHINE, machine.to_vec()));
     }
     match who.client {

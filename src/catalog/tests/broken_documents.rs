@@ -103,7 +103,8 @@ machines/node-1.yaml:3:11: error: metadata.name is missing
 machines/node-1.yaml:11:3: error: unknown field `workflw`
   hint: did you mean `workflow`?
 machines/node-1.yaml:12:8: error: spec.run: string "soon", expected a whole number, 0 or more
-machines/node-1.yaml:13:12: error: spec.protect: integer `7`, expected a boolean
+machines/node-1.yaml:13:12: error: spec.protect: integer `7`, expected true or false
+  hint: write `true` or `false`, without quotes
 "#,
         ),
         (
@@ -117,6 +118,7 @@ machines/node-1.yaml:6:5: error: unknown field `mac`
             &[(JOIN, "timeout: 20m", "timeout: 20")],
             r#"
 packs/etcd/tasks/join.yaml:9:12: error: spec.timeout: integer `20`, expected text
+  hint: a length of time has a unit: `20s`, `20m`
 "#,
         ),
         (
@@ -132,7 +134,8 @@ packs/etcd/tasks/join.yaml:9:16: error: `again` is not a value of spec.onInterru
 packs/etcd/tasks/join.yaml:8:7: error: spec.params[2].name is missing
 packs/etcd/tasks/join.yaml:8:8: error: unknown field `nam`
   hint: did you mean `name`?
-packs/etcd/tasks/join.yaml:9:18: error: spec.params[3].required: string "yes", expected a boolean
+packs/etcd/tasks/join.yaml:9:18: error: spec.params[3].required: string "yes", expected true or false
+  hint: write `true` or `false`, without quotes
 packs/etcd/tasks/join.yaml:9:32: error: unknown field `nmae`
   hint: did you mean `name`?
 "#,

@@ -85,7 +85,9 @@ packs/etcd/pack.yaml:1:1: warning: this pack is not used by the site; nothing of
 profiles/lab.yaml:5:12: warning: no Param declares `timezone` and no task uses it
   hint: declare it with a Param, so that its values are checked
 workflows/node.yaml:5:31: error: there is no Stage `etcd.join`
+  hint: the pack `etcd` is not in use: add `- builtin: etcd` to spec.packs of site.yaml
 workflows/node.yaml:14:21: error: there is no Stage `etcd.join`
+  hint: the pack `etcd` is not in use: add `- builtin: etcd` to spec.packs of site.yaml
 "#,
         ),
         (
