@@ -33,13 +33,13 @@ fn steady(value: &mut Value, key: &str) {
         }
         Value::Number(_) if PASSING.contains(&key) => *value = Value::String(format!("({key}, a number)")),
         Value::String(text) => {
-            // Revisions and ids in sentences.
-            let words = text.split(' ').map(|word| {
+            // Revisions and ids in sentences, and in scripts of several lines.
+            let words = text.split_inclusive(char::is_whitespace).map(|word| {
                 let plain = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
                 let hexadecimal = plain.len() >= 10 && plain.chars().all(|c| c.is_ascii_hexdigit());
                 if hexadecimal { word.replace(plain, "(id)") } else { word.to_owned() }
             });
-            *text = words.collect::<Vec<_>>().join(" ");
+            *text = words.collect();
         }
         _ => {}
     }
