@@ -1,7 +1,7 @@
 //! What to do about what was seen. Pure.
 
-use super::Census;
 use super::status::{Attempt, Outcome};
+use super::{Allowance, Census};
 use crate::git::Revision;
 use crate::journal::Event;
 use std::time::Duration;
@@ -30,8 +30,14 @@ pub(super) fn backoff(postponed: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(postponed.saturating_sub(1))).min(BACKOFF_MOST)
 }
 
-/// Refuses to go from something to nothing, which is an accident far more often than a wish: a lost folder, a wrong path.
-pub(super) fn guard(serving: Option<Census>, next: Census, revision: &Revision) -> Result<(), String> {
+/// Refuses to go from something to nothing, which is an accident far more often than a wish: a lost folder, a wrong path. A person
+/// says that it is meant in the commit's message, or when pushing it.
+pub(super) fn guard(
+    serving: Option<Census>,
+    next: Census,
+    revision: &Revision,
+    allowed: &Allowance,
+) -> Result<(), String> {
     let Some(serving) = serving else { return Ok(()) };
     let emptied = if serving.objects > 0 && next.objects == 0 {
         format!("it declares nothing, the revision that serves declares {} objects", serving.objects)
@@ -41,7 +47,7 @@ pub(super) fn guard(serving: Option<Census>, next: Census, revision: &Revision) 
     } else {
         return Ok(());
     };
-    if revision.message.lines().any(|line| line.trim() == EMPTY_TRAILER) {
+    if allowed.empty || revision.message.lines().any(|line| line.trim() == EMPTY_TRAILER) {
         return Ok(());
     }
     Err(format!(
@@ -122,8 +128,10 @@ mod tests {
             (Some(census(3, 9)), census(0, 0), "gone\n\nFormwork-Empty: yes\n", true),
             (Some(census(3, 9)), census(0, 0), "not Formwork-Empty: yes", false),
         ] {
-            let answer = guard(serving, next, &say(message));
+            let answer = guard(serving, next, &say(message), &Allowance::default());
             assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
+            let word = Allowance { empty: true, ..Allowance::default() };
+            assert_eq!(guard(serving, next, &say(message), &word), Ok(()), "allowed when it was pushed");
         }
     }
 

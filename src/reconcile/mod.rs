@@ -5,6 +5,7 @@
 //! told apart ([`Status`]), and each outcome is an event of the site. Which of these happens is decided in [`decide`], which
 //! knows nothing of what a catalog is: [`catalogs`] is how one is made.
 
+mod allowance;
 mod build;
 mod decide;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod test_store;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::Allowance;
 pub use build::catalogs;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
 pub use status::{AppliedRevision, Attempt, Condition, Outcome, Status};

@@ -3,7 +3,7 @@
 use super::decide;
 use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
-use super::{Build, Built, Census};
+use super::{Allowance, Build, Built, Census};
 use crate::catalog::Catalog;
 use crate::git::{Follower, GitError, Revision, Sight};
 use crate::journal::{Event, Stream};
@@ -306,7 +306,10 @@ impl<C: Send + Sync + 'static> Task<C> {
             Failure::Refused(findings) => Stop::Refused(findings),
             Failure::Postponed(error) => Stop::Postponed(error.to_string()),
         })?;
-        decide::guard(self.serving, built.census, revision).map_err(|finding| Stop::Refused(vec![finding]))?;
+        let allowed = Allowance::of(shared.parts.store.as_ref(), &revision.id);
+        let allowed = allowed.map_err(|error| Stop::Postponed(error.to_string()))?;
+        decide::guard(self.serving, built.census, revision, &allowed)
+            .map_err(|finding| Stop::Refused(vec![finding]))?;
         shared.parts.follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         let event = decide::applied_event(revision, built.census);
         self.record(event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
