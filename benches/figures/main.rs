@@ -1,7 +1,7 @@
 //! The figures of docs/benchmarks.md. `scripts/bench` runs all of them; one alone:
 //!
 //! ```sh
-//! cargo bench --bench figures -- writes        # also: reads, waiters, election, load
+//! cargo bench --bench figures -- writes        # also: reads, waiters, election, load, push
 //! ```
 //!
 //! Each figure is measured beside its peer (etcd, on the same disk and loopback, in the same minute), printed as a ratio, with
@@ -13,6 +13,7 @@ mod cluster;
 mod etcd;
 mod formwork;
 mod load;
+mod push;
 mod wire;
 
 fn main() {
@@ -21,6 +22,13 @@ fn main() {
     match words.as_slice() {
         ["serve-cluster", folder, port] => formwork::serve(folder, port.parse().expect("a port")),
         ["compile-only", machines] => load::compile_only(machines.parse().expect("a number")),
+        ["push-row", machines, commits, layout, more] => push::row(
+            machines.parse().expect("a number"),
+            commits.parse().expect("a number"),
+            layout,
+            more.parse().expect("a number"),
+        ),
+        ["push", rows @ ..] => push::print(rows),
         ["load"] => load::print(),
         ["writes"] => cluster::print(&["writes"]),
         ["reads"] => cluster::print(&["reads"]),
@@ -28,7 +36,7 @@ fn main() {
         ["election"] => cluster::print(&["election"]),
         [] | ["cluster"] => cluster::print(&["writes", "reads", "waiters", "election"]),
         other => {
-            eprintln!("{other:?}: writes, reads, waiters, election, cluster or load");
+            eprintln!("{other:?}: writes, reads, waiters, election, cluster, load or push");
             std::process::exit(2);
         }
     }

@@ -96,7 +96,10 @@ pub(super) struct Checker<'a> {
     catalog: &'a Catalog,
     plans: HashMap<&'a str, Vec<StageUse<'a>>>,
     shared: IndexMap<(Place, String), Shared>,
-    tried: HashSet<(usize, u64)>,
+    /// What was tried with which values, and whether it went well.
+    tried: HashMap<(usize, u64), bool>,
+    /// Whether there was nothing to say of the machine that is looked at.
+    clean: bool,
     empty: ClusterKeys,
     nothing: Map<String, Value>,
     server: ServerInfo,
@@ -115,7 +118,8 @@ impl<'a> Checker<'a> {
             catalog,
             plans,
             shared: IndexMap::new(),
-            tried: HashSet::new(),
+            tried: HashMap::new(),
+            clean: true,
             empty: ClusterKeys::default(),
             nothing: Map::new(),
             // Texts of the shape that the server will put there; what they are exactly changes nothing that is checked.
@@ -127,10 +131,11 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks one machine.
-    pub(super) fn machine(&mut self, view: &MachineView) {
-        let Some(workflow) = view.workflow.as_deref() else { return };
-        let Some(plan) = self.plans.remove(workflow) else { return };
+    /// Checks one machine; whether there was nothing to say of it.
+    pub(super) fn machine(&mut self, view: &MachineView) -> bool {
+        self.clean = true;
+        let Some(workflow) = view.workflow.as_deref() else { return true };
+        let Some(plan) = self.plans.remove(workflow) else { return true };
         let clusters = self.catalog.clusters_of(view);
         let run_time: HashSet<&str> = clusters
             .iter()
@@ -154,6 +159,7 @@ impl<'a> Checker<'a> {
         if let Some(workflow) = self.catalog.workflow(workflow) {
             self.plans.insert(&workflow.name, plan);
         }
+        self.clean
     }
 
     fn task(
@@ -196,7 +202,8 @@ impl<'a> Checker<'a> {
         if missing || opaque || !task_use.tries {
             return;
         }
-        if !self.first_try(Arc::as_ptr(task) as usize, &values, task_use.machine.then_some(view)) {
+        let key = (Arc::as_ptr(task) as usize, hash(&values, task_use.machine.then_some(view)));
+        if self.was_tried(key) {
             return;
         }
         let machine = machine_info(view);
@@ -230,6 +237,7 @@ impl<'a> Checker<'a> {
                 failures.push((place, message_of(&error)));
             }
         }
+        self.tried.insert(key, failures.is_empty());
         for (place, message) in failures {
             let message = format!("task `{}` cannot be rendered: {message}", task.name);
             let hint = render_hint(&message);
@@ -268,7 +276,8 @@ impl<'a> Checker<'a> {
             return;
         }
         let place_in_memory = std::ptr::from_ref(text.boot_env) as usize;
-        if !self.first_try(place_in_memory.wrapping_add(index), &values, uses.machine.then_some(view)) {
+        let key = (place_in_memory.wrapping_add(index), hash(&values, uses.machine.then_some(view)));
+        if self.was_tried(key) {
             return;
         }
         let machine = machine_info(view);
@@ -286,6 +295,7 @@ impl<'a> Checker<'a> {
                 .err()
                 .map(|error| (template_place(template, &error), error)),
         };
+        self.tried.insert(key, failure.is_none());
         if let Some((place, error)) = failure {
             let message =
                 format!("boot environment `{}` cannot be rendered: {}", text.boot_env.name, message_of(&error));
@@ -294,14 +304,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether this was not tried with such values before.
-    fn first_try(&mut self, what: usize, values: &Map<String, Value>, machine: Option<&MachineView>) -> bool {
-        let mut hasher = DefaultHasher::new();
-        for (name, value) in values {
-            (name, value.to_string()).hash(&mut hasher);
-        }
-        machine.map(|machine| &machine.name).hash(&mut hasher);
-        self.tried.insert((what, hasher.finish()))
+    /// Whether this was tried with such values before. What failed for another machine fails for this one as well, though it
+    /// is not said again.
+    fn was_tried(&mut self, key: (usize, u64)) -> bool {
+        let before = self.tried.get(&key).copied();
+        self.clean &= before != Some(false);
+        before.is_some()
     }
 
     /// Keeps a finding; without a place it is where the machine says its workflow.
@@ -313,6 +321,7 @@ impl<'a> Checker<'a> {
         message: String,
         hint: Option<String>,
     ) {
+        self.clean = false;
         // One line a machine would say the same thousands of times.
         let key_place = place.clone().unwrap_or_else(|| Place { file: Arc::from(""), line: 0, column: 0 });
         if let Some(known) = self.shared.get_mut(&(key_place.clone(), message.clone())) {
@@ -341,6 +350,16 @@ impl<'a> Checker<'a> {
             report.at(Severity::Error, shared.code, shared.place, message).hint_if(shared.hint);
         }
     }
+}
+
+/// Of the values that something is tried with.
+fn hash(values: &Map<String, Value>, machine: Option<&MachineView>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (name, value) in values {
+        (name, value.to_string()).hash(&mut hasher);
+    }
+    machine.map(|machine| &machine.name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What helps against a failed rendering, where that can be said.

@@ -1,11 +1,13 @@
 //! From loaded content to a catalog, in the order in which things refer to each other.
 
 use super::check::Checker;
-use super::machines::Whole;
+use super::ground::{Ground, Parts};
+use super::machines::{Machine, Whole};
+use super::memory::{Clean, Machines, Memory, Work};
 use super::references::References;
 use super::schemas::{self, Schemas};
 use super::tasks::{self, Files};
-use super::{Catalog, Named, PackDefaults, boot_envs, machines, networks, render};
+use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render};
 use crate::content::{Findings, Kind, Loaded, Object, Report, Step, Tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,9 +17,7 @@ use std::sync::Arc;
 /// # Errors
 /// All findings, warnings too, where one of them is an error.
 pub fn from_tree(tree: &Tree, builtin: &BTreeMap<String, Tree>, revision: &str) -> Result<Catalog, Findings> {
-    let mut report = Report::default();
-    let loaded = crate::content::read(tree, builtin, &mut report);
-    finish(loaded, revision, report)
+    in_memory(tree, builtin, revision, &mut Memory::default())
 }
 
 /// Compiles what was loaded.
@@ -25,11 +25,68 @@ pub fn from_tree(tree: &Tree, builtin: &BTreeMap<String, Tree>, revision: &str) 
 /// # Errors
 /// All findings, warnings too, where one of them is an error.
 pub fn compile(loaded: Loaded, revision: &str) -> Result<Catalog, Findings> {
-    finish(loaded, revision, Report::default())
+    let mut report = Report::default();
+    let catalog = build(loaded, revision, &mut Machines::default(), &mut report);
+    judge(catalog, report)
 }
 
-fn finish(loaded: Loaded, revision: &str, mut report: Report) -> Result<Catalog, Findings> {
-    let mut catalog = build(loaded, revision, &mut report);
+/// Compiles one revision after another: what a revision has in common with the last good one, or the last attempted one, is not
+/// read and not compiled again. The answer is the one that [`from_tree`] gives.
+#[derive(Debug)]
+pub struct Compiler {
+    builtin: BTreeMap<String, Tree>,
+    memory: Memory,
+    work: Work,
+}
+
+impl Compiler {
+    /// With the packs that come with the program, by name.
+    pub fn new(builtin: BTreeMap<String, Tree>) -> Self {
+        Self { builtin, memory: Memory::default(), work: Work::default() }
+    }
+
+    /// Reads and compiles a tree.
+    ///
+    /// # Errors
+    /// All findings, warnings too, where one of them is an error.
+    pub fn compile(&mut self, tree: &Tree, revision: &str) -> Result<Catalog, Findings> {
+        self.memory.begin();
+        let answer = in_memory(tree, &self.builtin, revision, &mut self.memory);
+        self.memory.end(answer.is_ok());
+        self.work = Work {
+            files_parsed: self.memory.content.parsed(),
+            machines_compiled: self.memory.machines.compiled(),
+            files: tree.files.len(),
+            machines: answer.as_ref().map_or(0, |catalog| catalog.machines.len()),
+        };
+        answer
+    }
+
+    /// Files and machines that are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.memory.content.len(), self.memory.machines.len())
+    }
+
+    /// What the last revision cost.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+}
+
+fn in_memory(
+    tree: &Tree,
+    builtin: &BTreeMap<String, Tree>,
+    revision: &str,
+    memory: &mut Memory,
+) -> Result<Catalog, Findings> {
+    let mut report = Report::default();
+    let loaded = crate::content::read(tree, builtin, &mut memory.content, &mut report);
+    let catalog = build(loaded, revision, &mut memory.machines, &mut report);
+    judge(catalog, report)
+}
+
+fn judge(mut catalog: Catalog, report: Report) -> Result<Catalog, Findings> {
     if report.refuses() {
         return Err(report.into_findings());
     }
@@ -38,8 +95,8 @@ fn finish(loaded: Loaded, revision: &str, mut report: Report) -> Result<Catalog,
 }
 
 /// Objects by name; the second of a name is reported and left out.
-fn unique<T>(objects: Vec<Object<T>>, kind: Kind, report: &mut Report) -> Named<Object<T>> {
-    let mut named: Named<Object<T>> = Named::new();
+fn unique<T>(objects: Vec<Arc<Object<T>>>, kind: Kind, report: &mut Report) -> Named<Arc<Object<T>>> {
+    let mut named: Named<Arc<Object<T>>> = Named::new();
     for object in objects {
         match named.entry(Arc::clone(&object.name)) {
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -57,15 +114,16 @@ fn unique<T>(objects: Vec<Object<T>>, kind: Kind, report: &mut Report) -> Named<
     named
 }
 
-fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
+fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut Report) -> Catalog {
     let references = References::new(&loaded);
     let roots: HashMap<Arc<str>, String> =
         loaded.packs.iter().map(|pack| (Arc::clone(&pack.name), pack.root.clone())).collect();
-    let files = Files { files: &loaded.files, roots: &roots };
+    let (site_files, builtin_files) = (std::mem::take(&mut loaded.files), std::mem::take(&mut loaded.builtin_files));
+    let files = Files { site: &site_files, builtin: &builtin_files, roots: &roots };
 
-    let params = unique(loaded.params, Kind::Param, report);
-    let profiles = unique(loaded.profiles, Kind::Profile, report);
-    let cluster_profiles = unique(loaded.cluster_profiles, Kind::ClusterProfile, report);
+    let params = unique(std::mem::take(&mut loaded.params), Kind::Param, report);
+    let profiles = unique(std::mem::take(&mut loaded.profiles), Kind::Profile, report);
+    let cluster_profiles = unique(std::mem::take(&mut loaded.cluster_profiles), Kind::ClusterProfile, report);
     for (name, cluster) in &cluster_profiles {
         let path = [Step::Key("metadata"), Step::Key("name")];
         if let Some(profile) = profiles.get(name) {
@@ -82,32 +140,36 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
     }
 
     let mut environment = render::environment();
-    let templates =
-        tasks::templates(unique(loaded.templates, Kind::Template, report), &files, &mut environment, report);
+    let templates = tasks::templates(
+        unique(std::mem::take(&mut loaded.templates), Kind::Template, report),
+        &files,
+        &mut environment,
+        report,
+    );
     let unread = loaded.broken.iter().any(|(kind, _)| matches!(kind, Kind::Task | Kind::Param));
     let incomplete = unread || loaded.site.is_none() || !loaded.broken_packs.is_empty();
     let mut schemas = Schemas::new(&params, &loaded.broken, incomplete, report);
     let mut compiled_tasks = Named::new();
-    for (name, object) in unique(loaded.tasks, Kind::Task, report) {
+    for (name, object) in unique(std::mem::take(&mut loaded.tasks), Kind::Task, report) {
         if let Some(task) = tasks::task(&object, &references, &templates, &files, &mut schemas, report) {
             compiled_tasks.insert(name, Arc::new(task));
         }
     }
     let mut compiled_boot_envs = Named::new();
     compiled_boot_envs.insert(Arc::from(super::LOCAL), Arc::new(boot_envs::local()));
-    for (name, object) in unique(loaded.boot_envs, Kind::BootEnv, report) {
+    for (name, object) in unique(std::mem::take(&mut loaded.boot_envs), Kind::BootEnv, report) {
         let boot_env = boot_envs::boot_env(&object, &environment, &references, report);
         compiled_boot_envs.insert(name, Arc::new(boot_env));
     }
     let mut stages = Named::new();
-    for (name, object) in unique(loaded.stages, Kind::Stage, report) {
+    for (name, object) in unique(std::mem::take(&mut loaded.stages), Kind::Stage, report) {
         let (mut stage, whole) = tasks::stage(&object, &references, &compiled_tasks, report);
         super::installer::complete(&mut stage, &compiled_boot_envs, &templates, report);
         stages.insert(name, (Arc::new(stage), whole));
     }
     let mut workflows = Named::new();
     let mut whole_workflows = HashSet::new();
-    for (name, object) in unique(loaded.workflows, Kind::Workflow, report) {
+    for (name, object) in unique(std::mem::take(&mut loaded.workflows), Kind::Workflow, report) {
         let (workflow, whole) = tasks::workflow(&object, &references, &stages, report);
         if whole {
             whole_workflows.insert(Arc::clone(&name));
@@ -116,15 +178,31 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
     }
 
     let subnets_sound = !loaded.broken.iter().any(|(kind, _)| *kind == Kind::Subnet);
-    let declared = unique(loaded.subnets, Kind::Subnet, report).into_values();
+    let declared = unique(std::mem::take(&mut loaded.subnets), Kind::Subnet, report).into_values();
     let count = declared.len();
-    let subnets: Vec<_> = declared.filter_map(|object| networks::subnet(object, report)).collect();
+    let subnets: Vec<_> = declared.filter_map(|object| networks::subnet(&object, report)).collect();
     networks::check_overlaps(&subnets, report);
     let subnets_sound = subnets_sound && subnets.len() == count;
 
-    let machine_objects = unique(loaded.machines, Kind::Machine, report);
-    let (machines, selectors) = machines::machines(machine_objects, &references, &subnets, subnets_sound, report);
-    let rule_objects = unique(loaded.enrollments, Kind::Enrollment, report);
+    let machine_objects = unique(std::mem::take(&mut loaded.machines), Kind::Machine, report);
+    let ground = Ground::new(&Parts {
+        loaded: &loaded,
+        references: &references,
+        params: &params,
+        profiles: &profiles,
+        cluster_profiles: &cluster_profiles,
+        templates: &templates,
+        boot_envs: &compiled_boot_envs,
+        stages: &stages,
+        workflows: &workflows,
+        whole_workflows: &whole_workflows,
+        subnets: &subnets,
+        subnets_sound,
+        schemas: &schemas,
+    });
+    let (mut machines, selectors) =
+        machines::machines(machine_objects, &references, &subnets, subnets_sound, (memory, &ground), report);
+    let rule_objects = unique(std::mem::take(&mut loaded.enrollments), Kind::Enrollment, report);
     let rules = machines::enrollments(rule_objects, &references, &environment, report);
 
     schemas::check_pack_defaults(&loaded.packs, report);
@@ -143,19 +221,25 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
         );
     }
     check_requires(&loaded.packs, report);
-    let packs: Vec<PackDefaults> = loaded
-        .packs
+    let packs: Vec<PackDefaults> = std::mem::take(&mut loaded.packs)
         .into_iter()
         .map(|pack| PackDefaults { name: pack.name, params: pack.object.spec.params, document: pack.object.document })
         .collect();
 
-    let (machines, machines_whole) = apart(machines);
     let (enrollments, rules_whole) = apart(rules);
+    let declared = machines.iter().map(|machine| Declared {
+        view: Arc::clone(&machine.view),
+        object: Arc::clone(&machine.object),
+        basis: match &machine.recalled {
+            Some(clean) => Some(clean.basis),
+            None => ground.basis(&machine.object, &references),
+        },
+    });
     let catalog = Catalog {
         revision: Arc::from(revision),
         site: loaded.site.map(|site| site.name.to_string()).unwrap_or_default(),
         warnings: Findings::default(),
-        machines,
+        machines: declared.collect(),
         selectors,
         enrollments,
         subnets,
@@ -171,15 +255,20 @@ fn build(loaded: Loaded, revision: &str, report: &mut Report) -> Catalog {
         global,
         environment,
     };
-    check_params(&catalog, &mut schemas, report);
+    let undeclared = check_params(&catalog, &mut machines, &mut schemas, report);
     let params_sound = !loaded.broken.iter().any(|(kind, _)| *kind == Kind::Param);
+    let checked = global_whole && params_sound;
     let mut checker = Checker::new(&catalog, &whole_workflows, report);
-    if global_whole && params_sound {
-        for (view, whole) in catalog.machines.iter().zip(machines_whole) {
-            if whole {
-                checker.machine(view);
-            }
+    for ((machine, undeclared), declared) in machines.into_iter().zip(undeclared).zip(&catalog.machines) {
+        if machine.recalled.is_some() || !checked || !machine.whole {
+            continue;
         }
+        let clean = checker.machine(&machine.view) && machine.silent;
+        if let (true, Some(basis)) = (clean, declared.basis) {
+            memory.keep(&machine.object, Clean { view: machine.view, undeclared, basis }, &ground);
+        }
+    }
+    if checked {
         for (rule, whole) in catalog.enrollments.iter().zip(rules_whole) {
             if whole {
                 checker.machine(&rule.view(&rule.name, "", None, None));
@@ -213,11 +302,28 @@ fn check_requires(packs: &[crate::content::Pack], report: &mut Report) {
     }
 }
 
-/// Checks each value where it is written.
-fn check_params(catalog: &Catalog, schemas: &mut Schemas, report: &mut Report) {
+/// Checks each value where it is written. For each machine, which of its params nothing declares; one of whose values
+/// something had to be said is silent no more.
+fn check_params(
+    catalog: &Catalog,
+    machines: &mut [Machine],
+    schemas: &mut Schemas,
+    report: &mut Report,
+) -> Vec<Arc<[String]>> {
     let path = [Step::Key("spec"), Step::Key("params")];
-    for machine in &catalog.machines {
-        schemas.check_map(&machine.params, &machine.document, &path, report);
+    let none: Arc<[String]> = Arc::from([]);
+    let mut undeclared = Vec::with_capacity(machines.len());
+    for machine in machines {
+        let document = &machine.object.document;
+        let names = if let Some(clean) = &machine.recalled {
+            clean.undeclared.iter().for_each(|name| schemas.tell_unknown(name, document, &path, report));
+            Arc::clone(&clean.undeclared)
+        } else {
+            let (names, clean) = schemas.check_map(&machine.object.spec.params, document, &path, report);
+            machine.silent &= clean;
+            if names.is_empty() { Arc::clone(&none) } else { Arc::from(names) }
+        };
+        undeclared.push(names);
     }
     for rule in &catalog.enrollments {
         schemas.check_map(&rule.spec.params, &rule.document, &path, report);
@@ -234,4 +340,5 @@ fn check_params(catalog: &Catalog, schemas: &mut Schemas, report: &mut Report) {
     for pack in &catalog.packs {
         schemas.check_map(&pack.params, &pack.document, &path, report);
     }
+    undeclared
 }

@@ -1,5 +1,7 @@
 //! Machines and enrollment rules: each box selected by one machine, each address given to one.
 
+use super::ground::Ground;
+use super::memory::{Clean, Machines};
 use super::model::{Enrollment, MachineView, Seen, Source, Subnet};
 use super::references::References;
 use super::tasks::profile_names;
@@ -10,6 +12,7 @@ use crate::content::{Document, Kind, Object, Place, Report, Step, junk};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What a machine may carry in its list of profiles.
 const CARRIED: [Kind; 2] = [Kind::Profile, Kind::ClusterProfile];
@@ -26,8 +29,8 @@ struct Taken<K> {
 }
 
 impl<K: Eq + Hash> Taken<K> {
-    fn new() -> Self {
-        Self { by: HashMap::new() }
+    fn new(expected: usize) -> Self {
+        Self { by: HashMap::with_capacity(expected) }
     }
 
     /// Takes it for a machine; the machine that has it already, if one does.
@@ -42,22 +45,75 @@ impl<K: Eq + Hash> Taken<K> {
     }
 }
 
-/// Compiles all machines, sorted by name.
+/// A declared machine on its way into the catalog.
+pub(super) struct Machine {
+    pub(super) object: Arc<Object<MachineSpec>>,
+    pub(super) view: Arc<MachineView>,
+    /// All it refers to is sound.
+    pub(super) whole: bool,
+    /// Nothing had to be said of it so far.
+    pub(super) silent: bool,
+    /// It is as it was in a revision before, where nothing had to be said of it.
+    pub(super) recalled: Option<Clean>,
+}
+
+/// Who has which selector and address.
+struct AllTaken {
+    macs: Taken<String>,
+    uuids: Taken<String>,
+    serials: Taken<String>,
+    addresses: Taken<Ipv4Addr>,
+}
+
+impl AllTaken {
+    /// Takes all that a machine has, if all of it is free.
+    fn take_all(&mut self, view: &MachineView, machine: usize) -> bool {
+        let free = view.macs.iter().all(|mac| !self.macs.by.contains_key(mac))
+            && view.uuid.as_ref().is_none_or(|uuid| !self.uuids.by.contains_key(uuid))
+            && view.serial.as_ref().is_none_or(|serial| !self.serials.by.contains_key(serial))
+            && view.address.is_none_or(|address| !self.addresses.by.contains_key(&address));
+        if free {
+            self.macs.by.extend(view.macs.iter().map(|mac| (mac.clone(), machine)));
+            self.uuids.by.extend(view.uuid.iter().map(|uuid| (uuid.clone(), machine)));
+            self.serials.by.extend(view.serial.iter().map(|serial| (serial.clone(), machine)));
+            self.addresses.by.extend(view.address.map(|address| (address, machine)));
+        }
+        free
+    }
+}
+
+/// Compiles all machines, sorted by name; those that are as they were are recalled.
 pub(super) fn machines(
-    objects: Named<Object<MachineSpec>>,
+    objects: Named<Arc<Object<MachineSpec>>>,
     references: &References,
     subnets: &[Subnet],
     subnets_sound: bool,
+    (memory, ground): (&mut Machines, &Ground),
     report: &mut Report,
-) -> (Vec<Whole<MachineView>>, Selectors) {
-    let (mut macs, mut uuids, mut serials, mut addresses) = (Taken::new(), Taken::new(), Taken::new(), Taken::new());
-    let mut machines: Vec<Whole<MachineView>> = Vec::with_capacity(objects.len());
+) -> (Vec<Machine>, Selectors) {
+    let mut taken = AllTaken {
+        macs: Taken::new(objects.len()),
+        uuids: Taken::new(0),
+        serials: Taken::new(0),
+        addresses: Taken::new(0),
+    };
+    let mut machines: Vec<Machine> = Vec::with_capacity(objects.len());
     for (position, (_, object)) in objects.into_iter().enumerate() {
-        let document = object.document;
-        let spec = object.spec;
+        if let Some(clean) = memory.recall(&object, ground, references)
+            && taken.take_all(&clean.view, position)
+        {
+            let view = Arc::clone(&clean.view);
+            machines.push(Machine { object, view, whole: true, silent: true, recalled: Some(clean) });
+            continue;
+        }
+        memory.count_compiled();
+        let said = report.said();
+        let AllTaken { macs, uuids, serials, addresses } = &mut taken;
+        let document = &object.document;
+        let spec = &object.spec;
         let at = |field: &'static str| [Step::Key("spec"), Step::Key("match"), Step::Key(field)];
-        let twin = |other: usize, machines: &[Whole<MachineView>]| {
-            machines.get(other).map_or_else(|| object.name.to_string(), |other| other.value.name.clone())
+        let twin = |other: usize, machines: &[Machine]| {
+            machines.get(other).map_or_else(|| object.name.to_string(), |other| other.view.name.clone())
         };
         if spec.selectors == Default::default() {
             report
@@ -150,33 +206,37 @@ pub(super) fn machines(
                 );
             }
             if subnets_sound {
-                check_address(address, &document, subnets, report);
+                check_address(address, document, subnets, report);
             }
         }
         let (profiles, profiles_whole) =
-            profile_names(&spec.profiles, &["spec", "profiles"], None, &document, references, report, &CARRIED);
-        let (workflow, workflow_whole) = workflow(spec.workflow.as_deref(), &document, references, report);
-        machines.push(Whole {
+            profile_names(&spec.profiles, &["spec", "profiles"], None, document, references, report, &CARRIED);
+        let (workflow, workflow_whole) = workflow(spec.workflow.as_deref(), document, references, report);
+        let view = MachineView {
+            name: object.name.to_string(),
+            labels: object.labels.clone(),
+            macs: normal,
+            uuid,
+            serial,
+            address: spec.address,
+            profiles,
+            params: Arc::clone(&spec.params),
+            workflow,
+            run: spec.run,
+            protect: spec.protect,
+            wipe: spec.wipe,
+            source: Source::Git(document.place()),
+            document: document.clone(),
+        };
+        machines.push(Machine {
+            view: Arc::new(view),
             whole: profiles_whole && workflow_whole,
-            value: MachineView {
-                name: object.name.to_string(),
-                labels: object.labels,
-                macs: normal,
-                uuid,
-                serial,
-                address: spec.address,
-                profiles,
-                params: spec.params,
-                workflow,
-                run: spec.run,
-                protect: spec.protect,
-                wipe: spec.wipe,
-                source: Source::Git(document.place()),
-                document,
-            },
+            silent: report.said() == said,
+            recalled: None,
+            object,
         });
     }
-    (machines, Selectors { macs: macs.by, uuids: uuids.by, serials: serials.by })
+    (machines, Selectors { macs: taken.macs.by, uuids: taken.uuids.by, serials: taken.serials.by })
 }
 
 fn workflow(
@@ -218,15 +278,15 @@ fn check_address(address: Ipv4Addr, document: &Document, subnets: &[Subnet], rep
 
 /// Compiles all enrollment rules, in the order they are tried.
 pub(super) fn enrollments(
-    objects: Named<Object<EnrollmentSpec>>,
+    objects: Named<Arc<Object<EnrollmentSpec>>>,
     references: &References,
     environment: &minijinja::Environment<'static>,
     report: &mut Report,
 ) -> Vec<Whole<Enrollment>> {
     let mut rules: Vec<Whole<Enrollment>> = Vec::with_capacity(objects.len());
     for (_, object) in objects {
-        let document = object.document;
-        let spec = object.spec;
+        let document = object.document.clone();
+        let spec = object.spec.clone();
         let conditions = &spec.selectors;
         let mut whole = true;
         if conditions.subnet.is_none() && conditions.mac_prefixes.is_empty() && conditions.architectures.is_empty() {
@@ -255,7 +315,7 @@ pub(super) fn enrollments(
         let (profiles, profiles_whole) =
             profile_names(&spec.profiles, &["spec", "profiles"], None, &document, references, report, &CARRIED);
         let (workflow, workflow_whole) = workflow(spec.workflow.as_deref(), &document, references, report);
-        let rule = Enrollment { name: object.name, mac_prefixes, profiles, workflow, document, spec };
+        let rule = Enrollment { name: Arc::clone(&object.name), mac_prefixes, profiles, workflow, document, spec };
         check_name(&rule, environment, report);
         rules.push(Whole { whole: whole && profiles_whole && workflow_whole, value: rule });
     }
@@ -355,7 +415,7 @@ impl Enrollment {
             serial: serial.and_then(junk::normal_serial),
             address: None,
             profiles: self.profiles.clone(),
-            params: self.spec.params.clone(),
+            params: Arc::clone(&self.spec.params),
             workflow: self.workflow.clone(),
             run: self.spec.run,
             protect: self.spec.protect,

@@ -7,9 +7,11 @@ mod boot_envs;
 mod boot_info;
 mod check;
 mod compile;
+mod ground;
 mod includes;
 mod installer;
 mod machines;
+mod memory;
 mod model;
 mod networks;
 mod packs;
@@ -23,8 +25,9 @@ pub(crate) mod testing;
 mod tests;
 
 pub use boot_info::BootInfo;
-pub use compile::{compile, from_tree};
+pub use compile::{Compiler, compile, from_tree};
 pub use installer::INSTALLER;
+pub use memory::Work;
 pub use model::{
     BootEnv, ClusterProfile, CompiledAction, CompiledStep, Enrollment, LOCAL, MachineView, OnFailure, PackDefaults,
     Param, Profile, Seen, Selection, Source, Stage, Subnet, Task, Template, Workflow,
@@ -34,7 +37,8 @@ pub(crate) use render::underscored;
 pub use render::{RenderError, Scope, ServerInfo, render_arguments, render_boot_template, render_steps};
 pub use schemas::is_secret_reference;
 
-use crate::content::{Findings, junk};
+use crate::content::kinds::MachineSpec;
+use crate::content::{Findings, Object, junk};
 use crate::wire::HardwareIdentity;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,14 +56,14 @@ pub struct Catalog {
     /// What is not wrong, but worth a look.
     pub warnings: Findings,
     /// Sorted by name.
-    machines: Vec<MachineView>,
+    machines: Vec<Declared>,
     selectors: Selectors,
     /// Sorted by priority from the highest down, then by name.
     enrollments: Vec<Enrollment>,
     subnets: Vec<Subnet>,
-    profiles: Named<Profile>,
-    params: Named<Param>,
-    cluster_profiles: Named<ClusterProfile>,
+    profiles: Named<Arc<Profile>>,
+    params: Named<Arc<Param>>,
+    cluster_profiles: Named<Arc<ClusterProfile>>,
     tasks: Named<Arc<Task>>,
     stages: Named<Arc<Stage>>,
     workflows: Named<Arc<Workflow>>,
@@ -69,6 +73,15 @@ pub struct Catalog {
     /// Profiles that every machine has, by their names in the catalog.
     global: Vec<String>,
     environment: minijinja::Environment<'static>,
+}
+
+/// A machine declared in Git.
+#[derive(Debug)]
+struct Declared {
+    view: Arc<MachineView>,
+    object: Arc<Object<MachineSpec>>,
+    /// What it stands on; none where that is not sound.
+    basis: Option<ground::Basis>,
 }
 
 /// From what a box shows to the machine's position.
@@ -82,13 +95,24 @@ struct Selectors {
 impl Catalog {
     /// Machines declared in Git, by name.
     pub fn machines(&self) -> impl Iterator<Item = &MachineView> {
-        self.machines.iter()
+        self.machines.iter().map(|machine| &*machine.view)
     }
 
     /// The declared machine of that name.
     pub fn machine(&self, name: &str) -> Option<&MachineView> {
-        let position = self.machines.binary_search_by(|machine| machine.name.as_str().cmp(name)).ok()?;
+        self.declared(name).map(|machine| &*machine.view)
+    }
+
+    fn declared(&self, name: &str) -> Option<&Declared> {
+        let position = self.machines.binary_search_by(|machine| machine.view.name.as_str().cmp(name)).ok()?;
         self.machines.get(position)
+    }
+
+    /// Whether a declared machine is the same in another revision: its document, and all that it refers to there, with
+    /// params, workflow, tasks and templates. `false` where that cannot be told.
+    pub fn has_same(&self, other: &Self, name: &str) -> bool {
+        let (Some(own), Some(their)) = (self.declared(name), other.declared(name)) else { return false };
+        Arc::ptr_eq(&own.object, &their.object) && own.basis.is_some() && own.basis == their.basis
     }
 
     /// Which declared machine a box is, by what it shows. Vendors' placeholders select nothing.
@@ -102,7 +126,7 @@ impl Catalog {
         found.sort_unstable();
         found.dedup();
         let mut found: Vec<&MachineView> =
-            found.into_iter().filter_map(|position| self.machines.get(position)).collect();
+            found.into_iter().filter_map(|position| Some(&*self.machines.get(position)?.view)).collect();
         match (found.pop(), found.is_empty()) {
             (None, _) => Selection::None,
             (Some(machine), true) => Selection::One(machine),
@@ -179,17 +203,17 @@ impl Catalog {
 
     /// The profile of that name.
     pub fn profile(&self, name: &str) -> Option<&Profile> {
-        self.profiles.get(name)
+        self.profiles.get(name).map(AsRef::as_ref)
     }
 
     /// The declaration of a param.
     pub fn param(&self, name: &str) -> Option<&Param> {
-        self.params.get(name)
+        self.params.get(name).map(AsRef::as_ref)
     }
 
     /// All declared params, by name.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
-        self.params.values()
+        self.params.values().map(AsRef::as_ref)
     }
 
     /// The template of that name.
@@ -199,12 +223,12 @@ impl Catalog {
 
     /// The cluster profile of that name.
     pub fn cluster_profile(&self, name: &str) -> Option<&ClusterProfile> {
-        self.cluster_profiles.get(name)
+        self.cluster_profiles.get(name).map(AsRef::as_ref)
     }
 
     /// All cluster profiles, by name.
     pub fn cluster_profiles(&self) -> impl Iterator<Item = &ClusterProfile> {
-        self.cluster_profiles.values()
+        self.cluster_profiles.values().map(AsRef::as_ref)
     }
 
     /// The clusters that a machine is a member of, in the order it carries them.

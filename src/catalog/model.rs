@@ -51,7 +51,7 @@ pub struct MachineView {
     /// Profiles and cluster profiles in order, by their names in the catalog.
     pub profiles: Vec<String>,
     /// Its own params.
-    pub params: Params,
+    pub params: Arc<Params>,
     /// The workflow, by its name in the catalog.
     pub workflow: Option<String>,
     /// `spec.run`.

@@ -5,9 +5,10 @@ use crate::content::dhcp_options;
 use crate::content::kinds::{SubnetMode, SubnetSpec};
 use crate::content::{Object, Report, Step};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Compiles a subnet; `None` where its network could not be read.
-pub(super) fn subnet(object: Object<SubnetSpec>, report: &mut Report) -> Option<Subnet> {
+pub(super) fn subnet(object: &Object<SubnetSpec>, report: &mut Report) -> Option<Subnet> {
     let document = &object.document;
     let path = [Step::Key("spec"), Step::Key("cidr")];
     let written = object.spec.cidr.as_str();
@@ -33,8 +34,14 @@ pub(super) fn subnet(object: Object<SubnetSpec>, report: &mut Report) -> Option<
         return None;
     }
     let place = document.place();
-    let mut subnet =
-        Subnet { name: object.name, base, prefix, place, document: object.document.clone(), spec: object.spec };
+    let mut subnet = Subnet {
+        name: Arc::clone(&object.name),
+        base,
+        prefix,
+        place,
+        document: document.clone(),
+        spec: object.spec.clone(),
+    };
     let network = Ipv4Addr::from(u32::from(base) & u32::from(subnet.mask()));
     if network != base {
         report

@@ -28,6 +28,18 @@ pub(super) enum Found {
     Hole,
 }
 
+/// Where a reference leads, before it is known whether that is sound.
+enum Look<'a> {
+    /// To the object of that name, or the pack's own.
+    Exact(Kind, Arc<str>),
+    /// To the only pack's object of that short name.
+    Only(Kind, Arc<str>),
+    /// To several packs' objects.
+    Several(&'a [Arc<str>]),
+    /// Nowhere.
+    Nothing,
+}
+
 impl Found {
     pub(super) fn sound(self) -> Option<Arc<str>> {
         match self {
@@ -53,8 +65,9 @@ impl References {
                 $(references.add(Kind::$kind, loaded.$list.iter().map(|object| &object.name));)*
             };
         }
+        // Nothing refers to a machine.
         names! {
-            Machine: machines, Enrollment: enrollments, Subnet: subnets, Profile: profiles, Param: params,
+            Enrollment: enrollments, Subnet: subnets, Profile: profiles, Param: params,
             ClusterProfile: cluster_profiles, Task: tasks, Stage: stages, Workflow: workflows, BootEnv: boot_envs,
             Template: templates,
         }
@@ -102,30 +115,21 @@ impl References {
         spot: Spot<'_>,
         report: &mut Report,
     ) -> Found {
-        for kind in kinds {
-            let own = from.and_then(|pack| self.known(*kind, &format!("{pack}.{written}")));
-            if let Some(name) = own.or_else(|| self.known(*kind, written)) {
-                self.check_required(from, &name, *kind, spot, report);
-                return self.found(*kind, name);
+        match self.look(kinds, from, written) {
+            Look::Exact(kind, name) => {
+                self.check_required(from, &name, kind, spot, report);
+                return self.found(kind, name);
             }
-        }
-        if from.is_none() {
-            for kind in kinds {
-                let candidates =
-                    self.short.get(kind).and_then(|short| short.get(written)).map_or(&[][..], Vec::as_slice);
-                match candidates {
-                    [] => {}
-                    [only] => return self.found(*kind, Arc::clone(only)),
-                    several => {
-                        let mut names: Vec<&str> = several.iter().map(AsRef::as_ref).collect();
-                        names.sort_unstable();
-                        report
-                            .error("ambiguous", spot, format!("`{written}` could be any of {}", names.join(", ")))
-                            .hint("write the pack's name before it");
-                        return Found::Hole;
-                    }
-                }
+            Look::Only(kind, name) => return self.found(kind, name),
+            Look::Several(several) => {
+                let mut names: Vec<&str> = several.iter().map(AsRef::as_ref).collect();
+                names.sort_unstable();
+                report
+                    .error("ambiguous", spot, format!("`{written}` could be any of {}", names.join(", ")))
+                    .hint("write the pack's name before it");
+                return Found::Hole;
             }
+            Look::Nothing => {}
         }
         if !self.incomplete {
             let what = kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
@@ -134,6 +138,37 @@ impl References {
                 .hint_if(self.suggestion(kinds, from, written));
         }
         Found::Hole
+    }
+
+    /// What a reference means, if there is nothing to say about it.
+    pub(super) fn sound(&self, kinds: &[Kind], from: Option<&Arc<str>>, written: &str) -> Option<(Kind, Arc<str>)> {
+        match self.look(kinds, from, written) {
+            Look::Exact(kind, name) | Look::Only(kind, name) => {
+                self.found(kind, Arc::clone(&name)).sound().map(|name| (kind, name))
+            }
+            Look::Several(_) | Look::Nothing => None,
+        }
+    }
+
+    fn look(&self, kinds: &[Kind], from: Option<&Arc<str>>, written: &str) -> Look<'_> {
+        for kind in kinds {
+            let own = from.and_then(|pack| self.known(*kind, &format!("{pack}.{written}")));
+            if let Some(name) = own.or_else(|| self.known(*kind, written)) {
+                return Look::Exact(*kind, name);
+            }
+        }
+        if from.is_none() {
+            for kind in kinds {
+                let candidates =
+                    self.short.get(kind).and_then(|short| short.get(written)).map_or(&[][..], Vec::as_slice);
+                match candidates {
+                    [] => {}
+                    [only] => return Look::Only(*kind, Arc::clone(only)),
+                    several => return Look::Several(several),
+                }
+            }
+        }
+        Look::Nothing
     }
 
     fn found(&self, kind: Kind, name: Arc<str>) -> Found {

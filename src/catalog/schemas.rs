@@ -34,7 +34,7 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
 
 impl Schemas {
     pub(super) fn new(
-        params: &Named<Param>,
+        params: &Named<Arc<Param>>,
         broken: &HashSet<(Kind, Arc<str>)>,
         incomplete: bool,
         report: &mut Report,
@@ -77,44 +77,80 @@ impl Schemas {
         self.used.extend(names.into_iter().map(str::to_owned));
     }
 
-    /// Checks a map of params at the end of a path.
-    pub(super) fn check_map(&mut self, params: &Params, document: &Document, path: &[Step<'_>], report: &mut Report) {
+    /// Names of params that tasks use, sorted; an ellipsis at the end where some may be where nobody could read them.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.used.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        if self.incomplete {
+            names.push("…");
+        }
+        names
+    }
+
+    /// Checks a map of params at the end of a path. Gives the names that nothing declares or uses, and whether there was
+    /// nothing else to say.
+    pub(super) fn check_map(
+        &mut self,
+        params: &Params,
+        document: &Document,
+        path: &[Step<'_>],
+        report: &mut Report,
+    ) -> (Vec<String>, bool) {
+        let mut undeclared = Vec::new();
+        let mut clean = true;
         for (name, value) in params {
+            if self.is_unknown(name) {
+                self.tell_unknown(name, document, path, report);
+                undeclared.push(name.clone());
+            }
             let mut inner = path.to_vec();
             inner.push(Step::Key(name));
-            if !self.declared.contains(name.as_str()) && !self.used.contains(name) && self.told.insert(name.clone()) {
-                let spot = document.key(&inner);
-                if is_subdomain(name) && self.incomplete {
-                    // It may be used where nobody could read it.
-                } else if is_subdomain(name) {
-                    let known = self.declared.iter().map(AsRef::as_ref).chain(self.used.iter().map(String::as_str));
-                    let near = nearest(name, known);
-                    report
-                        .warning("unused-param", spot, format!("no Param declares `{name}` and no task uses it"))
-                        .hint(near.map_or_else(
-                            || "declare it with a Param, so that its values are checked".to_owned(),
-                            |near| format!("did you mean `{near}`?"),
-                        ));
-                } else {
-                    report.error(
-                        "name",
-                        spot,
-                        format!("`{name}` is not the name of a param (lower-case letters, digits, `-`, `.`)"),
-                    );
-                }
-            }
-            self.check(name, value, document, &inner, report);
+            clean &= self.check(name, value, document, &inner, report);
+        }
+        (undeclared, clean)
+    }
+
+    fn is_unknown(&self, name: &str) -> bool {
+        !self.declared.contains(name) && !self.used.contains(name)
+    }
+
+    /// Tells of a param that nothing declares and no task uses: once.
+    pub(super) fn tell_unknown(&mut self, name: &str, document: &Document, path: &[Step<'_>], report: &mut Report) {
+        if !self.told.insert(name.to_owned()) {
+            return;
+        }
+        let mut inner = path.to_vec();
+        inner.push(Step::Key(name));
+        let spot = document.key(&inner);
+        if is_subdomain(name) && self.incomplete {
+            // It may be used where nobody could read it.
+        } else if is_subdomain(name) {
+            let known = self.declared.iter().map(AsRef::as_ref).chain(self.used.iter().map(String::as_str));
+            let near = nearest(name, known);
+            report.warning("unused-param", spot, format!("no Param declares `{name}` and no task uses it")).hint(
+                near.map_or_else(
+                    || "declare it with a Param, so that its values are checked".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ),
+            );
+        } else {
+            report.error(
+                "name",
+                spot,
+                format!("`{name}` is not the name of a param (lower-case letters, digits, `-`, `.`)"),
+            );
         }
     }
 
-    fn check(&self, name: &str, value: &Value, document: &Document, path: &[Step<'_>], report: &mut Report) {
+    /// Checks a value; whether there was nothing to say.
+    fn check(&self, name: &str, value: &Value, document: &Document, path: &[Step<'_>], report: &mut Report) -> bool {
         // What a secret holds is known only where it is opened.
         if is_secret_reference(value) {
-            return;
+            return true;
         }
-        let Some((validator, secret, declared)) = self.validators.get(name) else { return };
+        let Some((validator, secret, declared)) = self.validators.get(name) else { return true };
         if validator.is_valid(value) {
-            return;
+            return true;
         }
         for error in validator.iter_errors(value).take(ERRORS_A_VALUE_MAX) {
             let said = if *secret { error.masked().to_string() } else { error.to_string() };
@@ -146,6 +182,7 @@ impl Schemas {
                 .error("param-schema", document.value(&way), format!("param `{name}`: {said}"))
                 .hint(format!("its schema is at {schema}"));
         }
+        false
     }
 }
 

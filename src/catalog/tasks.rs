@@ -12,13 +12,19 @@ use std::sync::Arc;
 
 /// Where files that documents refer to are found.
 pub(super) struct Files<'a> {
-    /// All files by the path that findings show.
-    pub(super) files: &'a BTreeMap<String, File>,
+    /// All files of the site by their path.
+    pub(super) site: &'a BTreeMap<String, File>,
+    /// Files of packs that come with the program, by the path that findings show.
+    pub(super) builtin: &'a BTreeMap<String, File>,
     /// Each pack's folder.
     pub(super) roots: &'a HashMap<Arc<str>, String>,
 }
 
 impl Files<'_> {
+    fn get(&self, path: &str) -> Option<&File> {
+        self.builtin.get(path).or_else(|| self.site.get(path))
+    }
+
     /// The text of a file that a document refers to, and its path; what is wrong is reported at the reference.
     fn text(
         &self,
@@ -37,14 +43,13 @@ impl Files<'_> {
             return None;
         };
         let ancestors = full.match_indices('/').map(|(position, _)| full.get(..position).unwrap_or(""));
-        if let Some(link) = ancestors
-            .into_iter()
-            .find(|folder| self.files.get(*folder).is_some_and(|file| file.kind == FileKind::Symlink))
+        if let Some(link) =
+            ancestors.into_iter().find(|folder| self.get(folder).is_some_and(|file| file.kind == FileKind::Symlink))
         {
             report.error("symlink", spot, format!("`{link}` is a symbolic link; links are never followed"));
             return None;
         }
-        let Some(file) = self.files.get(&full) else {
+        let Some(file) = self.get(&full) else {
             let hint = self.elsewhere(document.folder(), root, written, &full);
             report.error("no-file", spot, format!("there is no file {full}")).hint_if(hint);
             return None;
@@ -85,13 +90,14 @@ impl Files<'_> {
 
     /// How the path would be written, where the file lies at the pack's root instead or has a similar name.
     fn elsewhere(&self, folder: &str, root: &str, written: &str, full: &str) -> Option<String> {
-        if join(root, written, root).is_some_and(|at_root| self.files.contains_key(&at_root)) {
+        if join(root, written, root).is_some_and(|at_root| self.get(&at_root).is_some()) {
             let inside = folder.strip_prefix(root).unwrap_or(folder);
             let up = inside.split('/').filter(|part| !part.is_empty()).count();
             return Some(format!("paths are relative to the document: write `{}{written}`", "../".repeat(up)));
         }
         let beside = full.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let names = self.files.keys().filter(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder) == beside);
+        let all = self.builtin.keys().chain(self.site.keys());
+        let names = all.filter(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder) == beside);
         nearest(full, names.map(String::as_str)).map(|near| format!("did you mean {near}?"))
     }
 }
@@ -118,7 +124,7 @@ fn join(folder: &str, written: &str, root: &str) -> Option<String> {
 
 /// Reads all templates and gives them to the environment, which checks their syntax.
 pub(super) fn templates(
-    objects: Named<Object<TemplateSpec>>,
+    objects: Named<Arc<Object<TemplateSpec>>>,
     files: &Files<'_>,
     environment: &mut minijinja::Environment<'static>,
     report: &mut Report,
@@ -142,7 +148,7 @@ pub(super) fn templates(
                 continue;
             }
         };
-        let template = Template { name: Arc::clone(&name), text, file, document: object.document };
+        let template = Template { name: Arc::clone(&name), text, file, document: object.document.clone() };
         if let Err(error) = environment.add_template_owned(name.to_string(), template.text.to_string()) {
             let error = render::failed(format!("template {name}"), &error);
             super::check::tell_template(&template, &error, None, report);

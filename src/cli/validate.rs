@@ -174,7 +174,7 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
             }
         }
     }
-    Ok(Tree { files })
+    Ok(Tree { files: files.into() })
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -125,6 +125,7 @@ pub(crate) struct Report {
     findings: Vec<Finding>,
     errors: usize,
     left_out: usize,
+    said: usize,
     spans: super::spans::SpanCache,
 }
 
@@ -137,6 +138,7 @@ impl Report {
         place: Place,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        self.said += 1;
         if severity == Severity::Error {
             self.errors += 1;
         }
@@ -200,6 +202,11 @@ impl Report {
     /// Whether there was an error so far.
     pub(crate) fn refuses(&self) -> bool {
         self.errors > 0
+    }
+
+    /// How many findings there were so far, kept or not: what says nothing new was without one.
+    pub(crate) fn said(&self) -> usize {
+        self.said
     }
 
     /// All of them, sorted.

@@ -2,9 +2,10 @@
 
 use super::finding::{Findings, Place, Report, Severity};
 use super::kinds::{self, SiteSpec};
+use super::memory::{AnyObject, Memory};
 use super::names::did_you_mean;
 use super::spans::Step;
-use super::{Document, File, FileKind, Kind, Object, Pack, Tree, decode, document};
+use super::{Document, File, FileKind, Files, Kind, Object, Pack, Tree, decode, document};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -25,29 +26,31 @@ pub struct Loaded {
     /// Packs in use, in the site's order.
     pub packs: Vec<Pack>,
     /// Machines.
-    pub machines: Vec<Object<kinds::MachineSpec>>,
+    pub machines: Vec<Arc<Object<kinds::MachineSpec>>>,
     /// Enrollment rules.
-    pub enrollments: Vec<Object<kinds::EnrollmentSpec>>,
+    pub enrollments: Vec<Arc<Object<kinds::EnrollmentSpec>>>,
     /// Subnets.
-    pub subnets: Vec<Object<kinds::SubnetSpec>>,
+    pub subnets: Vec<Arc<Object<kinds::SubnetSpec>>>,
     /// Profiles.
-    pub profiles: Vec<Object<kinds::ProfileSpec>>,
+    pub profiles: Vec<Arc<Object<kinds::ProfileSpec>>>,
     /// Params.
-    pub params: Vec<Object<kinds::ParamSpec>>,
+    pub params: Vec<Arc<Object<kinds::ParamSpec>>>,
     /// Cluster profiles.
-    pub cluster_profiles: Vec<Object<kinds::ClusterProfileSpec>>,
+    pub cluster_profiles: Vec<Arc<Object<kinds::ClusterProfileSpec>>>,
     /// Tasks.
-    pub tasks: Vec<Object<kinds::TaskSpec>>,
+    pub tasks: Vec<Arc<Object<kinds::TaskSpec>>>,
     /// Stages.
-    pub stages: Vec<Object<kinds::StageSpec>>,
+    pub stages: Vec<Arc<Object<kinds::StageSpec>>>,
     /// Workflows.
-    pub workflows: Vec<Object<kinds::WorkflowSpec>>,
+    pub workflows: Vec<Arc<Object<kinds::WorkflowSpec>>>,
     /// Boot environments.
-    pub boot_envs: Vec<Object<kinds::BootEnvSpec>>,
+    pub boot_envs: Vec<Arc<Object<kinds::BootEnvSpec>>>,
     /// Templates.
-    pub templates: Vec<Object<kinds::TemplateSpec>>,
-    /// Files by the path that findings show, packs that come with the program under `builtin:NAME/`.
-    pub(crate) files: BTreeMap<String, File>,
+    pub templates: Vec<Arc<Object<kinds::TemplateSpec>>>,
+    /// Files by their path.
+    pub(crate) files: Files,
+    /// Files of packs that come with the program, by the path that findings show: `builtin:NAME/…`.
+    pub(crate) builtin_files: BTreeMap<String, File>,
     /// Objects that are there but were not sound: what refers to them is not to be blamed.
     pub(crate) broken: HashSet<(Kind, Arc<str>)>,
     /// Packs that are named by the site but could not be read; names in them are not to be blamed either.
@@ -60,12 +63,12 @@ pub struct Loaded {
 /// All findings, where one of them is an error.
 pub fn load(tree: &Tree, builtin: &BTreeMap<String, Tree>) -> Result<Loaded, Findings> {
     let mut report = Report::default();
-    let loaded = read(tree, builtin, &mut report);
+    let loaded = read(tree, builtin, &mut Memory::default(), &mut report);
     if report.refuses() { Err(report.into_findings()) } else { Ok(loaded) }
 }
 
-/// As [`load`], but gives what could be read, so that compiling can find more.
-pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut Report) -> Loaded {
+/// As [`load`], but gives what could be read, so that compiling can find more. Files that are remembered are not read again.
+pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut Memory, report: &mut Report) -> Loaded {
     let mut loaded = Loaded { files: tree.files.clone(), ..Loaded::default() };
     let large = tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX);
     for (path, _) in large {
@@ -109,24 +112,32 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, report: &mut R
             .hint("write `kind: Site` with `metadata: {name: …}`, and `spec.packs` with the packs in use");
     }
     for (document, envelope, value) in rest {
-        keep(document, envelope, value, None, &mut loaded, report);
+        let object = object(document, envelope, value, None, &mut loaded.broken, report);
+        object.into_iter().for_each(|object| loaded.take(object));
     }
     circles(&loaded.packs, report);
-    let paths: Vec<(String, File)> = tree.files.iter().map(|(path, file)| (path.clone(), file.clone())).collect();
-    for (path, file) in &paths {
+    let mut folder: Option<(&str, Home)> = None;
+    for (path, file) in &tree.files {
         if path == SITE_FILE {
             continue;
         }
-        let home = homes.of(path, tree, report);
-        let Home::Used(pack) = home else { continue };
-        read_file(path, file, pack.as_ref(), &mut loaded, report);
+        // Files of one folder follow each other, and have one home.
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let home = match folder.take() {
+            Some((same, home)) if same == parent => home,
+            _ => homes.of(path, tree, report),
+        };
+        if let Home::Used(pack) = &home {
+            read_file(path, file, pack.as_ref(), memory, &mut loaded, report);
+        }
+        folder = Some((parent, home));
     }
     for name in homes.builtin {
         let Some(tree) = builtin.get(&name) else { continue };
         let pack = Arc::from(name.as_str());
         for (path, file) in &tree.files {
             let shown = format!("builtin:{name}/{path}");
-            read_file(&shown, file, Some(&pack), &mut loaded, report);
+            read_file(&shown, file, Some(&pack), memory, &mut loaded, report);
         }
     }
     loaded
@@ -295,7 +306,7 @@ fn packs_of(
         match expected {
             Some(name) => {
                 for (path, file) in &files.files {
-                    loaded.files.insert(format!("builtin:{name}/{path}"), file.clone());
+                    loaded.builtin_files.insert(format!("builtin:{name}/{path}"), file.clone());
                 }
                 homes.builtin.push(name.clone());
             }
@@ -383,7 +394,8 @@ fn read_pack(
     }
     if let Some(pack) = &pack {
         for (document, envelope, value) in others {
-            keep(document, envelope, value, Some(&pack.name), loaded, report);
+            let object = object(document, envelope, value, Some(&pack.name), &mut loaded.broken, report);
+            object.into_iter().for_each(|object| loaded.take(object));
         }
     }
     pack
@@ -414,7 +426,37 @@ pub(crate) fn not_plain(tree: &Tree, path: &str) -> Option<&'static str> {
     None
 }
 
-fn read_file(path: &str, file: &File, pack: Option<&Arc<str>>, loaded: &mut Loaded, report: &mut Report) {
+fn read_file(
+    path: &str,
+    file: &File,
+    pack: Option<&Arc<str>>,
+    memory: &mut Memory,
+    loaded: &mut Loaded,
+    report: &mut Report,
+) {
+    if let Some(known) = memory.recall(path, file, pack) {
+        known.iter().for_each(|object| loaded.take(object.clone()));
+        return;
+    }
+    let said = report.said();
+    let mut objects = Vec::new();
+    read_objects(path, file, pack, memory, &mut objects, &mut loaded.broken, report);
+    objects.iter().for_each(|object| loaded.take(AnyObject::clone(object)));
+    if report.said() == said {
+        memory.keep(path, file, pack, objects);
+    }
+}
+
+/// Reads a file that is not remembered.
+fn read_objects(
+    path: &str,
+    file: &File,
+    pack: Option<&Arc<str>>,
+    memory: &mut Memory,
+    objects: &mut Vec<AnyObject>,
+    broken: &mut HashSet<(Kind, Arc<str>)>,
+    report: &mut Report,
+) {
     let inside = path.strip_prefix("builtin:").unwrap_or(path);
     let place = || Place { file: Arc::from(path), line: 1, column: 1 };
     if path_is_data(inside) {
@@ -442,35 +484,36 @@ fn read_file(path: &str, file: &File, pack: Option<&Arc<str>>, loaded: &mut Load
     if !is_yaml(path) || (last == PACK_FILE && pack.is_some()) {
         return;
     }
+    memory.count_parsed();
     for (document, mut value) in document::read(path, file, report) {
         if let Some(envelope) = decode::envelope(&document, &mut value, report) {
-            keep(document, envelope, value, pack, loaded, report);
+            objects.extend(object(document, envelope, value, pack, broken, report));
         }
     }
 }
 
-/// Reads a document's spec and puts the object where its kind belongs.
-fn keep(
+/// Reads a document's spec. `None`: it is not sound, which was told.
+fn object(
     document: Document,
     envelope: decode::Envelope,
     mut value: Value,
     pack: Option<&Arc<str>>,
-    loaded: &mut Loaded,
+    broken: &mut HashSet<(Kind, Arc<str>)>,
     report: &mut Report,
-) {
+) -> Option<AnyObject> {
     let kind = envelope.kind;
     match kind {
         Kind::Site => {
             report
                 .error("second-site", document.value(&["kind".into()]), "a Site that is not in the root's site.yaml")
                 .hint("a repository is one site; a part of one is a pack");
-            return;
+            return None;
         }
         Kind::Pack => {
             report
                 .error("pack-place", document.value(&["kind".into()]), "a Pack that is not in a pack.yaml")
                 .hint("a pack is a folder of its own with a pack.yaml");
-            return;
+            return None;
         }
         _ => {}
     }
@@ -483,22 +526,21 @@ fn keep(
         Some(pack) if kind.is_qualified() => Arc::from(format!("{pack}.{}", envelope.name)),
         _ => Arc::from(envelope.name.as_str()),
     };
-    let mut reading =
-        Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken: &mut loaded.broken };
-    match kind {
-        Kind::Site | Kind::Pack => {}
-        Kind::Subnet => loaded.subnets.extend(reading.object(report)),
-        Kind::Machine => loaded.machines.extend(reading.object(report)),
-        Kind::Enrollment => loaded.enrollments.extend(reading.object(report)),
-        Kind::Profile => loaded.profiles.extend(reading.object(report)),
-        Kind::Param => loaded.params.extend(reading.object(report)),
-        Kind::ClusterProfile => loaded.cluster_profiles.extend(reading.object(report)),
-        Kind::Task => loaded.tasks.extend(reading.object(report)),
-        Kind::Stage => loaded.stages.extend(reading.object(report)),
-        Kind::Workflow => loaded.workflows.extend(reading.object(report)),
-        Kind::BootEnv => loaded.boot_envs.extend(reading.object(report)),
-        Kind::Template => loaded.templates.extend(reading.object(report)),
-    }
+    let mut reading = Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken };
+    Some(match kind {
+        Kind::Site | Kind::Pack => return None,
+        Kind::Subnet => AnyObject::Subnet(reading.object(report)?),
+        Kind::Machine => AnyObject::Machine(reading.object(report)?),
+        Kind::Enrollment => AnyObject::Enrollment(reading.object(report)?),
+        Kind::Profile => AnyObject::Profile(reading.object(report)?),
+        Kind::Param => AnyObject::Param(reading.object(report)?),
+        Kind::ClusterProfile => AnyObject::ClusterProfile(reading.object(report)?),
+        Kind::Task => AnyObject::Task(reading.object(report)?),
+        Kind::Stage => AnyObject::Stage(reading.object(report)?),
+        Kind::Workflow => AnyObject::Workflow(reading.object(report)?),
+        Kind::BootEnv => AnyObject::BootEnv(reading.object(report)?),
+        Kind::Template => AnyObject::Template(reading.object(report)?),
+    })
 }
 
 struct Reading<'a> {
@@ -511,16 +553,16 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn object<T: DeserializeOwned>(&mut self, report: &mut Report) -> Option<Object<T>> {
+    fn object<T: DeserializeOwned>(&mut self, report: &mut Report) -> Option<Arc<Object<T>>> {
         let spec = decode::spec::<T>(&self.document, self.value, report);
         match spec {
-            Some(spec) if self.envelope.sound => Some(Object {
+            Some(spec) if self.envelope.sound => Some(Arc::new(Object {
                 name: Arc::clone(&self.name),
                 pack: self.pack.clone(),
                 labels: std::mem::take(&mut self.envelope.labels),
                 spec,
                 document: self.document.clone(),
-            }),
+            })),
             _ => {
                 self.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
                 None

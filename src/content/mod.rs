@@ -11,6 +11,7 @@ mod finding;
 pub mod junk;
 pub mod kinds;
 mod load;
+mod memory;
 pub mod names;
 mod object;
 pub mod schema;
@@ -24,9 +25,10 @@ pub(crate) use finding::Report;
 pub use finding::{Finding, Findings, Place, Severity};
 pub(crate) use load::read;
 pub use load::{Loaded, load};
+pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
 pub(crate) use spans::{Spot, Step, place_of};
-pub use tree::{File, FileKind, Tree};
+pub use tree::{File, FileKind, Files, Tree};
 
 /// The largest file that a task or template may refer to, bytes.
 pub(crate) const REFERENCED_BYTES_MAX: usize = 1024 * 1024;

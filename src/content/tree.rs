@@ -31,7 +31,55 @@ pub struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     /// The entries.
-    pub files: BTreeMap<String, File>,
+    pub files: Files,
+}
+
+/// The entries of a tree, by path. A copy shares them until one of the two is changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files(Arc<BTreeMap<String, File>>);
+
+impl std::ops::Deref for Files {
+    type Target = BTreeMap<String, File>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Files {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<BTreeMap<String, File>> for Files {
+    fn from(files: BTreeMap<String, File>) -> Self {
+        Self(Arc::new(files))
+    }
+}
+
+impl FromIterator<(String, File)> for Files {
+    fn from_iter<I: IntoIterator<Item = (String, File)>>(files: I) -> Self {
+        Self(Arc::new(files.into_iter().collect()))
+    }
+}
+
+impl IntoIterator for Files {
+    type Item = (String, File);
+    type IntoIter = std::collections::btree_map::IntoIter<String, File>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Arc::unwrap_or_clone(self.0).into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Files {
+    type Item = (&'a String, &'a File);
+    type IntoIter = std::collections::btree_map::Iter<'a, String, File>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 impl Tree {

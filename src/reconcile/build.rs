@@ -1,20 +1,31 @@
 //! How the files of a revision become the catalog that serves.
 
 use super::{Build, Built, Census};
-use crate::catalog::{Catalog, builtin_packs, from_tree};
+use crate::catalog::{Catalog, Compiler, builtin_packs};
 use crate::content::Tree;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Loads and compiles with the packs that come with this program.
+/// Loads and compiles with the packs that come with this program; what a revision has in common with the one before costs
+/// nothing.
 pub fn catalogs() -> Arc<Build<Catalog>> {
-    let packs = builtin_packs();
-    Arc::new(move |tree, revision| build(tree, revision, &packs))
+    let compiler = Mutex::new(Compiler::new(builtin_packs()));
+    // What is remembered is whole at every moment, also after a panic.
+    Arc::new(move |tree, revision| build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision))
 }
 
-fn build(tree: &Tree, revision: &str, packs: &BTreeMap<String, Tree>) -> Result<Built<Catalog>, Vec<String>> {
+fn build(compiler: &mut Compiler, tree: &Tree, revision: &str) -> Result<Built<Catalog>, Vec<String>> {
     let shown = |findings: &crate::content::Findings| findings.0.iter().map(ToString::to_string).collect();
-    let catalog = from_tree(tree, packs, revision).map_err(|findings| shown(&findings))?;
+    let answer = compiler.compile(tree, revision);
+    let work = compiler.work();
+    tracing::debug!(
+        revision,
+        parsed = work.files_parsed,
+        files = work.files,
+        compiled = work.machines_compiled,
+        machines = work.machines,
+        "revision compiled"
+    );
+    let catalog = answer.map_err(|findings| shown(&findings))?;
     let machines = catalog.machines().count();
     // What a site declares by itself; a pack's tasks and stages are there whatever becomes of it.
     let others = catalog.enrollments().count() + catalog.subnets().count() + catalog.cluster_profiles().count();

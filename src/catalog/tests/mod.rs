@@ -2,6 +2,7 @@
 
 mod broken_documents;
 mod broken_sites;
+mod incremental;
 
 use super::testing::{compiled, edited, site};
 use super::*;

@@ -32,7 +32,7 @@ pub struct EnrollmentSpec {
     pub profiles: Vec<String>,
     /// Params of its own.
     #[serde(default)]
-    pub params: super::Params,
+    pub params: std::sync::Arc<super::Params>,
     /// The workflow it walks.
     #[serde(default)]
     pub workflow: Option<String>,

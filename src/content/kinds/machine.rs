@@ -30,7 +30,7 @@ pub struct MachineSpec {
     pub profiles: Vec<String>,
     /// Params of its own: first in precedence.
     #[serde(default)]
-    pub params: super::Params,
+    pub params: std::sync::Arc<super::Params>,
     /// The workflow it walks; none: it boots its own disk.
     #[serde(default)]
     pub workflow: Option<String>,
