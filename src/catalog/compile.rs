@@ -237,7 +237,9 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     });
     let catalog = Catalog {
         revision: Arc::from(revision),
-        site: loaded.site.map(|site| site.name.to_string()).unwrap_or_default(),
+        site: loaded.site.as_ref().map(|site| site.name.to_string()).unwrap_or_default(),
+        wipe_guard: loaded.site.as_ref().map(|site| site.spec.wipe_guard).unwrap_or_default(),
+        site_document: loaded.site.map(|site| site.document),
         warnings: Findings::default(),
         machines: declared.collect(),
         selectors,

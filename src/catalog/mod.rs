@@ -14,6 +14,7 @@ mod machines;
 mod memory;
 mod model;
 mod networks;
+mod objects;
 mod packs;
 mod references;
 mod render;
@@ -32,13 +33,14 @@ pub use model::{
     BootEnv, ClusterProfile, CompiledAction, CompiledStep, Enrollment, LOCAL, MachineView, OnFailure, PackDefaults,
     Param, Profile, Seen, Selection, Source, Stage, Subnet, Task, Template, Workflow,
 };
+pub use objects::Listed;
 pub use packs::builtin_packs;
 pub(crate) use render::underscored;
 pub use render::{RenderError, Scope, ServerInfo, render_arguments, render_boot_template, render_steps};
 pub use schemas::is_secret_reference;
 
-use crate::content::kinds::MachineSpec;
-use crate::content::{Findings, Object, junk};
+use crate::content::kinds::{MachineSpec, WipeGuard};
+use crate::content::{Document, Findings, Object, junk};
 use crate::wire::HardwareIdentity;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -72,6 +74,10 @@ pub struct Catalog {
     packs: Vec<PackDefaults>,
     /// Profiles that every machine has, by their names in the catalog.
     global: Vec<String>,
+    /// The guard against wiping many machines by one commit, as `site.yaml` says it.
+    wipe_guard: WipeGuard,
+    /// `site.yaml`, where it was sound.
+    site_document: Option<Document>,
     environment: minijinja::Environment<'static>,
 }
 
@@ -249,6 +255,11 @@ impl Catalog {
     /// Profiles that every machine has.
     pub fn global(&self) -> &[String] {
         &self.global
+    }
+
+    /// How many machines one commit may wipe without a word, by `site.yaml`.
+    pub const fn wipe_guard(&self) -> WipeGuard {
+        self.wipe_guard
     }
 
     /// Packs in use, in the site's order, with the params they give.

@@ -131,6 +131,7 @@ pub struct Workflow {
     pub stages: Vec<Arc<Stage>>,
     /// Where it is declared.
     pub place: Place,
+    pub(crate) document: Document,
 }
 
 /// A stage, its references resolved.

@@ -505,6 +505,7 @@ pub(super) fn workflow(
         description: object.spec.description.clone(),
         stages: resolved,
         place: document.place(),
+        document: document.clone(),
     };
     (workflow, whole)
 }

@@ -1,7 +1,7 @@
 //! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
 
 use super::machines::{Entry, Fleet, Identity, Told};
-use crate::catalog::Seen;
+use crate::catalog::{Catalog, Seen};
 use crate::content::kinds::Architecture;
 use crate::journal::{Event, MachineState, Stream};
 use crate::store::{Batch, StoreError};
@@ -35,6 +35,32 @@ pub enum Resolved {
 /// It has walked nothing and nobody took it over: an enrolled machine's past may still become its own.
 pub(super) fn is_untouched(state: &MachineState) -> bool {
     state.run.is_none() && state.adopted.is_none() && state.enrolled.is_none()
+}
+
+/// What is written down for a declared machine, standing as in `state`, that was the machine `before`, standing as in `old`.
+pub(super) fn adoption(state: &MachineState, old: &MachineState, before: &str) -> Vec<Event> {
+    let adopted_before = || old.adopted.as_ref().and_then(|(_, workflow)| workflow.clone());
+    let mut events = vec![Event::Adopted {
+        by: format!("declaration in Git, was {}", before),
+        run: old.highest_run,
+        workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
+    }];
+    // What an old backup says it walked is not what it walked: under its new name too, a person says how it stands.
+    if let Some(backup_unix_ms) = old.restored {
+        events.push(Event::StoreRestored { backup_unix_ms });
+    }
+    if let Some((ticket, run)) = old.disk_tickets.last() {
+        events.push(Event::DiskTicketPlanted { ticket: ticket.clone(), job: String::new(), run: *run });
+        if let Some(used) = old.tickets.iter().find(|used| used.ticket == *ticket) {
+            events.push(Event::Exchanged {
+                ticket: ticket.clone(),
+                key: used.key.clone(),
+                boot_id: used.boot_id.clone(),
+                generation: state.generation.saturating_add(1),
+            });
+        }
+    }
+    events
 }
 
 impl Fleet {
@@ -121,15 +147,19 @@ impl Fleet {
     /// The machine that a declared one with these MACs was before: enrolled by one of them, or under another name in Git, which
     /// is gone from there. A new name is no wish to be installed anew.
     pub(super) fn formerly(&self, name: &str, macs: &[String]) -> Option<String> {
+        self.formerly_on(self.current()?.as_ref(), name, macs)
+    }
+
+    /// The same on a revision that may be served.
+    pub(super) fn formerly_on(&self, catalog: &Catalog, name: &str, macs: &[String]) -> Option<String> {
         let index = self.index();
         let enrolled = index.enrolled_by(macs).map(str::to_owned);
         let claimed = index.claimed_by(macs).map(str::to_owned);
         drop(index);
-        let catalog = self.current()?;
         let gone = |former: &String| {
             let state = self.known(former).map(|entry| entry.state());
             state.is_some_and(|state| {
-                (state.run.is_some() || state.adopted.is_some()) && Self::view_on(&catalog, former, &state).is_none()
+                (state.run.is_some() || state.adopted.is_some()) && Self::view_on(catalog, former, &state).is_none()
             })
         };
         enrolled.or_else(|| claimed.filter(gone)).filter(|former| former != name)
@@ -153,27 +183,7 @@ impl Fleet {
             return Ok(());
         }
         let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
-        let adopted_before = || old.adopted.as_ref().and_then(|(_, workflow)| workflow.clone());
-        let mut events = vec![Event::Adopted {
-            by: format!("declaration in Git, was {}", before.name),
-            run: old.highest_run,
-            workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
-        }];
-        // What an old backup says it walked is not what it walked: under its new name too, a person says how it stands.
-        if let Some(backup_unix_ms) = old.restored {
-            events.push(Event::StoreRestored { backup_unix_ms });
-        }
-        if let Some((ticket, run)) = old.disk_tickets.last() {
-            events.push(Event::DiskTicketPlanted { ticket: ticket.clone(), job: String::new(), run: *run });
-            if let Some(used) = old.tickets.iter().find(|used| used.ticket == *ticket) {
-                events.push(Event::Exchanged {
-                    ticket: ticket.clone(),
-                    key: used.key.clone(),
-                    boot_id: used.boot_id.clone(),
-                    generation: state.generation.saturating_add(1),
-                });
-            }
-        }
+        let events = adoption(&state, &old, &before.name);
         let mut events: Vec<_> = events.into_iter().map(|event| (new_stream.clone(), event)).collect();
         events.push((old_stream.clone(), Event::Forgotten { by: format!("declaration in Git as {}", entry.name) }));
         let expected = vec![(new_stream, state.head), (old_stream, old.head)];

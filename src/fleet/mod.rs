@@ -7,6 +7,7 @@ mod approval_tests;
 mod clock;
 mod decide;
 mod files;
+mod foresee;
 mod grant;
 mod identify;
 mod index;

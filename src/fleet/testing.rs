@@ -5,7 +5,7 @@ use crate::catalog::Catalog;
 use crate::git::{Follower, Source};
 use crate::identity::SiteKeys;
 use crate::journal::Event;
-use crate::reconcile::{Change, Hook, Parts, Reconciler};
+use crate::reconcile::{Blind, Change, Hook, Parts, Reconciler};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{BoxFuture, Store};
 use crate::wire::HardwareIdentity;
@@ -90,7 +90,8 @@ spec: {stages: [look]}
         let source = Source::Directory { path: self.folder() };
         let follower = Arc::new(Follower::start(source, &self.dir.path().join("mirror.git")).unwrap());
         let build = crate::reconcile::catalogs();
-        let parts = Parts { follower, store: Arc::clone(&store), build, hook: Arc::new(Quiet) };
+        let parts =
+            Parts { follower, store: Arc::clone(&store), build, hook: Arc::new(Quiet), foresee: Arc::new(Blind) };
         let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
         let keys = Arc::clone(&self.keys);
         let secrets = Secrets::in_folder(self.dir.path().join("secrets"));

@@ -4,6 +4,7 @@
 //!
 //! Nothing here holds a secret: values that are secret are left out where they are gathered, not where they are drawn.
 
+pub mod change;
 mod imagine;
 mod param;
 mod plan;
@@ -12,7 +13,7 @@ mod why;
 
 pub use imagine::Imagined;
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
-pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, plan};
+pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, foresee, plan};
 pub use render::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError, render};
 pub use why::{Because, Evidence, Why, why};
 

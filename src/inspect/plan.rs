@@ -5,7 +5,7 @@ use super::render::{Maker, RenderQuestion, Values, What};
 use super::{Imagined, Subject, view_on};
 use crate::catalog::{CompiledAction, LOCAL, ServerInfo, Stage, Task};
 use crate::journal::{Ask, Event};
-use crate::workflow::{Action, Grant, JobError, Next, Running, Trust, position, timeout_seconds};
+use crate::workflow::{Action, Grant, JobError, Next, Question, Running, Trust, position, timeout_seconds};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -103,11 +103,19 @@ pub struct Obstacle {
 
 /// What is to come. Pure.
 pub fn plan(subject: &Subject<'_>, server: &ServerInfo, values: Values<'_>) -> Plan {
+    walked(subject, Some((server, values)))
+}
+
+/// The same without making the jobs: boots, stages, and what would stop it before them. Pure.
+pub fn foresee(question: &Question<'_>) -> Plan {
+    walked(&Subject { question: *question, records: &[], clusters: &crate::params::ClusterKeys::new() }, None)
+}
+
+fn walked(subject: &Subject<'_>, making: Option<(&ServerInfo, Values<'_>)>) -> Plan {
     let question = subject.question;
     let mut walk = Walk {
         subject,
-        server,
-        values,
+        making,
         imagined: Imagined::of(&question),
         running: matches!(question.running, Running::Agent { .. }),
         granted: true,
@@ -130,8 +138,8 @@ pub fn plan(subject: &Subject<'_>, server: &ServerInfo, values: Values<'_>) -> P
 
 struct Walk<'s, 'a> {
     subject: &'s Subject<'a>,
-    server: &'s ServerInfo,
-    values: Values<'s>,
+    /// With what the jobs are made, where they are.
+    making: Option<(&'s ServerInfo, Values<'s>)>,
     imagined: Imagined<'a>,
     /// An agent is there to be asked.
     running: bool,
@@ -455,15 +463,10 @@ impl<'a> Walk<'_, 'a> {
 
     /// Makes the job as it would be made; what fails is an obstacle, or cannot be told before.
     fn try_job(&mut self, stage: &Arc<Stage>, task: &Arc<Task>, grant: &Grant) -> Option<String> {
+        let (server, values) = self.making?;
         let catalog = self.imagined.pinned()?;
         let view = view_on(catalog, self.subject.question.machine, &self.imagined.state)?;
-        let question = RenderQuestion {
-            what: What::Now,
-            values: self.values,
-            server: self.server,
-            firmware: None,
-            architecture: None,
-        };
+        let question = RenderQuestion { what: What::Now, values, server, firmware: None, architecture: None };
         let maker = Maker { subject: self.subject, question: &question, catalog, view: &view };
         let run = self.imagined.state.run.as_ref().map_or(0, |run| run.number);
         let (error, hint) = maker.try_job(&self.imagined, run, stage, task, grant)?;

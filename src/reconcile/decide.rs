@@ -1,13 +1,19 @@
 //! What to do about what was seen. Pure.
 
 use super::status::{Attempt, Outcome};
-use super::{Allowance, Census};
+use super::{Allowance, Census, Foreseen};
 use crate::git::Revision;
 use crate::journal::Event;
 use std::time::Duration;
 
 /// A trailer of the commit's message by which a person says that emptying the repository is meant.
 pub(super) const EMPTY_TRAILER: &str = "Formwork-Empty: yes";
+
+/// The key of a trailer of the commit's message by which a person allows machines to be wiped: their names, or `all`.
+pub(super) const WIPE_TRAILER: &str = "Formwork-Allow-Wipe:";
+
+/// How many machines a finding names.
+const MACHINES_NAMED: usize = 20;
 
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
@@ -53,6 +59,40 @@ pub(super) fn guard(
     Err(format!(
         "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
          `{EMPTY_TRAILER}`"
+    ))
+}
+
+/// Refuses a commit by which more than the site's share of its machines would be wiped, which is an accident far more often than
+/// a wish: a number raised in every file, an enrollment rule that was meant for a few. A person says that it is meant in
+/// the commit's message, or when pushing it; machines that are allowed by name do not count.
+///
+/// # Errors
+/// The finding, which names the machines and the word.
+pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Result<(), String> {
+    let words = message.lines().filter_map(|line| line.trim().strip_prefix(WIPE_TRAILER));
+    let words: Vec<&str> = words.flat_map(|names| names.split([',', ' '])).filter(|name| !name.is_empty()).collect();
+    let spoken = |machine: &str| words.iter().any(|word| *word == "all" || *word == machine);
+    let losses: Vec<_> =
+        foreseen.losses.iter().filter(|loss| !spoken(&loss.machine) && !allowed.allows_wipe(&loss.machine)).collect();
+    let count = losses.len();
+    let share = usize::try_from(foreseen.guard.share).unwrap_or(usize::MAX);
+    let few = count < usize::try_from(foreseen.guard.at_least).unwrap_or(usize::MAX);
+    if count == 0 || few || count.saturating_mul(100) <= share.saturating_mul(foreseen.machines) {
+        return Ok(());
+    }
+    let named: Vec<String> =
+        losses.iter().take(MACHINES_NAMED).map(|loss| format!("{} ({})", loss.machine, loss.why)).collect();
+    let more = if count > MACHINES_NAMED { format!(" and {} more", count - MACHINES_NAMED) } else { String::new() };
+    let place = losses.iter().find_map(|loss| loss.place.as_ref()).map(ToString::to_string);
+    let names: Vec<&str> = losses.iter().take(3).map(|loss| loss.machine.as_str()).collect();
+    Err(format!(
+        "{}: error: it would wipe {count} of {} machines, more than {share} % (spec.wipeGuard of the site that serves): \
+         {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`, or with \
+         names (`{WIPE_TRAILER} {}`); or push it with `-o allow-wipe=all`; what else it does: `formwork diff`",
+        place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
+        foreseen.machines,
+        named.join(", "),
+        names.join(", "),
     ))
 }
 

@@ -9,7 +9,10 @@ mod allowance;
 mod build;
 mod decide;
 #[cfg(test)]
+mod decide_wipe_tests;
+#[cfg(test)]
 mod example_tests;
+mod foresee;
 mod pinned;
 mod reconciler;
 mod status;
@@ -21,6 +24,8 @@ mod tests;
 
 pub use allowance::Allowance;
 pub use build::catalogs;
+pub use decide::guard_wipe;
+pub use foresee::{Blind, Foresee, Foreseen, Loss};
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
 pub use status::{AppliedRevision, Attempt, Condition, Outcome, Status};
 

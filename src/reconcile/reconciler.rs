@@ -3,7 +3,7 @@
 use super::decide;
 use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
-use super::{Allowance, Build, Built, Census};
+use super::{Allowance, Build, Built, Census, Foresee};
 use crate::catalog::Catalog;
 use crate::git::{Follower, GitError, Revision, Sight};
 use crate::journal::{Event, Stream};
@@ -45,6 +45,8 @@ pub struct Parts<C = Catalog> {
     pub build: Arc<Build<C>>,
     /// Who is told.
     pub hook: Arc<dyn Hook<C>>,
+    /// Who can tell what a revision would take from machines.
+    pub foresee: Arc<dyn Foresee<C>>,
 }
 
 /// Why a question to the reconciler has no answer.
@@ -310,6 +312,11 @@ impl<C: Send + Sync + 'static> Task<C> {
         let allowed = allowed.map_err(|error| Stop::Postponed(error.to_string()))?;
         decide::guard(self.serving, built.census, revision, &allowed)
             .map_err(|finding| Stop::Refused(vec![finding]))?;
+        if let Some(serving) = shared.catalog.load_full() {
+            let foreseen = shared.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
+            decide::guard_wipe(&foreseen, &revision.message, &allowed)
+                .map_err(|finding| Stop::Refused(vec![finding]))?;
+        }
         shared.parts.follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         let event = decide::applied_event(revision, built.census);
         self.record(event).await.map_err(|e| Stop::Postponed(e.to_string()))?;

@@ -1,7 +1,7 @@
 //! From a push to the catalog, with the real `git`; what a revision means is a list of words here.
 
 use super::test_store::MemoryStore;
-use super::{Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, Status};
+use super::{Blind, Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, Status};
 use crate::content::Tree;
 use crate::git::test_repository::TestRepository;
 use crate::git::{Follower, Source};
@@ -65,6 +65,7 @@ impl Site {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             build: Arc::new(build),
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
+            foresee: Arc::new(Blind),
         };
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }

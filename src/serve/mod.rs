@@ -15,12 +15,13 @@ use crate::catalog::{Catalog, ServerInfo};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
 use crate::git::{Follower, GitError, Source};
 use crate::identity::IdentityError;
+use crate::inspect::change::MachineChange;
 use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::{HttpConfig, HttpCounters};
 use crate::net::tftp::{Loaders, TftpError, TftpService};
-use crate::reconcile::{Change, Hook, Parts, ReconcileError, Reconciler};
+use crate::reconcile::{Change, Foresee, Foreseen, Hook, Loss, Parts, ReconcileError, Reconciler};
 use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
@@ -121,6 +122,8 @@ const LOOK_FOR_OVERDUE: Duration = Duration::from_secs(15);
 struct Applied {
     /// Set once the fleet is there; revisions before that are taken in at its making.
     parts: OnceLock<(Arc<Fleet>, Arc<Desk>)>,
+    /// The fleet, once it is there: what a revision would do cannot be told before.
+    fleet: watch::Sender<Option<Arc<Fleet>>>,
     count: watch::Sender<u64>,
 }
 
@@ -134,6 +137,29 @@ impl Hook for Applied {
             self.count.send_modify(|count| *count = count.wrapping_add(1));
         })
     }
+}
+
+impl Foresee for Applied {
+    fn foresee(&self, serving: Arc<Catalog>, next: Arc<Catalog>) -> BoxFuture<'_, Foreseen> {
+        let mut fleet = self.fleet.subscribe();
+        Box::pin(async move {
+            let guard = serving.wipe_guard();
+            let fleet = match fleet.wait_for(Option::is_some).await {
+                Ok(fleet) => fleet.clone(),
+                Err(_) => None,
+            };
+            let Some(fleet) = fleet else { return Foreseen { guard, ..Foreseen::default() } };
+            let change = fleet.foresee(Some(serving), next).await;
+            let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
+            Foreseen { losses: change.wiped().map(loss).collect(), machines, guard }
+        })
+    }
+}
+
+fn loss(machine: &MachineChange) -> Loss {
+    let why = machine.run.as_ref().map(|run| run.reason.clone());
+    let why = why.or_else(|| machine.resumes.clone()).unwrap_or_else(|| "what held its disks back is gone".to_owned());
+    Loss { machine: machine.name.clone(), place: machine.place.clone(), why }
 }
 
 /// Takes in the revision that serves: networks, members, and what follows from it for every machine that is known.
@@ -175,13 +201,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     });
 
     let (count, applied) = watch::channel(0);
-    let hook = Arc::new(Applied { parts: OnceLock::new(), count });
+    let hook = Arc::new(Applied { parts: OnceLock::new(), fleet: watch::Sender::new(None), count });
     let follower = Arc::new(Follower::start(options.source, &options.state.0.join("mirror.git"))?);
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower,
         store: Arc::clone(&store),
         build: crate::reconcile::catalogs(),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
+        foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
     })
     .await?;
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
@@ -191,6 +218,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let images = Arc::new(Folder::open(&folder).map_err(|error| ServeError::Images { path: folder.clone(), error })?);
     let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
+    hook.fleet.send_replace(Some(Arc::clone(&fleet)));
     take_in(&fleet, &desk).await;
 
     let loaders = Arc::new(Loaders::read(&folder, options.http_port));

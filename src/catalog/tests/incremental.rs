@@ -314,6 +314,8 @@ fn picture(catalog: &Catalog) -> String {
         templates,
         packs,
         global,
+        wipe_guard,
+        site_document,
         environment,
     } = catalog;
     let sorted = |map: &std::collections::HashMap<String, usize>| -> BTreeMap<String, usize> {
@@ -323,7 +325,8 @@ fn picture(catalog: &Catalog) -> String {
     known.sort_unstable();
     format!(
         "{revision} {site} {warnings} {machines:?} {:?} {:?} {:?} {enrollments:?} {subnets:?} {profiles:?} {params:?} \
-         {cluster_profiles:?} {tasks:?} {stages:?} {workflows:?} {boot_envs:?} {templates:?} {packs:?} {global:?} {known:?}",
+         {cluster_profiles:?} {tasks:?} {stages:?} {workflows:?} {boot_envs:?} {templates:?} {packs:?} {global:?} \
+         {wipe_guard:?} {site_document:?} {known:?}",
         sorted(&selectors.macs),
         sorted(&selectors.uuids),
         sorted(&selectors.serials),

@@ -24,7 +24,7 @@ pub use machine::{MachineSpec, Selectors};
 pub use pack::PackSpec;
 pub use param::ParamSpec;
 pub use profile::ProfileSpec;
-pub use site::{PackSource, SiteSpec};
+pub use site::{PackSource, SiteSpec, WipeGuard};
 pub use span::Span;
 pub use stage::{OnFailure, StageSpec};
 pub use subnet::{Pool, SubnetMode, SubnetSpec};

@@ -63,7 +63,7 @@ impl Content<'_> {
 }
 
 pub struct World {
-    catalogs: BTreeMap<String, Catalog>,
+    catalogs: BTreeMap<String, std::sync::Arc<Catalog>>,
     current: Option<String>,
     pub records: Vec<Record>,
     pub state: MachineState,
@@ -91,7 +91,7 @@ impl World {
 
     /// A new good revision.
     pub fn push(&mut self, revision: &str, content: &Content<'_>) {
-        self.catalogs.insert(revision.to_owned(), content.compile(revision));
+        self.catalogs.insert(revision.to_owned(), std::sync::Arc::new(content.compile(revision)));
         self.current = Some(revision.to_owned());
     }
 
@@ -105,12 +105,17 @@ impl World {
     }
 
     pub fn catalog(&self) -> Option<&Catalog> {
-        self.catalogs.get(self.current.as_ref()?)
+        self.catalogs.get(self.current.as_ref()?).map(|catalog| &**catalog)
+    }
+
+    /// A revision that was pushed and not lost.
+    pub fn compiled(&self, revision: &str) -> Option<std::sync::Arc<Catalog>> {
+        self.catalogs.get(revision).cloned()
     }
 
     /// The revision of the run.
     pub fn pinned(&self) -> Option<&Catalog> {
-        self.catalogs.get(&self.state.run.as_ref()?.revision)
+        self.catalogs.get(&self.state.run.as_ref()?.revision).map(|catalog| &**catalog)
     }
 
     fn view_on(&self, catalog: &Catalog) -> Option<MachineView> {

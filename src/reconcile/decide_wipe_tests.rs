@@ -1,0 +1,70 @@
+//! The guard against wiping many machines by one commit.
+
+use super::{Allowance, Foreseen, Loss, guard_wipe};
+use crate::content::Place;
+use crate::content::kinds::WipeGuard;
+
+fn foreseen(lost: usize, machines: usize, guard: WipeGuard) -> Foreseen {
+    let loss = |n: usize| Loss {
+        machine: format!("node-{n}"),
+        place: Some(Place { file: format!("machines/node-{n}.yaml").into(), line: 1, column: 1 }),
+        why: "spec.run was raised from 1 to 2".to_owned(),
+    };
+    Foreseen { losses: (1..=lost).map(loss).collect(), machines, guard }
+}
+
+#[test]
+fn more_than_the_share_needs_a_word() {
+    let usual = WipeGuard::default();
+    let strict = WipeGuard { share: 0, at_least: 1 };
+    let off = WipeGuard { share: 100, at_least: 0 };
+    let none = Allowance::default();
+    for (lost, machines, guard, message, allowed) in [
+        (0, 0, usual, "", true),
+        (0, 100, strict, "", true),
+        (2, 2, usual, "", true),
+        (3, 12, usual, "", true),
+        (3, 11, usual, "", false),
+        (26, 100, usual, "", false),
+        (25, 100, usual, "", true),
+        (1, 100, strict, "", false),
+        (100, 100, off, "", true),
+        (26, 100, usual, "all anew\n\nFormwork-Allow-Wipe: all\n", true),
+        (26, 100, usual, "Formwork-Allow-Wipe: node-1", true),
+        (27, 100, usual, "Formwork-Allow-Wipe: node-1", false),
+        (27, 100, usual, "Formwork-Allow-Wipe: node-1, node-2", true),
+        (27, 100, usual, "Formwork-Allow-Wipe: node-1\nFormwork-Allow-Wipe: node-2", true),
+        (26, 100, usual, "not Formwork-Allow-Wipe: all", false),
+        (26, 100, usual, "Formwork-Allow-Wipe: node", false),
+    ] {
+        let answer = guard_wipe(&foreseen(lost, machines, guard), message, &none);
+        assert_eq!(answer.is_ok(), allowed, "{lost} of {machines} {guard:?} {message:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_was_allowed_when_it_was_pushed_does_not_count() {
+    let foreseen = foreseen(4, 8, WipeGuard::default());
+    let named = |names: &[&str]| Allowance {
+        wipe: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Allowance::default()
+    };
+    assert!(guard_wipe(&foreseen, "", &named(&["node-9"])).is_err());
+    assert_eq!(guard_wipe(&foreseen, "", &named(&["node-1", "node-2"])), Ok(()));
+    assert_eq!(guard_wipe(&foreseen, "", &Allowance { wipe_all: true, ..Allowance::default() }), Ok(()));
+}
+
+#[test]
+fn the_finding_names_the_machines_and_the_word() {
+    let finding = guard_wipe(&foreseen(30, 100, WipeGuard::default()), "", &Allowance::default()).unwrap_err();
+    for part in [
+        "machines/node-1.yaml:1:1: error: it would wipe 30 of 100 machines, more than 25 %",
+        "node-20 (spec.run was raised from 1 to 2) and 10 more",
+        "`Formwork-Allow-Wipe: all`",
+        "`Formwork-Allow-Wipe: node-1, node-2, node-3`",
+        "`-o allow-wipe=all`",
+    ] {
+        assert!(finding.contains(part), "{part} is not in:\n{finding}");
+    }
+    assert!(!finding.contains("node-21"), "{finding}");
+}

@@ -1,0 +1,45 @@
+//! What a revision would take from machines, as far as the guards ask: the reconciler itself knows no machine.
+
+use crate::catalog::Catalog;
+use crate::content::Place;
+use crate::content::kinds::WipeGuard;
+use crate::store::BoxFuture;
+use std::sync::Arc;
+
+/// A machine that would lose what it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The machine.
+    pub machine: String,
+    /// Where it is declared, where that is known.
+    pub place: Option<Place>,
+    /// Why, in a few words.
+    pub why: String,
+}
+
+/// What would be lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Machines that would be wiped, by name.
+    pub losses: Vec<Loss>,
+    /// Machines there are in all.
+    pub machines: usize,
+    /// How many may, without a word: of the revision that serves.
+    pub guard: WipeGuard,
+}
+
+/// Who can tell.
+pub trait Foresee<C = Catalog>: Send + Sync + 'static {
+    /// What would be lost by serving `next` in place of `serving`. It may wait until the machines are known.
+    fn foresee(&self, serving: Arc<C>, next: Arc<C>) -> BoxFuture<'_, Foreseen>;
+}
+
+/// Knows no machine, and so foresees nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blind;
+
+impl<C: Send + Sync + 'static> Foresee<C> for Blind {
+    fn foresee(&self, _: Arc<C>, _: Arc<C>) -> BoxFuture<'_, Foreseen> {
+        Box::pin(async { Foreseen::default() })
+    }
+}
