@@ -19,7 +19,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 #[derive(Clone)]
 pub(super) struct Machine {
     /// The token's claims.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Its entry.
     pub entry: Arc<Entry>,
 }

@@ -8,7 +8,8 @@ use crate::fleet::{Decision, Entry};
 use crate::identity;
 use crate::journal::Event;
 use crate::net::routes::{Opens, Route, Routes};
-use crate::store::{Space, logs::LogError};
+use crate::store::logs::{LogError, Tail};
+use crate::store::{Operation, Space};
 use crate::wire::{
     BootFile, CheckInRequest, ExchangeAnswer, ExchangeRequest, FactsReport, JobEnd, JobGrant, NextAnswer, NextRequest,
     RenewRequest,
@@ -250,7 +251,7 @@ async fn facts(
     if changed.is_empty() {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let mut all = state.facts.clone();
+    let mut all = serde_json::Map::clone(&state.facts);
     all.extend(changed.clone());
     let size = serde_json::to_vec(&all).map_or(usize::MAX, |bytes| bytes.len());
     if size > FACTS_MAX {
@@ -330,10 +331,7 @@ async fn job_end(
         // Ended before: by this very request whose answer was lost, or by the server. Either way there is no more to say.
         return if owns(run, &job) { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::not_found("no such job")) };
     }
-    let (logs, name) = (std::sync::Arc::clone(&app.logs), job.clone());
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || logs.finish(&name)).await {
-        tracing::warn!(machine = entry.name, job, %error, "the job's log may not be on the disk");
-    }
+    let log = log_at_end(&app, &entry.name, &job).await;
     if app.logs.length(&job).is_ok_and(|length| length < end.log_bytes) {
         tracing::warn!(machine = entry.name, job, "the job ended before all of its log arrived");
     }
@@ -342,10 +340,33 @@ async fn job_end(
         (_, None, code) => code.map(|code| format!("exit code {code}")),
     };
     tracing::info!(machine = entry.name, job, outcome = ?end.outcome, "ended");
+    let name = job.clone();
     let event =
         Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
-    app.fleet.record(entry, vec![event]).await?;
+    let written_down = log.is_some().then(|| name.clone());
+    let keep = log.map(|log| Operation::Put { space: Space::Log, key: name, value: Some(log) });
+    app.fleet.record_with(entry, vec![event], keep.into_iter().collect()).await?;
+    if let Some(job) = written_down {
+        app.logs.wrote_down(&job);
+    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What of a job's log is written down with its end; a long one is on the disk by then.
+async fn log_at_end(app: &App, machine: &str, job: &str) -> Option<Vec<u8>> {
+    let brought = match app.logs.tail(job) {
+        Ok(Tail::Nothing) => return None,
+        Ok(Tail::Short(log)) => return Some(log),
+        Ok(Tail::Long) => {
+            let (logs, name) = (std::sync::Arc::clone(&app.logs), job.to_owned());
+            tokio::task::spawn_blocking(move || logs.finish(&name)).await.unwrap_or(Ok(()))
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = brought {
+        tracing::warn!(machine, job, %error, "the job's log may not be on the disk");
+    }
+    None
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -271,7 +271,7 @@ impl<'a> Subject<'a> {
             protect: self.view.is_some_and(|view| view.protect),
             wipe: self.view.is_some_and(|view| view.wipe),
             jobs: self.jobs(),
-            facts: self.state.facts.clone(),
+            facts: serde_json::Map::clone(&self.state.facts),
             kernel: said.map(|said| said.kernel.clone()),
             agent_version: said.map(|said| said.agent_version.clone()),
         }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Shows exactly what a machine would get now: iPXE script, kernel command line, scripts and files.
 ///
@@ -165,7 +166,7 @@ fn render_offline(arguments: &Arguments, offline: &super::offline::Offline) -> R
             hint: Some("a JSON object, as `formwork describe machine NAME -o json | jq .facts` gives it".to_owned()),
         };
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        state.facts = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        state.facts = Arc::new(serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?);
     }
     let folder = arguments.secrets.clone().map(Secrets::in_folder);
     let open = |param: &str, value: &Value| {

@@ -4,11 +4,12 @@ use crate::inspect::Subject;
 use crate::params::ClusterKeys;
 use crate::workflow::{Question, Running, Trust};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 fn rendered_of(tree: &crate::content::Tree, what: What, open: bool) -> Result<Rendered, WhatError> {
     let catalog = compiled(tree).unwrap_or_else(|findings| panic!("{findings}"));
     let mut state = MachineState::default();
-    state.facts.insert("memory".into(), 5.into());
+    Arc::make_mut(&mut state.facts).insert("memory".into(), 5.into());
     let clusters = ClusterKeys::from([(
         "etcd-lab".to_owned(),
         serde_json::json!({"initial-cluster": "a=http://a"}).as_object().cloned().unwrap(),

@@ -17,6 +17,7 @@ mod document;
 mod keys;
 mod limits;
 mod operation;
+mod parts;
 mod patch;
 mod pointer;
 mod sets;
@@ -36,6 +37,7 @@ pub use limits::{
     check_name,
 };
 pub use operation::{Condition, Count, Operation};
+pub use parts::{Part, changed_parts};
 pub use patch::{Action, Place, Step, has_condition, parse_patch};
 pub use view::{
     Change, DocumentView, Secrets, changes_after, claim_json, document_view, entry_json, etag, parse_etag, set_json,

@@ -81,7 +81,7 @@ async fn a_cluster_that_asks_for_more_later_is_closed_to_members_nobody_approved
     let entry = lab.fleet().entry("one");
     offered(&lab, &entry, "a").await;
     let answer = exchange(&lab, "a", 1).await.expect("A1 asks nobody");
-    let open = |token: &str| lab.fleet().authenticate(token).map(|(claims, _)| claims.audience);
+    let open = |token: &str| lab.fleet().authenticate(token).map(|(claims, _)| claims.audience.clone());
     assert_eq!(open(&answer.clusters[0].token), Ok(Audience::Cluster("etcd".into())));
     lab.write(&site("A2"));
     let asked = |catalog: &crate::catalog::Catalog| {

@@ -54,7 +54,7 @@ impl Fleet {
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };
             let events = events.clone();
-            let clusters = self.clusters_of(view, state);
+            let clusters = if ends_claims(&events) { self.clusters_of(view, state) } else { Vec::new() };
             self.pin_runs(entry, state, &events).await;
             let operations = consequences(self, entry, &clusters, &events);
             match self.commit_for(entry, state.head, events, operations).await {
@@ -120,9 +120,13 @@ impl Fleet {
         mut operations: Vec<Operation>,
     ) -> Result<(), StoreError> {
         let state = entry.state();
-        let current = self.current();
-        let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
-        let clusters = self.clusters_of(view.as_deref(), &state);
+        let clusters = if ends_claims(&events) {
+            let current = self.current();
+            let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
+            self.clusters_of(view.as_deref(), &state)
+        } else {
+            Vec::new()
+        };
         self.pin_runs(entry, &state, &events).await;
         operations.extend(consequences(self, entry, &clusters, &events));
         self.commit_for(entry, state.head, events, operations).await.map(|_| ())
@@ -178,22 +182,7 @@ fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Eve
     if events.iter().any(ends_grant) {
         operations.push(Operation::Put { space: Space::Grant, key: entry.name.clone(), value: None });
     }
-    for event in events {
-        let why = match event {
-            Event::RunStarted { run, .. } => format!("run {run} began"),
-            Event::RunCancelled { run, .. } => format!("run {run} was cancelled"),
-            Event::Left { .. } => "the machine is gone from Git".to_owned(),
-            Event::Quarantined { .. } => "the machine is in quarantine".to_owned(),
-            Event::Forgotten { .. } => "the machine was forgotten".to_owned(),
-            Event::InstallerFinished { success: false, .. } => "its installer failed".to_owned(),
-            Event::JobEnded { job, outcome, .. } => match outcome {
-                JobOutcome::Done | JobOutcome::Abandoned => continue,
-                JobOutcome::Failed => format!("job {job} failed"),
-                JobOutcome::TimedOut => format!("job {job} timed out"),
-                JobOutcome::Interrupted => format!("job {job} was interrupted"),
-            },
-            _ => continue,
-        };
+    for why in events.iter().filter_map(why_claims_fall) {
         for cluster in clusters {
             let operation = cluster::Operation::MachineEnded { machine: entry.name.clone(), reason: why.clone() };
             if let Some(context) = fleet.cluster_context(cluster, cluster::Caller::Server) {
@@ -203,6 +192,30 @@ fn consequences(fleet: &Fleet, entry: &Entry, clusters: &[String], events: &[Eve
         }
     }
     operations
+}
+
+/// Whether the machine's claims fall with any of them.
+fn ends_claims(events: &[Event]) -> bool {
+    events.iter().any(|event| why_claims_fall(event).is_some())
+}
+
+/// Why a machine's claims fall with an event, where they do.
+fn why_claims_fall(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted { run, .. } => format!("run {run} began"),
+        Event::RunCancelled { run, .. } => format!("run {run} was cancelled"),
+        Event::Left { .. } => "the machine is gone from Git".to_owned(),
+        Event::Quarantined { .. } => "the machine is in quarantine".to_owned(),
+        Event::Forgotten { .. } => "the machine was forgotten".to_owned(),
+        Event::InstallerFinished { success: false, .. } => "its installer failed".to_owned(),
+        Event::JobEnded { job, outcome, .. } => match outcome {
+            JobOutcome::Done | JobOutcome::Abandoned => return None,
+            JobOutcome::Failed => format!("job {job} failed"),
+            JobOutcome::TimedOut => format!("job {job} timed out"),
+            JobOutcome::Interrupted => format!("job {job} was interrupted"),
+        },
+        _ => return None,
+    })
 }
 
 /// No job is open after it: the job's text, which may hold secrets, goes.

@@ -8,7 +8,7 @@ use super::index::Index;
 use super::secrets::Secrets;
 use crate::catalog::{Catalog, MachineView, Selection};
 use crate::content::junk::{is_junk_serial, is_junk_uuid};
-use crate::identity::SiteKeys;
+use crate::identity::{SiteKeys, Verified};
 use crate::journal::{Event, MachineState, Record, Stream};
 use crate::reconcile::Reconciler;
 use crate::store::{Batch, Committed, Operation, Store, StoreError};
@@ -212,6 +212,7 @@ pub struct Fleet {
     /// SHA-256 of the authority's certificate, to compare by eye.
     pub fingerprint: String,
     pub(super) secrets: Secrets,
+    pub(super) verified: Verified,
     entries: RwLock<BTreeMap<String, Arc<Entry>>>,
     /// Machines by the MACs they were enrolled or seen with, and by their tickets.
     index: RwLock<Index>,
@@ -254,6 +255,7 @@ impl Fleet {
             site,
             fingerprint,
             secrets,
+            verified: Verified::default(),
             entries: RwLock::default(),
             index: RwLock::default(),
             boxes: RwLock::default(),

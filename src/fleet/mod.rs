@@ -12,6 +12,7 @@ mod grant;
 mod identify;
 mod index;
 mod installer;
+mod logs;
 mod machines;
 mod members;
 mod overdue;

@@ -263,9 +263,9 @@ impl Fleet {
     ///
     /// # Errors
     /// [`TokenRefusal`] says why nothing.
-    pub fn authenticate(&self, token: &str) -> Result<(Claims, Arc<Entry>), TokenRefusal> {
-        let claims =
-            identity::verify(&self.keys, token, self.clock.now_unix_ms()).map_err(|_| TokenRefusal::Invalid)?;
+    pub fn authenticate(&self, token: &str) -> Result<(Arc<Claims>, Arc<Entry>), TokenRefusal> {
+        let now_unix_ms = self.clock.now_unix_ms();
+        let claims = self.verified.verify(&self.keys, token, now_unix_ms).map_err(|_| TokenRefusal::Invalid)?;
         let entry = self.known(&claims.machine).ok_or(TokenRefusal::Revoked)?;
         if !opens(&entry.state(), &claims) {
             return Err(TokenRefusal::Revoked);

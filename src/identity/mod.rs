@@ -10,6 +10,7 @@ mod keys;
 mod possession;
 mod ticket;
 mod token;
+mod verified;
 
 pub use administrator::AdministratorToken;
 pub use certificate::{ca_fingerprint, issue_server_certificate};
@@ -17,6 +18,7 @@ pub use keys::{KeyFiles, SiteKeys};
 pub use possession::{thumbprint, verify_possession};
 pub use ticket::{ticket_id, ticket_secret, verify_ticket};
 pub use token::{Audience, Claims, TOKEN_LIFETIME_MS, TokenError, issue, verify};
+pub use verified::Verified;
 
 use ring::rand::{SecureRandom, SystemRandom};
 

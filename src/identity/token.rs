@@ -89,10 +89,16 @@ pub fn verify(keys: &SiteKeys, token: &str, now_unix_ms: i64) -> Result<Claims, 
     let trusted =
         PublicToken::verify(&keys.public, &untrusted, None, Some(ASSERTION)).map_err(|_| TokenError::Foreign)?;
     let claims: Claims = serde_json::from_str(trusted.payload()).map_err(|_| TokenError::Foreign)?;
+    in_time(&claims, now_unix_ms)?;
+    Ok(claims)
+}
+
+/// Whether its time is not over.
+pub(super) fn in_time(claims: &Claims, now_unix_ms: i64) -> Result<(), TokenError> {
     if claims.expires_unix_ms <= now_unix_ms {
         return Err(TokenError::Expired { ago_ms: now_unix_ms.saturating_sub(claims.expires_unix_ms) });
     }
-    Ok(claims)
+    Ok(())
 }
 
 #[cfg(test)]

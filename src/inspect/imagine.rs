@@ -85,7 +85,7 @@ impl<'a> Imagined<'a> {
     /// What the agent of the last boot would get.
     pub fn agent(&mut self) -> (Vec<Event>, Next) {
         let Some(boot) = self.state.boot.clone() else { return self.firmware() };
-        let said = boot.said;
+        let said = &boot.said;
         let run = self.state.run.as_ref().filter(|run| run.is_open());
         let job = run.and_then(|run| run.job.clone()).filter(|job| job.boot_id == said.boot_id).map(|job| job.id);
         self.settle(Running::Agent { boot_id: &said.boot_id, environment: &said.environment, job: job.as_deref() })

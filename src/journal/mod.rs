@@ -4,6 +4,7 @@ mod event;
 mod retention;
 mod run;
 mod state;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -11,3 +12,4 @@ pub use event::{Ask, Event, Record, Stream};
 pub use retention::{Retention, fold_below};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};
+pub use tasks::Tasks;

@@ -2,9 +2,9 @@
 
 use super::event::Event;
 use super::state::push_bounded;
+use super::tasks::Tasks;
 use crate::wire::{JobOutcome, JobRequest};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -45,8 +45,7 @@ pub struct Run {
     /// Boots in it since work was last given, or a person last asked to retry.
     pub idle_boots: u32,
     /// Tasks that were granted or skipped, by the names of stage and task: a newer revision may put them elsewhere.
-    #[serde(with = "task_list")]
-    pub tasks: BTreeMap<(String, String), TaskRecord>,
+    pub tasks: Tasks,
     /// The task of the last grant or skip: where the walk stands, whatever earlier failures it went past.
     pub last: Option<(String, String)>,
     /// The last task asked to stop.
@@ -154,7 +153,7 @@ impl Run {
             boot_count: 0,
             job: None,
             idle_boots: 0,
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             last: None,
             stopped: None,
             reboot_asked_in: None,
@@ -171,7 +170,7 @@ impl Run {
 
     /// What became of a task.
     pub fn task(&self, stage: &str, task: &str) -> Option<&TaskRecord> {
-        self.tasks.get(&(stage.to_owned(), task.to_owned()))
+        self.tasks.get(stage, task)
     }
 
     /// Lets the task where the walk stands be tried again, its counters from nought.
@@ -179,7 +178,8 @@ impl Run {
         self.stopped = None;
         self.idle_boots = 0;
         // Only where the walk stands: what failed before and was gone past by `onFailure` stays behind it.
-        let Some(record) = self.last.as_ref().and_then(|last| self.tasks.get_mut(last)) else { return };
+        let Some((stage, task)) = &self.last else { return };
+        let Some(record) = self.tasks.get_mut(stage, task) else { return };
         if !record.is_done() && self.job.as_ref().is_none_or(|job| job.id != record.job) {
             record.failures = 0;
             record.interruptions = 0;
@@ -216,26 +216,28 @@ impl Run {
                 if *run == self.number && self.is_open() =>
             {
                 self.idle_boots = 0;
-                let record = self.record(stage, task);
-                (record.stage_index, record.task_index) = (*stage_index, 0);
-                record.attempts = record.attempts.saturating_add(1);
-                record.digest.clone_from(digest);
-                let outcome = if *success { JobOutcome::Done } else { JobOutcome::Failed };
-                record.failures = record.failures.saturating_add(u32::from(!success));
-                let message = message.clone();
-                record.end = Some(TaskEnd { outcome, again: false, skipped: false, at_unix_ms: at, message });
+                self.record(stage, task, |record| {
+                    (record.stage_index, record.task_index) = (*stage_index, 0);
+                    record.attempts = record.attempts.saturating_add(1);
+                    record.digest.clone_from(digest);
+                    let outcome = if *success { JobOutcome::Done } else { JobOutcome::Failed };
+                    record.failures = record.failures.saturating_add(u32::from(!success));
+                    let message = message.clone();
+                    record.end = Some(TaskEnd { outcome, again: false, skipped: false, at_unix_ms: at, message });
+                });
             }
             Event::TaskSkipped { stage_index, stage, task_index, task, .. } => {
                 self.stopped = None;
                 self.diverged = None;
-                let record = self.record(stage, task);
-                (record.stage_index, record.task_index) = (*stage_index, *task_index);
-                record.end = Some(TaskEnd {
-                    outcome: JobOutcome::Abandoned,
-                    again: false,
-                    skipped: true,
-                    at_unix_ms: at,
-                    message: None,
+                self.record(stage, task, |record| {
+                    (record.stage_index, record.task_index) = (*stage_index, *task_index);
+                    record.end = Some(TaskEnd {
+                        outcome: JobOutcome::Abandoned,
+                        again: false,
+                        skipped: true,
+                        at_unix_ms: at,
+                        message: None,
+                    });
                 });
                 if self.job.as_ref().is_some_and(|job| job.stage == *stage && job.task == *task) {
                     self.job = None;
@@ -251,10 +253,15 @@ impl Run {
         self.job = None;
     }
 
-    fn record(&mut self, stage: &str, task: &str) -> &mut TaskRecord {
-        let key = (stage.to_owned(), task.to_owned());
-        self.last = Some(key.clone());
-        self.tasks.entry(key).or_insert_with(|| TaskRecord::new(stage, task))
+    /// Changes what is known of a task; the walk stands there now.
+    fn record(&mut self, stage: &str, task: &str, change: impl FnOnce(&mut TaskRecord)) {
+        self.last = Some((stage.to_owned(), task.to_owned()));
+        if let Some(record) = self.tasks.get_mut(stage, task) {
+            return change(record);
+        }
+        let mut record = TaskRecord::new(stage, task);
+        change(&mut record);
+        self.tasks.insert(record);
     }
 
     fn granted(&mut self, event: &Event, at: i64) {
@@ -287,13 +294,14 @@ impl Run {
             timeout_seconds: *timeout_seconds,
             destructive: *destructive,
         });
-        let record = self.record(stage, task);
-        (record.stage_index, record.task_index) = (*stage_index, *task_index);
-        record.attempts = record.attempts.saturating_add(1);
-        record.digest.clone_from(digest);
-        record.boot_id.clone_from(boot_id);
-        record.job.clone_from(job);
-        record.end = None;
+        self.record(stage, task, |record| {
+            (record.stage_index, record.task_index) = (*stage_index, *task_index);
+            record.attempts = record.attempts.saturating_add(1);
+            record.digest.clone_from(digest);
+            record.boot_id.clone_from(boot_id);
+            record.job.clone_from(job);
+            record.end = None;
+        });
     }
 
     fn job_ended(
@@ -305,7 +313,7 @@ impl Run {
         at: i64,
     ) {
         let Some(open) = self.job.take_if(|open| open.id == job) else { return };
-        let Some(record) = self.tasks.get_mut(&(open.stage.clone(), open.task.clone())) else { return };
+        let Some(record) = self.tasks.get_mut(&open.stage, &open.task) else { return };
         let again = requests.contains(&JobRequest::Again);
         match outcome {
             JobOutcome::Done if again => record.agains = record.agains.saturating_add(1),
@@ -331,7 +339,7 @@ impl Run {
 }
 
 impl TaskRecord {
-    fn new(stage: &str, task: &str) -> Self {
+    pub(super) fn new(stage: &str, task: &str) -> Self {
         Self {
             stage_index: 0,
             task_index: 0,
@@ -346,22 +354,5 @@ impl TaskRecord {
             boot_id: String::new(),
             job: String::new(),
         }
-    }
-}
-
-/// Tasks as a list: each has the names that it goes by.
-mod task_list {
-    use super::{BTreeMap, TaskRecord};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    type Tasks = BTreeMap<(String, String), TaskRecord>;
-
-    pub(super) fn serialize<S: Serializer>(tasks: &Tasks, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(tasks.values())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tasks, D::Error> {
-        let tasks = Vec::<TaskRecord>::deserialize(deserializer)?;
-        Ok(tasks.into_iter().map(|task| ((task.stage.clone(), task.task.clone()), task)).collect())
     }
 }

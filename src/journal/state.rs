@@ -6,6 +6,7 @@ use super::run::Run;
 use crate::wire::CheckInRequest;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// How many boots and tickets a state remembers: enough for a long run, bounded for a machine that never rests.
 const REMEMBERED: usize = 32;
@@ -120,7 +121,7 @@ pub struct MachineState {
     /// Scripts served since the last check-in that expect one.
     pub offers_unanswered: u32,
     /// The last boot.
-    pub boot: Option<Boot>,
+    pub boot: Option<Arc<Boot>>,
     /// MAC addresses it was seen with.
     pub macs: std::collections::BTreeSet<String>,
     /// The highest run ever started (or adopted).
@@ -128,7 +129,7 @@ pub struct MachineState {
     /// The last run.
     pub run: Option<Run>,
     /// Facts.
-    pub facts: serde_json::Map<String, serde_json::Value>,
+    pub facts: Arc<serde_json::Map<String, serde_json::Value>>,
     /// A person asked for a reboot in this boot.
     pub reboot_asked_in: Option<String>,
     /// The store came back from a backup of that moment (Unix milliseconds), and nobody has said yet how the machine stands.
@@ -240,11 +241,12 @@ impl MachineState {
             Event::GenerationRaised { generation, .. } => self.generation = *generation,
             Event::CheckedIn { check_in, .. } => self.checked_in(check_in, at),
             Event::FactsReported { facts, .. } => {
+                let known = Arc::make_mut(&mut self.facts);
                 for (name, value) in facts {
                     if value.is_null() {
-                        self.facts.shift_remove(name);
+                        known.shift_remove(name);
                     } else {
-                        self.facts.insert(name.clone(), value.clone());
+                        known.insert(name.clone(), value.clone());
                     }
                 }
             }
@@ -302,7 +304,7 @@ impl MachineState {
         if new_boot && let Some(run) = self.run.as_mut().filter(|run| run.is_open()) {
             run.booted(&said.boot_id);
         }
-        self.boot = Some(Boot { said: said.clone(), at_unix_ms: at });
+        self.boot = Some(Arc::new(Boot { said: said.clone(), at_unix_ms: at }));
     }
 
     fn asked(&mut self, what: &Ask) {

@@ -67,6 +67,9 @@ impl Store for MemoryStore {
     fn get(&self, _: Space, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(None)
     }
+    fn keys(&self, _: Space) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64> {
         tokio::sync::watch::channel(0).1
     }

@@ -32,6 +32,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// Logs of jobs that ended go to the disk so often.
+const BRING_LOGS_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked for events that are kept no longer.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
@@ -221,9 +223,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     hook.fleet.send_replace(Some(Arc::clone(&fleet)));
     take_in(&fleet, &desk).await;
 
+    fleet.put_back_logs(&logs)?;
     let loaders = Arc::new(Loaders::read(&folder, options.http_port));
     let mut services = tokio::task::JoinSet::new();
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
+    services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
     let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, applied };
     let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
@@ -320,6 +324,16 @@ async fn retain(fleet: Arc<Fleet>, logs: Arc<LogStore>, policy: Retention) -> Re
             Err(error) => tracing::warn!(%error, "old events could not be dropped"),
         }
         tokio::time::sleep(RETAIN_EVERY).await;
+    }
+}
+
+/// Brings the logs of jobs that ended to the disk, now and then.
+async fn bring_logs(fleet: Arc<Fleet>, logs: Arc<LogStore>) -> Result<(), ServeError> {
+    loop {
+        tokio::time::sleep(BRING_LOGS_EVERY).await;
+        if let Err(error) = fleet.bring_logs(&logs).await {
+            tracing::warn!(%error, "logs of jobs that ended are not on the disk yet; the store has them");
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Space {
     Grant,
     /// Site-wide settings of the store (site name, schema). Key: name.
     Meta,
+    /// The log of a job that just ended, until its file is on the disk ([`logs`]). Key: job.
+    Log,
 }
 
 /// One change to something that is not an event.
@@ -162,6 +164,8 @@ pub trait Store: Send + Sync + 'static {
     fn leases(&self) -> Result<Vec<Lease>, StoreError>;
     /// A small value.
     fn get(&self, space: Space, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The keys of all small values of a space, sorted.
+    fn keys(&self, space: Space) -> Result<Vec<String>, StoreError>;
     /// Rises (the value is the last sequence) after every commit that appended events.
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Rises after every commit that changed this cluster's document (the value is its version counter).

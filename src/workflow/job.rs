@@ -103,7 +103,7 @@ pub fn job(
         exit_codes: task.exit_codes,
         machine,
         params: values,
-        facts: state.facts.clone(),
+        facts: Map::clone(&state.facts),
         steps,
         clusters: Vec::new(),
         destructive,

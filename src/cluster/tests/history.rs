@@ -1,6 +1,7 @@
 //! Whatever machines ask in whatever order, what they were told agrees with one another.
 
 use super::super::{Answer, ClaimStanding, Condition, Count, Document, Operation, Request, Role, after_restart, apply};
+use super::parts::Disk;
 use super::{Cluster, content, machine_in};
 use crate::cluster::Caller;
 use proptest::prelude::*;
@@ -67,7 +68,13 @@ proptest! {
         let mut cluster = Cluster::of_three();
         cluster.members = NAMES.map(str::to_owned).to_vec();
         let mut told = Told::default();
-        for ask in asks {
+        let (mut disk, mut written) = (Disk::default(), cluster.document.clone());
+        for (step, ask) in asks.into_iter().enumerate() {
+            // A group of a store is several writes, or one.
+            if step % 3 == 0 || matches!(ask, Ask::Restart) {
+                disk.write(&written, &cluster.document);
+                written = cluster.document.clone();
+            }
             let run = |machine: &usize| *told.runs.get(machine).unwrap_or(&1);
             let fence = |machine: &usize, claim: &usize| *told.fences.get(&(*machine, *claim)).unwrap_or(&0);
             let key = |key: &usize| format!("k{key}");
@@ -122,7 +129,11 @@ proptest! {
                     prop_assert_eq!(&read, &cluster.document);
                     cluster.now_ms = 0;
                     after_restart(&mut read, 0);
+                    let mut from_parts = disk.read();
+                    after_restart(&mut from_parts, 0);
+                    prop_assert_eq!(&from_parts, &read);
                     cluster.document = read;
+                    written = cluster.document.clone();
                     continue;
                 }
                 Ask::Reset => (Caller::Server, Operation::Reset { reason: String::new() }),

@@ -4,6 +4,7 @@ mod claims;
 mod frozen;
 mod history;
 mod keys;
+mod parts;
 mod patches;
 mod sets;
 

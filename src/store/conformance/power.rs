@@ -344,6 +344,9 @@ impl Store for Stale {
     fn get(&self, space: crate::store::Space, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.get(space, key)
     }
+    fn keys(&self, space: crate::store::Space) -> Result<Vec<String>, StoreError> {
+        self.inner.keys(space)
+    }
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64> {
         self.inner.watch_events()
     }

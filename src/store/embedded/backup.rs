@@ -3,7 +3,7 @@
 use super::check::{self, Report};
 use super::files::{FileMedium, Lock, begin_file, finish_file, partial};
 use super::medium::{self, Medium, meaning};
-use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, STREAMS, VALUES};
+use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, PARTS, STREAMS, VALUES};
 use crate::store::StoreError;
 use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::path::Path;
@@ -35,6 +35,7 @@ pub(super) fn copy(snapshot: &ReadTransaction, to: &Path) -> Result<Report, Stor
         table(snapshot, &transaction, HEADS)?;
         table(snapshot, &transaction, FIRSTS)?;
         table(snapshot, &transaction, CLUSTERS)?;
+        table(snapshot, &transaction, PARTS)?;
         table(snapshot, &transaction, LEASES)?;
         table(snapshot, &transaction, VALUES)?;
         table(snapshot, &transaction, ENGINE)?;

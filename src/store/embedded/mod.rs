@@ -205,6 +205,10 @@ impl Store for EmbeddedStore {
         self.shared.read(|snapshot| tables::value(snapshot, space, key))
     }
 
+    fn keys(&self, space: Space) -> Result<Vec<String>, StoreError> {
+        self.shared.read(|snapshot| tables::keys(snapshot, space))
+    }
+
     fn watch_events(&self) -> watch::Receiver<u64> {
         self.shared.watch_events()
     }

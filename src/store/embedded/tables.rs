@@ -1,4 +1,4 @@
-//! The layout: eight tables, their keys, and the encoding of values (one version byte, then JSON).
+//! The layout: nine tables, their keys, and the encoding of values (one version byte, then JSON).
 //!
 //! An event lies under its sequence; `streams` maps a place in a stream to that sequence, so that reading a stream costs
 //! what it returns.
@@ -22,8 +22,10 @@ pub(super) const HEADS: TableDefinition<&str, u64> = TableDefinition::new("heads
 /// Stream -> (index of its first event that is kept, highest sequence of it that was dropped or folded). Not there: all of
 /// it is kept.
 pub(super) const FIRSTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("firsts");
-/// Name -> document.
+/// Name -> document, as a store before layout 3 has it.
 pub(super) const CLUSTERS: TableDefinition<&str, &[u8]> = TableDefinition::new("clusters");
+/// (cluster, kind, name) -> part of its document.
+pub(super) const PARTS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("cluster-parts");
 /// MAC -> lease.
 pub(super) const LEASES: TableDefinition<&str, &[u8]> = TableDefinition::new("leases");
 /// (space, key) -> bytes as they were given.
@@ -32,7 +34,7 @@ pub(super) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition:
 pub(super) const ENGINE: TableDefinition<&str, u64> = TableDefinition::new("engine");
 
 /// Layout and encoding of this version; a higher one is refused.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 /// Key of the schema in [`ENGINE`].
 pub(super) const SCHEMA_KEY: &str = "schema";
 /// Key of the count of committed groups in [`ENGINE`].
@@ -49,6 +51,7 @@ pub(super) fn space_key(space: Space) -> &'static str {
     match space {
         Space::Grant => "grant",
         Space::Meta => "meta",
+        Space::Log => "log",
     }
 }
 
@@ -78,10 +81,12 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 
 /// Decodes a value; `what` names it where it is damaged.
 pub(super) fn decode<T: DeserializeOwned>(what: impl Fn() -> String, bytes: &[u8]) -> Result<T, ReadError> {
+    serde_json::from_slice(json_of(&what, bytes)?).map_err(|error| ReadError::Damaged(format!("{}: {error}", what())))
+}
+
+fn json_of(what: impl Fn() -> String, bytes: &[u8]) -> Result<&[u8], ReadError> {
     match bytes.split_first() {
-        Some((&JSON, json)) => {
-            serde_json::from_slice(json).map_err(|error| ReadError::Damaged(format!("{}: {error}", what())))
-        }
+        Some((&JSON, json)) => Ok(json),
         _ => Err(ReadError::Damaged(format!("{}: unknown encoding", what()))),
     }
 }
@@ -189,6 +194,30 @@ pub(super) fn compacted(snapshot: &ReadTransaction, stream: Option<&Stream>) -> 
 
 /// All documents, as they lie there.
 pub(super) fn documents_of(snapshot: &ReadTransaction) -> Result<Vec<(String, Document)>, ReadError> {
+    let table = match snapshot.open_table(PARTS) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return whole_documents_of(snapshot),
+        Err(error) => return Err(error.into()),
+    };
+    let mut documents: Vec<(String, Document)> = Vec::new();
+    for entry in table.iter()? {
+        let (place, bytes) = entry?;
+        let (cluster, kind, name) = place.value();
+        if documents.last().is_none_or(|(last, _)| last != cluster) {
+            documents.push((cluster.to_owned(), Document::default()));
+        }
+        let what = || format!("{kind} `{name}` in the document of cluster {cluster}");
+        if let Some((_, document)) = documents.last_mut() {
+            document
+                .take_part(kind, name, json_of(what, bytes.value())?)
+                .map_err(|error| ReadError::Damaged(format!("{}: {error}", what())))?;
+        }
+    }
+    Ok(documents)
+}
+
+/// The documents of a store before layout 3, where each was one value.
+fn whole_documents_of(snapshot: &ReadTransaction) -> Result<Vec<(String, Document)>, ReadError> {
     let mut documents = Vec::new();
     for entry in snapshot.open_table(CLUSTERS)?.iter()? {
         let (name, bytes) = entry?;
@@ -268,4 +297,19 @@ pub(super) fn value(snapshot: &ReadTransaction, space: Space, key: &str) -> Resu
     let values = snapshot.open_table(VALUES)?;
     let value = values.get((space_key(space), key))?;
     Ok(value.map(|bytes| bytes.value().to_vec()))
+}
+
+/// The keys of a space.
+pub(super) fn keys(snapshot: &ReadTransaction, space: Space) -> Result<Vec<String>, ReadError> {
+    let space = space_key(space);
+    let mut keys = Vec::new();
+    for entry in snapshot.open_table(VALUES)?.range((space, "")..)? {
+        let (place, _) = entry?;
+        let (of, key) = place.value();
+        if of != space {
+            break;
+        }
+        keys.push(key.to_owned());
+    }
+    Ok(keys)
 }

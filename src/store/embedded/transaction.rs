@@ -3,32 +3,50 @@
 use super::medium::{Medium, meaning};
 use super::plan::{Base, Group, Write, plan};
 use super::tables::{
-    self, CLUSTERS, COMPACTED_KEY, DROPPED_KEY, ENGINE, EVENTS, FIRSTS, GROUPS_KEY, HEADS, LEASES, SCHEMA, SCHEMA_KEY,
-    STREAMS, VALUES,
+    self, CLUSTERS, COMPACTED_KEY, DROPPED_KEY, ENGINE, EVENTS, FIRSTS, GROUPS_KEY, HEADS, LEASES, PARTS, SCHEMA,
+    SCHEMA_KEY, STREAMS, VALUES,
 };
-use crate::cluster::Document;
+use crate::cluster::{self, Document};
 use crate::journal::{Event, Record, Stream};
 use crate::store::{Batch, Operation, Space, StoreError};
 use redb::{Database, ReadableTable, WriteTransaction};
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The documents of a group, encoded once each however often they changed in it.
+/// A part of a document that changed.
+struct Part<'a> {
+    cluster: &'a str,
+    kind: &'static str,
+    name: Cow<'a, str>,
+    /// `None`: it is not there any more.
+    bytes: Option<Vec<u8>>,
+}
+
+/// What of its documents a group changed, encoded once each however often it changed in it.
 pub(super) struct Encoded<'a> {
-    documents: Vec<(&'a str, Vec<u8>)>,
+    parts: Vec<Part<'a>>,
     /// Bytes of everything the group writes.
     pub(super) bytes: usize,
 }
 
 impl<'a> Encoded<'a> {
-    /// Encodes what a group changed.
-    pub(super) fn of(group: &'a Group) -> Result<Self, StoreError> {
-        let mut all = Self { documents: Vec::with_capacity(group.documents.len()), bytes: group.bytes };
-        for (name, document) in &group.documents {
-            let encoded = tables::encode(&**document)?;
-            all.bytes = all.bytes.saturating_add(encoded.len());
-            all.documents.push((name, encoded));
+    /// Encodes what a group changed in `durable` documents: those that it was planned on, in the order of its own.
+    pub(super) fn of(group: &'a Group, durable: &'a [Arc<Document>]) -> Result<Self, StoreError> {
+        let mut all = Self { parts: Vec::new(), bytes: group.bytes };
+        let mut failed = None;
+        for ((cluster, document), before) in group.documents.iter().zip(durable) {
+            cluster::changed_parts(before, document, |(kind, name), part| {
+                match part.map(|part| tables::encode(&part)).transpose() {
+                    Ok(bytes) => {
+                        let length = bytes.as_ref().map_or(0, Vec::len).saturating_add(name.len());
+                        all.bytes = all.bytes.saturating_add(length);
+                        all.parts.push(Part { cluster, kind, name, bytes });
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            });
         }
-        Ok(all)
+        failed.map_or(Ok(all), Err)
     }
 }
 
@@ -98,11 +116,36 @@ fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, g
     for (stream, head) in &group.heads {
         heads.insert(tables::stream_key(stream).as_str(), head)?;
     }
-    let mut clusters = transaction.open_table(CLUSTERS)?;
-    for (name, document) in &encoded.documents {
-        clusters.insert(*name, document.as_slice())?;
-    }
+    write_parts(transaction, &encoded.parts)?;
     engine.insert(GROUPS_KEY, groups)?;
+    Ok(())
+}
+
+fn write_parts(transaction: &WriteTransaction, parts: &[Part<'_>]) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(PARTS)?;
+    for Part { cluster, kind, name, bytes } in parts {
+        let place = (*cluster, *kind, name.as_ref());
+        match bytes {
+            Some(bytes) => table.insert(place, bytes.as_slice())?,
+            None => table.remove(place)?,
+        };
+    }
+    Ok(())
+}
+
+/// Brings documents that were one value each into parts, where the store is of a layout before 3.
+pub(super) fn into_parts(transaction: &WriteTransaction, documents: &[(String, Document)]) -> Result<(), redb::Error> {
+    let nothing = Document::default();
+    for (cluster, document) in documents {
+        let mut parts = Vec::new();
+        cluster::changed_parts(&nothing, document, |(kind, name), part| {
+            // What was read from JSON has a JSON text.
+            let bytes = part.and_then(|part| tables::encode(&part).ok());
+            parts.push(Part { cluster, kind, name, bytes });
+        });
+        write_parts(transaction, &parts)?;
+    }
+    transaction.delete_table(CLUSTERS)?;
     Ok(())
 }
 
@@ -128,7 +171,7 @@ pub(super) fn initialise(
         ..Batch::default()
     };
     let (group, _) = plan(&Nothing, &Group::after(0), first, now_unix_ms)?;
-    commit(database, &group, &Encoded::of(&group)?, 1).map_err(|error| meaning(medium, error))
+    commit(database, &group, &Encoded::of(&group, &[])?, 1).map_err(|error| meaning(medium, error))
 }
 
 /// What a new store is decided on.

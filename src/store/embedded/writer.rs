@@ -140,7 +140,9 @@ impl Writer {
         if group.is_empty() {
             return Ok(());
         }
-        let encoded = transaction::Encoded::of(group)?;
+        let durable: Vec<Arc<Document>> =
+            group.documents.keys().map(|name| self.shared.document(name).unwrap_or_default()).collect();
+        let encoded = transaction::Encoded::of(group, &durable)?;
         self.room_for(encoded.bytes)?;
         let groups = self.groups.saturating_add(1);
         match transaction::commit(database, group, &encoded, groups) {

@@ -5,13 +5,17 @@
 //! count survives a restart too.
 //!
 //! How durable: an answered append is with the kernel, so it survives the end of this process. It is brought to the disk
-//! with every further MiB and by [`LogStore::finish`], which is called before a job's end is committed; a power cut in
-//! between may take the last piece, and the agent is then told the shorter length and sends it again.
+//! with every further MiB and at its job's end: a long log by [`LogStore::finish`] before the end is committed, a short one
+//! ([`LogStore::tail`]) in the very commit; a power cut before that may take the last piece, and the agent is then told the
+//! shorter length and sends it again.
 //!
 //! Calls block for the time of a file's write: on a runtime, call them where blocking is allowed.
 
+mod late;
 #[cfg(test)]
 mod tests;
+
+pub use late::Tail;
 
 use rustix::fs::{OFlags, statvfs};
 use std::collections::HashMap;
@@ -19,6 +23,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -72,8 +77,36 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct LogStore {
     dir: PathBuf,
+    /// `dir`, open.
+    folder: File,
     reserve_bytes: u64,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
+    names: Names,
+    /// Jobs whose logs are in the store, and perhaps not yet on the disk.
+    late: Mutex<Vec<String>>,
+}
+
+/// Syncs of the directory, shared by those who wait for one at the same time.
+#[derive(Debug, Default)]
+struct Names {
+    asked: AtomicU64,
+    /// All that asked up to this one are served.
+    served: Mutex<u64>,
+}
+
+impl Names {
+    fn sync(&self, folder: &File) -> io::Result<()> {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if *served >= mine {
+            return Ok(());
+        }
+        // Whoever asked before this moment has made its file before it asked.
+        let all = self.asked.load(Ordering::SeqCst);
+        folder.sync_all()?;
+        *served = all;
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -137,7 +170,14 @@ impl LogStore {
     /// Those of making the directory.
     pub fn open(dir: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        Ok(Self { dir: dir.to_owned(), reserve_bytes: RESERVE_BYTES, jobs: Mutex::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            folder: File::open(dir)?,
+            reserve_bytes: RESERVE_BYTES,
+            jobs: Mutex::default(),
+            names: Names::default(),
+            late: Mutex::default(),
+        })
     }
 
     /// Appends `bytes`, of which the first is the log's byte number `offset`, and gives the new length. What is there
@@ -219,7 +259,7 @@ impl LogStore {
         Ok(self.job(job)?.length.subscribe())
     }
 
-    /// Brings a log and its name to the disk: call it before the job's end is committed.
+    /// Brings a log and its name to the disk: called before a job's end is committed, where its log is long.
     ///
     /// # Errors
     /// See [`LogError`].
@@ -227,7 +267,7 @@ impl LogStore {
         let entry = self.job(job)?;
         let mut content = entry.state();
         if let Some(file) = &content.file {
-            let synced = file.sync_data().and_then(|()| File::open(&self.dir)?.sync_all());
+            let synced = file.sync_data().and_then(|()| self.names.sync(&self.folder));
             synced.map_err(|error| failed(job, error))?;
             content.unsynced = 0;
         }

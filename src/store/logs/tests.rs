@@ -1,6 +1,6 @@
 //! Logs at exact offsets, their cap, and names that stay in their directory.
 
-use super::{CAP_BYTES, LogError, LogStore, NOTE_BYTES, PIECE_BYTES};
+use super::{CAP_BYTES, LogError, LogStore, NOTE_BYTES, PIECE_BYTES, Tail};
 use proptest::prelude::*;
 
 fn logs() -> (LogStore, tempfile::TempDir) {
@@ -161,5 +161,39 @@ proptest! {
         let at = logs.length("j").unwrap();
         logs.append("j", at, &stream[usize::try_from(at).unwrap()..]).unwrap();
         prop_assert_eq!(logs.read("j", 0, 1000).unwrap(), stream);
+    }
+}
+
+#[test]
+fn a_short_log_goes_with_its_jobs_end_and_comes_back_after_a_power_cut() {
+    let (logs, dir) = logs();
+    assert_eq!(logs.tail("j").unwrap(), Tail::Nothing, "nothing came");
+    logs.append("j", 0, b"all of it").unwrap();
+    assert_eq!(logs.tail("j").unwrap(), Tail::Short(b"all of it".to_vec()));
+    logs.append("long", 0, &[b'x'; 20_000]).unwrap();
+    assert_eq!(logs.tail("long").unwrap(), Tail::Long);
+    logs.finish("long").unwrap();
+    assert_eq!(logs.tail("long").unwrap(), Tail::Nothing, "it is on the disk");
+    assert!(logs.bring_all().unwrap().is_empty());
+    logs.wrote_down("j");
+    assert_eq!(logs.bring_all().unwrap(), ["j"]);
+    assert!(logs.bring_all().unwrap().is_empty());
+    drop(logs);
+
+    // What a power cut can leave of a file that nobody brought to the disk.
+    let path = dir.path().join("logs/j.log");
+    let leavings: [Option<&[u8]>; 5] =
+        [None, Some(b""), Some(b"all "), Some(b"\0\0\0\0\0\0\0\0\0"), Some(b"all of it and more")];
+    for left in leavings {
+        match left {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let logs = LogStore::open(&dir.path().join("logs")).unwrap();
+        logs.put_back("j", b"all of it").unwrap();
+        let whole: &[u8] = if left == Some(b"all of it and more") { b"all of it and more" } else { b"all of it" };
+        assert_eq!(logs.read("j", 0, 100).unwrap(), whole, "{left:?}");
+        assert_eq!(logs.length("j").unwrap(), whole.len() as u64);
+        assert_eq!(logs.bring_all().unwrap(), ["j"]);
     }
 }

@@ -179,7 +179,7 @@ impl World {
     }
 
     pub fn agent_with(&mut self, job: Option<&str>) -> Next {
-        let boot = self.state.boot.clone().expect("no boot yet").said;
+        let boot = self.state.boot.clone().expect("no boot yet").said.clone();
         self.settle(Running::Agent { boot_id: &boot.boot_id, environment: &boot.environment, job })
     }
 

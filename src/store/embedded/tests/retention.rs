@@ -2,10 +2,11 @@
 
 use super::disk::Disk;
 use super::failures::{new_disk, start_with};
+use crate::cluster;
 use crate::journal::{Event, MachineState, Record, Retention, Stream, fold_below};
 use crate::store::conformance::clusters::{ask, put};
 use crate::store::conformance::{NOW, decided, machine};
-use crate::store::embedded::tables::{ENGINE, FIRSTS, SCHEMA, SCHEMA_KEY};
+use crate::store::embedded::tables::{self, CLUSTERS, ENGINE, FIRSTS, PARTS, SCHEMA, SCHEMA_KEY};
 use crate::store::embedded::{EmbeddedStore, Options, backup, check, dump};
 use crate::store::{Batch, Operation, Store, StoreError};
 use crate::wire::JobOutcome;
@@ -161,12 +162,64 @@ async fn a_store_of_the_first_layout_is_brought_to_this_one_when_it_is_opened() 
         let document = store.cluster("etcd").unwrap().unwrap();
         assert_eq!((document.version, document.keys.size()), (2, 2));
         store.commit(decided(&machine("node-1"), 4, "goes on"), NOW).await.unwrap();
-        ask(&store, "m00", put("k", 1, crate::cluster::Condition::Absent)).await;
+        ask(&store, "m00", put("k", 1, cluster::Condition::Absent)).await;
         let compact = Operation::Compact { stream: machine("node-1"), below: 3, folded: None };
         store.commit(Batch { operations: vec![compact], ..Batch::default() }, NOW).await.unwrap();
         drop(store);
         assert_eq!(schema(dir), (SCHEMA, true));
         assert_eq!(check(dir).unwrap().events, 7 + 1 - 3);
+    }
+}
+
+/// Makes the store what it was when its layout was 2: each document one value.
+fn as_layout_2(dir: &std::path::Path) {
+    let database = redb::Database::open(dir.join("store.redb")).unwrap();
+    let documents = tables::documents_of(&database.begin_read().unwrap()).unwrap();
+    let write = database.begin_write().unwrap();
+    for (name, document) in documents {
+        let bytes = tables::encode(&document).unwrap();
+        write.open_table(CLUSTERS).unwrap().insert(name.as_str(), bytes.as_slice()).unwrap();
+    }
+    write.delete_table(PARTS).unwrap();
+    write.open_table(ENGINE).unwrap().insert(SCHEMA_KEY, 2).unwrap();
+    write.commit().unwrap();
+}
+
+#[tokio::test]
+async fn documents_of_the_second_layout_are_brought_into_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    for machine in ["m00", "m01"] {
+        ask(&store, machine, put(machine, 1, cluster::Condition::Absent)).await;
+        let join = cluster::Operation::Join { set: "ready".into(), barrier: None };
+        ask(&store, machine, join).await;
+        ask(&store, machine, cluster::Operation::Claim { claim: machine.into(), ttl_ms: 5_000 }).await;
+    }
+    let names = store.clusters().unwrap();
+    let before = store.cluster(&names[0]).unwrap().unwrap();
+    assert_eq!((before.keys.size(), before.sets.size(), before.claims.size()), (2, 1, 2));
+    drop(store);
+    let whole = check(dir.path()).unwrap();
+    as_layout_2(dir.path());
+    assert_eq!(check(dir.path()).unwrap(), whole, "an older store can be looked at");
+    let copy = tempfile::tempdir().unwrap();
+    assert_eq!(backup(dir.path(), &copy.path().join("store.redb")).unwrap(), whole, "and copied");
+
+    for dir in [dir.path(), copy.path()] {
+        let store = EmbeddedStore::open(dir).unwrap();
+        // Lifetimes of claims begin anew whenever a store is opened.
+        let mut now = cluster::Document::clone(&*store.cluster(&names[0]).unwrap().unwrap());
+        let mut before = cluster::Document::clone(&before);
+        cluster::after_restart(&mut now, 0);
+        cluster::after_restart(&mut before, 0);
+        assert_eq!(now, before);
+        ask(&store, "m00", put("more", 2, cluster::Condition::Absent)).await;
+        drop(store);
+        assert_eq!(schema(dir), (SCHEMA, true));
+        assert_eq!(check(dir).unwrap(), whole);
+        let database = redb::Database::open(dir.join("store.redb")).unwrap();
+        assert!(database.begin_read().unwrap().open_table(CLUSTERS).is_err(), "nothing is kept twice");
     }
 }
 
