@@ -302,7 +302,8 @@ fn seconds_of(command: &mut Command) -> f64 {
 /// In a network namespace of its own, as its first process: one row of the table.
 pub fn row(machines: usize, commits: usize, layout: &str, more: usize) {
     let layout = Layout::of(layout);
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_formwork"));
+    let program = std::env::var_os("FORMWORK_BENCH_PROGRAM")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_formwork")), PathBuf::from);
     let folder = tempfile::tempdir_in(disk()).expect("a folder");
     let folder = folder.path();
     let mut content = Content::new(layout, machines);

@@ -92,13 +92,29 @@ impl Fleet {
         crate::reconcile::Status::clone(&self.reconciler.status().borrow())
     }
 
+    /// The machines for which something may follow from the revision that serves now, after that one. What a machine does next
+    /// depends on its declaration and all that this refers to; where these are the same, it was written down when they came,
+    /// or waits for the machine's next word. One that has walked nothing yet may be another that left, and is always asked.
+    pub fn to_settle(&self, before: Option<&Catalog>) -> Vec<Arc<Entry>> {
+        let current = self.current();
+        let both = before.zip(current.as_deref());
+        let same = |entry: &Entry| both.is_some_and(|(before, current)| current.has_same(before, &entry.name));
+        let asked = |entry: &Arc<Entry>| {
+            let state = entry.state();
+            state.is_known() && (is_untouched(&state) || entry.is_owed() || !same(entry))
+        };
+        self.all().into_iter().filter(asked).collect()
+    }
+
     /// Writes down what follows from a new revision or from time alone, for a machine that says nothing now.
     ///
     /// # Errors
     /// What the store says.
     pub async fn settle(&self, entry: &Entry) -> Result<Decision, StoreError> {
         let _turn = entry.turn.lock().await;
-        self.decide(entry, Running::Firmware).await
+        let answer = self.decide(entry, Running::Firmware).await;
+        entry.set_owed(answer.is_err());
+        answer
     }
 
     /// Events that a person or an agent caused, with what follows from them. The caller holds `entry.turn`.

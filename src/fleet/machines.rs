@@ -40,6 +40,8 @@ pub struct Entry {
     pub(super) turn: tokio::sync::Mutex<()>,
     changed: watch::Sender<u64>,
     live: Mutex<Live>,
+    /// What followed from a revision could not be written down.
+    owed: AtomicBool,
 }
 
 /// What is known of a machine only while this process lives.
@@ -77,7 +79,17 @@ impl Entry {
             turn: tokio::sync::Mutex::new(()),
             changed: watch::Sender::new(0),
             live: Mutex::new(Live::default()),
+            owed: AtomicBool::new(false),
         }
+    }
+
+    /// Whether what followed from a revision could not be written down, and is to be tried with the next.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_owed(&self, owed: bool) {
+        self.owed.store(owed, Ordering::Relaxed);
     }
 
     /// Its state as of the last commit.

@@ -40,6 +40,7 @@ impl Follower {
             stop: Arc::clone(&stop),
             last_directory: None,
             mirrored: 0,
+            given_out: std::collections::VecDeque::new(),
         };
         std::thread::Builder::new()
             .name("formwork-git".to_owned())

@@ -12,7 +12,7 @@ const TOTAL_BYTES: usize = 256 << 20;
 pub(super) const DEPTH: usize = 32;
 
 /// Counts what one walk has met.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Budget {
     entries: usize,
     bytes: usize,
@@ -41,6 +41,12 @@ impl Budget {
             return Err(over("the revision".to_owned(), format!("{} MiB in all", TOTAL_BYTES >> 20)));
         }
         Ok(())
+    }
+
+    /// An entry of so many bytes (a folder of none) is there no more.
+    pub(super) fn leave(&mut self, bytes: usize) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 

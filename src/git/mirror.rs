@@ -1,25 +1,30 @@
 //! Our own bare repository: the objects of every revision looked at, and the references that keep them.
 //!
 //! Objects are copied below before above (files, folders, commit), so that a folder that is there is there whole, also after a
-//! power cut. History is not copied: a mirrored commit stands without its parents, and `git gc` has no business here.
+//! kill. All of them are on the disk before a reference keeps them; what a power cut took before that is damaged, found when it is
+//! read, and copied again. History is not copied: a mirrored commit stands without its parents, and `git gc` has no business here.
 
+use super::changes::{Difference, LastRead, differences};
 use super::directory::Listing;
 use super::limits::Budget;
 use super::{GitError, Revision};
-use crate::content::{File, FileKind, Tree};
-use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, RepositoryInitOptions};
-use std::collections::HashMap;
+use crate::content::{FileKind, Tree};
+use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, RepositoryInitOptions, TreeEntry};
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The reference of the revision that serves.
 const APPLIED: &str = "refs/formwork/applied";
 /// Above the references of runs.
 const RUNS: &str = "refs/formwork/runs/";
 
-const MODE_EXECUTABLE: i32 = 0o100_755;
+/// More new objects than this are brought to the disk by one call for the whole file system.
+const SYNCED_EACH: usize = 64;
+
+pub(super) const MODE_EXECUTABLE: i32 = 0o100_755;
 const MODE_REGULAR: i32 = 0o100_644;
-const MODE_SYMLINK: i32 = 0o120_000;
+pub(super) const MODE_SYMLINK: i32 = 0o120_000;
 const MODE_FOLDER: i32 = 0o040_000;
 
 /// Of a source's commit: where it is, which folder counts.
@@ -33,8 +38,10 @@ pub(super) struct Origin<'a> {
 pub(super) struct Mirror {
     pub(super) path: PathBuf,
     pub(super) repository: Repository,
-    /// Files of the revision read last: an unchanged id is unchanged content, and shares its memory.
-    known: HashMap<Oid, Arc<[u8]>>,
+    /// The revision read last: what another has in common with it is not read, and shares its memory.
+    last: Option<LastRead>,
+    /// Objects written since they were last brought to the disk.
+    unsynced: Vec<PathBuf>,
 }
 
 impl Mirror {
@@ -53,20 +60,20 @@ impl Mirror {
                 .mode(git2::RepositoryInitMode::from_bits_retain(0o700));
             Repository::init_opts(path, &options).map_err(|e| fails(e.message().to_owned()))?
         };
-        // A pinned revision must survive a power cut: libgit2 then syncs each object before it is renamed into place.
+        // Not each object by itself: all of a revision are brought to the disk before anything says that it is kept.
         repository
             .config()
-            .and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true))
+            .and_then(|mut config| config.set_bool("core.fsyncObjectFiles", false))
             .map_err(|e| fails(e.message().to_owned()))?;
-        Ok(Self { path: path.to_owned(), repository, known: HashMap::new() })
+        Ok(Self { path: path.to_owned(), repository, last: None, unsynced: Vec::new() })
     }
 
     /// A repository that is read in place of a mirror, once.
     pub(super) fn borrowed(path: &Path, repository: Repository) -> Self {
-        Self { path: path.to_owned(), repository, known: HashMap::new() }
+        Self { path: path.to_owned(), repository, last: None, unsynced: Vec::new() }
     }
 
-    fn fails(&self, error: &git2::Error) -> GitError {
+    pub(super) fn fails(&self, error: &git2::Error) -> GitError {
         GitError::Mirror { path: self.path.clone(), message: error.message().to_owned() }
     }
 
@@ -78,8 +85,23 @@ impl Mirror {
         }
     }
 
-    /// Copies what content needs of a commit. `thorough`: also what seems to be here already, after reading it failed.
-    pub(super) fn copy(&self, origin: &Origin<'_>, id: &str, thorough: bool) -> Result<(), GitError> {
+    /// Copies what content needs of a commit; how many objects that were. `thorough`: also what seems to be here already, after
+    /// reading it failed.
+    pub(super) fn copy(&mut self, origin: &Origin<'_>, id: &str, thorough: bool) -> Result<usize, GitError> {
+        let mut written = Vec::new();
+        let answer = self.copy_objects(origin, id, thorough, &mut written);
+        let count = written.len();
+        self.unsynced.append(&mut written);
+        answer.map(|()| count)
+    }
+
+    fn copy_objects(
+        &self,
+        origin: &Origin<'_>,
+        id: &str,
+        thorough: bool,
+        written: &mut Vec<PathBuf>,
+    ) -> Result<(), GitError> {
         let oid = parse(id)?;
         let damaged = |e: git2::Error| GitError::Damaged {
             revision: id.to_owned(),
@@ -93,7 +115,7 @@ impl Mirror {
         let from = origin.repository.odb().map_err(damaged)?;
         let to = self.repository.odb().map_err(|e| self.fails(&e))?;
         let mut copier =
-            Copier { origin, mirror: self, from, to, thorough, budget: Budget::default(), damaged: &damaged };
+            Copier { origin, mirror: self, from, to, thorough, budget: Budget::default(), damaged: &damaged, written };
         // The folders on the way to the site's own, without their other children.
         let mut root = commit.tree_id();
         let mut way = Vec::new();
@@ -106,7 +128,7 @@ impl Mirror {
             })?;
             way.push(std::mem::replace(&mut root, below.id()));
         }
-        copier.folder(root, "", 0)?;
+        copier.folder(root, self.last.as_ref().map(|last| last.root), "", 0)?;
         for folder in way.into_iter().rev() {
             copier.object(folder, ObjectType::Tree)?;
         }
@@ -114,48 +136,108 @@ impl Mirror {
     }
 
     /// Writes a directory's files and a commit for them. Its id depends on the files alone.
-    pub(super) fn commit_listing(&self, listing: &Listing) -> Result<Revision, GitError> {
-        let tree = self.write_folder(listing).map_err(|e| self.fails(&e))?;
+    pub(super) fn commit_listing(&mut self, listing: &Listing) -> Result<Revision, GitError> {
+        let mut written = Vec::new();
+        let tree = self.write_folder(listing, &mut written).map_err(|e| self.fails(&e))?;
+        let written: Vec<PathBuf> = written.into_iter().map(|id| self.object_path(id)).collect();
+        self.unsynced.extend(written);
         let write = || {
             let tree = self.repository.find_tree(tree)?;
             let nobody = git2::Signature::new("directory", "directory@localhost", &git2::Time::new(0, 0))?;
             let id = self.repository.commit(None, &nobody, &nobody, "Content of the directory\n", &tree, &[])?;
             Ok(revision_of(&self.repository.find_commit(id)?))
         };
-        write().map_err(|e: git2::Error| self.fails(&e))
+        let revision: Revision = write().map_err(|e: git2::Error| self.fails(&e))?;
+        self.unsynced.push(self.object_path(parse(&revision.id)?));
+        Ok(revision)
     }
 
-    fn write_folder(&self, listing: &Listing) -> Result<Oid, git2::Error> {
+    fn object_path(&self, id: Oid) -> PathBuf {
+        let id = id.to_string();
+        let (first, rest) = id.split_at(2);
+        self.path.join("objects").join(first).join(rest)
+    }
+
+    fn write_folder(&self, listing: &Listing, written: &mut Vec<Oid>) -> Result<Oid, git2::Error> {
         let mut builder = self.repository.treebuilder(None)?;
         for (name, entry) in &listing.entries {
             use super::directory::Entry;
             let (id, mode) = match entry {
-                Entry::Folder(below) => (self.write_folder(below)?, MODE_FOLDER),
+                Entry::Folder(below) => (self.write_folder(below, written)?, MODE_FOLDER),
                 Entry::File { bytes, kind } => {
                     let mode = match kind {
                         FileKind::Executable => MODE_EXECUTABLE,
                         FileKind::Symlink => MODE_SYMLINK,
                         FileKind::Regular | FileKind::Submodule => MODE_REGULAR,
                     };
-                    (self.repository.blob(bytes)?, mode)
+                    let id = self.repository.blob(bytes)?;
+                    written.push(id);
+                    (id, mode)
                 }
             };
             builder.insert(name, id, mode)?;
         }
-        builder.write()
+        let id = builder.write()?;
+        written.push(id);
+        Ok(id)
     }
 
     /// The files of a mirrored commit, from the site's folder down.
     pub(super) fn tree(&mut self, id: &str, subpath: Option<&str>) -> Result<Tree, GitError> {
-        let oid = parse(id)?;
-        let mut reader =
-            Reader { mirror: self, budget: Budget::default(), known: HashMap::new(), tree: Tree::default() };
-        let root = reader.root(oid, id, subpath)?;
-        reader.folder(&root, "", 0)?;
-        let (known, tree) = (std::mem::take(&mut reader.known), std::mem::take(&mut reader.tree));
-        drop(root);
-        self.known = known;
+        let root = self.root(parse(id)?, id, subpath)?;
+        let read = super::changes::read(self, root, self.last.as_ref())?;
+        let tree = Tree { files: read.files.clone() };
+        self.last = Some(read);
         Ok(tree)
+    }
+
+    /// How many files were read for the last tree; the others were known.
+    pub(super) fn files_read(&self) -> usize {
+        self.last.as_ref().map_or(0, |last| last.read)
+    }
+
+    /// The site's folder of a mirrored commit.
+    fn root(&self, oid: Oid, id: &str, subpath: Option<&str>) -> Result<Oid, GitError> {
+        let repository = &self.repository;
+        let commit = repository.find_commit(oid).map_err(|_| GitError::UnknownRevision { revision: id.to_owned() })?;
+        let mut root = commit.tree_id();
+        for segment in subpath.into_iter().flat_map(|path| path.split('/')).filter(|s| !s.is_empty()) {
+            let tree = repository.find_tree(root).map_err(|e| self.fails(&e))?;
+            root = tree.get_name(segment).map(|entry| entry.id()).ok_or_else(|| GitError::NoSubpath {
+                revision: id.to_owned(),
+                subpath: subpath.unwrap_or_default().to_owned(),
+            })?;
+        }
+        Ok(root)
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&mut self) -> Result<(), GitError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let fails = |e: std::io::Error| GitError::Mirror { path: self.path.clone(), message: e.to_string() };
+        let objects = self.path.join("objects");
+        if self.unsynced.len() > SYNCED_EACH {
+            let folder = std::fs::File::open(&objects).map_err(fails)?;
+            rustix::fs::syncfs(&folder).map_err(|e| fails(e.into()))?;
+        } else {
+            let mut folders: BTreeSet<&Path> = BTreeSet::from([objects.as_path()]);
+            for path in &self.unsynced {
+                match std::fs::File::open(path) {
+                    Ok(file) => file.sync_all().map_err(fails)?,
+                    // Swept since.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(fails(e)),
+                }
+                folders.extend(path.parent());
+            }
+            for folder in folders {
+                std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fails)?;
+            }
+        }
+        self.unsynced.clear();
+        Ok(())
     }
 
     /// Which revision served last.
@@ -164,12 +246,12 @@ impl Mirror {
     }
 
     /// Remembers which revision serves.
-    pub(super) fn set_applied(&self, id: &str) -> Result<(), GitError> {
+    pub(super) fn set_applied(&mut self, id: &str) -> Result<(), GitError> {
         self.set(APPLIED, id)
     }
 
     /// Keeps a run's revision alive.
-    pub(super) fn pin(&self, run: &str, id: &str) -> Result<(), GitError> {
+    pub(super) fn pin(&mut self, run: &str, id: &str) -> Result<(), GitError> {
         self.set(&run_reference(run)?, id)
     }
 
@@ -197,12 +279,26 @@ impl Mirror {
         Ok(pins)
     }
 
-    fn set(&self, reference: &str, id: &str) -> Result<(), GitError> {
+    /// Makes a reference, once all that it keeps is on the disk; it is there when this returns.
+    fn set(&mut self, reference: &str, id: &str) -> Result<(), GitError> {
         let oid = parse(id)?;
         if self.repository.find_commit(oid).is_err() {
             return Err(GitError::UnknownRevision { revision: id.to_owned() });
         }
-        self.repository.reference(reference, oid, true, "formwork").map(drop).map_err(|e| self.fails(&e))
+        self.sync()?;
+        let path = self.path.join(reference);
+        let write = || -> std::io::Result<()> {
+            let folder = path.parent().unwrap_or(&self.path);
+            std::fs::create_dir_all(folder)?;
+            // Beside the others, where no reference is looked for; only this thread writes.
+            let new = self.path.join("new-reference");
+            let mut file = std::fs::File::create(&new)?;
+            file.write_all(format!("{oid}\n").as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            std::fs::File::open(folder)?.sync_all()
+        };
+        write().map_err(|e| GitError::Mirror { path: self.path.clone(), message: e.to_string() })
     }
 }
 
@@ -215,6 +311,7 @@ struct Copier<'a, D: Fn(git2::Error) -> GitError> {
     thorough: bool,
     budget: Budget,
     damaged: &'a D,
+    written: &'a mut Vec<PathBuf>,
 }
 
 impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
@@ -222,104 +319,49 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
         self.to.exists_ext(oid, OdbLookupFlags::NO_REFRESH)
     }
 
-    fn folder(&mut self, oid: Oid, path: &str, depth: usize) -> Result<(), GitError> {
+    /// Copies a folder. What it has in common with another, which is here in whole, is not looked at.
+    fn folder(&mut self, oid: Oid, like: Option<Oid>, path: &str, depth: usize) -> Result<(), GitError> {
         self.budget.entry(path, depth)?;
         if self.has(oid) && !self.thorough {
             return Ok(());
         }
         let tree = self.origin.repository.find_tree(oid).map_err(self.damaged)?;
-        for entry in &tree {
-            let path = join(path, entry.name_bytes())?;
-            match entry.kind() {
-                Some(ObjectType::Tree) => self.folder(entry.id(), &path, depth + 1)?,
-                Some(ObjectType::Blob) => {
-                    self.budget.entry(&path, depth)?;
-                    let (bytes, _) = self.from.read_header(entry.id()).map_err(self.damaged)?;
-                    self.budget.file(&path, bytes)?;
-                    self.object(entry.id(), ObjectType::Blob)?;
-                }
-                // A submodule's commit is in another repository.
-                _ => {}
-            }
-        }
+        let like = like.filter(|_| !self.thorough).and_then(|like| self.mirror.repository.find_tree(like).ok());
+        differences(like.as_ref(), &tree, |difference| match difference {
+            Difference::Gone(_) => Ok(()),
+            Difference::Came(entry) => self.entry(&entry, None, path, depth),
+            Difference::Changed(before, entry) => self.entry(&entry, Some(before.id()), path, depth),
+        })?;
         self.object(oid, ObjectType::Tree)
     }
 
-    fn object(&self, oid: Oid, kind: ObjectType) -> Result<(), GitError> {
+    fn entry(&mut self, entry: &TreeEntry<'_>, like: Option<Oid>, above: &str, depth: usize) -> Result<(), GitError> {
+        let path = join(above, entry.name_bytes())?;
+        match entry.kind() {
+            Some(ObjectType::Tree) => self.folder(entry.id(), like, &path, depth + 1),
+            Some(ObjectType::Blob) => {
+                self.budget.entry(&path, depth)?;
+                let (bytes, _) = self.from.read_header(entry.id()).map_err(self.damaged)?;
+                self.budget.file(&path, bytes)?;
+                self.object(entry.id(), ObjectType::Blob)
+            }
+            // A submodule's commit is in another repository.
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&mut self, oid: Oid, kind: ObjectType) -> Result<(), GitError> {
         if self.has(oid) {
             if !self.thorough || self.to.read(oid).is_ok() {
                 return Ok(());
             }
             // Ours is damaged; libgit2 does not write over what is there.
-            let id = oid.to_string();
-            let (first, rest) = id.split_at(2);
-            let _ = std::fs::remove_file(self.mirror.path.join("objects").join(first).join(rest));
+            let _ = std::fs::remove_file(self.mirror.object_path(oid));
         }
         let object = self.from.read(oid).map_err(self.damaged)?;
-        self.to.write(kind, object.data()).map(drop).map_err(|e| self.mirror.fails(&e))
-    }
-}
-
-/// Reads a mirrored commit into memory.
-struct Reader<'a> {
-    mirror: &'a Mirror,
-    budget: Budget,
-    known: HashMap<Oid, Arc<[u8]>>,
-    tree: Tree,
-}
-
-impl<'a> Reader<'a> {
-    fn root(&self, oid: Oid, id: &str, subpath: Option<&str>) -> Result<git2::Tree<'a>, GitError> {
-        let repository = &self.mirror.repository;
-        let commit = repository.find_commit(oid).map_err(|_| GitError::UnknownRevision { revision: id.to_owned() })?;
-        let mut tree = commit.tree().map_err(|e| self.mirror.fails(&e))?;
-        for segment in subpath.into_iter().flat_map(|path| path.split('/')).filter(|s| !s.is_empty()) {
-            let below = tree.get_name(segment).map(|entry| entry.id()).ok_or_else(|| GitError::NoSubpath {
-                revision: id.to_owned(),
-                subpath: subpath.unwrap_or_default().to_owned(),
-            })?;
-            tree = repository.find_tree(below).map_err(|e| self.mirror.fails(&e))?;
-        }
-        Ok(tree)
-    }
-
-    fn folder(&mut self, tree: &git2::Tree<'_>, path: &str, depth: usize) -> Result<(), GitError> {
-        for entry in tree {
-            let path = join(path, entry.name_bytes())?;
-            self.budget.entry(&path, depth)?;
-            let file = match entry.kind() {
-                Some(ObjectType::Tree) => {
-                    let below = self.mirror.repository.find_tree(entry.id()).map_err(|e| self.mirror.fails(&e))?;
-                    self.folder(&below, &path, depth + 1)?;
-                    continue;
-                }
-                Some(ObjectType::Blob) => {
-                    let bytes = self.bytes(entry.id())?;
-                    self.budget.file(&path, bytes.len())?;
-                    let kind = match entry.filemode() {
-                        MODE_SYMLINK => FileKind::Symlink,
-                        MODE_EXECUTABLE => FileKind::Executable,
-                        _ => FileKind::Regular,
-                    };
-                    File { bytes, kind, blob: Some(entry.id().to_string()) }
-                }
-                _ => File { bytes: Arc::from([].as_slice()), kind: FileKind::Submodule, blob: None },
-            };
-            self.tree.files.insert(path, file);
-        }
+        self.to.write(kind, object.data()).map_err(|e| self.mirror.fails(&e))?;
+        self.written.push(self.mirror.object_path(oid));
         Ok(())
-    }
-
-    fn bytes(&mut self, oid: Oid) -> Result<Arc<[u8]>, GitError> {
-        let bytes = match self.known.get(&oid).or_else(|| self.mirror.known.get(&oid)) {
-            Some(bytes) => Arc::clone(bytes),
-            None => {
-                let blob = self.mirror.repository.find_blob(oid).map_err(|e| self.mirror.fails(&e))?;
-                Arc::from(blob.content())
-            }
-        };
-        self.known.insert(oid, Arc::clone(&bytes));
-        Ok(bytes)
     }
 }
 
@@ -343,7 +385,7 @@ fn run_reference(run: &str) -> Result<String, GitError> {
     if plain { Ok(reference) } else { Err(GitError::BadReference { name: run.to_owned() }) }
 }
 
-fn join(above: &str, name: &[u8]) -> Result<String, GitError> {
+pub(super) fn join(above: &str, name: &[u8]) -> Result<String, GitError> {
     let bad = || GitError::BadName { path: format!("{above}/{}", String::from_utf8_lossy(name)) };
     let name = std::str::from_utf8(name).map_err(|_| bad())?;
     if name.is_empty() || name == "." || name == ".." || name.contains('/') || name.contains('\0') {

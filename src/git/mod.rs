@@ -12,6 +12,9 @@
 //! repository's files can change what the machines become. Run the server as the repository's owner, or name the path as
 //! `safe.directory` in the configuration of the user the server runs as.
 
+mod changes;
+#[cfg(test)]
+mod changes_tests;
 mod directory;
 mod error;
 mod follower;

@@ -5,6 +5,7 @@ use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, directory};
 use crate::content::Tree;
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,12 @@ use tokio::sync::{oneshot, watch};
 /// The pause between looks without a hint. Half of the second within which a push must be noticed.
 const POLL: Duration = Duration::from_millis(500);
 
-/// After so many new revisions the mirror is swept; the thread does nothing else meanwhile, a few milliseconds.
+/// After so many new revisions the mirror is swept when nothing else is to be done.
 const PRUNE_EVERY: u32 = 256;
+/// After so many it is swept even if there is.
+const PRUNE_AT_LATEST: u32 = 1024;
+/// So many revisions that were given out last are not swept away: nothing keeps them until they are applied.
+const GIVEN_OUT: usize = 16;
 
 /// An answer on its way.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
@@ -54,6 +59,8 @@ pub(super) struct Owner {
     pub last_directory: Option<(u64, Revision)>,
     /// New revisions since the mirror was swept; it is swept at the start.
     pub mirrored: u32,
+    /// Revisions given out last, the newest at the end.
+    pub given_out: VecDeque<String>,
 }
 
 impl Owner {
@@ -61,18 +68,26 @@ impl Owner {
     pub(super) fn run(mut self) {
         let mut watches = Watch::new(&self.source);
         let mut next_look = Instant::now();
+        // Thirty events of one push are one hint, or a few: one that waits is enough.
+        let hinted = Arc::new(AtomicBool::new(false));
         self.prune();
         while !self.stop.load(Ordering::Acquire) {
             if Instant::now() >= next_look {
                 // Watches first: what changes after the look is then seen by them.
-                let hints = self.hints.clone();
-                watches.refresh(move || drop(hints.try_send(Request::Look)));
+                hinted.store(false, Ordering::Release);
+                let (hints, hinted) = (self.hints.clone(), Arc::clone(&hinted));
+                watches.refresh(move || {
+                    if !hinted.swap(true, Ordering::AcqRel) {
+                        drop(hints.try_send(Request::Look));
+                    }
+                });
                 self.look();
                 next_look = Instant::now() + POLL;
             }
             match self.requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
                 Ok(Request::Look) => next_look = Instant::now(),
                 Ok(request) => self.answer(request),
+                Err(RecvTimeoutError::Timeout) if self.mirrored >= PRUNE_EVERY => self.prune(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -81,16 +96,20 @@ impl Owner {
 
     fn prune(&mut self) {
         self.mirrored = 0;
-        match self.mirror.prune() {
+        match self.mirror.prune(&self.given_out) {
             Ok(removed) => tracing::debug!(removed, "mirror swept"),
             Err(error) => tracing::warn!(%error, "the mirror could not be swept"),
         }
     }
 
-    /// One more revision is in the mirror. What it may sweep away is what nobody kept.
-    fn mirrored(&mut self) {
+    /// One more revision is in the mirror, and somebody works on it.
+    fn mirrored(&mut self, id: &str) {
         self.mirrored += 1;
-        if self.mirrored >= PRUNE_EVERY {
+        self.given_out.push_back(id.to_owned());
+        if self.given_out.len() > GIVEN_OUT {
+            self.given_out.pop_front();
+        }
+        if self.mirrored >= PRUNE_AT_LATEST {
             self.prune();
         }
     }
@@ -120,9 +139,8 @@ impl Owner {
         {
             return Ok(revision.clone());
         }
-        // Swept before, not after: nothing keeps this revision until it is applied.
-        self.mirrored();
         let revision = self.mirror.commit_listing(&directory::read(&path)?)?;
+        self.mirrored(&revision.id);
         self.last_directory = Some((fingerprint, revision.clone()));
         Ok(revision)
     }
@@ -145,10 +163,11 @@ impl Owner {
         }
         let repository = open(&path)?;
         let origin = Origin { repository: &repository, path: &path, subpath };
-        // Swept before, not after: nothing keeps this revision until it is applied.
-        self.mirrored();
-        self.mirror.copy(&origin, id, kept)?;
-        self.mirror.tree(id, subpath)
+        let copied = self.mirror.copy(&origin, id, kept)?;
+        self.mirrored(id);
+        let tree = self.mirror.tree(id, subpath);
+        tracing::debug!(revision = id, copied, read = self.mirror.files_read(), "revision mirrored");
+        tree
     }
 
     fn revision(&self, id: &str) -> Result<Revision, GitError> {
@@ -160,7 +179,13 @@ impl Owner {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look => {}
-            Request::Tree(id, reply) => drop(reply.send(self.tree(&id))),
+            Request::Tree(id, reply) => {
+                drop(reply.send(self.tree(&id)));
+                // While it is compiled. Where this fails it is done again, and told, when the revision is to be kept.
+                if let Err(error) = self.mirror.sync() {
+                    tracing::debug!(%error, "a revision is not on the disk yet");
+                }
+            }
             Request::Revision(id, reply) => drop(reply.send(self.revision(&id))),
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),

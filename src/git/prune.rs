@@ -6,12 +6,20 @@ use std::collections::HashSet;
 use std::path::Path;
 
 impl Mirror {
-    /// Removes what no reference keeps, and says how many objects that were. What is marked is read first and in whole: when
-    /// that fails, nothing is removed.
+    /// Removes what no reference keeps and is of none of these revisions, and says how many objects that were. What is marked is
+    /// read first and in whole: when that fails, nothing is removed.
     ///
     /// Only this process writes here, and libgit2 writes loose objects only, so that what is on the disk is all there is.
-    pub(super) fn prune(&mut self) -> Result<usize, git2::Error> {
-        let kept = reachable(&self.repository)?;
+    pub(super) fn prune<'a>(&mut self, more: impl IntoIterator<Item = &'a String>) -> Result<usize, git2::Error> {
+        let mut kept = reachable(&self.repository)?;
+        for id in more {
+            // One that was swept, or could not be read, is worked on no more.
+            if let Ok(commit) = Oid::from_str(id).and_then(|id| self.repository.find_commit(id))
+                && kept.insert(commit.id())
+            {
+                mark(&self.repository, commit.tree_id(), &mut kept)?;
+            }
+        }
         let removed = sweep(&self.path.join("objects"), &kept).map_err(|e| {
             git2::Error::new(ErrorCode::GenericError, ErrorClass::Os, format!("the mirror cannot be swept: {e}"))
         })?;

@@ -1,13 +1,14 @@
 //! Hints from the file system that something changed. Only hints: polling underneath finds what a hint missed.
 
 use super::Source;
-use notify::{EventKind, RecursiveMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One push makes about thirty file events within a few milliseconds; after this pause they are one hint.
+/// A directory that people edit is looked at when it has been still for so long: half an edit is no revision. A repository is
+/// looked at on the first event; its branch points to the old commit or the new one, never to half of one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// Device and inode of a watched folder: a folder put in its place needs a new watch.
@@ -17,7 +18,16 @@ type Identity = Option<(u64, u64)>;
 pub(super) struct Watch {
     folders: Vec<(PathBuf, RecursiveMode)>,
     identities: Vec<Identity>,
-    debouncer: Option<Debouncer<notify::RecommendedWatcher, RecommendedCache>>,
+    still: bool,
+    watcher: Option<Watcher>,
+}
+
+#[expect(dead_code, reason = "a watcher watches until it is dropped")]
+enum Watcher {
+    /// Every event is a hint.
+    AtOnce(RecommendedWatcher),
+    /// Events are one hint after a pause.
+    Still(Debouncer<RecommendedWatcher, RecommendedCache>),
 }
 
 impl Watch {
@@ -31,7 +41,8 @@ impl Watch {
             }
             Source::Directory { path } => vec![(path.clone(), RecursiveMode::Recursive)],
         };
-        Self { folders, identities: Vec::new(), debouncer: None }
+        let still = matches!(source, Source::Directory { .. });
+        Self { folders, identities: Vec::new(), still, watcher: None }
     }
 
     /// Watches what is there now, if that is not watched yet. Failing (no inotify left) is not an error: polling remains.
@@ -40,24 +51,36 @@ impl Watch {
         if identities == self.identities {
             return;
         }
-        self.debouncer = None;
+        self.watcher = None;
         if identities.iter().all(Option::is_some) {
-            let changed = move |result: DebounceEventResult| match result {
-                Ok(events) if events.iter().all(|event| matches!(event.kind, EventKind::Access(_))) => {}
-                _ => hint(),
-            };
-            let made = new_debouncer(DEBOUNCE, None, changed).and_then(|mut debouncer| {
-                for (folder, mode) in &self.folders {
-                    debouncer.watch(folder, *mode)?;
-                }
-                Ok(debouncer)
-            });
-            match made {
-                Ok(debouncer) => self.debouncer = Some(debouncer),
+            match self.watch(hint) {
+                Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => tracing::warn!(%error, "file changes cannot be watched; polling goes on"),
             }
         }
         self.identities = identities;
+    }
+
+    fn watch(&self, hint: impl Fn() + Send + Clone + 'static) -> notify::Result<Watcher> {
+        if self.still {
+            let changed = move |result: DebounceEventResult| match result {
+                Ok(events) if events.iter().all(|event| matches!(event.kind, EventKind::Access(_))) => {}
+                _ => hint(),
+            };
+            let mut debouncer = new_debouncer(DEBOUNCE, None, changed)?;
+            for (folder, mode) in &self.folders {
+                debouncer.watch(folder, *mode)?;
+            }
+            return Ok(Watcher::Still(debouncer));
+        }
+        let mut watcher = notify::recommended_watcher(move |result: notify::Result<Event>| match result {
+            Ok(Event { kind: EventKind::Access(_), .. }) => {}
+            _ => hint(),
+        })?;
+        for (folder, mode) in &self.folders {
+            watcher.watch(folder, *mode)?;
+        }
+        Ok(Watcher::AtOnce(watcher))
     }
 }
 

@@ -134,7 +134,7 @@ impl Hook for Applied {
         Box::pin(async move {
             tracing::debug!(revision = change.revision.id, "taken in");
             if let Some((fleet, desk)) = self.parts.get() {
-                take_in(fleet, desk).await;
+                take_in(fleet, desk, change.previous.as_deref()).await;
             }
             self.count.send_modify(|count| *count = count.wrapping_add(1));
         })
@@ -164,11 +164,12 @@ fn loss(machine: &MachineChange) -> Loss {
     Loss { machine: machine.name.clone(), place: machine.place.clone(), why }
 }
 
-/// Takes in the revision that serves: networks, members, and what follows from it for every machine that is known.
-async fn take_in(fleet: &Fleet, desk: &Desk) {
+/// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and what follows
+/// from it for every machine that is known and not the same as in the revision before.
+async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>) {
     desk.refresh_network();
     fleet.refresh_members();
-    for entry in fleet.all().into_iter().filter(|entry| entry.state().is_known()) {
+    for entry in fleet.to_settle(before) {
         if let Err(error) = fleet.settle(&entry).await {
             tracing::error!(machine = entry.name, %error, "a revision's consequences could not be written down");
         }
@@ -221,7 +222,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
     hook.fleet.send_replace(Some(Arc::clone(&fleet)));
-    take_in(&fleet, &desk).await;
+    take_in(&fleet, &desk, None).await;
 
     fleet.put_back_logs(&logs)?;
     let loaders = Arc::new(Loaders::read(&folder, options.http_port));

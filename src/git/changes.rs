@@ -1,0 +1,169 @@
+//! From one revision's folders to another's: folders with the same id are not entered, files with the same id are not read.
+//! What a commit costs here is what it changes.
+
+use super::GitError;
+use super::limits::Budget;
+use super::mirror::{MODE_EXECUTABLE, MODE_SYMLINK, Mirror, join};
+use crate::content::{File, FileKind, Files};
+use git2::{ObjectType, Oid, Tree, TreeEntry};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// How one folder differs from another in an entry of its own.
+pub(super) enum Difference<'a> {
+    /// It is not there any more.
+    Gone(TreeEntry<'a>),
+    /// It is new.
+    Came(TreeEntry<'a>),
+    /// It was something else; both are folders, or neither is.
+    Changed(TreeEntry<'a>, TreeEntry<'a>),
+}
+
+/// Tells of all differences between two folders, by name.
+pub(super) fn differences<E>(
+    old: Option<&Tree<'_>>,
+    new: &Tree<'_>,
+    mut tell: impl FnMut(Difference<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut before = old.into_iter().flat_map(Tree::iter).peekable();
+    let mut after = new.iter().peekable();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => order(before, after),
+        };
+        // Where the names are the same, both are there.
+        let gone = if order == Ordering::Greater { None } else { before.next() };
+        let came = if order == Ordering::Less { None } else { after.next() };
+        match (gone, came) {
+            (Some(gone), Some(came)) if gone.id() == came.id() && gone.filemode() == came.filemode() => {}
+            (Some(gone), Some(came)) => tell(Difference::Changed(gone, came))?,
+            (Some(gone), None) => tell(Difference::Gone(gone))?,
+            (None, Some(came)) => tell(Difference::Came(came))?,
+            (None, None) => {}
+        }
+    }
+}
+
+/// The order in which Git writes a folder's entries: by their bytes, a folder's name as if it ended with `/`. A file and a folder
+/// of one name are two entries.
+fn order(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
+    let end = |entry: &TreeEntry<'_>| (entry.kind() == Some(ObjectType::Tree)).then_some(&b'/');
+    let (a_end, b_end) = (end(a), end(b));
+    a.name_bytes().iter().chain(a_end).cmp(b.name_bytes().iter().chain(b_end))
+}
+
+/// The files of the revision that was read last, and which folder they are of.
+#[derive(Debug, Clone)]
+pub(super) struct LastRead {
+    pub(super) root: Oid,
+    pub(super) files: Files,
+    budget: Budget,
+    /// How many of them were read for it; the others were known.
+    pub(super) read: usize,
+}
+
+#[cfg(test)]
+impl LastRead {
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+/// The files of a folder of the mirror, on top of those that were read last. Where that does not go well it is done again from
+/// nothing, so that what is said of an error does not depend on what was read before.
+pub(super) fn read(mirror: &Mirror, root: Oid, last: Option<&LastRead>) -> Result<LastRead, GitError> {
+    if let Some(last) = last {
+        let mut reader = Reader { mirror, budget: last.budget.clone(), files: last.files.clone(), read: 0 };
+        if reader.change(last.root, root, "", 0).is_ok() {
+            return Ok(reader.end(root));
+        }
+    }
+    let mut reader = Reader { mirror, budget: Budget::default(), files: Files::default(), read: 0 };
+    reader.add(root, "", 0)?;
+    Ok(reader.end(root))
+}
+
+struct Reader<'a> {
+    mirror: &'a Mirror,
+    budget: Budget,
+    files: Files,
+    read: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn end(self, root: Oid) -> LastRead {
+        LastRead { root, files: self.files, budget: self.budget, read: self.read }
+    }
+
+    fn folder(&self, id: Oid) -> Result<Tree<'a>, GitError> {
+        self.mirror.repository.find_tree(id).map_err(|e| self.mirror.fails(&e))
+    }
+
+    /// Takes in all of a folder.
+    fn add(&mut self, folder: Oid, path: &str, depth: usize) -> Result<(), GitError> {
+        for entry in &self.folder(folder)? {
+            self.add_entry(&entry, path, depth)?;
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, entry: &TreeEntry<'_>, above: &str, depth: usize) -> Result<(), GitError> {
+        let path = join(above, entry.name_bytes())?;
+        self.budget.entry(&path, depth)?;
+        let file = match entry.kind() {
+            Some(ObjectType::Tree) => return self.add(entry.id(), &path, depth + 1),
+            Some(ObjectType::Blob) => {
+                let blob = self.mirror.repository.find_blob(entry.id()).map_err(|e| self.mirror.fails(&e))?;
+                let bytes = Arc::from(blob.content());
+                self.read += 1;
+                self.budget.file(&path, blob.size())?;
+                let kind = match entry.filemode() {
+                    MODE_SYMLINK => FileKind::Symlink,
+                    MODE_EXECUTABLE => FileKind::Executable,
+                    _ => FileKind::Regular,
+                };
+                File { bytes, kind, blob: Some(entry.id().to_string()) }
+            }
+            _ => File { bytes: Arc::from([].as_slice()), kind: FileKind::Submodule, blob: None },
+        };
+        self.files.insert(path, file);
+        Ok(())
+    }
+
+    /// Takes out an entry and all below it.
+    fn remove_entry(&mut self, entry: &TreeEntry<'_>, above: &str) -> Result<(), GitError> {
+        let path = join(above, entry.name_bytes())?;
+        if entry.kind() == Some(ObjectType::Tree) {
+            self.budget.leave(0);
+            for entry in &self.folder(entry.id())? {
+                self.remove_entry(&entry, &path)?;
+            }
+        } else {
+            self.budget.leave(self.files.remove(&path).map_or(0, |file| file.bytes.len()));
+        }
+        Ok(())
+    }
+
+    /// From one folder to another.
+    fn change(&mut self, old: Oid, new: Oid, path: &str, depth: usize) -> Result<(), GitError> {
+        if old == new {
+            return Ok(());
+        }
+        let (old, new) = (self.folder(old)?, self.folder(new)?);
+        differences(Some(&old), &new, |difference| match difference {
+            Difference::Gone(entry) => self.remove_entry(&entry, path),
+            Difference::Came(entry) => self.add_entry(&entry, path, depth),
+            Difference::Changed(before, after) if after.kind() == Some(ObjectType::Tree) => {
+                let below = join(path, after.name_bytes())?;
+                self.change(before.id(), after.id(), &below, depth + 1)
+            }
+            Difference::Changed(before, after) => {
+                self.remove_entry(&before, path)?;
+                self.add_entry(&after, path, depth)
+            }
+        })
+    }
+}
