@@ -90,6 +90,12 @@ struct Declared {
     basis: Option<ground::Basis>,
 }
 
+impl Declared {
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.object, &other.object) && self.basis.is_some() && self.basis == other.basis
+    }
+}
+
 /// From what a box shows to the machine's position.
 #[derive(Debug, Default)]
 struct Selectors {
@@ -118,7 +124,7 @@ impl Catalog {
     /// params, workflow, tasks and templates. `false` where that cannot be told.
     pub fn has_same(&self, other: &Self, name: &str) -> bool {
         let (Some(own), Some(their)) = (self.declared(name), other.declared(name)) else { return false };
-        Arc::ptr_eq(&own.object, &their.object) && own.basis.is_some() && own.basis == their.basis
+        own.is_same(their)
     }
 
     /// Which declared machine a box is, by what it shows. Vendors' placeholders select nothing.
@@ -245,6 +251,30 @@ impl Catalog {
     /// All subnets, by name.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
         self.subnets.iter()
+    }
+
+    /// Machines that are declared here or in another revision and not the same in both, by name; and how many are declared in
+    /// either.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> (Vec<&'a str>, usize) {
+        let (mut own, mut their) = (self.machines.iter().peekable(), other.machines.iter().peekable());
+        let (mut names, mut count) = (Vec::new(), 0);
+        loop {
+            let order = match (own.peek(), their.peek()) {
+                (None, None) => return (names, count),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(own), Some(their)) if Arc::ptr_eq(&own.object, &their.object) => std::cmp::Ordering::Equal,
+                (Some(own), Some(their)) => own.view.name.cmp(&their.view.name),
+            };
+            count += 1;
+            let here = if order.is_le() { own.next() } else { None };
+            let there = if order.is_ge() { their.next() } else { None };
+            match (here, there) {
+                (Some(here), Some(there)) if here.is_same(there) => {}
+                (Some(declared), _) | (None, Some(declared)) => names.push(declared.view.name.as_str()),
+                (None, None) => {}
+            }
+        }
     }
 
     /// The subnet of that name.

@@ -1,7 +1,8 @@
 //! All objects of a revision in one list: what a comparison of two revisions, or a list of what there is, goes through.
 
-use super::Catalog;
+use super::{Catalog, Declared};
 use crate::content::{Document, Kind, Place};
+use std::sync::Arc;
 
 /// An object that a revision declares.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +31,22 @@ impl Listed<'_> {
 impl Catalog {
     /// All objects, by kind and name. [`super::LOCAL`] is declared by nobody and not among them.
     pub fn objects(&self) -> Vec<Listed<'_>> {
+        self.objects_beside(None)
+    }
+
+    /// The same, without machines that another revision has of the same unchanged file.
+    pub(crate) fn objects_beside(&self, other: Option<&Self>) -> Vec<Listed<'_>> {
         let plain = |kind, name, document| Listed { kind, name, files: "", document };
         let mut all = Vec::with_capacity(self.machines.len() + self.tasks.len() * 4);
         all.extend(self.site_document.as_ref().map(|document| plain(Kind::Site, self.site.as_str(), document)));
         all.extend(self.packs.iter().map(|pack| plain(Kind::Pack, &pack.name, &pack.document)));
         all.extend(self.subnets.iter().map(|subnet| plain(Kind::Subnet, &subnet.name, &subnet.document)));
-        all.extend(
-            self.machines.iter().map(|machine| plain(Kind::Machine, &machine.object.name, &machine.object.document)),
-        );
+        let shared = |machine: &&Declared| {
+            let their = other.and_then(|other| other.declared(&machine.view.name));
+            their.is_some_and(|their| Arc::ptr_eq(&their.object, &machine.object))
+        };
+        let machines = self.machines.iter().filter(|machine| !shared(machine));
+        all.extend(machines.map(|machine| plain(Kind::Machine, &machine.object.name, &machine.object.document)));
         all.extend(self.enrollments.iter().map(|rule| plain(Kind::Enrollment, &rule.name, &rule.document)));
         all.extend(self.profiles.values().map(|profile| plain(Kind::Profile, &profile.name, &profile.document)));
         all.extend(self.params.values().map(|param| plain(Kind::Param, &param.name, &param.document)));

@@ -267,7 +267,7 @@ impl Change {
 /// the imagination on both revisions.
 pub fn change(question: &Question<'_>) -> Change {
     let Question { old, new, known, .. } = *question;
-    let names = names(question);
+    let (names, in_all) = names(question);
     let mut sameness = old.map(|old| Sameness::of(old, new));
     let machines: Vec<MachineChange> =
         names.iter().filter_map(|name| machines::machine(question, sameness.as_mut(), name)).collect();
@@ -283,7 +283,7 @@ pub fn change(question: &Question<'_>) -> Change {
         objects: objects::objects(old, new),
         clusters: clusters(old, new, &machines),
         machines,
-        machines_in_all: u32::try_from(names.len()).unwrap_or(u32::MAX),
+        machines_in_all: u32::try_from(in_all).unwrap_or(u32::MAX),
         counts,
     }
 }
@@ -292,20 +292,32 @@ pub fn change(question: &Question<'_>) -> Change {
 /// [`Question::pinned`] before [`change`] is asked.
 pub fn pinned_revisions(question: &Question<'_>) -> BTreeSet<String> {
     let mut sameness = question.old.map(|old| Sameness::of(old, question.new));
-    let names = names(question);
+    let (names, _) = names(question);
     let pinned = names.iter().filter_map(|name| machines::pinned(question, sameness.as_mut(), name));
     pinned.filter(|revision| question.catalog_at(revision).is_none()).collect()
 }
 
-/// Machines that are declared on either revision, or enrolled.
-fn names<'a>(question: &Question<'a>) -> BTreeSet<&'a str> {
-    let mut names: BTreeSet<&str> = question.new.machines().map(|machine| machine.name.as_str()).collect();
-    names.extend(question.old.into_iter().flat_map(Catalog::machines).map(|machine| machine.name.as_str()));
+/// Machines that the new revision may touch: declared and not known to be the same on both, or enrolled. And how many there are
+/// in all, on either revision.
+fn names<'a>(question: &Question<'a>) -> (BTreeSet<&'a str>, usize) {
+    let Question { old, new, .. } = *question;
+    let (differing, mut in_all) = match old {
+        Some(old) => new.differing(old),
+        None => {
+            let all: Vec<&str> = new.machines().map(|machine| machine.name.as_str()).collect();
+            let count = all.len();
+            (all, count)
+        }
+    };
+    let mut names: BTreeSet<&str> = differing.into_iter().collect();
     if let Knowledge::Journal { states, .. } = question.known {
-        let ours = states.iter().filter(|(_, state)| state.enrolled.is_some() && !state.left);
-        names.extend(ours.map(|(name, _)| name.as_str()));
+        let declared = |name: &str| new.machine(name).is_some() || old.is_some_and(|old| old.machine(name).is_some());
+        for (name, _) in states.iter().filter(|(_, state)| state.enrolled.is_some() && !state.left) {
+            in_all += usize::from(!declared(name));
+            names.insert(name);
+        }
     }
-    names
+    (names, in_all)
 }
 
 fn clusters(old: Option<&Catalog>, new: &Catalog, machines: &[MachineChange]) -> Vec<ClusterChange> {

@@ -61,8 +61,8 @@ pub struct FieldChange {
 /// All objects that differ, by kind and name. Costs a comparison of texts an object, and a reading of both texts for each that
 /// differs.
 pub(super) fn objects(old: Option<&Catalog>, new: &Catalog) -> Vec<ObjectChange> {
-    let before = old.map(Catalog::objects).unwrap_or_default();
-    let after = new.objects();
+    let before = old.map(|old| old.objects_beside(Some(new))).unwrap_or_default();
+    let after = new.objects_beside(old);
     let secrets = Secrets { old, new };
     let mut changes = Vec::new();
     let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
