@@ -18,10 +18,12 @@ mod changes_tests;
 mod directory;
 mod error;
 mod follower;
+mod init;
 mod limits;
 mod mirror;
 mod once;
 mod owner;
+mod packs;
 mod prune;
 mod source;
 mod watch;
@@ -33,7 +35,9 @@ mod tests;
 
 pub use error::GitError;
 pub use follower::Follower;
+pub use init::init;
 pub use once::{History, Written, read_once};
+pub use packs::{PackCache, PackError, RemoteReference};
 pub use source::Source;
 
 /// One commit of the content.
