@@ -8,6 +8,7 @@
 
 use super::{GitError, read_once};
 use crate::content::Tree;
+use crate::content::elsewhere::{LockedPack, lay_in, missing};
 use git2::{Oid, Repository, RepositoryInitOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,6 +71,8 @@ pub struct RemoteReference {
 #[derive(Debug, Clone)]
 pub struct PackCache {
     path: PathBuf,
+    /// Nobody sits before it.
+    alone: bool,
 }
 
 impl PackCache {
@@ -85,7 +88,12 @@ impl PackCache {
             Repository::init_opts(path, &options)
                 .map_err(|error| GitError::Mirror { path: path.to_owned(), message: error.message().to_owned() })?;
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), alone: false })
+    }
+
+    /// For a server: nothing is asked of a person, and what hangs ends by itself.
+    pub fn for_server(path: &Path) -> Result<Self, PackError> {
+        Ok(Self { alone: true, ..Self::open(path)? })
     }
 
     /// Branches and tags of a repository.
@@ -159,9 +167,36 @@ impl PackCache {
         })
     }
 
+    /// Lays in the packs that a revision locks and does not hold, from here, or fetched: always the locked commit, and no
+    /// reference. Whether the files are those of the lock is found when the revision is loaded.
+    ///
+    /// # Errors
+    /// One of them cannot be fetched.
+    pub fn complete(&self, tree: &mut Tree) -> Result<(), GitError> {
+        for pack in missing(tree) {
+            let LockedPack { name, from, commit, .. } = pack;
+            let url = from.git.as_deref().unwrap_or_default();
+            let made = self.fetch(url, &commit, None).and_then(|()| self.tree(&commit, from.path.as_deref()));
+            match made {
+                Ok(files) => lay_in(tree, &name, &files),
+                // It is there, and is not what the lock says of it: loading tells.
+                Err(PackError::Git(error)) if error.is_fault_of_revision() => {}
+                Err(error) => return Err(GitError::Pack { name, message: error.to_string() }),
+            }
+        }
+        Ok(())
+    }
+
     /// Runs `git` on the cache; what it printed.
     fn git(&self, url: &str, words: &[&str]) -> Result<String, PackError> {
         let mut command = Command::new("git");
+        if self.alone {
+            // Nobody is there who could be asked, or who would end what hangs.
+            command
+                .env("GIT_TERMINAL_PROMPT", "0")
+                .args(["-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=30"])
+                .args(["-c", "core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15"]);
+        }
         command
             .arg("--git-dir")
             .arg(&self.path)
@@ -177,7 +212,10 @@ impl PackCache {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = without_credentials(String::from_utf8_lossy(&output.stderr).trim());
+        let said = String::from_utf8_lossy(&output.stderr);
+        // One line of it all, for messages that are one.
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let said = without_credentials(&lines.join(" "));
         Err(PackError::Remote { url: url.to_owned(), said: said.chars().take(SAID_CHARACTERS).collect() })
     }
 }

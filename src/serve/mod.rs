@@ -43,6 +43,8 @@ pub struct Options {
     pub state: StateDirectory,
     /// Where content comes from.
     pub source: Source,
+    /// Packs that a revision locks and does not hold are fetched, by their locked commits.
+    pub fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images, `loaders/`; none: an empty one in the state directory.
     pub images: Option<PathBuf>,
     /// The address that machines reach this server at.
@@ -205,7 +207,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied { parts: OnceLock::new(), fleet: watch::Sender::new(None), count });
-    let follower = Arc::new(Follower::start(options.source, &options.state.0.join("mirror.git"))?);
+    let mut follower = Follower::start(options.source, &options.state.0.join("mirror.git"))?;
+    if options.fetch_packs {
+        follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
+    }
+    let follower = Arc::new(follower);
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower,
         store: Arc::clone(&store),

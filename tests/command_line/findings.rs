@@ -15,8 +15,9 @@ fn broken() -> tempfile::TempDir {
     let head = "apiVersion: formwork.dev/v1alpha1\nkind: ";
     write("site/site.yaml", &format!("{head}Site\nmetadata: {{name: lab}}\n"));
     write("site/packs/<x & y>/pack.yaml", &format!("{head}Pack\nmetadata: {{name: x}}\n"));
-    let machine =
-        format!("{head}Machine\nmetadata: {{name: a}}\nspec: {{\"protekt\\r\\n::error::\\u0001]]>\": true}}\n");
+    let machine = format!(
+        "{head}Machine\nmetadata: {{name: a}}\nspec: {{match: {{macs: ['52:54:00:00:00:01']}}, \"protekt\\r\\n::error::\\u0001]]>\": true}}\n"
+    );
     write("site/machines/a,b: 100%\"'é.yaml", &machine);
     folder
 }

@@ -162,7 +162,7 @@ fn commands_in_the_documentation_exist_with_their_options() {
     let mut seen = 0;
     for (place, words) in pages().iter().flat_map(|page| calls(page)) {
         seen += 1;
-        let nested = words.get(1).is_some_and(|word| matches!(word.as_str(), "site" | "store" | "cluster"));
+        let nested = words.get(1).is_some_and(|word| matches!(word.as_str(), "site" | "store" | "cluster" | "pack"));
         let command: Vec<&str> = words.iter().skip(1).take(if nested { 2 } else { 1 }).map(String::as_str).collect();
         let help = known.entry(command.join(" ")).or_insert_with(|| help(&command));
         let Some(help) = help else {
