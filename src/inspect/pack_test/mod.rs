@@ -16,6 +16,7 @@ use crate::workflow::{Question, Running, Trust};
 use compare::Texts;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A pack with what it may need of others.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +117,7 @@ fn rendered(texts: &mut Texts<'_>, catalog: &Catalog, pack: &PackUnderTest<'_>, 
         return;
     };
     let state = MachineState {
-        facts: spec.facts.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        facts: Arc::new(spec.facts.iter().map(|(name, value)| (name.clone(), value.clone())).collect()),
         ..MachineState::default()
     };
     let server = ServerInfo {
