@@ -13,6 +13,7 @@
 //! * [`journal`]: events and the fold
 //! * [`cluster`]: the cluster document and its operations
 //! * [`identity`]: tickets, tokens, generations
+//! * [`trust`]: who may say what the machines become: signatures, judged by the server's own policy
 //! * [`workflow`]: what a machine does next, one pure function
 //! * [`boot`]: what a box gets to boot
 //! * [`inspect`]: what people are shown of a decision: why, what, and what comes next
@@ -57,6 +58,8 @@ pub mod serve;
 pub mod simulate;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod trust;
 pub mod wire;
 #[cfg(feature = "server")]
 pub mod workflow;

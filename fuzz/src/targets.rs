@@ -8,13 +8,14 @@ use formwork::boot::leases::Leases;
 use formwork::boot::network::Network;
 use formwork::boot::packet::Request as Packet;
 use formwork::boot::{query, script};
-use formwork::catalog::{Catalog, from_tree};
+use formwork::catalog::{Catalog, from_tree, from_tree_with};
 use formwork::cluster::{self, Caller, Condition, Content, Context, Document, Operation, Secrets};
 use formwork::content::Tree;
 use formwork::content::kinds::Span;
+use formwork::content::sops::{Identities, Keys};
 use formwork::identity::{self, AdministratorToken, SiteKeys};
 use formwork::net::tftp::{Loaders, TftpService};
-use formwork::{api, wire};
+use formwork::{api, trust, wire};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     ("messages", messages),
     ("cluster", cluster_operations),
     ("identity", tokens),
+    ("signature", signature),
+    ("sops", encrypted_file),
 ];
 
 const SITE: &str = "apiVersion: formwork.dev/v1alpha1
@@ -47,6 +50,40 @@ kind: Profile
 metadata: {name: p}
 spec: {params: {a: 1, b: [x, y], c: {d: text}}}
 ";
+
+/// A signature, what it is of (after a NUL), and the file of allowed signers (after another).
+pub fn signature(bytes: &[u8]) {
+    let mut parts = bytes.splitn(3, |byte| *byte == 0);
+    let (armored, signed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let file = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let mut allowed = trust::AllowedSigners::default();
+    if let Ok(lines) = trust::parse_allowed_signers(&file, &jiff::tz::TimeZone::UTC) {
+        allowed.lines = lines;
+    }
+    let _ = trust::parse_revoked(file.as_bytes());
+    if let Ok(signer) = trust::ssh::verify(armored, signed, &allowed, 1_700_000_000) {
+        assert!(!allowed.lines.is_empty() && !signer.principals.is_empty(), "somebody was taken whom nobody named");
+    }
+    let status = String::from_utf8_lossy(armored);
+    let _ = (trust::openpgp::read_status(&status), trust::openpgp::read_imported(&status));
+    let _ = trust::Policy::read("trust.yaml", signed, &jiff::tz::TimeZone::UTC, &|_| Ok(Vec::new()));
+}
+
+/// A key that guards nothing: `identity.txt` of the tests of `content::sops`.
+static IDENTITY: LazyLock<Keys> = LazyLock::new(|| {
+    let text = include_str!("../../src/content/sops/fixture/identity.txt");
+    Keys::Known(Arc::new(Identities::parse(text).expect("an identity")))
+});
+
+/// A file that SOPS may have encrypted.
+pub fn encrypted_file(bytes: &[u8]) {
+    let tree = Tree::from_texts([("site.yaml", SITE.as_bytes()), ("x.yaml", bytes)]);
+    for keys in [&*IDENTITY, &Keys::Unknown] {
+        if let Err(findings) = from_tree_with(&tree, &BTreeMap::new(), "fuzz", keys) {
+            assert!(findings.errors() > 0, "refused without an error");
+        }
+    }
+}
 
 /// Documents of a site, and what the findings say of them.
 pub fn content(bytes: &[u8]) {

@@ -147,6 +147,7 @@ fn content_status(status: &crate::reconcile::Status) -> ContentStatus {
         source: status.source.clone(),
         last_attempted_revision: status.attempted.as_ref().map(|attempt| attempt.revision.clone()),
         last_applied_revision: status.applied.as_ref().map(|applied| applied.revision.clone()),
+        signed_by: status.applied.as_ref().map(|applied| applied.signed_by.clone()).unwrap_or_default(),
         condition: condition.as_str().to_owned(),
         message,
         findings: status.attempted.as_ref().map(|attempt| attempt.findings.clone()).unwrap_or_default(),

@@ -225,6 +225,9 @@ pub struct ContentStatus {
     pub last_attempted_revision: Option<String>,
     /// The revision that serves.
     pub last_applied_revision: Option<String>,
+    /// Who signed it and what led to it, its own signer first; empty where signatures are not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
     /// `Ready`, `Reconciling` or `Stalled`.
     pub condition: String,
     /// Why, in a sentence.

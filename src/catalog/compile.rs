@@ -8,6 +8,7 @@ use super::references::References;
 use super::schemas::{self, Schemas};
 use super::tasks::{self, Files};
 use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render};
+use crate::content::sops::Keys;
 use crate::content::{Findings, Kind, Loaded, Object, Report, Step, Tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,20 @@ use std::sync::Arc;
 /// # Errors
 /// All findings, warnings too, where one of them is an error.
 pub fn from_tree(tree: &Tree, builtin: &BTreeMap<String, Tree>, revision: &str) -> Result<Catalog, Findings> {
-    in_memory(tree, builtin, revision, &mut Memory::default())
+    from_tree_with(tree, builtin, revision, &Keys::Unknown)
+}
+
+/// As [`from_tree`], with what opens the files that SOPS encrypted.
+///
+/// # Errors
+/// All findings, warnings too, where one of them is an error.
+pub fn from_tree_with(
+    tree: &Tree,
+    builtin: &BTreeMap<String, Tree>,
+    revision: &str,
+    keys: &Keys,
+) -> Result<Catalog, Findings> {
+    in_memory(tree, builtin, revision, keys, &mut Memory::default())
 }
 
 /// Compiles what was loaded.
@@ -35,14 +49,15 @@ pub fn compile(loaded: Loaded, revision: &str) -> Result<Catalog, Findings> {
 #[derive(Debug)]
 pub struct Compiler {
     builtin: BTreeMap<String, Tree>,
+    keys: Keys,
     memory: Memory,
     work: Work,
 }
 
 impl Compiler {
-    /// With the packs that come with the program, by name.
-    pub fn new(builtin: BTreeMap<String, Tree>) -> Self {
-        Self { builtin, memory: Memory::default(), work: Work::default() }
+    /// With the packs that come with the program, by name, and what opens encrypted files.
+    pub fn new(builtin: BTreeMap<String, Tree>, keys: Keys) -> Self {
+        Self { builtin, keys, memory: Memory::default(), work: Work::default() }
     }
 
     /// Reads and compiles a tree.
@@ -51,7 +66,7 @@ impl Compiler {
     /// All findings, warnings too, where one of them is an error.
     pub fn compile(&mut self, tree: &Tree, revision: &str) -> Result<Catalog, Findings> {
         self.memory.begin();
-        let answer = in_memory(tree, &self.builtin, revision, &mut self.memory);
+        let answer = in_memory(tree, &self.builtin, revision, &self.keys, &mut self.memory);
         self.memory.end(answer.is_ok());
         self.work = Work {
             files_parsed: self.memory.content.parsed(),
@@ -78,9 +93,10 @@ fn in_memory(
     tree: &Tree,
     builtin: &BTreeMap<String, Tree>,
     revision: &str,
+    keys: &Keys,
     memory: &mut Memory,
 ) -> Result<Catalog, Findings> {
-    let mut report = Report::default();
+    let mut report = Report::with_keys(keys.clone());
     let loaded = crate::content::read(tree, builtin, &mut memory.content, &mut report);
     let catalog = build(loaded, revision, &mut memory.machines, &mut report);
     judge(catalog, report)

@@ -144,11 +144,14 @@ impl Schemas {
 
     /// Checks a value; whether there was nothing to say.
     fn check(&self, name: &str, value: &Value, document: &Document, path: &[Step<'_>], report: &mut Report) -> bool {
-        // What a secret holds is known only where it is opened.
-        if is_secret_reference(value) {
+        let Some((validator, secret, declared)) = self.validators.get(name) else { return true };
+        // What a secret of the secrets folder holds is known only where it is opened; what stood encrypted in Git is at hand.
+        let sealed = document.unseal(value);
+        if is_secret_reference(value) && sealed.is_none() {
             return true;
         }
-        let Some((validator, secret, declared)) = self.validators.get(name) else { return true };
+        let secret = &(*secret || sealed.is_some());
+        let value = sealed.as_ref().unwrap_or(value);
         if validator.is_valid(value) {
             return true;
         }

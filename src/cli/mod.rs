@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod age_identities;
 mod api;
 mod ask;
 mod client;

@@ -27,8 +27,13 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             format!("site {site} was created{said}")
         }
         Event::SiteAdopted { by } => format!("machines without a journal are new from now on, says {by}"),
-        Event::RevisionApplied { revision, summary, machines } => {
-            format!("revision {} applies: {summary} ({})", short(revision), count(*machines, "machine"))
+        Event::RevisionApplied { revision, summary, machines, signed_by } => {
+            let signed = match signed_by.as_slice() {
+                [] => String::new(),
+                [one] => format!(", signed by {one}"),
+                [one, more @ ..] => format!(", signed by {one} and {} more", more.len()),
+            };
+            format!("revision {} applies: {summary} ({}){signed}", short(revision), count(*machines, "machine"))
         }
         Event::RevisionRefused { revision, summary, findings, count: all } => {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();

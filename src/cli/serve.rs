@@ -1,17 +1,22 @@
 //! `formwork serve`: the boot server.
 
 use super::error::CliError;
+use crate::content::sops::Identities;
 use crate::git::Source;
 use crate::journal::Retention;
 use crate::serve::{self, Options, StateDirectory};
+use crate::trust::Policy;
 use clap::{ArgGroup, Args};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Serves a site: follows its repository, boots its machines, answers its administrators.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["repository", "dir"])), after_help = "Examples:
   formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
+  formwork serve --repository /srv/site.git --trust /etc/formwork/trust.yaml --images /srv/images \\
+    --address 10.77.0.1 --interface br0            only signed revisions
   formwork serve --dir ./site --images /srv/images --address 10.77.0.1 --no-dhcp
   formwork serve --repository site.git --images images --address 10.77.0.1 --interface br0 \\
     --enter 4711 --api-listen 127.0.0.1:8443       the boot network in the namespace of process 4711,
@@ -71,6 +76,12 @@ pub struct Arguments {
     /// One more listener for the API, opened before --enter, so that it stays in the network this command was started in.
     #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_API_LISTEN")]
     api_listen: Option<SocketAddr>,
+    /// Who may sign revisions (docs: Trust); a revision that is not signed so is refused.
+    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_TRUST")]
+    trust: Option<PathBuf>,
+    /// What opens content that SOPS encrypted with age: a file of age-keygen's, mode 0600.
+    #[arg(long, value_name = "FILE", env = "FORMWORK_AGE_IDENTITIES")]
+    age_identities: Option<PathBuf>,
     /// Of each machine, the journal and the logs keep this many runs.
     #[arg(long, value_name = "RUNS", env = "FORMWORK_KEEP_RUNS", default_value_t = 20)]
     keep_runs: usize,
@@ -114,6 +125,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         (None, None) => return Err(failed(&"give --repository or --dir")),
     };
     is_there(&source)?;
+    let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
+    let identities = Arc::new(identities.unwrap_or_else(Identities::none));
+    let trust = arguments.trust.as_deref().map(policy).transpose()?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         source,
@@ -129,10 +143,30 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             age_ms: i64::from(arguments.keep_days).saturating_mul(24 * 3600 * 1000),
             events: arguments.keep_events,
         },
+        trust,
+        identities,
         administrators,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
+}
+
+/// Reads the policy, and the files that it names beside it.
+fn policy(path: &Path) -> Result<Policy, CliError> {
+    let unreadable = |error: std::io::Error| CliError::Usage {
+        message: format!("the policy {} cannot be read: {error}", path.display()),
+        hint: Some("--trust names a trust.yaml in the server's hands, not in the repository".to_owned()),
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let open = |name: &str| std::fs::read(folder.join(name)).map_err(|error| error.to_string());
+    let zone = jiff::tz::TimeZone::system();
+    Policy::read(&path.display().to_string(), &bytes, &zone, &open).map_err(|findings| {
+        CliError::NotSo(format!(
+            "{findings}
+without a sound policy nothing is served"
+        ))
+    })
 }
 
 /// A source that is not there at the start is a slip of the pen; one that goes away later is waited for.

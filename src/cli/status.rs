@@ -67,6 +67,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         vec!["applied".into(), revision(&content.last_applied_revision).into()],
         vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
     ];
+    if !content.signed_by.is_empty() {
+        rows.insert(rows.len() - 1, vec!["signed by".into(), content.signed_by.join(", ").into()]);
+    }
     if !status.store.message.is_empty() {
         let said = format!("{}: {}", status.store.condition, status.store.message);
         rows.push(vec!["store".into(), Word::new(said, Tone::Bad)]);
@@ -112,6 +115,7 @@ mod tests {
                 source: "/srv/content.git main".to_owned(),
                 last_attempted_revision: Some("bbbb".to_owned()),
                 last_applied_revision: Some("aaaa".to_owned()),
+                signed_by: Vec::new(),
                 condition: "Stalled".to_owned(),
                 message: "revision bbbb has 1 error".to_owned(),
                 findings: vec![

@@ -3,7 +3,8 @@
 use super::CliError;
 use super::formats;
 use super::progress::{Progress, Unit};
-use crate::catalog::{Catalog, builtin_packs, from_tree};
+use crate::catalog::{Catalog, builtin_packs, from_tree_with};
+use crate::content::sops::Keys;
 use crate::content::{File, FileKind, Findings, Tree};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   formwork validate                  the directory you are in
   formwork validate site/            another one
+  formwork validate --age-identities age.txt site/   encrypted values too
   formwork validate -o json site/    for programs and editors; text is the default in a pipe too
   formwork validate -o sarif > findings.sarif   for code scanning (SARIF 2.1.0)
   formwork validate -o github        annotations beside the lines of a pull request
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// The directory with site.yaml.
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Open what SOPS encrypted with these identities (mode 0600); without them encrypted values stay unknown.
+    #[arg(long, value_name = "FILE")]
+    age_identities: Option<PathBuf>,
     /// How to print the findings.
     #[arg(short, long, visible_alias = "format", value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -67,13 +72,15 @@ enum Format {
 /// # Errors
 /// A directory that cannot be read, or one that would be refused.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
+    let keys = identities.map_or(Keys::Unknown, |identities| Keys::Known(Arc::new(identities)));
     let mut tree = read_directory(&arguments.path).map_err(|(path, error)| CliError::Usage {
         message: format!("cannot read {}: {error}", path.display()),
         hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
     })?;
     super::pack::lay_in_fetched(&mut tree);
     let progress = Progress::new("checking", Unit::Files, 0);
-    let answer = from_tree(&tree, &builtin_packs(), "work tree");
+    let answer = from_tree_with(&tree, &builtin_packs(), "work tree", &keys);
     drop(progress);
     let text = match arguments.output {
         Format::Text => text(&answer),

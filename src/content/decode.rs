@@ -252,12 +252,13 @@ fn tell(
     report: &mut Report,
 ) {
     let original = original(way, cuts);
-    let mut path = vec![Step::Key(root)];
+    let mut path: Vec<Step<'_>> = (!root.is_empty()).then_some(Step::Key(root)).into_iter().collect();
     path.extend(original.iter().map(|way| match way {
         Way::Key(key) => Step::Key(key),
         Way::Item(item) => Step::Item(*item),
     }));
     let shown = shown(root, &original);
+    let shown = if shown.is_empty() { "the file" } else { shown.trim_start_matches('.') };
     let spot = |target| Spot { document, path: &path, target };
     match trouble {
         Trouble::UnknownField { field, known } => report

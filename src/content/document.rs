@@ -3,7 +3,7 @@
 
 use super::finding::{Report, Severity};
 use super::spans::{Spot, Step, Target};
-use super::{File, Place};
+use super::{File, Place, Sealed};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::sync::Arc;
@@ -27,12 +27,24 @@ pub struct Document {
     first_line: usize,
     /// The first line with content, for people.
     place_line: usize,
+    /// What was encrypted in it; the text keeps the ciphertext.
+    sealed: Option<Arc<Sealed>>,
 }
 
 impl Document {
     /// The file's path.
     pub(crate) fn file(&self) -> &Arc<str> {
         &self.file
+    }
+
+    /// The same with decrypted values beside it.
+    pub(crate) fn with_sealed(self, sealed: Arc<Sealed>) -> Self {
+        Self { sealed: Some(sealed), ..self }
+    }
+
+    /// What a reference stands for, where it is one to a value that stood encrypted in this document. Secret.
+    pub(crate) fn unseal(&self, reference: &Value) -> Option<Value> {
+        self.sealed.as_ref()?.open(reference)
     }
 
     /// The line that the document's text begins on.
@@ -100,13 +112,14 @@ pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Documen
     }
     let mut documents = Vec::new();
     for (start, end, first_line, place_line) in split(text) {
-        let document =
-            Document { file: Arc::clone(&name), bytes: Arc::clone(&file.bytes), start, end, first_line, place_line };
+        let bytes = Arc::clone(&file.bytes);
+        let document = Document { file: Arc::clone(&name), bytes, start, end, first_line, place_line, sealed: None };
         if let Some(value) = parse(&document, report) {
             documents.push((document, value));
         }
     }
-    documents
+    let keys = report.keys.clone();
+    super::sops::open(documents, &keys, report)
 }
 
 /// The place after this much of a file.

@@ -127,9 +127,16 @@ pub(crate) struct Report {
     left_out: usize,
     said: usize,
     spans: super::spans::SpanCache,
+    /// What opens encrypted files; here, since every file that is read has a report.
+    pub(crate) keys: super::sops::Keys,
 }
 
 impl Report {
+    /// For content with encrypted files.
+    pub(crate) fn with_keys(keys: super::sops::Keys) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
     /// A finding at a place that is known. The answer takes a hint.
     pub(crate) fn at(
         &mut self,

@@ -3,6 +3,9 @@
 //! Only files without a finding are remembered. A file with one is read again each time, so that what is said of it is said in
 //! the same words, at the same moment, as if nothing had ever been remembered. Nothing here outlives its use: kept is what the
 //! last good revision and the last attempted one hold, and no more.
+//!
+//! So too of what stands encrypted in Git: a file that is remembered keeps its decrypted values sealed in memory beside it
+//! ([`super::sops`]), and they are wiped with it, at the latest when the next good revision no longer has that file.
 
 use super::kinds;
 use super::{File, FileKind, Loaded, Object};

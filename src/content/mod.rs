@@ -17,7 +17,9 @@ pub mod names;
 mod object;
 mod pack_tests;
 pub mod schema;
+pub mod sops;
 mod spans;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -30,7 +32,9 @@ pub use load::{Loaded, load};
 pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
 pub use pack_tests::{PackTest, pack_tests};
+pub(crate) use sops::Sealed;
 pub(crate) use spans::{Spot, Step, place_of};
+pub(crate) use strict::StrictFile;
 pub use tree::{File, FileKind, Files, Tree};
 
 /// The largest file that a task or template may refer to, bytes.

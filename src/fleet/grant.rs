@@ -70,7 +70,10 @@ impl Fleet {
             server,
             clusters: &self.cluster_keys(catalog, &view),
         };
-        let job = workflow::job(id, &ingredients, |param, layered| self.open_secret(param, &layered.value))?;
+        let job = workflow::job(id, &ingredients, |param, layered| {
+            // Encrypted in Git, or in the secrets folder; anything else is the value itself.
+            layered.unseal().map_or_else(|| self.open_secret(param, &layered.value), Ok)
+        })?;
         let event = Event::JobGranted {
             job: job.job.clone(),
             run: run.number,

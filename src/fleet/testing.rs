@@ -2,6 +2,7 @@
 
 use super::{Clock, Entry, Fleet, Resolved, Secrets};
 use crate::catalog::Catalog;
+use crate::content::sops::Keys;
 use crate::git::{Follower, Source};
 use crate::identity::SiteKeys;
 use crate::journal::Event;
@@ -89,9 +90,15 @@ spec: {stages: [look]}
         };
         let source = Source::Directory { path: self.folder() };
         let follower = Arc::new(Follower::start(source, &self.dir.path().join("mirror.git")).unwrap());
-        let build = crate::reconcile::catalogs();
-        let parts =
-            Parts { follower, store: Arc::clone(&store), build, hook: Arc::new(Quiet), foresee: Arc::new(Blind) };
+        let build = crate::reconcile::catalogs(Keys::Unknown);
+        let parts = Parts {
+            follower,
+            store: Arc::clone(&store),
+            build,
+            hook: Arc::new(Quiet),
+            foresee: Arc::new(Blind),
+            verifier: None,
+        };
         let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
         let keys = Arc::clone(&self.keys);
         let secrets = Secrets::in_folder(self.dir.path().join("secrets"));

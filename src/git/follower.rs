@@ -2,8 +2,9 @@
 
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
-use super::{GitError, PackCache, PackError, Revision, Sight, Source};
-use crate::content::Tree;
+use super::{GitError, PackCache, PackError, Revision, Sight, Source, Verifier};
+use crate::content::{Finding, Tree};
+use crate::trust::Signed;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +102,23 @@ impl Follower {
     /// Remembers which revision serves, and keeps it in the mirror.
     pub async fn set_applied(&self, revision: &str) -> Result<(), GitError> {
         self.ask(|reply| Request::SetApplied(revision.to_owned(), reply)).await
+    }
+
+    /// Who signed a revision, if it may follow the one trusted last; else why it may not.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub async fn verify(
+        &self,
+        verifier: &Arc<Verifier>,
+        revision: &str,
+    ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        self.ask(|reply| Request::Verify(Arc::clone(verifier), revision.to_owned(), reply)).await
+    }
+
+    /// Remembers which revision the next one has to follow.
+    pub async fn set_trusted(&self, revision: &str) -> Result<(), GitError> {
+        self.ask(|reply| Request::SetTrusted(revision.to_owned(), reply)).await
     }
 
     /// Keeps a revision in the mirror for a run, as `refs/formwork/runs/NAME`.

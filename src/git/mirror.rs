@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// The reference of the revision that serves.
 const APPLIED: &str = "refs/formwork/applied";
+/// The reference of the revision whose signatures were found good last.
+const TRUSTED: &str = "refs/formwork/trusted";
 /// Above the references of runs.
 const RUNS: &str = "refs/formwork/runs/";
 
@@ -248,6 +250,16 @@ impl Mirror {
     /// Remembers which revision serves.
     pub(super) fn set_applied(&mut self, id: &str) -> Result<(), GitError> {
         self.set(APPLIED, id)
+    }
+
+    /// Which revision was trusted last.
+    pub(super) fn trusted(&self) -> Option<String> {
+        self.repository.refname_to_id(TRUSTED).ok().map(|oid| oid.to_string())
+    }
+
+    /// Remembers which revision the next one has to follow.
+    pub(super) fn set_trusted(&mut self, id: &str) -> Result<(), GitError> {
+        self.set(TRUSTED, id)
     }
 
     /// Keeps a run's revision alive.

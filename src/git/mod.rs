@@ -8,6 +8,9 @@
 //! One thread owns libgit2 (its `Repository` may be sent, not shared) and answers a bounded queue; [`Follower`] is the rest of
 //! the program's handle to it. This module decides nothing about content and never writes to the source.
 //!
+//! Where the server has a policy of who may sign, [`Verifier`] gathers what the source shows of a revision's signatures, and
+//! `trust` decides on it; the history that this needs is read from the source, the mirror has none.
+//!
 //! libgit2 refuses a repository that belongs to another user ([`GitError::NotOurs`]), and that stays so: who owns the
 //! repository's files can change what the machines become. Run the server as the repository's owner, or name the path as
 //! `safe.directory` in the configuration of the user the server runs as.
@@ -18,6 +21,7 @@ mod changes_tests;
 mod directory;
 mod error;
 mod follower;
+mod gpg;
 mod init;
 mod limits;
 mod mirror;
@@ -26,6 +30,7 @@ mod owner;
 mod packs;
 mod prune;
 mod source;
+mod verify;
 mod watch;
 
 #[cfg(test)]
@@ -39,6 +44,7 @@ pub use init::init;
 pub use once::{History, Written, read_once};
 pub use packs::{PackCache, PackError, RemoteReference};
 pub use source::Source;
+pub use verify::Verifier;
 
 /// One commit of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]

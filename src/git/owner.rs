@@ -2,8 +2,9 @@
 
 use super::mirror::{Mirror, Origin, revision_of};
 use super::watch::Watch;
-use super::{GitError, Revision, Sight, Source, directory};
-use crate::content::Tree;
+use super::{GitError, Revision, Sight, Source, Verifier, directory};
+use crate::content::{Finding, Tree};
+use crate::trust::Signed;
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -38,6 +39,10 @@ pub(super) enum Request {
     Applied(Reply<Option<String>>),
     /// This one serves.
     SetApplied(String, Reply<()>),
+    /// Who signed this revision, if it may follow the one trusted last.
+    Verify(Arc<Verifier>, String, Reply<Result<Signed, Vec<Finding>>>),
+    /// The next one has to follow this one.
+    SetTrusted(String, Reply<()>),
     /// Keep this revision for this run.
     Pin(String, String, Reply<()>),
     /// Let go of this run's.
@@ -175,6 +180,17 @@ impl Owner {
         found.ok_or_else(|| GitError::UnknownRevision { revision: id.to_owned() })
     }
 
+    /// Whether a revision may follow the one trusted last: its history is the source's, the mirror has none.
+    fn verify(&self, verifier: &Verifier, id: &str) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        let last = self.mirror.trusted();
+        match &self.source {
+            Source::Directory { .. } => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
+            Source::Bare { path, subpath, .. } => {
+                verifier.verify(&open(path)?, subpath.as_deref(), last.as_deref(), id)
+            }
+        }
+    }
+
     /// A reply that nobody waits for any more is dropped.
     fn answer(&mut self, request: Request) {
         match request {
@@ -189,6 +205,8 @@ impl Owner {
             Request::Revision(id, reply) => drop(reply.send(self.revision(&id))),
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
+            Request::Verify(verifier, id, reply) => drop(reply.send(self.verify(&verifier, &id))),
+            Request::SetTrusted(id, reply) => drop(reply.send(self.mirror.set_trusted(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),

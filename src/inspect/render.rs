@@ -320,7 +320,7 @@ impl Maker<'_, '_, '_> {
     /// The value that takes a param's place.
     fn value(&self, param: &str, layered: &Layered) -> Result<Value, JobError> {
         match self.question.values {
-            Values::Open(open) => open(param, &layered.value),
+            Values::Open(open) => layered.unseal().map_or_else(|| open(param, &layered.value), Ok),
             Values::Masked => Ok(match secret_name(&layered.value) {
                 Some(name) => Value::String(format!("(secret {name})")),
                 None if layered.secret => Value::String("(hidden)".to_owned()),

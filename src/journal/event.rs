@@ -71,6 +71,9 @@ pub enum Event {
         summary: String,
         /// How many machines it declares.
         machines: usize,
+        /// Who signed it and what led to it, its own signer first; empty where signatures are not asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        signed_by: Vec<String>,
     },
     /// A revision was refused; the last good one goes on serving.
     RevisionRefused {

@@ -104,6 +104,12 @@ pub struct Layered {
 }
 
 impl Layered {
+    /// What the value stands for, where it stood encrypted in its own file. Secret: for the job of a machine, and for nothing
+    /// that is shown or kept.
+    pub fn unseal(&self) -> Option<Value> {
+        self.origin.as_ref()?.document.unseal(&self.value)
+    }
+
     /// Where the value stands; none for what a cluster's document holds.
     pub fn place(&self) -> Option<Place> {
         self.origin.as_ref().map(Origin::place)

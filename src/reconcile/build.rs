@@ -3,12 +3,13 @@
 use super::{Build, Built, Census};
 use crate::catalog::{Catalog, Compiler, builtin_packs};
 use crate::content::Tree;
+use crate::content::sops::Keys;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loads and compiles with the packs that come with this program; what a revision has in common with the one before costs
-/// nothing.
-pub fn catalogs() -> Arc<Build<Catalog>> {
-    let compiler = Mutex::new(Compiler::new(builtin_packs()));
+/// nothing. `keys` open encrypted files.
+pub fn catalogs(keys: Keys) -> Arc<Build<Catalog>> {
+    let compiler = Mutex::new(Compiler::new(builtin_packs(), keys));
     // What is remembered is whole at every moment, also after a panic.
     Arc::new(move |tree, revision| build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision))
 }

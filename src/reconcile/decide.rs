@@ -97,11 +97,20 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
 }
 
 /// The event of a revision that serves.
-pub(super) fn applied_event(revision: &Revision, census: Census) -> Event {
+pub(super) fn applied_event(revision: &Revision, census: Census, signed_by: Vec<String>) -> Event {
     Event::RevisionApplied {
         revision: revision.id.clone(),
         summary: revision.summary.clone(),
         machines: census.machines,
+        signed_by,
+    }
+}
+
+/// Who signed a revision, as its last event has it: what was trusted once is not asked about again when it is restored.
+pub(super) fn signers_of(last: Option<&Event>, id: &str) -> Vec<String> {
+    match last {
+        Some(Event::RevisionApplied { revision, signed_by, .. }) if revision == id => signed_by.clone(),
+        _ => Vec::new(),
     }
 }
 

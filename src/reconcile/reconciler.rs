@@ -5,7 +5,7 @@ use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
 use super::{Allowance, Build, Built, Census, Foresee};
 use crate::catalog::Catalog;
-use crate::git::{Follower, GitError, Revision, Sight};
+use crate::git::{Follower, GitError, Revision, Sight, Verifier};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
@@ -47,6 +47,8 @@ pub struct Parts<C = Catalog> {
     pub hook: Arc<dyn Hook<C>>,
     /// Who can tell what a revision would take from machines.
     pub foresee: Arc<dyn Foresee<C>>,
+    /// By what policy revisions are signed; none: signatures are not asked for.
+    pub verifier: Option<Arc<Verifier>>,
 }
 
 /// Why a question to the reconciler has no answer.
@@ -219,8 +221,9 @@ impl<C: Send + Sync + 'static> Task<C> {
         let revision = shared.parts.follower.revision(&id).await?;
         match shared.build(&id).await {
             Ok(built) => {
-                self.record(decide::applied_event(&revision, built.census)).await?;
-                self.swap(&revision, &built).await;
+                let signed_by = decide::signers_of(self.last_event.as_ref(), &id);
+                self.record(decide::applied_event(&revision, built.census, signed_by.clone())).await?;
+                self.swap(&revision, &built, signed_by).await;
                 self.restored = Some(revision);
             }
             Err(failure) => {
@@ -301,9 +304,23 @@ impl<C: Send + Sync + 'static> Task<C> {
         outcome
     }
 
-    /// Builds, guards, remembers, records, swaps, tells: in this order, so that what serves is always in the journal.
+    /// Who signed it, before a byte of its content is read. Nobody is asked for where there is no policy.
+    async fn verify(&self, revision: &Revision) -> Result<Vec<String>, Stop> {
+        let parts = &self.shared.parts;
+        let Some(verifier) = &parts.verifier else { return Ok(Vec::new()) };
+        match parts.follower.verify(verifier, &revision.id).await {
+            // What was trusted before may be by a key that has expired since: then it is as its event has it.
+            Ok(Ok(signed)) if signed.0.is_empty() => Ok(decide::signers_of(self.last_event.as_ref(), &revision.id)),
+            Ok(Ok(signed)) => Ok(signed.0.iter().map(ToString::to_string).collect()),
+            Ok(Err(findings)) => Err(Stop::Refused(findings.iter().map(ToString::to_string).collect())),
+            Err(error) => Err(Stop::Postponed(error.to_string())),
+        }
+    }
+
+    /// Verifies, builds, guards, remembers, records, swaps, tells: in this order, so that what serves is always in the journal.
     async fn try_revision(&mut self, revision: &Revision) -> Result<Vec<String>, Stop> {
         let shared = Arc::clone(&self.shared);
+        let signed_by = self.verify(revision).await?;
         let built = shared.build(&revision.id).await.map_err(|failure| match failure {
             Failure::Refused(findings) => Stop::Refused(findings),
             Failure::Postponed(error) => Stop::Postponed(error.to_string()),
@@ -318,18 +335,21 @@ impl<C: Send + Sync + 'static> Task<C> {
                 .map_err(|finding| Stop::Refused(vec![finding]))?;
         }
         shared.parts.follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
-        let event = decide::applied_event(revision, built.census);
+        if shared.parts.verifier.is_some() {
+            shared.parts.follower.set_trusted(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        }
+        let event = decide::applied_event(revision, built.census, signed_by.clone());
         self.record(event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id);
         if !already {
             let previous = shared.catalog.load_full();
-            self.swap(revision, &built).await;
+            self.swap(revision, &built, signed_by).await;
             self.tell(revision.clone(), previous).await;
         }
         Ok(built.warnings)
     }
 
-    async fn swap(&mut self, revision: &Revision, built: &Built<C>) {
+    async fn swap(&mut self, revision: &Revision, built: &Built<C>, signed_by: Vec<String>) {
         self.serving = Some(built.census);
         self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
         self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));
@@ -338,6 +358,7 @@ impl<C: Send + Sync + 'static> Task<C> {
             summary: revision.summary.clone(),
             at_unix_ms: now_unix_ms(),
             machines: built.census.machines,
+            signed_by,
         };
         self.shared.update(|status| status.applied = Some(applied));
     }

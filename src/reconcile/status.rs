@@ -48,6 +48,9 @@ pub struct AppliedRevision {
     pub at_unix_ms: i64,
     /// How many machines it declares.
     pub machines: usize,
+    /// Who signed it and what led to it, its own signer first; empty where signatures are not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
 }
 
 /// The one word for it.

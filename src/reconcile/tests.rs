@@ -66,6 +66,7 @@ impl Site {
             build: Arc::new(build),
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
+            verifier: None,
         };
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }

@@ -12,8 +12,9 @@ pub use site::{SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
+use crate::content::sops::{Identities, Keys};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
-use crate::git::{Follower, GitError, Source};
+use crate::git::{Follower, GitError, Source, Verifier};
 use crate::identity::IdentityError;
 use crate::inspect::change::MachineChange;
 use crate::journal::Retention;
@@ -25,6 +26,7 @@ use crate::reconcile::{Change, Foresee, Foreseen, Hook, Loss, Parts, ReconcileEr
 use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
+use crate::trust::Policy;
 use desk::Desk;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -59,6 +61,10 @@ pub struct Options {
     pub api_port: u16,
     /// How far back the journal goes.
     pub retention: Retention,
+    /// What opens content that is encrypted in Git.
+    pub identities: Arc<Identities>,
+    /// Who may sign revisions; none: signatures are not asked for.
+    pub trust: Option<Policy>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
     pub administrators: Option<TcpListener>,
 }
@@ -78,6 +84,9 @@ pub enum ServeError {
     /// The reconciler.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    /// The keys of those who may sign.
+    #[error("signatures cannot be checked: {0}")]
+    Trust(String),
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -207,6 +216,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied { parts: OnceLock::new(), fleet: watch::Sender::new(None), count });
+    let keys_of_signers = options.state.0.join("signers");
+    let verifier = options.trust.map(|policy| Verifier::new(policy, &keys_of_signers).map(Arc::new));
+    let verifier = verifier.transpose().map_err(ServeError::Trust)?;
     let mut follower = Follower::start(options.source, &options.state.0.join("mirror.git"))?;
     if options.fetch_packs {
         follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
@@ -215,9 +227,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower,
         store: Arc::clone(&store),
-        build: crate::reconcile::catalogs(),
+        build: crate::reconcile::catalogs(Keys::Known(options.identities)),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
+        verifier,
     })
     .await?;
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));

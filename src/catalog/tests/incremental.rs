@@ -347,7 +347,7 @@ proptest! {
 
     #[test]
     fn a_revision_compiled_after_others_is_what_it_would_be_by_itself(edits in prop::collection::vec(edit(), 1..24)) {
-        let mut compiler = Compiler::new(packs());
+        let mut compiler = Compiler::new(packs(), crate::content::sops::Keys::Unknown);
         let mut files = good();
         let mut served: Option<Catalog> = None;
         for (number, edit) in std::iter::once(&Edit::Again).chain(&edits).enumerate() {
@@ -408,7 +408,7 @@ fn compile(compiler: &mut Compiler, files: &Files) -> (usize, usize) {
 #[test]
 fn a_revision_costs_what_it_changes_and_a_refused_one_leaves_nothing_behind() {
     let mut files = many(60);
-    let mut compiler = Compiler::new(packs());
+    let mut compiler = Compiler::new(packs(), crate::content::sops::Keys::Unknown);
     compile(&mut compiler, &files);
     assert_eq!(compile(&mut compiler, &files), (0, 0), "the same again");
 

@@ -1,0 +1,264 @@
+//! Gathers what a repository shows of a revision's signatures, for `trust` to decide on.
+
+use super::GitError;
+use super::gpg::Keyring;
+use super::mirror::revision_of;
+use crate::content::Finding;
+use crate::trust::{Base, Check, CommitEvidence, Evidence, Policy, Seal, Signed, TagEvidence, decide, openpgp, ssh};
+use git2::{Commit, DiffOptions, ObjectType, Oid, Repository, Sort, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// So many commits between two revisions are checked; more need an anchor.
+const COMMITS_MAX: usize = 20_000;
+/// So many annotated tags of one commit are looked at.
+const TAGS_MAX: usize = 32;
+
+/// The policy, with the keys that `gpg` needs.
+#[derive(Debug)]
+pub struct Verifier {
+    policy: Policy,
+    keyring: Option<Mutex<Keyring>>,
+}
+
+impl Verifier {
+    /// Imports the policy's OpenPGP keys, where there are any, into the folder `keys`, which is made anew.
+    ///
+    /// # Errors
+    /// `gpg` is not there, or a file holds no key.
+    pub fn new(mut policy: Policy, keys: &Path) -> Result<Self, String> {
+        if policy.openpgp_files.is_empty() {
+            return Ok(Self { policy, keyring: None });
+        }
+        let (keyring, principals) = Keyring::import(keys, &policy.openpgp_files)?;
+        policy.openpgp = principals;
+        Ok(Self { policy, keyring: Some(Mutex::new(keyring)) })
+    }
+
+    /// Decides whether `tip` may follow `last`, the revision trusted last, by what the repository shows. `subpath`: only paths
+    /// in this folder count.
+    ///
+    /// # Errors
+    /// The repository cannot be read. Inside: why the revision is not trusted.
+    pub fn verify(
+        &self,
+        repository: &Repository,
+        subpath: Option<&str>,
+        last: Option<&str>,
+        tip: &str,
+    ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        let damaged = |e: git2::Error| GitError::Damaged {
+            revision: tip.to_owned(),
+            path: repository.path().to_owned(),
+            message: e.message().to_owned(),
+        };
+        let tip = Oid::from_str(tip).map_err(damaged)?;
+        let gatherer = Gatherer { repository, subpath: subpath.filter(|path| !path.is_empty()), verifier: self };
+        let evidence = gatherer.gather(last, tip).map_err(damaged)?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(decide(&self.policy, &evidence, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    fn seal(&self, signature: &[u8], signed: &[u8]) -> Seal {
+        if ssh::is_ssh(signature) {
+            return Seal::Ssh { signature: signature.to_vec(), signed: signed.to_vec() };
+        }
+        if !openpgp::is_openpgp(signature) {
+            return Seal::Unknown;
+        }
+        let unknown = || crate::trust::Refusal {
+            key: None,
+            reason: "is by OpenPGP, and the policy names no OpenPGP keys".to_owned(),
+        };
+        Seal::OpenPgp(match self.keyring.as_ref().map(|keyring| keyring.lock()) {
+            Some(Ok(keyring)) => keyring.verify(signature, signed),
+            _ => Err(unknown()),
+        })
+    }
+}
+
+struct Gatherer<'a> {
+    repository: &'a Repository,
+    subpath: Option<&'a str>,
+    verifier: &'a Verifier,
+}
+
+impl Gatherer<'_> {
+    fn gather(&self, last: Option<&str>, tip: Oid) -> Result<Evidence, git2::Error> {
+        let check = self.verifier.policy.check;
+        let base = self.base(last, tip)?;
+        let commit = self.repository.find_commit(tip)?;
+        let from = match &base {
+            Base::Itself => Some(tip),
+            Base::Ancestor(id) | Base::Rewritten(id) => Some(Oid::from_str(id)?),
+            Base::Nothing | Base::Gone(_) | Base::NoAnchor(_) => None,
+        };
+        let difference = {
+            let old = from.map(|from| self.repository.find_commit(from)?.tree()).transpose()?;
+            self.changed(old.as_ref(), &commit.tree()?)?.into_keys().collect()
+        };
+        let (mut commits, mut too_many) = (Vec::new(), false);
+        let walked = matches!(base, Base::Ancestor(_) | Base::Rewritten(_));
+        if check == Check::Range && walked {
+            let mut walk = self.repository.revwalk()?;
+            walk.set_sorting(Sort::TOPOLOGICAL)?;
+            walk.push(tip)?;
+            if let Some(from) = from {
+                walk.hide(from)?;
+            }
+            for id in walk {
+                if commits.len() >= COMMITS_MAX {
+                    too_many = true;
+                    break;
+                }
+                commits.push(self.commit(&self.repository.find_commit(id?)?)?);
+            }
+        }
+        let tip_evidence = self.commit(&commit)?;
+        let tags = if check == Check::Tag { self.tags(tip)? } else { Vec::new() };
+        Ok(Evidence { tip: tip_evidence, base, commits, too_many, difference, tags })
+    }
+
+    fn base(&self, last: Option<&str>, tip: Oid) -> Result<Base, git2::Error> {
+        let descends = |from: Oid| self.repository.graph_descendant_of(tip, from);
+        if let Some(last) = last {
+            let id = Oid::from_str(last)?;
+            if id == tip {
+                return Ok(Base::Itself);
+            }
+            // The object alone may lie in a repository that has not its history.
+            return Ok(match self.repository.find_commit(id).and_then(|_| descends(id)) {
+                Ok(true) => Base::Ancestor(last.to_owned()),
+                Ok(false) => Base::Rewritten(last.to_owned()),
+                Err(_) => Base::Gone(last.to_owned()),
+            });
+        }
+        let Some(anchor) = &self.verifier.policy.anchor else { return Ok(Base::Nothing) };
+        let id = Oid::from_str(anchor)?;
+        let found = id == tip || self.repository.find_commit(id).is_ok() && descends(id)?;
+        Ok(if id == tip {
+            Base::Itself
+        } else if found {
+            Base::Ancestor(anchor.clone())
+        } else {
+            Base::NoAnchor(anchor.clone())
+        })
+    }
+
+    fn commit(&self, commit: &Commit<'_>) -> Result<CommitEvidence, git2::Error> {
+        let seal = match self.repository.extract_signature(&commit.id(), None) {
+            Ok((signature, signed)) => self.verifier.seal(&signature, &signed),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Seal::None,
+            Err(error) => return Err(error),
+        };
+        let summary = revision_of(commit).summary;
+        Ok(CommitEvidence { id: commit.id().to_string(), summary, paths: self.touched(commit)?, seal })
+    }
+
+    /// The paths that a commit touches by itself. Of a merge of two: those whose content is not what a merge of whole files
+    /// gives, so that a merge that quietly takes back the other side's change has touched it.
+    fn touched(&self, commit: &Commit<'_>) -> Result<Vec<String>, git2::Error> {
+        let tree = commit.tree()?;
+        let mut parents = Vec::new();
+        for parent in commit.parents() {
+            parents.push((parent.id(), parent.tree()?));
+        }
+        let paths: Vec<String> = match parents.as_slice() {
+            [] => self.changed(None, &tree)?.into_keys().collect(),
+            [(_, parent)] => self.changed(Some(parent), &tree)?.into_keys().collect(),
+            [(one, first), (two, second)] => {
+                let bases = self.repository.merge_bases(*one, *two);
+                let base = match bases {
+                    Ok(bases) if bases.len() == 1 => match bases.iter().next() {
+                        Some(base) => Some(self.repository.find_commit(*base)?.tree()?),
+                        None => None,
+                    },
+                    _ => None,
+                };
+                let from_first = self.changed(Some(first), &tree)?;
+                let from_second = self.changed(Some(second), &tree)?;
+                let all: BTreeSet<&String> = from_first.keys().chain(from_second.keys()).collect();
+                let Some(base) = base else { return Ok(all.into_iter().cloned().collect()) };
+                // Not changed on a side since the base: the merge must have the other side's.
+                let changed_first = self.changed(Some(&base), first)?;
+                let changed_second = self.changed(Some(&base), second)?;
+                let clean = |path: &String| {
+                    let (as_first, as_second) = (!from_first.contains_key(path), !from_second.contains_key(path));
+                    let both = (as_first, as_second) == (true, true);
+                    both || as_second && !changed_first.contains_key(path)
+                        || as_first && !changed_second.contains_key(path)
+                };
+                all.into_iter().filter(|path| !clean(path)).cloned().collect()
+            }
+            several => {
+                let mut all = BTreeSet::new();
+                for (_, parent) in several {
+                    all.extend(self.changed(Some(parent), &tree)?.into_keys());
+                }
+                all.into_iter().collect()
+            }
+        };
+        Ok(paths)
+    }
+
+    /// What differs between two trees, by path from the root; only in the site's folder, where it is one.
+    fn changed(&self, old: Option<&Tree<'_>>, new: &Tree<'_>) -> Result<BTreeMap<String, ()>, git2::Error> {
+        let mut options = DiffOptions::new();
+        options.include_typechange(true).ignore_submodules(false).skip_binary_check(true);
+        if let Some(subpath) = self.subpath {
+            options.disable_pathspec_match(true).pathspec(subpath);
+        }
+        let diff = self.repository.diff_tree_to_tree(old, Some(new), Some(&mut options))?;
+        let mut paths = BTreeMap::new();
+        for delta in diff.deltas() {
+            for file in [delta.old_file(), delta.new_file()] {
+                if let Some(path) = file.path_bytes() {
+                    paths.insert(String::from_utf8_lossy(path).into_owned(), ());
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    fn tags(&self, tip: Oid) -> Result<Vec<TagEvidence>, git2::Error> {
+        let mut tags = Vec::new();
+        let objects = self.repository.odb()?;
+        for reference in self.repository.references_glob("refs/tags/*")? {
+            let reference = reference?;
+            let (Some(id), Ok(name)) = (reference.target(), reference.name()) else { continue };
+            let object = objects.read(id)?;
+            if object.kind() != ObjectType::Tag || tags.len() >= TAGS_MAX {
+                continue;
+            }
+            let tag = self.repository.find_tag(id)?;
+            if tag.target_id() != tip || tag.target_type() != Some(ObjectType::Commit) {
+                continue;
+            }
+            let seal = match split_tag(object.data()) {
+                Some((signed, signature)) => self.verifier.seal(signature, signed),
+                None => Seal::None,
+            };
+            let name = name.strip_prefix("refs/tags/").unwrap_or(name).to_owned();
+            tags.push(TagEvidence {
+                reference: name,
+                name: String::from_utf8_lossy(tag.name_bytes()).into_owned(),
+                seal,
+            });
+        }
+        Ok(tags)
+    }
+}
+
+/// A tag's text and the signature at its end, at the last line that begins one (as git itself looks for it).
+fn split_tag(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 0;
+    let mut found = None;
+    for line in data.split_inclusive(|byte| *byte == b'\n') {
+        if ssh::is_ssh(line) || openpgp::is_openpgp(line) {
+            found = Some(at);
+        }
+        at += line.len();
+    }
+    Some(data.split_at(found?))
+}

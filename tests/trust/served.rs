@@ -1,0 +1,74 @@
+//! The whole way: a push, a policy, a server.
+
+use super::repository::{By, Repository, run};
+use super::site::{FORMWORK, Site};
+use std::process::Command;
+
+const SITE: &str = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nspec: {}\n";
+
+#[test]
+fn what_is_not_signed_is_refused_and_named_and_the_last_good_one_goes_on_serving() {
+    let repository = Repository::new();
+    let (alice, _) = (repository.ssh_key("alice"), repository.ssh_key("eve"));
+    repository.write("allowed_signers", &format!("alice@example.org {alice}"));
+    repository.write("trust.yaml", "allowedSigners: allowed_signers\n");
+    let good = repository.commit(By::Ssh("alice"), "good", &[("site.yaml", SITE)]);
+    repository.push();
+    let policy = repository.root().join("trust.yaml");
+    let options = ["--trust", policy.to_str().unwrap()];
+    let site = Site::start(&repository, &options);
+    site.until(&["\"condition\": \"Ready\"", &good]);
+    let events = site.say(&["events", "-o", "json"]);
+    assert!(events.contains("\"signedBy\"") && events.contains("alice@example.org (SHA256:"), "{events}");
+
+    // By somebody else, with content that would not even load: the signature is asked for first.
+    let evil = repository.commit(By::Ssh("eve"), "evil", &[("site.yaml", "not: content\n")]);
+    repository.push();
+    let status = site.until(&["\"condition\": \"Stalled\"", &evil, "no line of the allowed signers"]);
+    assert!(
+        status.contains(&good) && status.contains("site.yaml:1:1") && !status.contains("not a Formwork"),
+        "{status}"
+    );
+
+    // Undone by alice on top: eve's commit is still in what leads to it.
+    repository.commit(By::Ssh("alice"), "on top", &[("site.yaml", SITE)]);
+    repository.push();
+    let on_top = repository.head();
+    site.until(&["\"condition\": \"Stalled\"", &on_top, "“evil”"]);
+    // Without it, all is well; and the branch did not leave what is trusted.
+    repository.git(&["reset", "-q", "--hard", &good]);
+    let next = repository.commit(By::Ssh("alice"), "next", &[("README.md", "x")]);
+    repository.push();
+    site.until(&["\"condition\": \"Ready\"", &next]);
+
+    // A server that starts again remembers what it trusts: going back to an older signed commit is no way around.
+    drop(site);
+    let site = Site::start(&repository, &options);
+    site.until(&["\"condition\": \"Ready\"", &next]);
+    repository.git(&["reset", "-q", "--hard", &good]);
+    repository.push();
+    site.until(&["\"condition\": \"Stalled\"", "the branch was rewritten"]);
+}
+
+#[test]
+fn a_server_with_a_policy_that_is_not_sound_does_not_start() {
+    let repository = Repository::new();
+    repository.commit(By::Nobody, "x", &[("site.yaml", SITE)]);
+    repository.push();
+    repository.write("trust.yaml", "allowedSigners: nowhere\ncheck: tip\n");
+    run(Command::new(FORMWORK)
+        .args(["site", "create", "lab", "--fresh", "--state-dir"])
+        .arg(repository.root().join("state")));
+    let output = Command::new(FORMWORK)
+        .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--repository"])
+        .arg(repository.bare())
+        .arg("--state-dir")
+        .arg(repository.root().join("state"))
+        .arg("--trust")
+        .arg(repository.root().join("trust.yaml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("trust.yaml:1:17: error: `nowhere`"), "{said}");
+}
