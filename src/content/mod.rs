@@ -15,6 +15,7 @@ mod memory;
 pub mod names;
 mod object;
 pub mod schema;
+mod sources;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(crate) use load::read;
 pub use load::{Loaded, load};
 pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
+pub(crate) use sources::{Head, heads, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
 pub use tree::{File, FileKind, Files, Tree};
 
