@@ -18,6 +18,7 @@ mod object;
 mod pack_tests;
 pub mod schema;
 pub mod sops;
+mod sources;
 mod spans;
 mod strict;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
 pub use pack_tests::{PackTest, pack_tests};
 pub(crate) use sops::Sealed;
+pub(crate) use sources::{Head, heads, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
 pub(crate) use strict::StrictFile;
 pub use tree::{File, FileKind, Files, Tree};
