@@ -3,7 +3,7 @@
 use super::cipher::{self, CipherError};
 use super::data_key::{self, DataKey};
 use super::sealed::Sealed;
-use super::stanza::Stanza;
+use super::stanza::{Misread, Stanza};
 use super::{Identities, Keys};
 use crate::content::{Document, Report, Step};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(crate) fn open(mut documents: Vec<(Document, Value)>, keys: &Keys, report: &
     if !documents.iter().any(|(_, value)| has_stanza(value)) {
         return documents;
     }
-    let mut first: Option<(Document, Result<Stanza, (&'static str, String)>)> = None;
+    let mut first: Option<(Document, Result<Stanza, Misread>)> = None;
     for (document, value) in &mut documents {
         let Some(Value::Object(stanza)) = value.as_object_mut().and_then(|map| map.shift_remove(STANZA)) else {
             continue;

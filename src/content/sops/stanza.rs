@@ -8,6 +8,9 @@ const PATTERN_BYTES_MAX: usize = 1024;
 /// The most recipients that are tried.
 const RECIPIENTS_MAX: usize = 256;
 
+/// A field of the stanza, and why it cannot be understood.
+pub(super) type Misread = (&'static str, String);
+
 /// The stanza, understood.
 #[derive(Debug)]
 pub(super) struct Stanza {
@@ -36,8 +39,8 @@ impl Stanza {
     ///
     /// # Errors
     /// The field, and why it cannot be understood.
-    pub(super) fn read(map: &Map<String, Value>) -> Result<Self, (&'static str, String)> {
-        let text = |field: &'static str| -> Result<Option<String>, (&'static str, String)> {
+    pub(super) fn read(map: &Map<String, Value>) -> Result<Self, Misread> {
+        let text = |field: &'static str| -> Result<Option<String>, Misread> {
             match map.get(field) {
                 None | Some(Value::Null) => Ok(None),
                 Some(Value::String(text)) if text.is_empty() => Ok(None),
@@ -45,7 +48,7 @@ impl Stanza {
                 Some(_) => Err((field, format!("sops.{field} must be text"))),
             }
         };
-        let pattern = |field: &'static str| -> Result<Option<Regex>, (&'static str, String)> {
+        let pattern = |field: &'static str| -> Result<Option<Regex>, Misread> {
             let Some(text) = text(field)? else { return Ok(None) };
             if text.len() > PATTERN_BYTES_MAX {
                 return Err((field, format!("sops.{field} is longer than {PATTERN_BYTES_MAX} bytes")));
