@@ -6,7 +6,7 @@ use super::describe::Subject;
 use super::extract::{Json, Path, Query};
 use super::views::{
     AskAnswer, AskBody, ClusterRow, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus,
-    StoreStatus,
+    SourceRow, StoreStatus,
 };
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
@@ -130,7 +130,25 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
         files: app.fleet.file_troubles().values().cloned().collect(),
+        sources: app.fleet.reconciler.follower().sources().into_iter().map(source_row).collect(),
     })
+}
+
+fn source_row(status: crate::git::remote::SourceStatus) -> SourceRow {
+    SourceRow {
+        name: status.name,
+        url: status.url,
+        follows: status.follows,
+        mount: status.mount,
+        head: status.head,
+        used: status.used,
+        last_success_unix_ms: status.last_success_unix_ms,
+        last_failure_unix_ms: status.last_failure_unix_ms,
+        failure: status.failure,
+        findings: status.findings,
+        next_look_unix_ms: status.next_look_unix_ms,
+        fetched_bytes: status.fetched_bytes,
+    }
 }
 
 fn store_status(health: &crate::store::Health) -> StoreStatus {

@@ -11,6 +11,7 @@ mod detached;
 mod drained;
 mod error;
 mod extract;
+mod hooks;
 mod inspect;
 mod openapi;
 mod store;
@@ -19,6 +20,7 @@ mod tests;
 pub mod views;
 
 pub use error::ApiError;
+pub use hooks::Hooks;
 pub use openapi::document as openapi;
 pub use store::Snapshots;
 
@@ -43,6 +45,8 @@ pub struct App {
     pub administrators: Arc<AdministratorToken>,
     /// Where machines find this server.
     pub server: Arc<ServerInfo>,
+    /// Webhooks of forges.
+    pub hooks: Arc<Hooks>,
     /// Rises when a revision was applied.
     pub applied: tokio::sync::watch::Receiver<u64>,
 }
@@ -61,6 +65,7 @@ fn own() -> Routes<App> {
         .merge(administrators::routes())
         .merge(inspect::routes())
         .merge(store::routes())
+        .merge(hooks::routes())
 }
 
 /// All routes of the TLS listener.

@@ -124,13 +124,14 @@ fn tag(route: &Route) -> &'static str {
         Opens::Machine | Opens::Ticket => "agent",
         Opens::Administrator if route.path.starts_with("/v1/clusters/") => "clusters",
         Opens::Administrator => "administrators",
+        Opens::Hook => "hooks",
         Opens::Anybody | Opens::Offer | Opens::Callback => "boot",
     }
 }
 
 fn security(opens: Opens) -> Option<Value> {
     let scheme = match opens {
-        Opens::Anybody | Opens::Offer | Opens::Ticket => return None,
+        Opens::Anybody | Opens::Offer | Opens::Ticket | Opens::Hook => return None,
         Opens::Callback => "callback",
         Opens::Machine => "machine",
         Opens::Cluster => "cluster",

@@ -193,6 +193,55 @@ pub struct SiteStatus {
     /// Boot files that are not what content declares, in sentences; they are not served.
     #[serde(default)]
     pub files: Vec<String>,
+    /// The repositories that are followed, the main one first; empty where that is one on the server's own disk.
+    #[serde(default)]
+    pub sources: Vec<SourceRow>,
+}
+
+/// A repository that is followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRow {
+    /// Its name in the server's sources.yaml.
+    pub name: String,
+    /// Where it is; never with credentials.
+    pub url: String,
+    /// What of it is followed.
+    pub follows: String,
+    /// The folder of the site that it is mounted at; none: it is the main one.
+    pub mount: Option<String>,
+    /// The commit that it shows.
+    pub head: Option<String>,
+    /// The commit of it that the newest revision is made of.
+    pub used: Option<String>,
+    /// When it was last looked at with success, Unix milliseconds.
+    pub last_success_unix_ms: Option<i64>,
+    /// When a look last failed, Unix milliseconds.
+    pub last_failure_unix_ms: Option<i64>,
+    /// Why, where no look has succeeded since, or why its branch is held.
+    pub failure: Option<String>,
+    /// Why its head is not used: `file:line:column: error: …`.
+    pub findings: Vec<String>,
+    /// When it is looked at next, Unix milliseconds.
+    pub next_look_unix_ms: Option<i64>,
+    /// Bytes downloaded since the server's start.
+    pub fetched_bytes: u64,
+}
+
+impl SourceRow {
+    /// What is wrong with it, in a line; none: nothing.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.failure, self.findings.len()) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, 0) => None,
+            (None, count) => {
+                let head = self.head.as_deref().unwrap_or_default();
+                let used = self.used.as_deref().map_or("nothing of it is used", |_| "its last good commit is used");
+                let findings = if count == 1 { "finding" } else { "findings" };
+                Some(format!("commit {} is refused with {count} {findings}; {used}", head.get(..10).unwrap_or(head)))
+            }
+        }
+    }
 }
 
 /// `POST /v1/store/snapshots`.

@@ -63,6 +63,15 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::Held { reason } => format!("is held: {reason}"),
         Event::Overdue { reason } => format!("is overdue: {reason}"),
         Event::Quarantined { reason } => format!("is in quarantine: {reason}"),
+        Event::SourceRewritten { source, reference, from, to, followed } => {
+            let what = if *followed { "followed" } else { "held where it was" };
+            format!("{reference} of source {source} was rewritten from {} to {}, and is {what}", short(from), short(to))
+        }
+        Event::SourceRefused { source, revision, summary, findings, count: all } => {
+            let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
+            let what = count(*all, "finding");
+            format!("revision {} of source {source} is refused ({summary}): {what}{first}", short(revision))
+        }
         Event::FileWrong { reason, .. } => format!("does not serve a file: {reason}"),
         Event::FileRight { file } => format!("serves {file} again, which is what content declares"),
         Event::ApprovalAwaited { key, address, .. } => {

@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use crate::git::Source;
+use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
 use crate::journal::Retention;
 use crate::serve::{self, Options, StateDirectory};
 use clap::{ArgGroup, Args};
@@ -10,9 +11,12 @@ use std::path::PathBuf;
 
 /// Serves a site: follows its repository, boots its machines, answers its administrators.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir"])), after_help = "Examples:
+#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir", "sources"])), after_help = "Examples:
   formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
   formwork serve --dir ./site --images /srv/images --address 10.77.0.1 --no-dhcp
+  formwork serve --repository https://git.example.org/platform/site.git --branch main --token-file /etc/formwork/token \\
+    --images /srv/images --address 10.77.0.1 --interface br0
+  formwork serve --sources /etc/formwork/sources.yaml --images /srv/images --address 10.77.0.1 --interface br0
   formwork serve --repository site.git --images images --address 10.77.0.1 --interface br0 \\
     --enter 4711 --api-listen 127.0.0.1:8443       the boot network in the namespace of process 4711,
                                                    the API on this host")]
@@ -20,9 +24,24 @@ pub struct Arguments {
     /// The state directory that `formwork site create` made.
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
-    /// A Git repository on the local disk, bare or not; its commits are followed.
-    #[arg(long, value_name = "PATH", env = "FORMWORK_REPOSITORY")]
-    repository: Option<PathBuf>,
+    /// A Git repository, whose commits are followed: a path on the local disk, https://, ssh:// or user@host:path.
+    #[arg(long, value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
+    repository: Option<String>,
+    /// A sources.yaml: one repository or several, with all that can be said of each (see docs/remotes.md).
+    #[arg(long, value_name = "FILE", env = "FORMWORK_SOURCES")]
+    sources: Option<PathBuf>,
+    /// Over https://: the file with the token that the repository asks for.
+    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Over https://: the authorities to trust in place of the system's, PEM.
+    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_REPOSITORY_CA")]
+    repository_ca: Option<PathBuf>,
+    /// Over ssh: the private key.
+    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_KEY_FILE")]
+    key_file: Option<PathBuf>,
+    /// Over ssh: the keys of hosts that are trusted. There is no way around it.
+    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_KNOWN_HOSTS")]
+    known_hosts: Option<PathBuf>,
     /// The branch to follow; the repository's HEAD where not given.
     #[arg(long, requires = "repository", env = "FORMWORK_BRANCH")]
     branch: Option<String>,
@@ -106,13 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let source = match (&arguments.repository, &arguments.dir) {
-        (Some(path), _) => {
-            Source::Bare { path: path.clone(), branch: arguments.branch.clone(), subpath: arguments.path.clone() }
-        }
-        (None, Some(path)) => Source::Directory { path: path.clone() },
-        (None, None) => return Err(failed(&"give --repository or --dir")),
-    };
+    let source = source(arguments)?;
     is_there(&source)?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
@@ -135,10 +148,58 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
 }
 
+/// What is to be followed.
+fn source(arguments: &Arguments) -> Result<Source, CliError> {
+    let usage = |message: String, hint: Option<&str>| CliError::Usage { message, hint: hint.map(str::to_owned) };
+    if let Some(path) = &arguments.sources {
+        return read_sources(path)
+            .map(Source::Sources)
+            .map_err(|findings| usage(format!("{} cannot be used:\n{findings}", path.display()), None));
+    }
+    let Some(repository) = &arguments.repository else {
+        let path =
+            arguments.dir.clone().ok_or_else(|| usage("give --repository, --sources or --dir".to_owned(), None))?;
+        return Ok(Source::Directory { path });
+    };
+    // What was typed is not shown again: there may be a password in it.
+    let location = Location::parse(repository).map_err(|error| usage(format!("--repository: {error}"), None))?;
+    let https = arguments.token_file.is_some() || arguments.repository_ca.is_some();
+    let ssh = arguments.key_file.is_some() || arguments.known_hosts.is_some();
+    let credentials = match &location {
+        Location::Https { .. } if !ssh => arguments.token_file.clone().map_or(Credentials::Nobody, |password_file| {
+            Credentials::Basic { user: "x-access-token".to_owned(), password_file }
+        }),
+        Location::Ssh { host, .. } if !https => Credentials::Ssh {
+            key_file: arguments.key_file.clone(),
+            known_hosts_file: arguments.known_hosts.clone().ok_or_else(|| {
+                let hint =
+                    format!("get the host's keys by `ssh-keyscan {host}` and compare them with what its owner says");
+                usage("over ssh --known-hosts is needed".to_owned(), Some(&hint))
+            })?,
+        },
+        Location::Local(path) if !https && !ssh => {
+            let (branch, subpath) = (arguments.branch.clone(), arguments.path.clone());
+            return Ok(Source::Bare { path: path.clone(), branch, subpath });
+        }
+        _ => {
+            let hint = "--token-file and --repository-ca go with https://, --key-file and --known-hosts with ssh";
+            return Err(usage("these credentials are for another kind of URL".to_owned(), Some(hint)));
+        }
+    };
+    let follow = arguments.branch.clone().map_or(Follow::Default, Follow::Branch);
+    let mut settings = SourceSettings::new("site", location, follow);
+    settings.subpath = arguments.path.clone();
+    settings.credentials = credentials;
+    settings.authority_file.clone_from(&arguments.repository_ca);
+    Ok(Source::Sources(Sources(vec![settings])))
+}
+
 /// A source that is not there at the start is a slip of the pen; one that goes away later is waited for.
 fn is_there(source: &Source) -> Result<(), CliError> {
     let (path, what, hint) = match source {
         Source::Bare { path, .. } => (path, "repository", format!("make one with: git init --bare {}", path.display())),
+        // Elsewhere something may be away, now as later.
+        Source::Sources(_) => return Ok(()),
         Source::Directory { path } => (path, "directory", "--dir names the folder that holds the site's YAML".into()),
     };
     match std::fs::metadata(path) {

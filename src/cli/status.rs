@@ -5,7 +5,7 @@ use super::get::tone_of_phase;
 use super::output::{Style, Tone, Word, printable, table};
 use super::session::{Options, Session};
 use super::time::Clock;
-use crate::api::views::{Phase, SiteStatus};
+use crate::api::views::{Phase, SiteStatus, SourceRow};
 use clap::Args;
 
 /// Shows the site: its content, what was refused and why, and how its machines are.
@@ -34,7 +34,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if is_refused(&status) {
         return Err(CliError::NotSo(status.content.message.clone()));
     }
-    Ok(())
+    match status.sources.iter().find_map(|source| Some((source.name.as_str(), source.trouble()?))) {
+        Some((name, trouble)) => Err(CliError::NotSo(format!("source {name}: {trouble}"))),
+        None => Ok(()),
+    }
 }
 
 /// What the source shows does not serve: it was refused, or the source cannot be read.
@@ -67,6 +70,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         vec!["applied".into(), revision(&content.last_applied_revision).into()],
         vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
     ];
+    for source in &status.sources {
+        rows.push(source_of(source, clock));
+    }
     if !status.store.message.is_empty() {
         let said = format!("{}: {}", status.store.condition, status.store.message);
         rows.push(vec!["store".into(), Word::new(said, Tone::Bad)]);
@@ -93,7 +99,25 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
             text.push('\n');
         }
     }
+    for source in status.sources.iter().filter(|source| !source.findings.is_empty()) {
+        text.push_str(&format!("\nsource {}\n", source.name));
+        for finding in &source.findings {
+            text.push_str(&printable(finding));
+            text.push('\n');
+        }
+    }
     text
+}
+
+/// One followed repository in a line: what it shows, when it was seen, what is wrong.
+fn source_of(source: &SourceRow, clock: &Clock) -> Vec<Word> {
+    let short = |id: &Option<String>| id.as_deref().map_or("nothing yet", |id| id.get(..10).unwrap_or(id)).to_owned();
+    let seen = source.last_success_unix_ms.map_or("never seen".to_owned(), |at| format!("seen {}", clock.ago(at)));
+    let said = match source.trouble() {
+        Some(trouble) => Word::new(format!("{}: {} ({seen}): {trouble}", source.name, short(&source.head)), Tone::Bad),
+        None => Word::from(format!("{}: {} of {} ({seen})", source.name, short(&source.head), source.follows)),
+    };
+    vec!["source".into(), said]
 }
 
 #[cfg(test)]
@@ -122,6 +146,7 @@ mod tests {
             machines: BTreeMap::from([("ready".to_owned(), 2), ("working".to_owned(), 1)]),
             holds_unknown: true,
             files: vec!["discovery/vmlinuz is not in the image folder".to_owned()],
+            sources: Vec::new(),
         }
     }
 
@@ -143,6 +168,33 @@ mod tests {
           hint: did you mean profiles?
         ");
         assert!(is_refused(&status()));
+    }
+
+    #[test]
+    fn each_source_says_what_it_shows_and_what_is_wrong_with_it() {
+        let mut status = status();
+        let source = |name: &str| SourceRow {
+            name: name.to_owned(),
+            follows: "branch main".to_owned(),
+            head: Some("1234567890abcdef".to_owned()),
+            used: Some("1111111111111111".to_owned()),
+            last_success_unix_ms: Some(1_795_384_984_000),
+            ..SourceRow::default()
+        };
+        let mut away = source("platform");
+        away.failure = Some("https://git.example.org/site.git: no answer".to_owned());
+        let mut refused = source("team-b");
+        refused.findings = vec!["tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet".to_owned()];
+        status.sources = vec![away, source("team-a"), refused];
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        for line in [
+            "source     platform: 1234567890 (seen 12s ago): https://git.example.org/site.git: no answer",
+            "source     team-a: 1234567890 of branch main (seen 12s ago)",
+            "source     team-b: 1234567890 (seen 12s ago): commit 1234567890 is refused with 1 finding; its last good commit is used",
+            "tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet",
+        ] {
+            assert!(text.lines().any(|found| found.trim_end() == line), "{line}\n{text}");
+        }
     }
 
     #[test]

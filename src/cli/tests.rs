@@ -71,6 +71,7 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
         machines: BTreeMap::new(),
         holds_unknown: false,
         files: Vec::new(),
+        sources: Vec::new(),
     })
 }
 

@@ -417,12 +417,12 @@ fn read_pack(
     pack
 }
 
-fn is_yaml(path: &str) -> bool {
+pub(super) fn is_yaml(path: &str) -> bool {
     path.ends_with(".yaml") || path.ends_with(".yml")
 }
 
 /// Whether one of the path's folders is hidden or holds data.
-fn path_is_data(path: &str) -> bool {
+pub(super) fn path_is_data(path: &str) -> bool {
     path.split('/').any(|part| part.starts_with('.')) || {
         let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
         folders.split('/').any(|part| DATA_FOLDERS.contains(&part))

@@ -17,6 +17,7 @@ pub mod names;
 mod object;
 mod pack_tests;
 pub mod schema;
+mod sources;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use load::{Loaded, load};
 pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
 pub use pack_tests::{PackTest, pack_tests};
+pub(crate) use sources::{Head, heads, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
 pub use tree::{File, FileKind, Files, Tree};
 

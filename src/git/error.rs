@@ -43,6 +43,29 @@ pub enum GitError {
         /// Where.
         path: PathBuf,
     },
+    /// A repository elsewhere could not be looked at.
+    #[error("{url}: {message}")]
+    Fetch {
+        /// Its URL, without credentials.
+        url: String,
+        /// Why, without credentials.
+        message: String,
+    },
+    /// A branch was rewritten, and is held where it was.
+    #[error(
+        "{url}: {reference} was rewritten from {from} to {to}, and is held where it was; set `onRewrite: follow` for this \
+         source if that is meant, or push a commit that goes on from {from}"
+    )]
+    Rewritten {
+        /// Its URL, without credentials.
+        url: String,
+        /// The branch or tag.
+        reference: String,
+        /// The commit that serves.
+        from: String,
+        /// The commit that it shows.
+        to: String,
+    },
     /// An object of a revision is missing or damaged.
     #[error("revision {revision} cannot be read from {path}: {message}; look with: git -C {path} fsck")]
     Damaged {
@@ -71,6 +94,14 @@ pub enum GitError {
         revision: String,
         /// The folder.
         subpath: String,
+    },
+    /// The main source has something where another one is mounted.
+    #[error(
+        "the main source has something at `{mount}`, where another source is mounted; move it, or mount that one elsewhere"
+    )]
+    MountTaken {
+        /// The folder.
+        mount: String,
     },
     /// It is over a limit.
     #[error("{what} is over the limit of {limit}; content is text, images belong in the server's image folder")]

@@ -2,6 +2,7 @@
 
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
+use super::remote::{Board, Ears, Hints, SourceStatus, start};
 use super::{GitError, PackCache, PackError, Revision, Sight, Source};
 use crate::content::Tree;
 use std::path::Path;
@@ -22,12 +23,22 @@ pub struct Follower {
     stop: Arc<AtomicBool>,
     /// Where packs are fetched to; none: they are not.
     packs: Option<PackCache>,
+    /// Of sources with threads of their own: how to reach those, and how they stand.
+    remote: Option<(Hints, Arc<Board>)>,
 }
 
 impl Follower {
     /// Opens (or makes) the mirror and begins to follow. Fails only for the mirror's sake: a source that cannot be read is a
     /// [`Sight`], and is looked for again and again.
     pub fn start(source: Source, mirror: &Path) -> Result<Self, GitError> {
+        Self::start_with(source, mirror, Ears::default())
+    }
+
+    /// As [`Follower::start`]; `ears` judge what mounted sources bring, and hear what happens to sources.
+    ///
+    /// # Errors
+    /// [`GitError`], for the mirror's sake only.
+    pub fn start_with(source: Source, mirror: &Path, ears: Ears) -> Result<Self, GitError> {
         let mirror_path = mirror.to_owned();
         let mirror = Mirror::open(mirror)?;
         let (requests, receiver) = sync_channel(QUEUE);
@@ -47,8 +58,15 @@ impl Follower {
         std::thread::Builder::new()
             .name("formwork-git".to_owned())
             .spawn(move || owner.run())
-            .map_err(|e| GitError::Mirror { path: mirror_path, message: e.to_string() })?;
-        Ok(Self { source, requests, sight, stop, packs: None })
+            .map_err(|e| GitError::Mirror { path: mirror_path.clone(), message: e.to_string() })?;
+        let remote = match &source {
+            Source::Sources(sources) => {
+                let rooms = mirror_path.with_file_name("remotes");
+                Some(start(sources, &rooms, ears, requests.clone(), Arc::clone(&stop))?)
+            }
+            _ => None,
+        };
+        Ok(Self { source, requests, sight, stop, packs: None, remote })
     }
 
     /// What is followed.
@@ -64,6 +82,20 @@ impl Follower {
     /// Looks now, without waiting for the next poll. A hint: nothing is lost when it is.
     pub fn look(&self) {
         let _ = self.requests.try_send(Request::Look);
+        if let Some((hints, _)) = &self.remote {
+            hints.look();
+        }
+    }
+
+    /// Looks at one source soon, because a webhook says that something was pushed there, and once more a few seconds later where
+    /// that is not visible yet. False: there is no such source.
+    pub fn webhook(&self, source: &str) -> bool {
+        self.remote.as_ref().is_some_and(|(hints, _)| hints.webhook(source))
+    }
+
+    /// How each source stands; empty for a source on the local disk alone.
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        self.remote.as_ref().map(|(_, board)| board.status()).unwrap_or_default()
     }
 
     /// The files of a revision, from the mirror, or from the source where the mirror lacks it (it is then mirrored).

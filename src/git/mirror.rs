@@ -152,6 +152,12 @@ impl Mirror {
         Ok(revision)
     }
 
+    /// An object was written: it is brought to the disk before anything says that it is kept.
+    pub(super) fn wrote(&mut self, ids: impl IntoIterator<Item = Oid>) {
+        let paths: Vec<PathBuf> = ids.into_iter().map(|id| self.object_path(id)).collect();
+        self.unsynced.extend(paths);
+    }
+
     fn object_path(&self, id: Oid) -> PathBuf {
         let id = id.to_string();
         let (first, rest) = id.split_at(2);
@@ -280,7 +286,7 @@ impl Mirror {
     }
 
     /// Makes a reference, once all that it keeps is on the disk; it is there when this returns.
-    fn set(&mut self, reference: &str, id: &str) -> Result<(), GitError> {
+    pub(super) fn set(&mut self, reference: &str, id: &str) -> Result<(), GitError> {
         let oid = parse(id)?;
         if self.repository.find_commit(oid).is_err() {
             return Err(GitError::UnknownRevision { revision: id.to_owned() });

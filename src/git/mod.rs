@@ -1,4 +1,5 @@
-//! Where revisions come from: a bare repository on the local disk, or a plain directory for authors.
+//! Where revisions come from: a bare repository on the local disk, repositories elsewhere ([`remote`]), or a plain directory for
+//! authors.
 //!
 //! Content is read from the object database, nothing is checked out. Every revision that is looked at is copied, object by
 //! object, into our own mirror (`<state>/mirror.git`), so that a run keeps its commit when people rewrite the branch, and so
@@ -6,7 +7,8 @@
 //! commit in that mirror only, so that runs can be pinned to it; the same files always give the same commit.
 //!
 //! One thread owns libgit2 (its `Repository` may be sent, not shared) and answers a bounded queue; [`Follower`] is the rest of
-//! the program's handle to it. This module decides nothing about content and never writes to the source.
+//! the program's handle to it. Only threads of [`remote`] wait for a network, so that a question about what the mirror holds
+//! never does. This module decides nothing about content and never writes to the source.
 //!
 //! libgit2 refuses a repository that belongs to another user ([`GitError::NotOurs`]), and that stays so: who owns the
 //! repository's files can change what the machines become. Run the server as the repository's owner, or name the path as
@@ -15,6 +17,7 @@
 mod changes;
 #[cfg(test)]
 mod changes_tests;
+mod composite;
 mod directory;
 mod error;
 mod follower;
@@ -25,6 +28,7 @@ mod once;
 mod owner;
 mod packs;
 mod prune;
+pub mod remote;
 mod source;
 mod watch;
 
@@ -38,6 +42,7 @@ pub use follower::Follower;
 pub use init::init;
 pub use once::{History, Written, read_once};
 pub use packs::{PackCache, PackError, RemoteReference};
+pub use remote::Ears;
 pub use source::Source;
 
 /// One commit of the content.

@@ -1,12 +1,13 @@
 //! The thread that owns libgit2: looks at the source, fills the mirror, answers questions in order.
 
 use super::mirror::{Mirror, Origin, revision_of};
+use super::remote::{Part, room_of};
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, directory};
 use crate::content::Tree;
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -44,6 +45,32 @@ pub(super) enum Request {
     Unpin(String, Reply<()>),
     /// All pinned runs.
     Pins(Reply<Vec<(String, String)>>),
+
+    // -- from who puts several sources together --
+    /// This is to be seen.
+    Present(Sight),
+    /// Copy a source's commit into the mirror and keep it; what it says, and its files.
+    Take(Taken, Reply<(Revision, Tree)>),
+    /// Put these together as one commit.
+    Compose(Vec<Part>, Reply<Revision>),
+    /// This commit of that source is good: keep it.
+    KeepSource(String, String, Reply<()>),
+    /// The commit of that source that was kept last, and the files of its folder.
+    Source(String, Option<String>, Reply<Option<(Revision, Tree)>>),
+}
+
+/// A source's commit to copy.
+pub(super) struct Taken {
+    /// The source's name.
+    pub source: String,
+    /// Where it is.
+    pub origin: PathBuf,
+    /// The commit.
+    pub revision: String,
+    /// The annotated tag that leads to it, where one was followed: it is kept, since a signature may be on it.
+    pub tag: Option<String>,
+    /// The folder that counts.
+    pub subpath: Option<String>,
 }
 
 /// The thread's own.
@@ -70,6 +97,12 @@ impl Owner {
         let mut next_look = Instant::now();
         // Thirty events of one push are one hint, or a few: one that waits is enough.
         let hinted = Arc::new(AtomicBool::new(false));
+        if let Source::Sources(sources) = &self.source {
+            let names: Vec<&str> = sources.0.iter().map(|source| source.name.as_str()).collect();
+            if let Err(error) = self.mirror.keep_sources_only(&names) {
+                tracing::warn!(%error, "sources that are followed no longer are still kept");
+            }
+        }
         self.prune();
         while !self.stop.load(Ordering::Acquire) {
             if Instant::now() >= next_look {
@@ -115,10 +148,18 @@ impl Owner {
     }
 
     fn look(&mut self) {
+        // What is seen of these is presented by who puts them together.
+        if matches!(self.source, Source::Sources(_)) {
+            return;
+        }
         let seen = match self.head() {
             Ok(revision) => Sight::Head(revision),
             Err(error) => Sight::Unavailable(error),
         };
+        self.show(seen);
+    }
+
+    fn show(&self, seen: Sight) {
         self.sight.send_if_modified(|sight| {
             let changed = *sight != seen;
             if changed {
@@ -131,6 +172,7 @@ impl Owner {
     fn head(&mut self) -> Result<Revision, GitError> {
         let path = match &self.source {
             Source::Bare { path, branch, .. } => return head_of(path, branch.as_deref()),
+            Source::Sources(_) => return Err(GitError::Busy),
             Source::Directory { path } => path.clone(),
         };
         let fingerprint = directory::fingerprint(&path)?;
@@ -150,6 +192,12 @@ impl Owner {
         let (path, subpath) = match &self.source {
             Source::Directory { .. } => return self.mirror.tree(id, None),
             Source::Bare { path, subpath, .. } => (path.clone(), subpath.clone()),
+            // What was put together here is whole as it is.
+            Source::Sources(_) if self.mirror.is_composite(id) => return self.mirror.tree(id, None),
+            Source::Sources(sources) => match sources.0.first() {
+                Some(main) => (room_of(&self.mirror.path, main), main.subpath.clone()),
+                None => return Err(GitError::UnknownRevision { revision: id.to_owned() }),
+            },
         };
         let subpath = subpath.as_deref();
         let kept = self.mirror.revision(id)?.is_some();
@@ -168,6 +216,22 @@ impl Owner {
         let tree = self.mirror.tree(id, subpath);
         tracing::debug!(revision = id, copied, read = self.mirror.files_read(), "revision mirrored");
         tree
+    }
+
+    fn take(&mut self, what: &Taken) -> Result<(Revision, Tree), GitError> {
+        let subpath = what.subpath.as_deref();
+        let repository = open(&what.origin)?;
+        let origin = Origin { repository: &repository, path: &what.origin, subpath };
+        let kept = self.mirror.revision(&what.revision)?.is_some();
+        if !kept || self.mirror.tree(&what.revision, subpath).is_err() {
+            self.mirror.copy(&origin, &what.revision, kept)?;
+        }
+        self.mirrored(&what.revision);
+        if let Some(tag) = &what.tag {
+            self.mirror.copy_tag(&origin, &what.revision, tag)?;
+        }
+        self.mirror.keep_taken(&what.source, &what.revision)?;
+        Ok((self.revision(&what.revision)?, self.mirror.tree(&what.revision, subpath)?))
     }
 
     fn revision(&self, id: &str) -> Result<Revision, GitError> {
@@ -192,6 +256,13 @@ impl Owner {
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
+            Request::Present(sight) => self.show(sight),
+            Request::Take(what, reply) => drop(reply.send(self.take(&what))),
+            Request::Compose(parts, reply) => drop(reply.send(self.mirror.compose(&parts))),
+            Request::KeepSource(name, id, reply) => drop(reply.send(self.mirror.keep_source(&name, &id))),
+            Request::Source(name, subpath, reply) => {
+                drop(reply.send(self.mirror.source(&name, subpath.as_deref())));
+            }
         }
     }
 }

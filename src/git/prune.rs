@@ -1,5 +1,6 @@
 //! What the mirror lets go of: objects that no applied revision and no run keeps, so that it does not grow with every commit.
 
+use super::composite::TAGS;
 use super::mirror::Mirror;
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 use std::collections::HashSet;
@@ -33,11 +34,28 @@ impl Mirror {
 
 fn reachable(repository: &Repository) -> Result<HashSet<Oid>, git2::Error> {
     let mut kept = HashSet::new();
+    let mut tags = Vec::new();
     for reference in repository.references()? {
-        let Some(id) = reference?.target() else { continue };
+        let reference = reference?;
+        let Some(id) = reference.target() else { continue };
+        if let Some(commit) = reference.name().ok().and_then(|name| name.strip_prefix(TAGS)) {
+            tags.push((Oid::from_str(commit)?, id, reference));
+            continue;
+        }
         // History is not mirrored: a commit's parents are not looked for.
         if kept.insert(id) {
             mark(repository, repository.find_commit(id)?.tree_id(), &mut kept)?;
+        }
+    }
+    // A tag is kept with its commit, and goes with it.
+    for (commit, tag, mut reference) in tags {
+        if !kept.contains(&commit) {
+            reference.delete()?;
+            continue;
+        }
+        let mut next = Some(tag);
+        while let Some(id) = next.filter(|id| kept.insert(*id)) {
+            next = repository.find_tag(id).ok().map(|tag| tag.target_id());
         }
     }
     Ok(kept)

@@ -1,5 +1,6 @@
 //! Which source to follow.
 
+use super::remote::Sources;
 use std::path::PathBuf;
 
 /// Where the content is.
@@ -14,6 +15,8 @@ pub enum Source {
         /// The site's folder inside the repository; none: its root.
         subpath: Option<String>,
     },
+    /// Repositories that are elsewhere, or several of them.
+    Sources(Sources),
     /// A plain directory, as it stands. Names that begin with a dot or end with `~` are left out.
     Directory {
         /// The directory.
@@ -34,6 +37,7 @@ impl std::fmt::Display for Source {
                 }
                 Ok(())
             }
+            Self::Sources(sources) => sources.fmt(f),
             Self::Directory { path } => write!(f, "directory {}", path.display()),
         }
     }

@@ -40,6 +40,8 @@ impl Watch {
                 vec![(folder.clone(), RecursiveMode::NonRecursive), (folder.join("refs"), RecursiveMode::Recursive)]
             }
             Source::Directory { path } => vec![(path.clone(), RecursiveMode::Recursive)],
+            // Each has a thread of its own that looks.
+            Source::Sources(_) => Vec::new(),
         };
         let still = matches!(source, Source::Directory { .. });
         Self { folders, identities: Vec::new(), still, watcher: None }

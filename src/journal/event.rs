@@ -83,6 +83,32 @@ pub enum Event {
         /// How many there are in all.
         count: usize,
     },
+    /// A followed branch was rewritten, or a followed tag moved.
+    SourceRewritten {
+        /// The source, by its name in the server's sources.yaml.
+        source: String,
+        /// The branch or tag.
+        reference: String,
+        /// The commit before.
+        from: String,
+        /// The commit that it shows now.
+        to: String,
+        /// Whether it is followed there, or held where it was.
+        followed: bool,
+    },
+    /// A commit of a mounted source was refused; its last good one goes on, and so do all others.
+    SourceRefused {
+        /// The source.
+        source: String,
+        /// The commit.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// The findings as shown to people, the first twenty.
+        findings: Vec<String>,
+        /// How many there are in all.
+        count: usize,
+    },
     /// A file of the image folder is not what the applied revision declares; it is not served.
     FileWrong {
         /// The file.

@@ -31,6 +31,8 @@ pub enum Opens {
     Callback,
     /// Who has a ticket and proves a key: the ticket is in the body.
     Ticket,
+    /// A forge, by the secret of its webhook: it is proved over the body.
+    Hook,
     /// A machine, by its machine token.
     Machine,
     /// A machine, by its token for one cluster.

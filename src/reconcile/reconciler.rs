@@ -124,6 +124,11 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         self.shared.status.subscribe()
     }
 
+    /// Who follows the source.
+    pub fn follower(&self) -> &Follower {
+        &self.shared.parts.follower
+    }
+
     /// Looks at the source now, and tries its revision again even if it was refused.
     pub fn ask(&self) {
         self.shared.parts.follower.look();

@@ -6,6 +6,8 @@ mod files;
 mod listen;
 mod namespace;
 mod site;
+mod sources;
+mod statuses;
 
 pub use namespace::{NamespaceError, enter};
 pub use site::{SiteError, StateDirectory};
@@ -129,6 +131,8 @@ struct Applied {
     /// The fleet, once it is there: what a revision would do cannot be told before.
     fleet: watch::Sender<Option<Arc<Fleet>>>,
     count: watch::Sender<u64>,
+    /// What the revision tried last does, in a line: for commit statuses.
+    line: statuses::Line,
 }
 
 impl Hook for Applied {
@@ -154,6 +158,7 @@ impl Foresee for Applied {
             };
             let Some(fleet) = fleet else { return Foreseen { guard, ..Foreseen::default() } };
             let change = fleet.foresee(Some(serving), next).await;
+            self.line.put(&change);
             let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
             Foreseen { losses: change.wiped().map(loss).collect(), machines, guard }
         })
@@ -206,20 +211,30 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     });
 
     let (count, applied) = watch::channel(0);
-    let hook = Arc::new(Applied { parts: OnceLock::new(), fleet: watch::Sender::new(None), count });
-    let mut follower = Follower::start(options.source, &options.state.0.join("mirror.git"))?;
+    let hook = Arc::new(Applied {
+        parts: OnceLock::new(),
+        fleet: watch::Sender::new(None),
+        count,
+        line: statuses::Line::default(),
+    });
+    let build = crate::reconcile::catalogs();
+    let (ears, news) = sources::ears(Arc::clone(&build));
+    let mirror = options.state.0.join("mirror.git");
+    let mut follower = Follower::start_with(options.source, &mirror, ears)?;
     if options.fetch_packs {
         follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
     }
     let follower = Arc::new(follower);
+    let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
-        follower,
+        follower: Arc::clone(&follower),
         store: Arc::clone(&store),
-        build: crate::reconcile::catalogs(),
+        build,
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
     })
     .await?;
+    let (told, line) = (reconciler.status(), hook.line.clone());
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
@@ -233,10 +248,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     fleet.put_back_logs(&logs)?;
     let loaders = Arc::new(Loaders::read(&folder, options.http_port));
     let mut services = tokio::task::JoinSet::new();
+    services.spawn(async move {
+        statuses::tell(follower, told, line).await;
+        Ok(())
+    });
+    services.spawn(sources::record(Arc::clone(&store), news));
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
     services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
-    let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, applied };
+    let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, hooks, applied };
     let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
     let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
     let mut listeners = vec![listen::bind(api_address)?];

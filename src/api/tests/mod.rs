@@ -1,6 +1,7 @@
 //! The routes on a whole server without its sockets.
 
 mod asks;
+mod hooks;
 mod tokens;
 
 use super::{App, table};
@@ -97,6 +98,7 @@ impl Site {
             logs: Arc::new(logs),
             administrators: Arc::new(recognised),
             server: Arc::new(server),
+            hooks: Arc::new(hooks::of(lab.dir.path())),
             applied,
         };
         Self { router: super::routes(app), lab, administrator, _applied: kept }

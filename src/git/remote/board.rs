@@ -1,0 +1,103 @@
+//! What is known of each source now: written by the threads that look, read by whoever asks.
+
+use super::fetch::Known;
+use super::settings::{SourceSettings, Sources};
+use crate::git::GitError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How one source stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is; never with credentials.
+    pub url: String,
+    /// What of it is followed.
+    pub follows: String,
+    /// Where it is mounted; none: it is the main one.
+    pub mount: Option<String>,
+    /// The commit that it shows.
+    pub head: Option<String>,
+    /// The commit of it that the revision before us is made of.
+    pub used: Option<String>,
+    /// When it was last looked at with success, Unix milliseconds.
+    pub last_success_unix_ms: Option<i64>,
+    /// When a look last failed, Unix milliseconds.
+    pub last_failure_unix_ms: Option<i64>,
+    /// Why, where no look has succeeded since.
+    pub failure: Option<String>,
+    /// Why its head is not used, as shown to people.
+    pub findings: Vec<String>,
+    /// When it is looked at next, Unix milliseconds.
+    pub next_look_unix_ms: Option<i64>,
+    /// Bytes downloaded since the start.
+    pub fetched_bytes: u64,
+}
+
+/// What is written about one source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entry {
+    pub status: SourceStatus,
+    /// What to use of it, where anything was ever found.
+    pub known: Option<Known>,
+    /// Why the last look failed.
+    pub failure: Option<GitError>,
+}
+
+/// All of them, in the order of the sources.
+#[derive(Debug)]
+pub struct Board {
+    entries: Mutex<(u64, Vec<Entry>)>,
+    changed: Condvar,
+}
+
+impl Board {
+    pub(super) fn new(sources: &Sources) -> Self {
+        let entries = sources.0.iter().map(|settings| Entry { status: blank(settings), ..Entry::default() }).collect();
+        Self { entries: Mutex::new((0, entries)), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Entry>)> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is written about a source, and wakes who waits for that.
+    pub(super) fn write<T>(&self, index: usize, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut entries = self.lock();
+        let answer = entries.1.get_mut(index).map(change);
+        entries.0 = entries.0.wrapping_add(1);
+        self.changed.notify_all();
+        answer
+    }
+
+    /// Changes what is shown of a source, which is no news for who puts sources together.
+    pub(super) fn write_quietly(&self, index: usize, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.lock().1.get_mut(index) {
+            change(entry);
+        }
+    }
+
+    /// All entries, once something is written that was not before `seen`; after `most` as they stand.
+    pub(super) fn wait(&self, seen: u64, most: Duration) -> (u64, Vec<Entry>) {
+        let entries = self.lock();
+        let found = self.changed.wait_timeout_while(entries, most, |entries| entries.0 == seen);
+        let (entries, _) = found.unwrap_or_else(PoisonError::into_inner);
+        entries.clone()
+    }
+
+    /// How all sources stand.
+    pub fn status(&self) -> Vec<SourceStatus> {
+        self.lock().1.iter().map(|entry| entry.status.clone()).collect()
+    }
+}
+
+fn blank(settings: &SourceSettings) -> SourceStatus {
+    SourceStatus {
+        name: settings.name.clone(),
+        url: settings.location.to_string(),
+        follows: settings.follow.to_string(),
+        mount: settings.mount.clone(),
+        ..SourceStatus::default()
+    }
+}

@@ -1,0 +1,318 @@
+//! The thread that puts together what the pollers found: of one source its commit; of several a commit of our own, in which
+//! each mounted source stands as far as it is good.
+
+use super::board::{Board, Entry};
+use super::compose::{Part, Verdict, decide, merged};
+use super::fetch::{Known, Room};
+use super::permit::forbidden;
+use super::settings::Sources;
+use super::{Judge, News, SourceEvent};
+use crate::content::Tree;
+use crate::git::mirror::revision_of;
+use crate::git::owner::{Reply, Request, Taken, open};
+use crate::git::{GitError, Revision, Sight};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How often it is seen whether the program still wants this thread.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+
+/// Who judges, and who is told.
+#[derive(Clone)]
+pub struct Ears {
+    /// Judges a tree before a mounted source's commit goes into the site; none: everything goes in.
+    pub judge: Option<Arc<Judge>>,
+    /// Told of what happens to sources.
+    pub news: Arc<News>,
+}
+
+impl Default for Ears {
+    fn default() -> Self {
+        Self { judge: None, news: Arc::new(|_| {}) }
+    }
+}
+
+/// A source's commit in the mirror, with its files.
+#[derive(Clone)]
+struct Held {
+    revision: Revision,
+    tree: Tree,
+}
+
+/// The thread's own.
+pub(in crate::git) struct Conductor {
+    pub sources: Sources,
+    pub rooms: Vec<Room>,
+    pub board: Arc<Board>,
+    pub ears: Ears,
+    pub owner: SyncSender<Request>,
+    pub stop: Arc<AtomicBool>,
+    used: Vec<Option<Held>>,
+    taken: Vec<Option<Held>>,
+    /// The heads that the last answer was made of.
+    heads: Vec<Option<String>>,
+    last: Option<Result<Revision, GitError>>,
+    /// Refused commits that were told of.
+    told: Vec<Option<String>>,
+}
+
+impl Conductor {
+    pub(in crate::git) fn new(
+        sources: Sources,
+        rooms: Vec<Room>,
+        board: Arc<Board>,
+        ears: Ears,
+        owner: SyncSender<Request>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let count = sources.0.len();
+        Self {
+            sources,
+            rooms,
+            board,
+            ears,
+            owner,
+            stop,
+            used: vec![None; count],
+            taken: vec![None; count],
+            heads: Vec::new(),
+            last: None,
+            told: vec![None; count],
+        }
+    }
+
+    /// Until the program no longer wants it.
+    pub(in crate::git) fn run(mut self) {
+        self.remember();
+        let mut seen = u64::MAX;
+        while !self.stop.load(Ordering::Acquire) {
+            let (now, entries) = self.board.wait(seen, LOOK_AROUND);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let Some(sight) = self.sight(&entries) else { continue };
+            if self.owner.send(Request::Present(sight)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, GitError> {
+        let (reply, answer) = oneshot::channel();
+        self.owner.send(request(reply)).map_err(|_| GitError::Stopped)?;
+        answer.blocking_recv().map_err(|_| GitError::Stopped)?
+    }
+
+    /// What of each mounted source was good before a restart.
+    fn remember(&mut self) {
+        for (index, settings) in self.sources.0.iter().enumerate().filter(|(_, settings)| settings.mount.is_some()) {
+            let held = self.ask(|reply| Request::Source(settings.name.clone(), settings.subpath.clone(), reply));
+            let Ok(Some((revision, tree))) = held else { continue };
+            // What it may declare may be less than it was.
+            let allowed = forbidden(settings, &tree).is_empty();
+            if let Some(used) = self.used.get_mut(index).filter(|_| allowed) {
+                *used = Some(Held { revision, tree });
+            }
+        }
+    }
+
+    /// What is to be seen now. `None`: as before.
+    fn sight(&mut self, entries: &[Entry]) -> Option<Sight> {
+        let (main, mounted) = entries.split_first()?;
+        let Some(known) = &main.known else {
+            return main.failure.clone().map(Sight::Unavailable);
+        };
+        if mounted.is_empty() {
+            if let Some(error) = &main.failure {
+                return Some(Sight::Unavailable(error.clone()));
+            }
+            let heads = vec![Some(known.commit.clone())];
+            if self.heads != heads {
+                // Its tag comes along. What is wrong with the commit is said when its files are asked for.
+                self.last = Some(match self.take(0, known) {
+                    Err(error) if !error.is_fault_of_revision() => Err(error),
+                    _ => self.revision(0, known),
+                });
+                self.taken.fill(None);
+                self.heads = heads;
+                self.write_used(0, &known.commit);
+            }
+        } else {
+            let heads: Vec<_> =
+                entries.iter().map(|entry| entry.known.as_ref().map(|known| known.commit.clone())).collect();
+            if self.heads != heads {
+                self.last = Some(self.compose(entries));
+                // What failed for the disk's sake is tried again with the next news.
+                self.heads = if matches!(self.last, Some(Ok(_))) { heads } else { Vec::new() };
+            }
+        }
+        Some(match self.last.clone()? {
+            Ok(revision) => Sight::Head(revision),
+            Err(error) => Sight::Unavailable(error),
+        })
+    }
+
+    /// What a commit says of itself, from where it was fetched to.
+    fn revision(&self, index: usize, known: &Known) -> Result<Revision, GitError> {
+        let unknown = || GitError::UnknownRevision { revision: known.commit.clone() };
+        let room = self.rooms.get(index).ok_or_else(unknown)?;
+        let kept = self.ask(|reply| Request::Revision(known.commit.clone(), reply));
+        kept.or_else(|_| {
+            let repository = open(&room.repository)?;
+            let oid = git2::Oid::from_str(&known.commit).map_err(|_| unknown())?;
+            let commit = repository.find_commit(oid).map_err(|_| unknown())?;
+            Ok(revision_of(&commit))
+        })
+    }
+
+    fn write_used(&self, index: usize, commit: &str) {
+        self.board.write_quietly(index, |entry| entry.status.used = Some(commit.to_owned()));
+    }
+
+    /// Brings a source's commit into the mirror.
+    fn take(&mut self, index: usize, known: &Known) -> Result<Held, GitError> {
+        if let Some(Some(held)) = self.taken.get(index)
+            && held.revision.id == known.commit
+        {
+            return Ok(held.clone());
+        }
+        let unknown = || GitError::UnknownRevision { revision: known.commit.clone() };
+        let (settings, room) = self.sources.0.get(index).zip(self.rooms.get(index)).ok_or_else(unknown)?;
+        let what = Taken {
+            source: settings.name.clone(),
+            origin: room.repository.clone(),
+            revision: known.commit.clone(),
+            tag: known.tag().map(str::to_owned),
+            subpath: settings.subpath.clone(),
+        };
+        let (revision, tree) = self.ask(|reply| Request::Take(what, reply))?;
+        let held = Held { revision, tree };
+        if let Some(taken) = self.taken.get_mut(index) {
+            *taken = Some(held.clone());
+        }
+        Ok(held)
+    }
+
+    fn compose(&mut self, entries: &[Entry]) -> Result<Revision, GitError> {
+        let known = |index: usize| entries.get(index).and_then(|entry| entry.known.clone());
+        let main = known(0).ok_or(GitError::Busy)?;
+        let main = self.take(0, &main)?;
+        let mut refused: Vec<(usize, Vec<String>)> = Vec::new();
+        let mut fresh: Vec<Option<Held>> = vec![None; entries.len()];
+        for index in 1..entries.len() {
+            let Some(known) = known(index) else { continue };
+            if self
+                .used
+                .get(index)
+                .is_some_and(|used| used.as_ref().is_some_and(|used| used.revision.id == known.commit))
+            {
+                continue;
+            }
+            match self.take(index, &known) {
+                Ok(held) => {
+                    let Some(settings) = self.sources.0.get(index) else { continue };
+                    let findings = forbidden(settings, &held.tree);
+                    if findings.is_empty() {
+                        if let Some(place) = fresh.get_mut(index) {
+                            *place = Some(held);
+                        }
+                    } else {
+                        refused.push((index, findings));
+                    }
+                }
+                Err(error) if error.is_fault_of_revision() => refused.push((index, vec![error.to_string()])),
+                Err(error) => return Err(error),
+            }
+        }
+        let candidates: Vec<usize> =
+            fresh.iter().enumerate().filter(|(_, held)| held.is_some()).map(|(index, _)| index).collect();
+        let chosen = |index: usize, new: &[usize]| -> Option<&Held> {
+            let from = if new.contains(&index) { &fresh } else { &self.used };
+            from.get(index).and_then(Option::as_ref)
+        };
+        let verdict = decide(&candidates, |new| {
+            let Some(judge) = &self.ears.judge else { return Ok(()) };
+            let mounted = (1..entries.len()).filter_map(|index| {
+                let mount = self.sources.0.get(index)?.mount.as_deref()?;
+                Some((Some(mount), &chosen(index, new)?.tree))
+            });
+            judge(&merged(std::iter::once((None, &main.tree)).chain(mounted)), &main.revision.id)
+        });
+        let (new, is_settled) = match verdict {
+            Verdict::Choose { good, refused: more } => {
+                refused.extend(more);
+                (good, true)
+            }
+            // The reconciler refuses it, and says why; nothing of this becomes the last good.
+            Verdict::Main => (candidates, false),
+        };
+        let part = |index: usize, held: &Held| -> Option<Part> {
+            let settings = self.sources.0.get(index)?;
+            Some(Part {
+                name: settings.name.clone(),
+                mount: settings.mount.clone(),
+                subpath: settings.subpath.clone(),
+                revision: held.revision.clone(),
+            })
+        };
+        let mut parts: Vec<Part> = part(0, &main).into_iter().collect();
+        parts.extend((1..entries.len()).filter_map(|index| part(index, chosen(index, &new)?)));
+        let revision = self.ask(|reply| Request::Compose(parts.clone(), reply))?;
+        if is_settled {
+            for index in &new {
+                let Some(held) = fresh.get_mut(*index).and_then(Option::take) else { continue };
+                if let Some(settings) = self.sources.0.get(*index) {
+                    self.ask(|reply| Request::KeepSource(settings.name.clone(), held.revision.id.clone(), reply))?;
+                }
+                if let Some(used) = self.used.get_mut(*index) {
+                    *used = Some(held);
+                }
+            }
+        }
+        self.tell(entries, &main.revision.id, refused);
+        Ok(revision)
+    }
+
+    /// Writes down which commit of each source is used and why another is not; tells the journal once.
+    fn tell(&mut self, entries: &[Entry], main: &str, refused: Vec<(usize, Vec<String>)>) {
+        for (index, entry) in entries.iter().enumerate() {
+            let used = match index {
+                0 => Some(main.to_owned()),
+                _ => self.used.get(index).and_then(Option::as_ref).map(|held| held.revision.id.clone()),
+            };
+            let findings = refused.iter().find(|(refused, _)| *refused == index).map(|(_, findings)| findings.clone());
+            self.board.write_quietly(index, |entry| {
+                entry.status.used = used;
+                entry.status.findings = findings.clone().unwrap_or_default();
+            });
+            let (Some(findings), Some(known)) = (findings, &entry.known) else { continue };
+            let Some(told) = self.told.get_mut(index).filter(|told| told.as_ref() != Some(&known.commit)) else {
+                continue;
+            };
+            *told = Some(known.commit.clone());
+            let name = self.sources.0.get(index).map(|settings| settings.name.clone()).unwrap_or_default();
+            tracing::warn!(
+                source = name,
+                revision = known.commit,
+                findings = findings.len(),
+                "a source's commit is refused; its last good one goes on"
+            );
+            let summary = self
+                .taken
+                .get(index)
+                .and_then(Option::as_ref)
+                .filter(|held| held.revision.id == known.commit)
+                .map(|held| held.revision.summary.clone());
+            (self.ears.news)(SourceEvent::Refused {
+                source: name,
+                revision: known.commit.clone(),
+                summary: summary.unwrap_or_default(),
+                findings,
+            });
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! One look at a repository: which commit is shown, and, where that is new, its objects on our disk.
+//!
+//! What was fetched lies in a bare repository beside the mirror (`<state>/remotes/NAME.git`), as shallow as Git can make it. It
+//! is a waiting room, not a store: the mirror copies from it what content needs, and whenever it has become large or odd it is
+//! thrown away and made anew. A fetch that ends in the middle leaves there what it left before: libgit2 puts a pack in its
+//! place when it is whole.
+
+use super::ancestry::{Descent, descends, parents_of};
+use super::follow::{Advertised, Follow, choose, names_move};
+use super::job::Job;
+use super::settings::SourceSettings;
+use super::transport::Address;
+use super::url::Location;
+use crate::git::GitError;
+use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// After so many fetches the waiting room is made anew.
+const PACKS_MAX: usize = 24;
+/// Objects of one fetch.
+const OBJECTS_MAX: usize = 500_000;
+/// How deep history is read, step by step, to see whether a branch was rewritten.
+const DEPTHS: [i32; 4] = [8, 64, 512, 4_096];
+/// The reference that keeps what is followed; what is here is said by it when the next fetch asks for the rest.
+const HEAD: &str = "refs/formwork/head";
+
+/// What was found at the last look that found something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Known {
+    /// The name that was followed: `refs/heads/main`.
+    pub reference: String,
+    /// What it pointed to; of an annotated tag, the tag.
+    pub id: String,
+    /// The commit.
+    pub commit: String,
+}
+
+impl Known {
+    /// The annotated tag that was followed, if one was.
+    pub(super) fn tag(&self) -> Option<&str> {
+        Some(self.id.as_str()).filter(|id| *id != self.commit)
+    }
+
+    fn is(&self, shown: &Advertised) -> bool {
+        self.reference == shown.name && self.id == shown.id.to_string()
+    }
+}
+
+/// What a look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What is known.
+    Same,
+    /// Another commit.
+    New {
+        /// It.
+        known: Known,
+        /// History was rewritten to come here.
+        rewritten: bool,
+    },
+}
+
+/// Where a source's things are.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    /// The repository that the mirror copies from.
+    pub repository: PathBuf,
+    /// What is known, across restarts.
+    pub known: PathBuf,
+    /// Whether the repository is ours.
+    ours: bool,
+}
+
+impl Room {
+    pub(super) fn new(state: &Path, settings: &SourceSettings) -> Self {
+        let known = state.join(format!("{}.json", settings.name));
+        match &settings.location {
+            Location::Local(path) => Self { repository: path.clone(), known, ours: false },
+            _ => Self { repository: state.join(format!("{}.git", settings.name)), known, ours: true },
+        }
+    }
+
+    /// What was known when it was written down last; none where that was about another repository.
+    pub(super) fn read_known(&self, settings: &SourceSettings) -> Option<Known> {
+        let bytes = std::fs::read(&self.known).ok()?;
+        let written: Written = serde_json::from_slice(&bytes).ok()?;
+        (written.of == of(settings)).then_some(written.known)
+    }
+
+    /// Writes it down.
+    pub(super) fn write_known(&self, settings: &SourceSettings, known: &Known) -> std::io::Result<()> {
+        let written = Written { of: of(settings), known: known.clone() };
+        let new = self.known.with_extension("json.new");
+        std::fs::write(&new, serde_json::to_vec_pretty(&written)?)?;
+        std::fs::rename(&new, &self.known)
+    }
+}
+
+/// The file beside the waiting room.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// What was followed.
+    of: String,
+    known: Known,
+}
+
+fn of(settings: &SourceSettings) -> String {
+    format!("{}, {}", settings.location, settings.follow)
+}
+
+/// Looks, and fetches what is new. `known` is what serves and what rewriting is judged by; `held` what was seen last where that
+/// is not followed. The bytes that came are counted whatever comes of it.
+pub(super) fn look(
+    settings: &SourceSettings,
+    room: &Room,
+    known: Option<&Known>,
+    held: Option<&Known>,
+    bytes: &mut u64,
+) -> Result<Look, GitError> {
+    let seen = held.or(known);
+    if let (Follow::Commit(id), Some(known)) = (&settings.follow, known)
+        && known.commit == *id
+        && (!room.ours || Repository::open_bare(&room.repository).is_ok_and(|repository| has(&repository, id)))
+    {
+        return Ok(Look::Same);
+    }
+    if !room.ours {
+        return look_here(settings, room, known, seen);
+    }
+    let job = Job::begin(settings).map_err(|error| failed(settings, error.to_string()))?;
+    let Some(job) = job.map(Arc::new) else { return Ok(Look::Same) };
+    let fetcher = Fetcher { settings, room, job };
+    let found = fetcher.look(known, seen);
+    *bytes += fetcher.job.bytes();
+    found
+}
+
+fn failed(settings: &SourceSettings, message: String) -> GitError {
+    GitError::Fetch { url: settings.location.to_string(), message }
+}
+
+fn has(repository: &Repository, id: &str) -> bool {
+    Oid::from_str(id).is_ok_and(|oid| repository.odb().is_ok_and(|odb| odb.exists(oid)))
+}
+
+/// A repository on the local disk: nothing is fetched.
+fn look_here(
+    settings: &SourceSettings,
+    room: &Room,
+    known: Option<&Known>,
+    seen: Option<&Known>,
+) -> Result<Look, GitError> {
+    let repository = crate::git::owner::open(&room.repository)?;
+    let unreadable =
+        |e: git2::Error| GitError::Unreadable { path: room.repository.clone(), message: e.message().to_owned() };
+    let mut advertised = Vec::new();
+    if let Ok(head) = repository.head()
+        && let Some(id) = head.target()
+    {
+        advertised.push(Advertised { name: "HEAD".to_owned(), id });
+    }
+    for reference in repository.references().map_err(unreadable)? {
+        let reference = reference.map_err(unreadable)?;
+        if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
+            advertised.push(Advertised { name: name.to_owned(), id });
+        }
+    }
+    let chosen = match (&settings.follow, choose(&settings.follow, &advertised)) {
+        (_, Some(chosen)) => chosen.clone(),
+        (Follow::Commit(id), None) if has(&repository, id) => Advertised { name: id.clone(), id: parse(id)? },
+        (follow, None) => return Err(missing(settings, follow)),
+    };
+    if seen.is_some_and(|seen| seen.is(&chosen)) {
+        return Ok(Look::Same);
+    }
+    let next = peel(settings, &repository, &chosen)?;
+    let rewritten = match known {
+        Some(known) if known.commit != next.commit && known.reference == next.reference => {
+            !names_move(&settings.follow) || descent(&repository, known, &next)? != Descent::Yes
+        }
+        _ => false,
+    };
+    Ok(Look::New { known: next, rewritten })
+}
+
+fn missing(settings: &SourceSettings, follow: &Follow) -> GitError {
+    failed(settings, format!("it has no {follow}").replace("no its HEAD", "no commit yet; push one"))
+}
+
+fn parse(id: &str) -> Result<Oid, GitError> {
+    Oid::from_str(id).map_err(|_| GitError::BadReference { name: id.to_owned() })
+}
+
+fn peel(settings: &SourceSettings, repository: &Repository, chosen: &Advertised) -> Result<Known, GitError> {
+    let commit = repository.find_object(chosen.id, None).and_then(|object| object.peel(ObjectType::Commit));
+    let commit = commit.map_err(|_| failed(settings, format!("{} does not lead to a commit", chosen.name)))?;
+    Ok(Known { reference: chosen.name.clone(), id: chosen.id.to_string(), commit: commit.id().to_string() })
+}
+
+/// What the commits that are here say.
+fn descent(repository: &Repository, old: &Known, new: &Known) -> Result<Descent, GitError> {
+    let odb = repository.odb().map_err(|_| GitError::UnknownRevision { revision: new.commit.clone() })?;
+    let parents = |id: Oid| odb.read(id).ok().map(|object| parents_of(object.data()));
+    Ok(descends(parse(&old.commit)?, parse(&new.commit)?, parents))
+}
+
+/// A fetch from elsewhere.
+struct Fetcher<'a> {
+    settings: &'a SourceSettings,
+    room: &'a Room,
+    job: Arc<Job>,
+}
+
+impl Fetcher<'_> {
+    fn failed(&self, error: &git2::Error) -> GitError {
+        failed(self.settings, self.job.why(error))
+    }
+
+    fn room_fails(&self, error: &dyn std::fmt::Display) -> GitError {
+        failed(self.settings, format!("{} cannot be used: {error}", self.room.repository.display()))
+    }
+
+    fn look(&self, known: Option<&Known>, seen: Option<&Known>) -> Result<Look, GitError> {
+        let new = self.room.repository.with_extension("git.new");
+        let _ = std::fs::remove_dir_all(&new);
+        let worn = packs(&self.room.repository) >= PACKS_MAX;
+        let usable = Repository::open_bare(&self.room.repository).ok().filter(|_| !worn);
+        // In a fresh room nothing is known to be here, whatever was known before.
+        let (repository, fresh) = match usable {
+            Some(repository) => (repository, None),
+            None => (self.make(&new)?, Some(new)),
+        };
+        clear_leftovers(repository.path());
+        let found = self.fetch(&repository, known, seen.filter(|seen| has(&repository, &seen.commit)));
+        drop(repository);
+        match (found, fresh) {
+            (Ok(look), None) => Ok(look),
+            (Ok(look), Some(new)) => {
+                // Nothing came where nothing was new: the old room stays, or an empty one comes.
+                if self.room.repository.exists() {
+                    std::fs::remove_dir_all(&self.room.repository).map_err(|error| self.room_fails(&error))?;
+                }
+                std::fs::rename(&new, &self.room.repository).map_err(|error| self.room_fails(&error))?;
+                Ok(look)
+            }
+            (Err(error), Some(new)) => {
+                let _ = std::fs::remove_dir_all(new);
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn make(&self, path: &Path) -> Result<Repository, GitError> {
+        let mut options = git2::RepositoryInitOptions::new();
+        options.bare(true).mkdir(true).mkpath(true).external_template(false);
+        options.mode(git2::RepositoryInitMode::from_bits_retain(0o700));
+        Repository::init_opts(path, &options).map_err(|error| self.room_fails(&error.message()))
+    }
+
+    /// One connection: what is shown, and, where that is new, its objects.
+    fn fetch(&self, repository: &Repository, known: Option<&Known>, here: Option<&Known>) -> Result<Look, GitError> {
+        let skip = |chosen: &Advertised| here.is_some_and(|here| here.is(chosen));
+        let Some(chosen) = self.download(repository, None, skip)? else { return Ok(Look::Same) };
+        let next = peel(self.settings, repository, &chosen)?;
+        let rewritten = self.rewritten(repository, known, &next)?;
+        repository
+            .reference(HEAD, parse(&next.commit)?, true, "fetched")
+            .map_err(|error| self.room_fails(&error.message()))?;
+        Ok(Look::New { known: next, rewritten })
+    }
+
+    fn rewritten(&self, repository: &Repository, known: Option<&Known>, next: &Known) -> Result<bool, GitError> {
+        let Some(known) = known.filter(|known| known.commit != next.commit && known.reference == next.reference) else {
+            return Ok(false);
+        };
+        if !names_move(&self.settings.follow) {
+            return Ok(true);
+        }
+        // One commit after the other is seen without any history; several pushed at once want a little of it.
+        let mut seen = descent(repository, known, next)?;
+        for depth in DEPTHS {
+            if seen != Descent::Unknown {
+                break;
+            }
+            self.download(repository, Some((depth, &next.reference)), |_| false)?;
+            seen = descent(repository, known, next)?;
+        }
+        // What cannot be shown to go on from what was known counts as rewritten.
+        Ok(seen != Descent::Yes)
+    }
+
+    /// Downloads what is followed, or (`deeper`) more history of a name. `skip` says whether what is shown is here already:
+    /// then nothing is downloaded, and the answer is `None`.
+    fn download(
+        &self,
+        repository: &Repository,
+        deeper: Option<(i32, &str)>,
+        skip: impl FnOnce(&Advertised) -> bool,
+    ) -> Result<Option<Advertised>, GitError> {
+        let address = Address::of(&self.job).map_err(|error| failed(self.settings, error))?;
+        let mut remote = repository.remote_anonymous(address.as_str()).map_err(|error| self.failed(&error))?;
+        remote.connect(Direction::Fetch).map_err(|error| self.failed(&error))?;
+        let shown: Vec<Advertised> = remote
+            .list()
+            .map_err(|error| self.failed(&error))?
+            .iter()
+            .map(|head| Advertised { name: head.name().to_owned(), id: head.oid() })
+            .collect();
+        let follow = &self.settings.follow;
+        let chosen = match (deeper, follow) {
+            (Some((_, name)), _) => shown.iter().find(|shown| shown.name == name).cloned(),
+            (None, follow) => choose(follow, &shown).cloned(),
+        };
+        let (chosen, wanted, depth) = match (chosen, follow) {
+            (Some(chosen), _) => {
+                if skip(&chosen) {
+                    return Ok(None);
+                }
+                let wanted = vec![format!("+{}:refs/formwork/incoming", chosen.name)];
+                (chosen, wanted, deeper.map_or(1, |(depth, _)| depth))
+            }
+            // Not at the end of any branch: asked for by its id, which most forges answer.
+            (None, Follow::Commit(id)) => {
+                let chosen = Advertised { name: id.clone(), id: parse(id)? };
+                (chosen, vec![format!("+{id}:refs/formwork/incoming")], 1)
+            }
+            (None, follow) => return Err(missing(self.settings, follow)),
+        };
+        let fetched = remote.download(&wanted, Some(&mut self.options(depth)));
+        let _ = remote.disconnect();
+        match fetched {
+            Ok(()) if has(repository, &chosen.id.to_string()) => Ok(Some(chosen)),
+            Err(error) if !matches!(follow, Follow::Commit(_)) || self.job.failed() => Err(self.failed(&error)),
+            // A server that does not give single commits: its branches whole, within the same bounds.
+            _ => {
+                drop(remote);
+                self.download_all(repository)?;
+                if has(repository, &chosen.id.to_string()) {
+                    Ok(Some(chosen))
+                } else {
+                    Err(missing(self.settings, follow))
+                }
+            }
+        }
+    }
+
+    fn download_all(&self, repository: &Repository) -> Result<(), GitError> {
+        let address = Address::of(&self.job).map_err(|error| failed(self.settings, error))?;
+        let mut remote = repository.remote_anonymous(address.as_str()).map_err(|error| self.failed(&error))?;
+        let wanted = ["+refs/heads/*:refs/formwork/all/*"];
+        remote.download(&wanted, Some(&mut self.options(0))).map_err(|error| self.failed(&error))
+    }
+
+    /// `depth`: so many commits of history; 0: all of it.
+    fn options(&self, depth: i32) -> FetchOptions<'_> {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.transfer_progress(|progress| {
+            if progress.total_objects() > OBJECTS_MAX {
+                let _ = self.job.fail(format!(
+                    "it sent more than {OBJECTS_MAX} objects in one fetch, which is the most that is taken"
+                ));
+                return false;
+            }
+            // Unpacking takes time too.
+            if self.job.left().is_none() {
+                let _ = self.job.fail_late();
+                return false;
+            }
+            true
+        });
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false).depth(depth);
+        options
+    }
+}
+
+fn packs(repository: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(repository.join("objects/pack")) else { return 0 };
+    entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack")).count()
+}
+
+/// Removes what a process that was killed in the middle of a fetch has left: packs that never came to their place.
+fn clear_leftovers(repository: &Path) {
+    let Ok(entries) = std::fs::read_dir(repository.join("objects/pack")) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let kept = path.extension().is_some_and(|extension| extension == "pack" || extension == "idx");
+        if !kept {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

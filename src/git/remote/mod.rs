@@ -1,0 +1,91 @@
+//! Repositories that are elsewhere, and several of them in one site.
+//!
+//! ```text
+//!  sources.yaml ──► one poller a source ──► board ──► conductor ──► what is seen
+//!                   (waits for the network)           (judges, puts together)   │
+//!                         │ fetched objects                   │ asks            ▼
+//!                         ▼                                   ▼             reconciler
+//!                   remotes/NAME.git ───── copies ─────► the thread that owns the mirror
+//! ```
+//!
+//! Only pollers wait for the network, so that questions to the mirror never do. This module never writes to a repository, and
+//! never shows a credential: they are read from files for one fetch, in a type that cannot be printed, and libgit2 does not get
+//! to see them.
+
+mod ancestry;
+mod board;
+mod compose;
+mod conductor;
+mod fetch;
+mod file;
+mod follow;
+pub mod forge;
+mod hook;
+mod https;
+mod job;
+mod permit;
+mod poller;
+mod schedule;
+mod secret;
+mod settings;
+mod ssh;
+pub(super) mod tls;
+mod transport;
+mod url;
+
+pub use board::{Board, SourceStatus};
+pub use file::{parse_sources, read_sources};
+pub use follow::Follow;
+pub use hook::is_signed;
+pub use secret::{Secret, SecretError};
+pub use settings::{Allow, Credentials, Forge, ForgeKind, OnRewrite, SourceSettings, Sources, Webhook, WebhookKind};
+pub use url::{Location, UrlError};
+
+pub(super) use compose::{Part, message_of};
+pub use conductor::Ears;
+pub(super) use start::{Hints, start};
+
+mod start;
+
+use crate::content::Tree;
+use std::path::{Path, PathBuf};
+
+/// Where a source's objects are: fetched ones beside the mirror.
+pub(super) fn room_of(mirror: &Path, settings: &SourceSettings) -> PathBuf {
+    fetch::Room::new(&mirror.with_file_name("remotes"), settings).repository
+}
+
+/// What happened to a source, for the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// Its branch was rewritten, or its tag moved.
+    Rewritten {
+        /// The source.
+        source: String,
+        /// The branch or tag.
+        reference: String,
+        /// The commit before.
+        from: String,
+        /// The commit that it shows now.
+        to: String,
+        /// Whether it is followed there.
+        followed: bool,
+    },
+    /// A mounted source's commit was refused; its last good one goes on.
+    Refused {
+        /// The source.
+        source: String,
+        /// The commit.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// The findings, as shown to people.
+        findings: Vec<String>,
+    },
+}
+
+/// Who is told. It must not wait.
+pub type News = dyn Fn(SourceEvent) + Send + Sync;
+
+/// Whether a tree would serve, or all that is wrong with it: what a mounted source is judged by before it is put into the site.
+pub type Judge = dyn Fn(&Tree, &str) -> Result<(), Vec<String>> + Send + Sync;

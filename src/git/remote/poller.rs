@@ -1,0 +1,181 @@
+//! The thread that looks at one source: by the clock, on a hint, further apart while it fails.
+
+use super::board::Board;
+use super::fetch::{Known, Look, Room, look};
+use super::schedule::{HINT_GAP, SECOND_LOOK, after_failure, after_success};
+use super::settings::{OnRewrite, SourceSettings};
+use super::url::Location;
+use super::{News, SourceEvent};
+use crate::git::GitError;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A hint that something may be new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// A person or a program on this machine asks.
+    Look,
+    /// A webhook: what was pushed may not be visible yet.
+    Webhook,
+}
+
+/// The thread's own.
+pub(super) struct Poller {
+    pub index: usize,
+    pub settings: SourceSettings,
+    pub room: Room,
+    pub board: Arc<Board>,
+    pub hints: Receiver<Hint>,
+    pub news: Arc<News>,
+}
+
+impl Poller {
+    /// Until nobody can send hints any more.
+    pub(super) fn run(self) {
+        let mut known = self.room.read_known(&self.settings);
+        let mut held: Option<Known> = None;
+        self.board.write(self.index, |entry| {
+            entry.status.head = known.as_ref().map(|known| known.commit.clone());
+            entry.known.clone_from(&known);
+        });
+        let (mut failures, mut second) = (0_u32, false);
+        loop {
+            let mut bytes = 0;
+            let found = look(&self.settings, &self.room, known.as_ref(), held.as_ref(), &mut bytes);
+            let same = matches!(found, Ok(Look::Same));
+            let failure = match found {
+                Ok(Look::Same) => None,
+                Ok(Look::New { known: next, rewritten }) => self.take(next, rewritten, &mut known, &mut held).err(),
+                Err(error) => Some(error),
+            };
+            failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
+            let pause = match (&failure, second && same) {
+                (Some(_), _) => after_failure(self.settings.interval, failures, dice()),
+                (None, true) => SECOND_LOOK.min(self.settings.interval),
+                (None, false) => after_success(self.settings.interval, dice()),
+            };
+            self.write_down(known.clone(), held.clone(), failure, pause, bytes);
+            match self.wait(pause) {
+                Wake::Time => second = false,
+                Wake::Hint(hint) => second = hint == Hint::Webhook,
+                Wake::End => return,
+            }
+        }
+    }
+
+    /// A new commit: followed, or held where its branch was rewritten and that is the policy.
+    fn take(
+        &self,
+        next: Known,
+        rewritten: bool,
+        known: &mut Option<Known>,
+        held: &mut Option<Known>,
+    ) -> Result<(), GitError> {
+        let follows = !rewritten || self.settings.on_rewrite == OnRewrite::Follow;
+        if let Some(before) = known.as_ref().filter(|_| rewritten) {
+            (self.news)(SourceEvent::Rewritten {
+                source: self.settings.name.clone(),
+                reference: next.reference.clone(),
+                from: before.commit.clone(),
+                to: next.commit.clone(),
+                followed: follows,
+            });
+        }
+        if !follows {
+            *held = Some(next);
+            return Ok(());
+        }
+        // Written down first: after a restart, what serves is what is compared with.
+        self.room
+            .write_known(&self.settings, &next)
+            .map_err(|error| GitError::Mirror { path: self.room.known.clone(), message: error.to_string() })?;
+        *known = Some(next);
+        *held = None;
+        Ok(())
+    }
+
+    fn write_down(
+        &self,
+        known: Option<Known>,
+        held: Option<Known>,
+        failure: Option<GitError>,
+        pause: Duration,
+        bytes: u64,
+    ) {
+        let now = now_unix_ms();
+        if let Some(error) = &failure {
+            tracing::warn!(source = self.settings.name, %error, again_in = ?pause, "the source could not be looked at");
+        }
+        self.board.write(self.index, |entry| {
+            let status = &mut entry.status;
+            status.head = held.as_ref().or(known.as_ref()).map(|known| known.commit.clone());
+            status.fetched_bytes = status.fetched_bytes.saturating_add(bytes);
+            status.next_look_unix_ms = Some(now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)));
+            match &failure {
+                Some(error) => {
+                    status.last_failure_unix_ms = Some(now);
+                    status.failure = Some(error.to_string());
+                }
+                None => {
+                    status.last_success_unix_ms = Some(now);
+                    status.failure = None;
+                }
+            }
+            entry.failure = failure.or_else(|| {
+                let (known, held) = (known.as_ref()?, held.as_ref()?);
+                Some(GitError::Rewritten {
+                    url: self.settings.location.to_string(),
+                    reference: held.reference.clone(),
+                    from: known.commit.clone(),
+                    to: held.commit.clone(),
+                })
+            });
+            if held.is_some() {
+                status.failure = entry.failure.as_ref().map(ToString::to_string);
+            }
+            entry.known = known;
+        });
+    }
+
+    /// Waits for the time of the next look, or for a hint. Hints close together are one.
+    fn wait(&self, pause: Duration) -> Wake {
+        let since = Instant::now();
+        let mut hint = match self.hints.recv_timeout(pause) {
+            Ok(hint) => hint,
+            Err(RecvTimeoutError::Timeout) => return Wake::Time,
+            Err(RecvTimeoutError::Disconnected) => return Wake::End,
+        };
+        // A repository on this machine may be looked at as often as somebody likes.
+        if !matches!(self.settings.location, Location::Local(_)) {
+            std::thread::sleep(HINT_GAP.saturating_sub(since.elapsed()));
+        }
+        while let Ok(more) = self.hints.try_recv() {
+            if more == Hint::Webhook {
+                hint = more;
+            }
+        }
+        Wake::Hint(hint)
+    }
+}
+
+/// Why a wait is over.
+enum Wake {
+    Time,
+    Hint(Hint),
+    End,
+}
+
+/// A number in `0.0..1.0`.
+fn dice() -> f64 {
+    let mut bytes = [0; 4];
+    // Without chance servers ask in step, and nothing else is wrong.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,70 @@
+//! Sources and the rest of the server: what a mounted source's commit is judged by, what of them is written down, who may
+//! wake them.
+
+use super::ServeError;
+use crate::api::Hooks;
+use crate::catalog::Catalog;
+use crate::git::remote::SourceEvent;
+use crate::git::{Ears, Follower, Source};
+use crate::journal::{Event, Stream};
+use crate::reconcile::Build;
+use crate::store::{Batch, Store};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::{Receiver, channel};
+
+/// Events that may wait to be written down; more are dropped, and logged.
+const NEWS: usize = 256;
+/// How many findings an event keeps.
+const FINDINGS_KEPT: usize = 20;
+
+/// Who judges mounted sources, and what they tell.
+pub(super) fn ears(build: Arc<Build<Catalog>>) -> (Ears, Receiver<SourceEvent>) {
+    let (sender, news) = channel(NEWS);
+    let ears = Ears {
+        judge: Some(Arc::new(move |tree, revision| build(tree, revision).map(drop))),
+        news: Arc::new(move |event| {
+            if let Err(error) = sender.try_send(event) {
+                tracing::warn!(%error, "what happened to a source is not in the journal");
+            }
+        }),
+    };
+    (ears, news)
+}
+
+/// The webhooks that sources.yaml declares.
+pub(super) fn hooks(follower: &Arc<Follower>) -> Hooks {
+    let sources = match follower.source() {
+        Source::Sources(sources) => sources.0.as_slice(),
+        _ => &[],
+    };
+    let declared = sources.iter().filter_map(|source| Some((source.name.clone(), source.webhook.clone()?))).collect();
+    let follower = Arc::clone(follower);
+    Hooks::new(declared, move |source| {
+        follower.webhook(source);
+    })
+}
+
+/// Writes down what happens to sources. Never ends while there may be more.
+pub(super) async fn record(store: Arc<dyn Store>, mut news: Receiver<SourceEvent>) -> Result<(), ServeError> {
+    while let Some(event) = news.recv().await {
+        let event = match event {
+            SourceEvent::Rewritten { source, reference, from, to, followed } => {
+                Event::SourceRewritten { source, reference, from, to, followed }
+            }
+            SourceEvent::Refused { source, revision, summary, findings } => {
+                let count = findings.len();
+                let findings = findings.into_iter().take(FINDINGS_KEPT).collect();
+                Event::SourceRefused { source, revision, summary, findings, count }
+            }
+        };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };
+        if let Err(error) = store.commit(batch, now).await {
+            tracing::error!(%error, "what happened to a source could not be written down");
+        }
+    }
+    // The follower has ended; the rest of the server says so.
+    std::future::pending().await
+}
