@@ -1,12 +1,10 @@
 //! What a script finds: its environment and its file of params.
 
-use crate::wire::JobGrant;
+use crate::wire::{JobGrant, param_variables};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A value longer than this is only in the file: the kernel takes 128 KiB a string, and all of them must fit together.
-const LONGEST_VARIABLE_BYTES: usize = 16 * 1024;
 /// Where programs are, for an environment that says nothing.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -29,17 +27,7 @@ pub struct Around<'a> {
 
 /// The whole environment of a script: nothing is inherited.
 pub fn variables(grant: &JobGrant, around: Around<'_>) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for (name, value) in &grant.params {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
-        };
-        if text.len() <= LONGEST_VARIABLE_BYTES && !text.contains('\0') {
-            all.insert(variable_name(name), text);
-        }
-    }
+    let mut all = param_variables(&grant.params);
     let path = around.path.filter(|path| !path.is_empty()).unwrap_or(PATH);
     let own = [
         ("PATH", format!("{}:{path}", around.bin_dir.display())),
@@ -61,13 +49,6 @@ pub fn variables(grant: &JobGrant, around: Around<'_>) -> BTreeMap<String, Strin
     all
 }
 
-/// `install-disk` is `FORMWORK_PARAM_INSTALL_DISK`.
-pub fn variable_name(param: &str) -> String {
-    let name: String =
-        param.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    format!("FORMWORK_PARAM_{name}")
-}
-
 /// The content of `FORMWORK_PARAMS`.
 pub fn params_document(grant: &JobGrant) -> Value {
     json!({ "params": grant.params, "facts": grant.facts, "machine": grant.machine })
@@ -76,7 +57,7 @@ pub fn params_document(grant: &JobGrant) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ExitCodes, MachineInfo};
+    use crate::wire::{ExitCodes, LONGEST_VARIABLE_BYTES, MachineInfo};
 
     fn grant(params: Value) -> JobGrant {
         JobGrant {

@@ -19,11 +19,14 @@ mod exit_code;
 mod explain;
 mod fit;
 mod follow;
+mod formats;
 mod get;
+mod init;
 mod logs;
 mod man;
 mod offline;
 mod output;
+mod pack;
 mod plan;
 mod progress;
 mod render;
@@ -99,9 +102,11 @@ enum Command {
     Adopt(ask::Adopt),
     Reconcile(ask::Reconcile),
     // -- before a push --
+    Init(init::Arguments),
     Validate(validate::Arguments),
     Explain(explain::Arguments),
     Schema(schema::Arguments),
+    Pack(pack::Arguments),
     // -- at the server itself --
     Site(site::Arguments),
     Serve(serve::Arguments),
@@ -148,9 +153,11 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Reboot(arguments) => ask::run("reboot", &arguments),
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
         Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Pack(arguments) => pack::run(&arguments),
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),

@@ -54,17 +54,19 @@ impl Place {
     /// It cannot be read, or would be refused.
     pub fn open(&self) -> Result<Option<Offline>, CliError> {
         if let Some(dir) = &self.dir {
-            let tree = read_directory(dir).map_err(|(path, error)| CliError::Usage {
+            let mut tree = read_directory(dir).map_err(|(path, error)| CliError::Usage {
                 message: format!("cannot read {}: {error}", path.display()),
                 hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
             })?;
+            super::pack::lay_in_fetched(&mut tree);
             let catalog = compile(&tree, "work tree", &dir.display().to_string())?;
             return Ok(Some(Offline { catalog, history: History::of_directory(dir) }));
         }
         let Some(path) = &self.repository else { return Ok(None) };
         let subpath = self.path.as_deref();
-        let (revision, tree) = read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref())
+        let (revision, mut tree) = read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref())
             .map_err(|error| CliError::Usage { message: error.to_string(), hint: None })?;
+        super::pack::lay_in_fetched(&mut tree);
         let catalog = compile(&tree, &revision.id, &path.display().to_string())?;
         let history = History::of_repository(path, &revision.id, subpath);
         Ok(Some(Offline { catalog, history }))

@@ -125,6 +125,11 @@ fn refused_by_shape(document: &Value) -> bool {
         "kind",
         "name",
     ];
+    if document.get("kind").and_then(Value::as_str) == Some("PackTest") {
+        let tree = Tree::from_texts([("tests/x.yaml", serde_yaml::to_string(document).expect("YAML"))]);
+        let findings = crate::content::pack_tests(&tree, "").err().unwrap_or_default();
+        return findings.0.iter().any(|finding| SHAPE.contains(&finding.code));
+    }
     let mut files = vec![("x.yaml".to_owned(), serde_yaml::to_string(document).expect("YAML"))];
     let head = "apiVersion: formwork.dev/v1alpha1\n";
     if document.get("kind").and_then(Value::as_str) != Some("Site") {

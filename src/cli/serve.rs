@@ -51,6 +51,9 @@ pub struct Arguments {
     /// A plain directory, as it stands: for authors.
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
+    /// Fetch packs that a revision locks and does not hold, by their locked commits; without it, packs are vendored.
+    #[arg(long, env = "FORMWORK_FETCH_PACKS")]
+    fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images and loaders/.
     #[arg(
         long,
@@ -133,6 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         tftp: !arguments.no_tftp,
         http_port: arguments.http_port,
         api_port: arguments.api_port,
+        fetch_packs: arguments.fetch_packs,
         retention: Retention {
             runs: arguments.keep_runs,
             age_ms: i64::from(arguments.keep_days).saturating_mul(24 * 3600 * 1000),

@@ -1,6 +1,7 @@
 //! `formwork validate`: what the server would say to a directory, before it is pushed.
 
 use super::CliError;
+use super::formats;
 use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree};
 use crate::content::{File, FileKind, Findings, Tree};
@@ -22,6 +23,9 @@ Examples:
   formwork validate                  the directory you are in
   formwork validate site/            another one
   formwork validate -o json site/    for programs and editors; text is the default in a pipe too
+  formwork validate -o sarif > findings.sarif   for code scanning (SARIF 2.1.0)
+  formwork validate -o github        annotations beside the lines of a pull request
+  formwork validate -o junit > findings.xml     for a list of tests
 
 Exit codes:
   0  nothing is wrong (there may be warnings)
@@ -38,7 +42,7 @@ pub struct Arguments {
     #[arg(default_value = ".")]
     path: PathBuf,
     /// How to print the findings.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, visible_alias = "format", value_enum, default_value_t = Format::Text)]
     output: Format,
 }
 
@@ -50,6 +54,12 @@ enum Format {
     Json,
     /// The same as YAML.
     Yaml,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of GitHub's, Gitea's and Forgejo's runners.
+    Github,
+    /// JUnit's XML: each error is a test that failed.
+    Junit,
 }
 
 /// Runs the command.
@@ -57,10 +67,11 @@ enum Format {
 /// # Errors
 /// A directory that cannot be read, or one that would be refused.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let tree = read_directory(&arguments.path).map_err(|(path, error)| CliError::Usage {
+    let mut tree = read_directory(&arguments.path).map_err(|(path, error)| CliError::Usage {
         message: format!("cannot read {}: {error}", path.display()),
         hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
     })?;
+    super::pack::lay_in_fetched(&mut tree);
     let progress = Progress::new("checking", Unit::Files, 0);
     let answer = from_tree(&tree, &builtin_packs(), "work tree");
     drop(progress);
@@ -71,6 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             .ok()
             .and_then(|value| serde_yaml::to_string(&value).ok())
             .unwrap_or_default(),
+        Format::Sarif => formats::sarif::draw(shown(&answer, &arguments.path)),
+        Format::Github => formats::github::draw(shown(&answer, &arguments.path)),
+        Format::Junit => formats::junit::draw(&[formats::junit::of_findings(shown(&answer, &arguments.path))]),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     match answer {
@@ -81,6 +95,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             count(findings.errors(), "error")
         ))),
     }
+}
+
+fn shown<'a>(answer: &'a Result<Catalog, Findings>, directory: &'a Path) -> formats::Findings<'a> {
+    let (Ok(Catalog { warnings: findings, .. }) | Err(findings)) = answer;
+    formats::Findings { findings: &findings.0, directory }
 }
 
 fn count(number: usize, what: &str) -> String {

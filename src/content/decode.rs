@@ -148,6 +148,17 @@ pub(crate) fn spec<T: DeserializeOwned>(document: &Document, value: &mut Value, 
     if clean { read } else { None }
 }
 
+/// Reads one part of a document that is no object. The answer is `Some` only if nothing was wrong.
+pub(crate) fn part<T: DeserializeOwned>(
+    document: &Document,
+    root: &str,
+    value: &mut Value,
+    report: &mut Report,
+) -> Option<T> {
+    let (read, clean) = decode::<T>(document, root, value, report);
+    if clean { read } else { None }
+}
+
 /// Reads a part of a document, cutting out what is wrong. Whether nothing was.
 fn decode<T: DeserializeOwned>(
     document: &Document,

@@ -21,6 +21,7 @@ const EXAMPLES: &[&str] = &[
     include_str!("../../examples/every-kind/packs/web/workflows.yaml"),
     include_str!("../../examples/every-kind/packs/web/bootenvs.yaml"),
     include_str!("../../examples/every-kind/packs/web/templates/templates.yaml"),
+    include_str!("../../examples/every-kind/packs/web/tests/tests.yaml"),
 ];
 
 /// Why there is nothing to explain.

@@ -1,5 +1,6 @@
 //! The files of one revision become objects: which files are content, which pack each belongs to, what they say.
 
+use super::elsewhere::{self, Origin};
 use super::finding::{Findings, Place, Report, Severity};
 use super::kinds::{self, SiteSpec};
 use super::memory::{AnyObject, Memory};
@@ -213,7 +214,11 @@ impl Homes {
                             place,
                             "this pack is not used by the site; nothing of it is read",
                         )
-                        .hint(format!("add `- path: {folder}` to spec.packs of site.yaml, or remove it"));
+                        .hint(if folder.starts_with(elsewhere::VENDOR) {
+                            "no pack from elsewhere is named so in site.yaml: remove the folder".to_owned()
+                        } else {
+                            format!("add `- path: {folder}` to spec.packs of site.yaml, or remove it")
+                        });
                 }
                 self.unused.insert(folder.to_owned());
                 return Home::Elsewhere;
@@ -233,10 +238,20 @@ fn packs_of(
 ) -> Homes {
     let mut homes = Homes::default();
     let mut names: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    let pins = elsewhere::Pins::of(site, tree, report);
     for (index, source) in site.spec.packs.iter().enumerate() {
         let path = [Step::Key("spec"), Step::Key("packs"), Step::Item(index)];
-        let (root, files, expected) = match (&source.builtin, &source.path) {
-            (Some(name), None) => {
+        let origin = match elsewhere::origin(source) {
+            Ok(origin) => origin,
+            Err(error) => {
+                let spot: Vec<Step<'_>> = path.iter().copied().chain(error.field.map(Step::Key)).collect();
+                report.error("pack-source", site.document.value(&spot), error.message).hint_if(error.hint);
+                loaded.broken_packs.extend(elsewhere::name_of(source));
+                continue;
+            }
+        };
+        let (root, files, expected) = match &origin {
+            Origin::Builtin(name) => {
                 let Some(tree) = builtin.get(name) else {
                     report
                         .error(
@@ -250,7 +265,15 @@ fn packs_of(
                 };
                 (format!("builtin:{name}"), tree, Some(name))
             }
-            (None, Some(folder)) => {
+            Origin::Git { name, .. } => {
+                let Some(folder) = pins.folder(site, index, name, tree, report) else {
+                    loaded.broken_packs.insert(name.clone());
+                    homes.used.insert(elsewhere::vendor_folder(name), None);
+                    continue;
+                };
+                (folder, tree, Some(name))
+            }
+            Origin::Folder(folder) => {
                 let clean = folder.trim_end_matches('/');
                 let spot = ["spec".into(), "packs".into(), index.into(), "path".into()];
                 if clean.is_empty() || clean.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -271,16 +294,9 @@ fn packs_of(
                 }
                 (clean.to_owned(), tree, None)
             }
-            _ => {
-                report.error(
-                    "pack-source",
-                    site.document.value(&path),
-                    "a pack is named by exactly one of `builtin` and `path`",
-                );
-                continue;
-            }
         };
-        let inside = if expected.is_some() { PACK_FILE.to_owned() } else { format!("{root}/{PACK_FILE}") };
+        let is_builtin = matches!(origin, Origin::Builtin(_));
+        let inside = if is_builtin { PACK_FILE.to_owned() } else { format!("{root}/{PACK_FILE}") };
         let shown = format!("{root}/{PACK_FILE}");
         let Some(file) = files.files.get(&inside) else {
             let known: Vec<&str> = tree.files.keys().filter_map(|path| path.strip_suffix("/pack.yaml")).collect();
@@ -303,14 +319,14 @@ fn packs_of(
                 .hint("a pack's name (metadata.name of its pack.yaml) is there once in a site");
             continue;
         }
-        match expected {
-            Some(name) => {
+        match origin {
+            Origin::Builtin(name) => {
                 for (path, file) in &files.files {
                     loaded.builtin_files.insert(format!("builtin:{name}/{path}"), file.clone());
                 }
                 homes.builtin.push(name.clone());
             }
-            None => {
+            Origin::Folder(_) | Origin::Git { .. } => {
                 homes.used.insert(root, Some(Arc::clone(&pack.name)));
             }
         }
@@ -515,6 +531,16 @@ fn object(
                 .hint("a pack is a folder of its own with a pack.yaml");
             return None;
         }
+        Kind::PackTest => {
+            report
+                .error(
+                    "pack-place",
+                    document.value(&["kind".into()]),
+                    "a PackTest that is not in a pack's folder `tests`",
+                )
+                .hint("`formwork pack test` reads the tests of a pack from its `tests/*.yaml`");
+            return None;
+        }
         _ => {}
     }
     if let (true, Some(pack)) = (kind.is_of_site(), pack) {
@@ -528,7 +554,7 @@ fn object(
     };
     let mut reading = Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken };
     Some(match kind {
-        Kind::Site | Kind::Pack => return None,
+        Kind::Site | Kind::Pack | Kind::PackTest => return None,
         Kind::Subnet => AnyObject::Subnet(reading.object(report)?),
         Kind::Machine => AnyObject::Machine(reading.object(report)?),
         Kind::Enrollment => AnyObject::Enrollment(reading.object(report)?),

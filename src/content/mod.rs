@@ -6,6 +6,7 @@
 mod decode;
 pub mod dhcp_options;
 mod document;
+pub mod elsewhere;
 pub mod explain;
 mod finding;
 pub mod junk;
@@ -14,6 +15,7 @@ mod load;
 mod memory;
 pub mod names;
 mod object;
+mod pack_tests;
 pub mod schema;
 mod sources;
 mod spans;
@@ -28,6 +30,7 @@ pub(crate) use load::read;
 pub use load::{Loaded, load};
 pub(crate) use memory::Memory;
 pub use object::{Kind, Object, Pack};
+pub use pack_tests::{PackTest, pack_tests};
 pub(crate) use sources::{Head, heads, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
 pub use tree::{File, FileKind, Files, Tree};
@@ -35,3 +38,4 @@ pub use tree::{File, FileKind, Files, Tree};
 /// The largest file that a task or template may refer to, bytes.
 pub(crate) const REFERENCED_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) use document::{FILE_BYTES_MAX, LFS_POINTER};
+pub(crate) use elsewhere::hidden;

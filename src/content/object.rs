@@ -33,11 +33,13 @@ pub enum Kind {
     BootEnv,
     /// A template for a file.
     Template,
+    /// A test of a pack.
+    PackTest,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Site,
         Self::Pack,
         Self::Subnet,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Workflow,
         Self::BootEnv,
         Self::Template,
+        Self::PackTest,
     ];
 
     /// The word after `kind:`.
@@ -69,6 +72,7 @@ impl Kind {
             Self::Workflow => "Workflow",
             Self::BootEnv => "BootEnv",
             Self::Template => "Template",
+            Self::PackTest => "PackTest",
         }
     }
 

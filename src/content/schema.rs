@@ -63,6 +63,7 @@ fn document(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         Kind::Workflow => spec::<kinds::WorkflowSpec>(generator),
         Kind::BootEnv => spec::<kinds::BootEnvSpec>(generator),
         Kind::Template => spec::<kinds::TemplateSpec>(generator),
+        Kind::PackTest => spec::<kinds::PackTestSpec>(generator),
     };
     let needs_spec = spec.get("required").and_then(Value::as_array).is_some_and(|required| !required.is_empty());
     let mut required = vec!["apiVersion", "kind", "metadata"];

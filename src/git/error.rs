@@ -77,6 +77,15 @@ pub enum GitError {
         message: String,
     },
 
+    /// A pack that the revision locks and does not hold cannot be fetched.
+    #[error("pack {name} is locked and not vendored, and cannot be fetched: {message}")]
+    Pack {
+        /// The pack.
+        name: String,
+        /// What was wrong.
+        message: String,
+    },
+
     // -- the revision: what is in it will not change, so it is refused --
     /// The site's folder is not in it.
     #[error("revision {revision} has no folder `{subpath}`")]

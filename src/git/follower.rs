@@ -3,7 +3,7 @@
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
 use super::remote::{Board, Ears, Hints, SourceStatus, start};
-use super::{GitError, Revision, Sight, Source};
+use super::{GitError, PackCache, PackError, Revision, Sight, Source};
 use crate::content::Tree;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Follower {
     requests: SyncSender<Request>,
     sight: watch::Receiver<Sight>,
     stop: Arc<AtomicBool>,
+    /// Where packs are fetched to; none: they are not.
+    packs: Option<PackCache>,
     /// Of sources with threads of their own: how to reach those, and how they stand.
     remote: Option<(Hints, Arc<Board>)>,
 }
@@ -64,7 +66,7 @@ impl Follower {
             }
             _ => None,
         };
-        Ok(Self { source, requests, sight, stop, remote })
+        Ok(Self { source, requests, sight, stop, packs: None, remote })
     }
 
     /// What is followed.
@@ -101,7 +103,21 @@ impl Follower {
     /// # Errors
     /// [`GitError::is_fault_of_revision`] tells what trying again cannot help.
     pub async fn tree(&self, revision: &str) -> Result<Tree, GitError> {
-        self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await
+        let mut tree = self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await?;
+        let Some(packs) = self.packs.clone() else { return Ok(tree) };
+        // A repository far away takes its time: not on the thread that others ask, and not on one that answers machines.
+        let completed = tokio::task::spawn_blocking(move || packs.complete(&mut tree).map(|()| tree));
+        completed.await.map_err(|_| GitError::Stopped)?
+    }
+
+    /// Fetches the packs that revisions lock and do not hold into a repository of its own.
+    ///
+    /// # Errors
+    /// That repository cannot be made.
+    pub fn fetching_packs(mut self, path: &Path) -> Result<Self, GitError> {
+        let fails = |error: PackError| GitError::Mirror { path: path.to_owned(), message: error.to_string() };
+        self.packs = Some(PackCache::for_server(path).map_err(fails)?);
+        Ok(self)
     }
 
     /// What a mirrored revision says of itself.

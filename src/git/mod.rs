@@ -21,10 +21,12 @@ mod composite;
 mod directory;
 mod error;
 mod follower;
+mod init;
 mod limits;
 mod mirror;
 mod once;
 mod owner;
+mod packs;
 mod prune;
 pub mod remote;
 mod source;
@@ -37,7 +39,9 @@ mod tests;
 
 pub use error::GitError;
 pub use follower::Follower;
+pub use init::init;
 pub use once::{History, Written, read_once};
+pub use packs::{PackCache, PackError, RemoteReference};
 pub use remote::Ears;
 pub use source::Source;
 

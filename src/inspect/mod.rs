@@ -6,12 +6,14 @@
 
 pub mod change;
 mod imagine;
+mod pack_test;
 mod param;
 mod plan;
 mod render;
 mod why;
 
 pub use imagine::Imagined;
+pub use pack_test::{PackUnderTest, TestFailure, TestResult, run_pack_test};
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
 pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, foresee, plan};
 pub use render::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError, render};

@@ -45,6 +45,8 @@ pub struct Options {
     pub state: StateDirectory,
     /// Where content comes from.
     pub source: Source,
+    /// Packs that a revision locks and does not hold are fetched, by their locked commits.
+    pub fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images, `loaders/`; none: an empty one in the state directory.
     pub images: Option<PathBuf>,
     /// The address that machines reach this server at.
@@ -218,7 +220,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let build = crate::reconcile::catalogs();
     let (ears, news) = sources::ears(Arc::clone(&build));
     let mirror = options.state.0.join("mirror.git");
-    let follower = Arc::new(Follower::start_with(options.source, &mirror, ears)?);
+    let mut follower = Follower::start_with(options.source, &mirror, ears)?;
+    if options.fetch_packs {
+        follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
+    }
+    let follower = Arc::new(follower);
     let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower: Arc::clone(&follower),

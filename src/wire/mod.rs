@@ -9,6 +9,7 @@ mod exchange;
 mod facts;
 mod job;
 mod socket;
+mod variables;
 
 pub use boot_file::{BootFile, BootFileKind};
 pub use exchange::{CheckInRequest, ClusterToken, ExchangeAnswer, ExchangeRequest, HardwareIdentity, RenewRequest};
@@ -18,6 +19,7 @@ pub use job::{
     OnInterrupt, Step, StepAction,
 };
 pub use socket::{SocketAnswer, SocketRequest};
+pub use variables::{LONGEST_VARIABLE_BYTES, param_variables, variable_name};
 
 /// The version of this protocol. The server serves [`PROTOCOL`] and [`OLDEST_PROTOCOL`] upward.
 pub const PROTOCOL: u32 = 1;

@@ -5,5 +5,6 @@
 
 mod contract;
 mod endings;
+mod findings;
 mod shells;
 mod site;

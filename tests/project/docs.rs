@@ -6,7 +6,9 @@
 
 use super::{files_below, read, root};
 use formwork::catalog::{builtin_packs, from_tree};
-use formwork::content::Tree;
+use formwork::content::elsewhere::below;
+use formwork::content::{Tree, pack_tests};
+use formwork::inspect::{PackUnderTest, run_pack_test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +74,19 @@ fn findings(tree: &Tree) -> String {
     }
 }
 
+/// The tests of a pack that a page shows.
+fn pack_tests_pass(page: &Path, tree: &Tree, folder: &str) {
+    let tests = pack_tests(tree, folder).unwrap_or_else(|findings| panic!("{}:\n{findings}", name(page)));
+    let files = below(tree, folder);
+    let pack = folder.rsplit('/').next().unwrap_or(folder);
+    let builtin = builtin_packs();
+    let under = PackUnderTest { name: pack, files: &files, others: &BTreeMap::new(), builtin: &builtin };
+    for test in &tests {
+        let result = run_pack_test(&under, test);
+        assert!(result.failures.is_empty(), "{}: {result:#?}", name(page));
+    }
+}
+
 #[test]
 fn the_yaml_of_each_page_is_a_site_that_compiles() {
     let mut seen = 0;
@@ -92,6 +107,9 @@ fn the_yaml_of_each_page_is_a_site_that_compiles() {
             }
             let before = files.insert(file.to_owned(), block.text.clone());
             assert!(before.is_none(), "{}:{}: {file} is there twice", name(&page), block.line);
+        }
+        for file in files.keys().filter(|file| file.ends_with("/pack.yaml")) {
+            pack_tests_pass(&page, &Tree::from_texts(files.clone()), file.trim_end_matches("/pack.yaml"));
         }
         if !files.is_empty() {
             let said = findings(&Tree::from_texts(files));
@@ -151,7 +169,7 @@ fn commands_in_the_documentation_exist_with_their_options() {
     let mut seen = 0;
     for (place, words) in pages().iter().flat_map(|page| calls(page)) {
         seen += 1;
-        let nested = words.get(1).is_some_and(|word| matches!(word.as_str(), "site" | "store" | "cluster"));
+        let nested = words.get(1).is_some_and(|word| matches!(word.as_str(), "site" | "store" | "cluster" | "pack"));
         let command: Vec<&str> = words.iter().skip(1).take(if nested { 2 } else { 1 }).map(String::as_str).collect();
         let help = known.entry(command.join(" ")).or_insert_with(|| help(&command));
         let Some(help) = help else {

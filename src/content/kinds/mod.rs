@@ -7,6 +7,7 @@ mod cluster_profile;
 mod enrollment;
 mod machine;
 mod pack;
+mod pack_test;
 mod param;
 mod profile;
 mod site;
@@ -22,6 +23,9 @@ pub use cluster_profile::{Assurance, ClusterProfileSpec, KeySpec, Writers};
 pub use enrollment::{EnrollmentMatch, EnrollmentSpec};
 pub use machine::{MachineSpec, Selectors};
 pub use pack::PackSpec;
+pub use pack_test::{
+    Expectation, ExpectedBoot, ExpectedFinding, ExpectedJob, PackTestSpec, TestFirmware, TestMachine, TextRules,
+};
 pub use param::ParamSpec;
 pub use profile::ProfileSpec;
 pub use site::{PackSource, SiteSpec, WipeGuard};

@@ -2,14 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a pack comes from: exactly one of `builtin` and `path`.
+/// Where a pack comes from: exactly one of `builtin`, `path` and `git`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PackSource {
     /// A pack that comes with the binary.
     pub builtin: Option<String>,
-    /// A directory of the repository.
+    /// A directory of the repository; with `git`: of that repository, where the pack is not at its root.
     pub path: Option<String>,
+    /// Another repository: `https://…`, `ssh://…`, `git@host:path`, `file:///…` or a path from the root of the disk. `packs.lock`
+    /// pins its commit and files. With it goes exactly one of `commit`, `tag`, `branch` and `version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
+    /// This commit, all its digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The commit of this tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The newest commit of this branch when the lock is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The highest version in this range among the tags (`v1.2.3` or `1.2.3`) when the lock is written: `^1.2`, `>=1.2, <2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The pack's name, where the last word of its path or address is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// A site.

@@ -1,0 +1,119 @@
+//! A server and packs that are locked and not vendored.
+
+use super::site::{FORMWORK, World};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
+
+/// Serves `site/` by its commits, with these words besides.
+fn serve(world: &World, words: &[&str]) -> Server {
+    let state = world.path("state");
+    if !state.exists() {
+        let made =
+            Command::new(FORMWORK).args(["site", "create", "lab", "--fresh", "--state-dir"]).arg(&state).output();
+        assert!(made.expect("formwork starts").status.success());
+    }
+    // A free port may be taken by another test before we have it: then others are tried.
+    for _ in 0..10 {
+        let mut server = Command::new(FORMWORK)
+            .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--repository"])
+            .arg(world.path("site"))
+            .arg("--state-dir")
+            .arg(&state)
+            .args(["--http-port", &free_port().to_string(), "--api-port", &free_port().to_string()])
+            .args(words)
+            .env("HOME", world.path("home"))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("formwork starts");
+        let mut lines = BufReader::new(server.stderr.take().expect("its errors")).lines();
+        let serves = lines.by_ref().map_while(Result::ok).any(|line| line.contains("serving"));
+        std::thread::spawn(move || lines.for_each(drop));
+        if serves {
+            return Server(server);
+        }
+        let _ = server.wait();
+    }
+    panic!("no server could be started");
+}
+
+/// Waits until `formwork status` holds all of these.
+fn status_says(world: &World, parts: &[&str]) -> String {
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let output = Command::new(FORMWORK)
+            .args(["status", "-o", "json"])
+            .env("FORMWORK_CONTEXT", world.path("state/administrator.json"))
+            .output()
+            .expect("formwork starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if parts.iter().all(|part| said.contains(part)) {
+            return said;
+        }
+        assert!(Instant::now() < end, "{parts:?} are not all in:\n{said}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn commit_site(world: &World, message: &str) -> String {
+    world.git("site", &["add", "--all"]);
+    world.git("site", &["commit", "--quiet", "--message", message]);
+    world.git("site", &["rev-parse", "HEAD"])
+}
+
+#[test]
+fn a_server_that_may_not_fetch_refuses_a_pack_that_is_not_vendored_and_says_what_to_do() {
+    let world = World::new();
+    world.ends(0, &["pack", "add", &world.url(), "--no-vendor"]);
+    world.git("site", &["init", "--quiet", "--initial-branch", "main"]);
+    commit_site(&world, "locked");
+    let _server = serve(&world, &[]);
+    status_says(&world, &["formwork pack vendor pack", "are not here"]);
+    world.ends(0, &["pack", "vendor"]);
+    let id = commit_site(&world, "vendored");
+    status_says(&world, &["\"condition\": \"Ready\"", &id]);
+}
+
+#[test]
+fn a_server_fetches_the_locked_commit_once_and_waits_while_it_cannot() {
+    let world = World::new();
+    world.ends(0, &["pack", "add", &world.url(), "--version", "^1", "--no-vendor"]);
+    world.git("site", &["init", "--quiet", "--initial-branch", "main"]);
+    let first = commit_site(&world, "locked");
+    // What the range means by now is not what is fetched.
+    let newer = world.release("1.1.0");
+    let server = serve(&world, &["--fetch-packs"]);
+    status_says(&world, &["\"condition\": \"Ready\"", &first]);
+    let fetched = world.git("state/packs.git", &["for-each-ref", "--format=%(refname:lstrip=3)"]);
+    assert_eq!(fetched.lines().count(), 1, "{fetched}");
+    assert_ne!(fetched, newer);
+    // The pack's repository is away: the server starts with what it has.
+    drop(server);
+    world.ends(0, &["pack", "update"]);
+    std::fs::rename(world.path("pack"), world.path("away")).expect("moved");
+    let _server = serve(&world, &["--fetch-packs"]);
+    status_says(&world, &["\"condition\": \"Ready\"", &first]);
+    // A newer lock waits for it, and the last good revision serves.
+    let second = commit_site(&world, "updated");
+    let said = status_says(&world, &["is tried again: pack pack is locked", &second]);
+    assert!(said.contains(&first), "{said}");
+    std::fs::rename(world.path("away"), world.path("pack")).expect("moved");
+    let said = status_says(&world, &["\"condition\": \"Ready\"", &second]);
+    assert!(!said.contains(&first), "{said}");
+}
