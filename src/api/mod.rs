@@ -4,6 +4,7 @@ mod access;
 mod administrators;
 mod agent;
 mod asks;
+mod changes;
 pub mod cluster;
 mod cluster_access;
 mod describe;
@@ -60,6 +61,7 @@ fn own() -> Routes<App> {
         .merge(openapi::routes())
         .merge(administrators::routes())
         .merge(inspect::routes())
+        .merge(changes::routes())
         .merge(store::routes())
 }
 
