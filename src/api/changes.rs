@@ -7,6 +7,7 @@ use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
 use crate::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::git::GitError;
 use crate::inspect::change::Change;
 use crate::inspect::{Commit, SiteTree, Trace, TraceError, trace, tree};
 use crate::net::routes::{Opens, Route, Routes};
@@ -138,6 +139,9 @@ impl From<ReconcileError> for ApiError {
             ReconcileError::Store(error) => error.into(),
             ReconcileError::Refused { .. } => {
                 Self::conflict("refused-revision", error.to_string()).hint("`formwork validate` has all findings")
+            }
+            ReconcileError::Git(error @ GitError::UnknownRevision { .. }) => {
+                Self::not_found(error.to_string()).hint("name a branch, a tag or a commit of the source")
             }
             ReconcileError::Git(error) if error.is_fault_of_revision() => Self::not_found(error.to_string()),
             ReconcileError::Git(error) => {

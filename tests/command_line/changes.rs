@@ -136,7 +136,8 @@ fn a_commit_that_wipes_all_machines_is_shown_refused_and_let_through_by_a_word()
     repository.machines(2, "");
 
     repository.git(&["commit", "-q", "--amend", "-m", "All anew\n\nFormwork-Allow-Wipe: node-1, node-2, node-3"]);
-    site.wait_for("\"condition\": \"Ready\"");
+    let amended = repository.git(&["rev-parse", "HEAD"]);
+    site.wait_for(&format!("\"lastAppliedRevision\": \"{amended}\""));
     assert_eq!(site.type_in(&["diff"]).status.code(), Some(0));
     let machine = said(&site.type_in(&["describe", "machine", "node-1", "-o", "json"]));
     assert!(machine.contains("\"run\": 2"), "{machine}");

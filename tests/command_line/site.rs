@@ -77,7 +77,7 @@ impl Site {
     }
 
     fn wait_until_applied(&self) {
-        self.wait_for("\"condition\": \"Ready\"");
+        self.wait_for("\"lastAppliedRevision\": \"");
     }
 
     /// Waits until the status has these words.
