@@ -4,6 +4,7 @@ mod access;
 mod administrators;
 mod agent;
 mod asks;
+mod changes;
 pub mod cluster;
 mod cluster_access;
 mod describe;
@@ -64,6 +65,7 @@ fn own() -> Routes<App> {
         .merge(openapi::routes())
         .merge(administrators::routes())
         .merge(inspect::routes())
+        .merge(changes::routes())
         .merge(store::routes())
         .merge(hooks::routes())
 }

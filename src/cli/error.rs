@@ -15,6 +15,9 @@ pub enum CliError {
         /// What to write instead.
         hint: Option<String>,
     },
+    /// Two revisions differ, which is an answer and no error (exit code 1).
+    #[error("something differs")]
+    Differs,
     /// The context file cannot be used (exit code 2).
     #[error("the context file {}: {what}", path.display())]
     Context {
@@ -97,7 +100,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         let ending = match self {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ending::Done,
-            Self::NotSo(_) | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
+            Self::NotSo(_) | Self::Differs | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
             Self::Usage { .. } | Self::Context { .. } => Ending::Usage,
             Self::NotFound { .. } => Ending::NotFound,
             Self::Refused { .. } => Ending::Refused,
@@ -120,7 +123,7 @@ impl CliError {
             Self::Answer { .. } => Some(
                 "server and command line may be of different ages: compare `formwork --version` and `formwork status`",
             ),
-            Self::TimedOut(_) | Self::NotSo(_) | Self::Partly { .. } | Self::Output(_) => None,
+            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Partly { .. } | Self::Output(_) => None,
         }
     }
 
@@ -153,7 +156,7 @@ impl CliError {
 
     /// Prints it for a person on standard error, as `error: …` and `hint: …`.
     pub fn report(&self) {
-        if self.exit_code() == 0 {
+        if self.exit_code() == 0 || matches!(self, Self::Differs) {
             return;
         }
         eprintln!("error: {}", super::output::printable(&self.to_string()));

@@ -43,7 +43,8 @@ impl Ending {
         match self {
             Self::Done => "done, or the thing asked about is so",
             Self::NotSo => {
-                "it is not so, or it failed: content that would be refused, a check that fails, a run that failed"
+                "it is not so, or it failed: content that would be refused, a check that fails, a run that failed; of \
+                 `diff`: something differs"
             }
             Self::Usage => "the command line is wrong, or a file that it names cannot be read",
             Self::NotFound => "there is nothing of that name",
@@ -62,7 +63,7 @@ pub fn help() -> String {
     }
     text.push_str(
         "\nOn a terminal, answers are tables; in a pipe, JSON. What is text for people is text in a pipe too:\n\
-         the findings of validate, the changes that watch tells of, and logs. -o chooses.",
+         the findings of validate, what diff shows, the changes that watch tells of, and logs. -o chooses.",
     );
     text
 }

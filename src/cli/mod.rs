@@ -11,6 +11,7 @@ mod cluster;
 mod completion;
 mod context;
 mod describe;
+mod diff;
 mod doctor;
 #[cfg(test)]
 mod double;
@@ -44,6 +45,8 @@ mod suggest;
 mod testing;
 mod time;
 mod timeline;
+mod trace;
+mod tree;
 mod validate;
 mod wait;
 mod watch;
@@ -66,6 +69,8 @@ enum Command {
     Describe(describe::Arguments),
     Why(why::Arguments),
     Plan(plan::Arguments),
+    Tree(tree::Arguments),
+    Trace(trace::Arguments),
     Render(render::Arguments),
     Status(status::Arguments),
     Logs(logs::Arguments),
@@ -105,6 +110,7 @@ enum Command {
     // -- before a push --
     Init(init::Arguments),
     Validate(validate::Arguments),
+    Diff(diff::Arguments),
     Explain(explain::Arguments),
     Schema(schema::Arguments),
     Pack(pack::Arguments),
@@ -138,6 +144,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Tree(arguments) => tree::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
@@ -156,6 +164,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Pack(arguments) => pack::run(&arguments),

@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-fn compile(tree: &Tree, revision: &str, shown: &str) -> Result<Catalog, CliError> {
+pub(super) fn compile(tree: &Tree, revision: &str, shown: &str) -> Result<Catalog, CliError> {
     from_tree(tree, &builtin_packs(), revision).map_err(|findings| {
         let errors = findings.errors();
         let plural = if errors == 1 { "" } else { "s" };
@@ -132,8 +132,11 @@ impl Offline {
 
     /// Who wrote a line.
     pub fn commit(&self, place: &ContentPlace) -> Option<Commit> {
-        let written = self.history.as_ref()?.line(&place.file, place.line)?;
-        let crate::git::Written { id, summary, author, at_unix_ms } = written;
-        Some(Commit { id, summary, author, at_unix_ms })
+        self.commit_of(place, true)
+    }
+
+    /// Who last changed a line, or the whole file that it is in.
+    pub fn commit_of(&self, place: &ContentPlace, line: bool) -> Option<Commit> {
+        self.history.as_ref()?.of(place, line).map(Commit::from)
     }
 }

@@ -3,7 +3,7 @@
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
 use super::remote::{Board, Ears, Hints, SourceStatus, start};
-use super::{GitError, PackCache, PackError, Revision, Sight, Source, Verifier};
+use super::{GitError, History, PackCache, PackError, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
 use std::path::Path;
@@ -124,6 +124,18 @@ impl Follower {
     /// What a mirrored revision says of itself.
     pub async fn revision(&self, revision: &str) -> Result<Revision, GitError> {
         self.ask(|reply| Request::Revision(revision.to_owned(), reply)).await
+    }
+
+    /// The id of a revision by any name that Git knows: a branch, a tag, the beginning of an id, `main~2`.
+    pub async fn resolve(&self, name: &str) -> Result<String, GitError> {
+        self.ask(|reply| Request::Resolve(name.to_owned(), reply)).await
+    }
+
+    /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
+    pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<>> {
+        let Source::Bare { path, subpath, .. } = &self.source else { return None };
+        let (path, subpath, revision) = (path.clone(), subpath.clone(), revision.to_owned());
+        Some(move || History::of_repository(&path, &revision, subpath.as_deref()))
     }
 
     /// Which revision was applied last, also by an earlier process.

@@ -248,6 +248,11 @@ impl Mirror {
         Ok(())
     }
 
+    /// The id of a revision that is here, by a name that Git knows.
+    pub(super) fn resolve(&self, name: &str) -> Option<String> {
+        super::owner::id_of(&self.repository, name)
+    }
+
     /// Which revision served last.
     pub(super) fn applied(&self) -> Option<String> {
         self.repository.refname_to_id(APPLIED).ok().map(|oid| oid.to_string())

@@ -45,7 +45,7 @@ mod tests;
 pub use error::GitError;
 pub use follower::Follower;
 pub use init::init;
-pub use once::{History, Written, read_once};
+pub use once::{History, Written, read_once, work_tree_of};
 pub use packs::{PackCache, PackError, RemoteReference};
 pub use remote::Ears;
 pub use source::Source;

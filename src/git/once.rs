@@ -3,7 +3,8 @@
 use super::mirror::{Mirror, revision_of};
 use super::owner::{head_of, open};
 use super::{GitError, Revision};
-use crate::content::Tree;
+use crate::content::{Place, Tree};
+use crate::inspect::Commit;
 use git2::{BlameOptions, Oid, Repository};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,26 @@ pub struct Written {
     pub at_unix_ms: i64,
 }
 
+impl Written {
+    fn of(commit: &git2::Commit<'_>) -> Self {
+        Self {
+            id: commit.id().to_string(),
+            summary: revision_of(commit).summary,
+            author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
+            at_unix_ms: commit.time().seconds().saturating_mul(1000),
+        }
+    }
+}
+
+impl From<Written> for Commit {
+    fn from(Written { id, summary, author, at_unix_ms }: Written) -> Self {
+        Self { id, summary, author, at_unix_ms }
+    }
+}
+
+/// So many commits are gone back at most to find who changed a file.
+const HISTORY_MAX: usize = 100_000;
+
 /// The history behind the files of a site.
 pub struct History {
     repository: Repository,
@@ -67,6 +88,38 @@ impl History {
         Some(Self { repository, newest: None, folder })
     }
 
+    /// Who last changed a place: its line, or its whole file.
+    pub fn of(&self, place: &Place, line: bool) -> Option<Written> {
+        if line { self.line(&place.file, place.line) } else { self.file(&place.file) }
+    }
+
+    /// Who last changed a file of the site. `None`: it is not committed as it is, or that was too long ago.
+    pub fn file(&self, file: &str) -> Option<Written> {
+        let path = self.folder.join(file);
+        let newest = match self.newest {
+            Some(newest) => newest,
+            None => self.repository.head().ok()?.peel_to_commit().ok()?.id(),
+        };
+        let blob = |commit: &git2::Commit<'_>| Some(commit.tree().ok()?.get_path(&path).ok()?.id());
+        let mut commit = self.repository.find_commit(newest).ok()?;
+        let wanted = blob(&commit)?;
+        if let (None, Some(work_tree)) = (self.newest, self.repository.workdir()) {
+            let bytes = std::fs::read(work_tree.join(&path)).ok()?;
+            if Oid::hash_object(git2::ObjectType::Blob, &bytes).ok()? != wanted {
+                return None;
+            }
+        }
+        // From parent to parent that has the same file: the last of them made it what it is.
+        for _ in 0..HISTORY_MAX {
+            let parent = commit.parents().find(|parent| blob(parent) == Some(wanted));
+            match parent {
+                Some(parent) => commit = parent,
+                None => return Some(Written::of(&commit)),
+            }
+        }
+        None
+    }
+
     /// Who wrote a line of a file of the site, counted from 1. `None`: nobody has committed it.
     pub fn line(&self, file: &str, line: usize) -> Option<Written> {
         let path = self.folder.join(file);
@@ -82,13 +135,15 @@ impl History {
             }
             _ => blame.get_line(line)?.final_commit_id(),
         };
-        let commit = self.repository.find_commit(id).ok()?;
-        let author = commit.author();
-        Some(Written {
-            id: id.to_string(),
-            summary: revision_of(&commit).summary,
-            author: String::from_utf8_lossy(author.name_bytes()).into_owned(),
-            at_unix_ms: commit.time().seconds().saturating_mul(1000),
-        })
+        Some(Written::of(&self.repository.find_commit(id).ok()?))
     }
+}
+
+/// The repository that a directory lies in, and the directory's own place in it; none: it lies in none.
+pub fn work_tree_of(directory: &Path) -> Option<(PathBuf, Option<String>)> {
+    let directory = directory.canonicalize().ok()?;
+    let repository = Repository::discover(&directory).ok()?;
+    let root = repository.workdir()?.canonicalize().ok()?;
+    let folder = directory.strip_prefix(&root).ok()?.to_str()?.to_owned();
+    Some((root, Some(folder).filter(|folder| !folder.is_empty())))
 }

@@ -36,6 +36,8 @@ pub(super) enum Request {
     Tree(String, Reply<Tree>),
     /// What a revision says of itself.
     Revision(String, Reply<Revision>),
+    /// The id of a revision by any name that Git knows.
+    Resolve(String, Reply<String>),
     /// Which revision served last.
     Applied(Reply<Option<String>>),
     /// This one serves.
@@ -255,6 +257,21 @@ impl Owner {
         }
     }
 
+    /// By the source, whose branches and tags are the newest; by the mirror where the source does not know it.
+    fn resolve(&self, name: &str) -> Result<String, GitError> {
+        let unknown = || GitError::UnknownRevision { revision: name.to_owned() };
+        // Searches through messages and reflogs are no names.
+        if name.len() > NAME_BYTES_MAX || name.contains([':', '{', '@']) {
+            return Err(unknown());
+        }
+        if let Source::Bare { path, .. } = &self.source
+            && let Some(id) = open(path).ok().and_then(|repository| id_of(&repository, name))
+        {
+            return Ok(id);
+        }
+        self.mirror.resolve(name).ok_or_else(unknown)
+    }
+
     /// A reply that nobody waits for any more is dropped.
     fn answer(&mut self, request: Request) {
         match request {
@@ -267,6 +284,7 @@ impl Owner {
                 }
             }
             Request::Revision(id, reply) => drop(reply.send(self.revision(&id))),
+            Request::Resolve(name, reply) => drop(reply.send(self.resolve(&name))),
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
             Request::Verify(verifier, id, reply) => drop(reply.send(self.verify(&verifier, &id))),
@@ -283,6 +301,14 @@ impl Owner {
             }
         }
     }
+}
+
+/// A name of a revision that somebody asks for is no longer, bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+pub(super) fn id_of(repository: &Repository, name: &str) -> Option<String> {
+    let commit = repository.revparse_single(name).and_then(|object| object.peel_to_commit());
+    commit.ok().map(|commit| commit.id().to_string())
 }
 
 /// Opened anew for each look: a repository that was replaced, repacked or repaired is seen as it is now.

@@ -10,6 +10,8 @@ mod pack_test;
 mod param;
 mod plan;
 mod render;
+mod trace;
+mod tree;
 mod why;
 
 pub use imagine::Imagined;
@@ -17,6 +19,8 @@ pub use pack_test::{PackUnderTest, TestFailure, TestResult, run_pack_test};
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
 pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, foresee, plan};
 pub use render::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError, render};
+pub use trace::{Origin, Trace, TraceError, trace};
+pub use tree::{SiteTree, StageNode, WorkflowNode, tree};
 pub use why::{Because, Evidence, Why, why};
 
 use crate::catalog::{Catalog, ClusterProfile, MachineView};

@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::content::Place;
 use crate::content::kinds::WipeGuard;
+use crate::inspect::change::{Change, MachineChange};
 use crate::store::BoxFuture;
 use std::sync::Arc;
 
@@ -26,6 +27,25 @@ pub struct Foreseen {
     pub machines: usize,
     /// How many may, without a word: of the revision that serves.
     pub guard: WipeGuard,
+}
+
+impl Foreseen {
+    /// What a change takes, under the guard of the revision that serves.
+    pub fn of(change: &Change, guard: WipeGuard) -> Self {
+        let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
+        Self { losses: change.wiped().map(Loss::of).collect(), machines, guard }
+    }
+}
+
+impl Loss {
+    fn of(machine: &MachineChange) -> Self {
+        let why = machine.run.as_ref().map(|run| run.reason.clone()).or_else(|| machine.resumes.clone());
+        Self {
+            machine: machine.name.clone(),
+            place: machine.place.clone(),
+            why: why.unwrap_or_else(|| "what held its disks back is gone".to_owned()),
+        }
+    }
 }
 
 /// Who can tell.

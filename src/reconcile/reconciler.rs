@@ -5,7 +5,7 @@ use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
 use super::{Allowance, Build, Built, Census, Foresee};
 use crate::catalog::Catalog;
-use crate::git::{Follower, GitError, Revision, Sight, Verifier};
+use crate::git::{Follower, GitError, History, Revision, Sight, Verifier};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
@@ -147,6 +147,16 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let built = self.shared.build(revision).await.map_err(|failure| failure.into_error(revision))?;
         pinned.put(revision, Arc::clone(&built.catalog));
         Ok(built.catalog)
+    }
+
+    /// The id of a revision by any name that Git knows.
+    pub async fn resolve(&self, name: &str) -> Result<String, ReconcileError> {
+        Ok(self.shared.parts.follower.resolve(name).await?)
+    }
+
+    /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
+    pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<C>> {
+        self.shared.parts.follower.history(revision)
     }
 
     /// Keeps a run's revision in the mirror. To be done before the run starts.

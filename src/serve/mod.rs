@@ -18,13 +18,12 @@ use crate::content::sops::{Identities, Keys};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
 use crate::git::{Follower, GitError, Source, Verifier};
 use crate::identity::IdentityError;
-use crate::inspect::change::MachineChange;
 use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::{HttpConfig, HttpCounters};
 use crate::net::tftp::{Loaders, TftpError, TftpService};
-use crate::reconcile::{Change, Foresee, Foreseen, Hook, Loss, Parts, ReconcileError, Reconciler};
+use crate::reconcile::{Change, Foresee, Foreseen, Hook, Parts, ReconcileError, Reconciler};
 use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
@@ -168,16 +167,9 @@ impl Foresee for Applied {
             let Some(fleet) = fleet else { return Foreseen { guard, ..Foreseen::default() } };
             let change = fleet.foresee(Some(serving), next).await;
             self.line.put(&change);
-            let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
-            Foreseen { losses: change.wiped().map(loss).collect(), machines, guard }
+            Foreseen::of(&change, guard)
         })
     }
-}
-
-fn loss(machine: &MachineChange) -> Loss {
-    let why = machine.run.as_ref().map(|run| run.reason.clone());
-    let why = why.or_else(|| machine.resumes.clone()).unwrap_or_else(|| "what held its disks back is gone".to_owned());
-    Loss { machine: machine.name.clone(), place: machine.place.clone(), why }
 }
 
 /// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and what follows

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 
+mod changes;
 mod contract;
 mod endings;
 mod findings;

@@ -32,6 +32,11 @@ fn free_ports() -> (u16, u16) {
 impl Site {
     /// Makes a site and serves the example from a plain directory.
     pub fn start() -> Self {
+        Self::serving("--dir", &example())
+    }
+
+    /// Makes a site and serves what is there: `--dir` or `--repository`.
+    pub fn serving(kind: &str, source: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let images = folder.path().join("images");
         std::fs::create_dir_all(images.join("loaders")).expect("made");
@@ -50,8 +55,8 @@ impl Site {
                 .arg(&images)
                 .arg("--state-dir")
                 .arg(&state)
-                .arg("--dir")
-                .arg(example())
+                .arg(kind)
+                .arg(source)
                 .args(["--http-port", &http_port.to_string(), "--api-port", &api_port.to_string()])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -72,17 +77,22 @@ impl Site {
     }
 
     fn wait_until_applied(&self) {
-        let end = Instant::now() + Duration::from_secs(60);
+        self.wait_for("\"lastAppliedRevision\": \"");
+    }
+
+    /// Waits until the status has these words.
+    pub fn wait_for(&self, words: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(120);
+        let mut said = String::new();
         while Instant::now() < end {
             let status = self.type_in(&["status", "-o", "json"]);
-            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-            // Of its content; the store has a condition of its own.
-            if status["content"]["condition"] == "Ready" {
-                return;
+            said = String::from_utf8_lossy(&status.stdout).into_owned();
+            if said.contains(words) {
+                return said;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("no revision was applied");
+        panic!("the status never said {words}: {said}");
     }
 
     /// The context file.

@@ -5,7 +5,8 @@ use super::error::CliError;
 use crate::api::views::{
     AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SnapshotMade,
 };
-use crate::inspect::{ParamWhy, Plan, Rendered, Why};
+use crate::inspect::change::Change;
+use crate::inspect::{ParamWhy, Plan, Rendered, SiteTree, Trace, Why};
 use crate::store::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,6 +114,23 @@ impl Client {
     /// `GET /v1/machines/{name}/plan`.
     pub fn plan(&self, name: &str) -> Result<Plan, CliError> {
         self.get(&format!("/v1/machines/{}/plan", segment(name)))
+    }
+
+    /// `GET /v1/changes`: what revision `to` would do in place of `from`.
+    pub fn changes(&self, from: Option<&str>, to: Option<&str>) -> Result<Change, CliError> {
+        let (from, to) = (segment(from.unwrap_or_default()), segment(to.unwrap_or_default()));
+        self.get(&format!("/v1/changes?from={from}&to={to}"))
+    }
+
+    /// `GET /v1/tree`.
+    pub fn tree(&self) -> Result<SiteTree, CliError> {
+        self.get("/v1/tree")
+    }
+
+    /// `GET /v1/machines/{name}/trace`.
+    pub fn trace(&self, name: &str, field: Option<&str>) -> Result<Trace, CliError> {
+        let field = field.map(|field| format!("?field={}", segment(field))).unwrap_or_default();
+        self.get(&format!("/v1/machines/{}/trace{field}", segment(name)))
     }
 
     /// `GET /v1/status`.

@@ -262,7 +262,8 @@ fn sentences(machine: &MachineChange) -> Vec<String> {
             false => format!("stage {stage} changes no disk: {reason}"),
         });
     }
-    for wait in &machine.waits {
+    // What a run that diverged waits for was said.
+    for wait in machine.waits.iter().filter(|_| machine.diverges.is_none()) {
         // What holds a stage back was said with it.
         let said = machine.destroys.iter().any(|stage| !stage.allowed && stage.reason == wait.reason);
         let mend = format!("mend: {}", wait.remedy);

@@ -1,6 +1,10 @@
 use super::*;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, from_tree};
+use crate::content::Tree;
+use crate::inspect::{Imagined, Plan, foresee, last_said};
+use crate::workflow::Running;
 use crate::workflow::tests::world::{Content, NODE, PLAIN, World};
+use proptest::prelude::*;
 
 /// What follows for the one machine of the world when this is pushed.
 fn pushed(world: &World, content: &Content<'_>) -> Change {
@@ -136,7 +140,7 @@ fn what_follows_is_what_the_rules_say() {
         all.push_str(&format!("== {title}\n{}\n", drawn(&change)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(all.contains("== the same\nnothing changes"), "{all}");
+    insta::assert_snapshot!(all);
 }
 
 /// Without a journal a machine has done what the old revision says, or is new.
@@ -155,4 +159,242 @@ fn without_a_journal_machines_have_done_what_the_old_revision_says() {
     let raised = between(Some(&PLAIN), &says("workflow: walk, run: 2"));
     assert_eq!(follows(&raised), Some((Follows::Reinstalled, true)));
     assert_eq!(follows(&between(Some(&PLAIN), &says(""))), Some((Follows::Leaves, false)));
+}
+
+const MACHINE: &[&str] = &[
+    "workflow: walk",
+    "workflow: walk, run: 2",
+    "workflow: walk, protect: true",
+    "workflow: walk, wipe: true",
+    "workflow: other",
+    "run: 1",
+    "",
+];
+const STAGES: &[&[(&str, &str)]] = &[
+    PLAIN.stages,
+    &[("look", "bootEnv: ram, tasks: [see]"), ("use", "bootEnv: local, tasks: [join]")],
+    &[
+        ("look", "bootEnv: ram, tasks: [see], freshBoot: true"),
+        ("install", "bootEnv: blue, tasks: [write, check], destructive: true"),
+        ("use", "bootEnv: local, tasks: [join]"),
+    ],
+];
+const TASKS: &[&[(&str, &str)]] = &[PLAIN.tasks, FIXED, OTHER_LAST];
+
+fn content() -> impl Strategy<Value = Content<'static>> {
+    (0..MACHINE.len(), 0..STAGES.len(), 0..TASKS.len()).prop_map(|(machine, stages, tasks)| Content {
+        machine: MACHINE[machine],
+        stages: STAGES[stages],
+        tasks: TASKS[tasks],
+    })
+}
+
+/// A world in which something happened, of at most so many steps.
+fn lived(content: &Content<'_>, steps: &[u8]) -> World {
+    let mut world = World::new(content);
+    if content.machine.is_empty() {
+        return world;
+    }
+    for step in steps {
+        match step {
+            0 => drop(world.offer()),
+            1 => {
+                if let Some(environment) = world.offer() {
+                    world.check_in(&environment);
+                }
+            }
+            2 | 3 if matches!(world.try_agent(), Some(crate::workflow::Action::Grant(_))) => {
+                if *step == 2 {
+                    world.done();
+                } else {
+                    world.fails();
+                }
+            }
+            _ => {}
+        }
+    }
+    world
+}
+
+/// What a revision leads to, without its name.
+fn leads_to(world: &World, catalog: &Catalog) -> (String, Option<Plan>) {
+    let view = crate::inspect::view_on(catalog, NODE, &world.state);
+    let pinned = world.state.run.as_ref().and_then(|run| world.compiled(&run.revision));
+    let mut question = crate::workflow::Question {
+        machine: NODE,
+        current: Some(catalog),
+        view: view.as_deref(),
+        pinned: pinned.as_deref(),
+        state: &world.state,
+        running: Running::Firmware,
+        trust: world.trust,
+        now_unix_ms: world.now,
+    };
+    let (written, next) = Imagined::of(&question).firmware();
+    question.running = last_said(&world.state);
+    let mut plan = foresee(&question);
+    plan.revision = None;
+    plan.run_revision = None;
+    (format!("{written:?} {next:?}").replace(&*catalog.revision, "REVISION"), Some(plan))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn what_is_said_to_be_untouched_really_is(
+        old in content(),
+        new in content(),
+        steps in prop::collection::vec(0..4_u8, 0..12),
+    ) {
+        let world = lived(&old, &steps);
+        let new = new.compile("new");
+        let told = live(&world, Some(&new));
+        if told.machines.is_empty() {
+            let current = world.catalog().unwrap();
+            prop_assert_eq!(leads_to(&world, current), leads_to(&world, &new));
+        }
+        // And nothing follows from going to what is there.
+        let same = old.compile("same");
+        let nothing = live(&world, Some(&same));
+        prop_assert!(nothing.is_empty(), "{}", drawn(&nothing));
+    }
+}
+
+const SITE: &str = "kind: Site\nmetadata: {name: lab}\nspec: {}
+---
+kind: Param\nmetadata: {name: password}\nspec: {secret: true, default: hunter0}
+---
+kind: Param\nmetadata: {name: zone}\nspec: {schema: {type: string}, default: UTC}
+---
+kind: Profile\nmetadata: {name: base}\nspec:\n  params: {password: hunter1, zone: UTC}
+---
+kind: ClusterProfile\nmetadata: {name: etcd}\nspec: {size: 3, keys: [{name: a}, {name: b}]}
+---
+kind: BootEnv\nmetadata: {name: ram}\nspec: {architectures: {x86_64: {kernel: {file: a/vmlinuz}}}}
+---
+kind: Task\nmetadata: {name: look}\nspec:\n  params: [{name: zone}]\n  steps: [{name: s, script: 'true'}]
+---
+kind: Stage\nmetadata: {name: look}\nspec: {bootEnv: ram, tasks: [look]}
+---
+kind: Workflow\nmetadata: {name: walk}\nspec: {stages: [look]}
+---
+kind: Machine\nmetadata: {name: a1}\nspec: {match: {macs: ['52:54:00:00:00:01']}, profiles: [base, etcd], workflow: walk}
+---
+kind: Machine\nmetadata: {name: a2}\nspec: {match: {macs: ['52:54:00:00:00:02']}, profiles: [base], workflow: walk}
+---
+kind: Machine\nmetadata: {name: a3}\nspec: {match: {macs: ['52:54:00:00:00:03']}, workflow: walk}
+";
+
+fn compiled(text: &str, revision: &str) -> Catalog {
+    let head = "apiVersion: formwork.dev/v1alpha1";
+    let text = format!("\n{text}").replace("\nkind:", &format!("\n{head}\nkind:"));
+    from_tree(&Tree::from_texts([("site.yaml", text)]), &BTreeMap::new(), revision)
+        .unwrap_or_else(|all| panic!("{all}"))
+}
+
+fn edited(edits: &[(&str, &str)]) -> Change {
+    let mut text = SITE.to_owned();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let (old, new) = (compiled(SITE, "old"), compiled(&text, "new"));
+    change(&Question {
+        old: Some(&old),
+        new: &new,
+        known: &Knowledge::Nothing,
+        pinned: &BTreeMap::new(),
+        now_unix_ms: 0,
+    })
+}
+
+#[test]
+fn objects_fields_values_and_clusters_are_told_and_no_secret_is() {
+    let mut all = String::new();
+    for (title, edits) in [
+        ("a profile's params", &[("hunter1, zone: UTC", "hunter2, zone: CET")][..]),
+        ("a param's default", &[("default: hunter0", "default: hunter3"), ("default: UTC", "default: CET")]),
+        ("a secret no more", &[("secret: true, default: hunter0", "default: hunter4"), ("hunter1", "hunter5")]),
+        ("a task's script", &[("script: 'true'", "script: 'exit 0'")]),
+        (
+            "a cluster built anew",
+            &[("{size: 3, keys: [{name: a}, {name: b}]}", "{size: 5, run: 2, keys: [{name: b}, {name: c}]}")],
+        ),
+        (
+            "members",
+            &[
+                ("profiles: [base, etcd]", "profiles: [base]"),
+                ("profiles: [base], workflow", "profiles: [etcd], workflow"),
+            ],
+        ),
+        ("a machine for another", &[("name: a3", "name: b3")]),
+        (
+            "comments and places",
+            &[("kind: Param\nmetadata: {name: zone}", "\n\n# where it is\nkind: Param\nmetadata: {name: zone}")],
+        ),
+    ] {
+        all.push_str(&format!("== {title}\n{}\n", drawn(&edited(edits))));
+    }
+    assert!(!all.contains("hunter"), "{all}");
+    let json = serde_json::to_string(&edited(&[("hunter1", "hunter2"), ("hunter0", "hunter6")])).unwrap();
+    assert!(!json.contains("hunter"), "{json}");
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_drawing_fits_its_width_and_has_colour_only_where_it_is_welcome() {
+    let change =
+        edited(&[("script: 'true'", "script: 'exit 0'"), ("zone: UTC}", "zone: CET}"), ("size: 3", "size: 5, run: 7")]);
+    for width in [20, 30, 40, 80] {
+        let drawn = draw(&change, Drawing { width: Some(width), ..Drawing::default() });
+        let most = drawn.lines().map(|line| line.chars().count()).max();
+        // What stands far in has twenty columns at least.
+        assert!(most <= Some(width.max(26)), "{width}:\n{drawn}");
+        assert!(!drawn.contains('\x1b'), "{drawn}");
+    }
+    let coloured = draw(&change, Drawing { colour: true, ..Drawing::default() });
+    assert!(coloured.contains("\x1b[31m") && coloured.contains("\x1b[0m"), "{coloured}");
+    let short = draw(&change, Drawing { lines_max: 1, ..Drawing::default() });
+    assert!(short.contains("and 2 more objects"), "{short}");
+}
+
+#[test]
+fn a_machine_that_goes_on_under_a_new_name_is_told_as_such() {
+    let mut world = walked();
+    let state = Arc::new(std::mem::take(&mut world.state));
+    let old = PLAIN.compile("old");
+    let new = says("").compile("new");
+    let states = [(NODE.to_owned(), state)].into();
+    let renamed = [("other".to_owned(), NODE.to_owned())].into();
+    let known = Knowledge::Journal { states, trust: Trust::New, renamed };
+    let change =
+        change(&Question { old: Some(&old), new: &new, known: &known, pinned: &BTreeMap::new(), now_unix_ms: 0 });
+    assert!(drawn(&change).contains("it goes on as other"), "{}", drawn(&change));
+}
+
+#[test]
+fn ten_thousand_machines_are_told_of() {
+    let site = |run: u64| {
+        let mut text = SITE.to_owned();
+        for number in 0..10_000 {
+            text.push_str(&format!(
+                "---\nkind: Machine\nmetadata: {{name: n{number}}}\nspec: {{match: {{macs: ['52:54:01:00:{:02x}:{:02x}']}}, \
+                 profiles: [base], workflow: walk, run: {run}}}\n",
+                number / 256,
+                number % 256
+            ));
+        }
+        text
+    };
+    let (old, new) = (compiled(&site(1), "old"), compiled(&site(2), "new"));
+    let (known, pinned) = (Knowledge::Nothing, BTreeMap::new());
+    let asked = |new| change(&Question { old: Some(&old), new, known: &known, pinned: &pinned, now_unix_ms: 0 });
+    let begun = std::time::Instant::now();
+    let all = asked(&new);
+    let (everything, begun) = (begun.elapsed(), std::time::Instant::now());
+    let none = asked(&old);
+    println!("10,000 machines: everything {everything:?}, nothing {:?}", begun.elapsed());
+    assert_eq!(all.counts.get(&Follows::Runs), Some(&10_000), "{:?}", all.counts);
+    assert!(none.is_empty());
 }

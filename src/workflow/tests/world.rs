@@ -12,6 +12,7 @@ pub const MAC: &str = "52:54:00:00:00:01";
 
 /// Content of one revision: what the machine says, stages and tasks by name with the inside of their specs. The workflows
 /// `walk` and `other` have all stages in their order.
+#[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
     pub machine: &'a str,
     pub stages: &'a [(&'a str, &'a str)],
@@ -176,6 +177,11 @@ impl World {
     /// What the agent of the last boot gets.
     pub fn agent(&mut self) -> Next {
         self.agent_with(None)
+    }
+
+    /// The same, where something has booted.
+    pub fn try_agent(&mut self) -> Option<Action> {
+        self.state.boot.is_some().then(|| self.agent().action)
     }
 
     pub fn agent_with(&mut self, job: Option<&str>) -> Next {
