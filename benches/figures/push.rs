@@ -20,7 +20,7 @@ const PARAMS: usize = 20;
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
 /// How long one commit may take before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How machines lie in files.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -263,6 +263,7 @@ impl Drop for Server {
 
 impl Server {
     fn start(program: &Path, folder: &Path, bare: &Path, namespace: u32) -> Self {
+        std::fs::create_dir_all(folder.join("images/loaders")).expect("a folder");
         let log = std::fs::File::create(folder.join("serve.log")).expect("a log");
         let child = Command::new("nsenter")
             .arg(format!("--net=/proc/{namespace}/ns/net"))
@@ -271,6 +272,8 @@ impl Server {
             .arg(folder.join("state"))
             .arg("--repository")
             .arg(bare)
+            .arg("--images")
+            .arg(folder.join("images"))
             .env("FORMWORK_LOG", std::env::var("FORMWORK_BENCH_LOG").unwrap_or_else(|_| "warn".to_owned()))
             .stderr(log)
             .stdout(Stdio::null())

@@ -7,6 +7,8 @@
 
 mod allowance;
 mod build;
+#[cfg(test)]
+mod cost_tests;
 mod decide;
 #[cfg(test)]
 mod decide_wipe_tests;
