@@ -6,6 +6,7 @@ mod agent;
 mod asks;
 pub mod cluster;
 mod cluster_access;
+mod content;
 mod describe;
 mod detached;
 mod drained;
@@ -59,6 +60,7 @@ fn own() -> Routes<App> {
     agent::routes()
         .merge(openapi::routes())
         .merge(administrators::routes())
+        .merge(content::routes())
         .merge(inspect::routes())
         .merge(store::routes())
 }

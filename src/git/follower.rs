@@ -6,7 +6,7 @@ use super::{GitError, PackCache, PackError, Revision, Sight, Source};
 use crate::content::Tree;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{oneshot, watch};
 
@@ -22,6 +22,7 @@ pub struct Follower {
     stop: Arc<AtomicBool>,
     /// Where packs are fetched to; none: they are not.
     packs: Option<PackCache>,
+    next_look: Arc<AtomicI64>,
 }
 
 impl Follower {
@@ -33,6 +34,7 @@ impl Follower {
         let (requests, receiver) = sync_channel(QUEUE);
         let (sight_sender, sight) = watch::channel(Sight::Nothing);
         let stop = Arc::new(AtomicBool::new(false));
+        let next_look = Arc::new(AtomicI64::new(0));
         let owner = Owner {
             source: source.clone(),
             mirror,
@@ -40,6 +42,7 @@ impl Follower {
             hints: requests.clone(),
             sight: sight_sender,
             stop: Arc::clone(&stop),
+            next_look: Arc::clone(&next_look),
             last_directory: None,
             mirrored: 0,
             given_out: std::collections::VecDeque::new(),
@@ -48,7 +51,7 @@ impl Follower {
             .name("formwork-git".to_owned())
             .spawn(move || owner.run())
             .map_err(|e| GitError::Mirror { path: mirror_path, message: e.to_string() })?;
-        Ok(Self { source, requests, sight, stop, packs: None })
+        Ok(Self { source, requests, sight, stop, next_look, packs: None })
     }
 
     /// What is followed.
@@ -64,6 +67,25 @@ impl Follower {
     /// Looks now, without waiting for the next poll. A hint: nothing is lost when it is.
     pub fn look(&self) {
         let _ = self.requests.try_send(Request::Look);
+    }
+
+    /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question.
+    pub async fn looked(&self) -> Result<(), GitError> {
+        self.ask(Request::LookNow).await
+    }
+
+    /// When the source is looked at next without being asked, Unix milliseconds; none where that is not known yet.
+    pub fn next_look_unix_ms(&self) -> Option<i64> {
+        match self.next_look.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(at),
+        }
+    }
+
+    /// Keeps these revisions in the mirror (those that are there), and lets go of those that were kept before and are not
+    /// among them: what one may go back to, should the source lose it.
+    pub async fn keep(&self, revisions: Vec<String>) -> Result<(), GitError> {
+        self.ask(|reply| Request::Keep(revisions, reply)).await
     }
 
     /// The files of a revision, from the mirror, or from the source where the mirror lacks it (it is then mirrored).

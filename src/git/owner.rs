@@ -8,9 +8,9 @@ use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{oneshot, watch};
 
 /// The pause between looks without a hint. Half of the second within which a push must be noticed.
@@ -30,6 +30,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
 pub(super) enum Request {
     /// Something may have changed: look now.
     Look,
+    /// Look now, and say when that is done.
+    LookNow(Reply<()>),
     /// The files of a revision.
     Tree(String, Reply<Tree>),
     /// What a revision says of itself.
@@ -42,6 +44,8 @@ pub(super) enum Request {
     Pin(String, String, Reply<()>),
     /// Let go of this run's.
     Unpin(String, Reply<()>),
+    /// Keep these revisions and no others of those kept for going back.
+    Keep(Vec<String>, Reply<()>),
     /// All pinned runs.
     Pins(Reply<Vec<(String, String)>>),
 }
@@ -55,6 +59,8 @@ pub(super) struct Owner {
     pub hints: SyncSender<Request>,
     pub sight: watch::Sender<Sight>,
     pub stop: Arc<AtomicBool>,
+    /// When it looks next by itself, Unix milliseconds: for people.
+    pub next_look: Arc<AtomicI64>,
     /// The directory's look at the last read, with what came of it.
     pub last_directory: Option<(u64, Revision)>,
     /// New revisions since the mirror was swept; it is swept at the start.
@@ -83,6 +89,7 @@ impl Owner {
                 });
                 self.look();
                 next_look = Instant::now() + POLL;
+                self.next_look.store(unix_ms(SystemTime::now() + POLL), Ordering::Release);
             }
             match self.requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
                 Ok(Request::Look) => next_look = Instant::now(),
@@ -179,6 +186,10 @@ impl Owner {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look => {}
+            Request::LookNow(reply) => {
+                self.look();
+                let _ = reply.send(Ok(()));
+            }
             Request::Tree(id, reply) => {
                 drop(reply.send(self.tree(&id)));
                 // While it is compiled. Where this fails it is done again, and told, when the revision is to be kept.
@@ -191,9 +202,15 @@ impl Owner {
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
+            Request::Keep(ids, reply) => drop(reply.send(self.mirror.keep(&ids))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
         }
     }
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Opened anew for each look: a repository that was replaced, repacked or repaired is seen as it is now.

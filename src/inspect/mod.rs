@@ -10,6 +10,7 @@ mod pack_test;
 mod param;
 mod plan;
 mod render;
+mod standing;
 mod why;
 
 pub use imagine::Imagined;
@@ -17,6 +18,7 @@ pub use pack_test::{PackUnderTest, TestFailure, TestResult, run_pack_test};
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
 pub use plan::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask, foresee, plan};
 pub use render::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError, render};
+pub use standing::{Lag, MachineStanding, Standing, standing};
 pub use why::{Because, Evidence, Why, why};
 
 use crate::catalog::{Catalog, ClusterProfile, MachineView};
