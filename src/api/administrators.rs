@@ -2,11 +2,11 @@
 
 use super::access::Administrator;
 use super::asks::ask;
+use super::content::{content_status, held, unknown};
 use super::describe::Subject;
 use super::extract::{Json, Path, Query};
 use super::views::{
-    AskAnswer, AskBody, ClusterRow, ContentStatus, EventPage, List, MachineDetail, MachineSummary, SiteStatus,
-    SourceRow, StoreStatus,
+    AskAnswer, AskBody, ClusterRow, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SourceRow, StoreStatus,
 };
 use super::{ApiError, App};
 use crate::fleet::{BoxRow, Entry, Fleet};
@@ -61,11 +61,10 @@ pub(super) fn routes() -> Routes<App> {
         .route(get("/v1/leases", "Leases of addresses").gives::<List<Lease>>(), leases)
         .route(get("/v1/subnets", "Declared subnets").gives::<List<Named>>(), subnets)
         .route(get("/v1/workflows", "Declared workflows").gives::<List<Named>>(), workflows)
-        .route(post("/v1/reconcile", "The source of content is looked at now").gives::<AskAnswer>(), reconcile)
 }
 
 /// All machines: declared, enrolled, and those that left.
-fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
+pub(super) fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
     let mut names: std::collections::BTreeSet<String> =
         fleet.all().into_iter().filter(|entry| entry.state().is_known()).map(|entry| entry.name.clone()).collect();
     if let Some(catalog) = fleet.current() {
@@ -80,7 +79,9 @@ pub(super) async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
     let decision = app.fleet.look(entry, running).await;
-    show(&Subject::of(&entry.name, &decision, &live, app.fleet.clock.now_ms(), entry.heard(&app.fleet.clock)))
+    let heard = entry.heard(&app.fleet.clock);
+    let trust = app.fleet.trust();
+    show(&Subject::of(&entry.name, &decision, &live, app.fleet.clock.now_ms(), heard).within(running, trust))
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
@@ -110,23 +111,32 @@ pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
     }
 }
 
-fn list<T>(app: &App, items: Vec<T>) -> List<T> {
-    List { revision: app.fleet.current().map(|catalog| catalog.revision.to_string()), items }
+pub(super) fn list<T>(app: &App, items: Vec<T>) -> List<T> {
+    List { revision: app.fleet.current().map(|catalog| catalog.revision.to_string()), held: held(app), items }
 }
 
 async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
-    let mut machines = BTreeMap::new();
+    let (mut machines, mut drift) = (BTreeMap::new(), BTreeMap::new());
+    let count = |counts: &mut BTreeMap<String, u32>, word: Result<serde_json::Value, _>| {
+        let word = word.ok().and_then(|value| value.as_str().map(str::to_owned));
+        *counts.entry(word.unwrap_or_default()).or_insert(0) += 1;
+    };
     for name in names(&app.fleet) {
-        let phase = look(&app, &app.fleet.entry(&name), |subject| subject.summary().phase).await;
-        let word = serde_json::to_value(phase).ok().and_then(|value| value.as_str().map(str::to_owned));
-        *machines.entry(word.unwrap_or_default()).or_insert(0) += 1;
+        let entry = app.fleet.entry(&name);
+        let (phase, standing) = look(&app, &entry, |subject| (subject.summary().phase, subject.standing())).await;
+        count(&mut machines, serde_json::to_value(phase));
+        count(&mut drift, serde_json::to_value(standing.standing));
+    }
+    for standing in unknown(&app) {
+        count(&mut drift, serde_json::to_value(standing.standing));
     }
     Json(SiteStatus {
         site: app.fleet.site.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_fingerprint: app.fleet.fingerprint.clone(),
-        content: content_status(&app.fleet.content_status()),
+        content: content_status(&app),
         machines,
+        drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
         files: app.fleet.file_troubles().values().cloned().collect(),
@@ -157,20 +167,6 @@ fn store_status(health: &crate::store::Health) -> StoreStatus {
         Some(why) => ("Full", format!("nothing can be written until there is room on its disk: {why}")),
     };
     StoreStatus { condition: condition.to_owned(), message, bytes: health.bytes }
-}
-
-fn content_status(status: &crate::reconcile::Status) -> ContentStatus {
-    let (condition, message) = status.condition();
-    ContentStatus {
-        source: status.source.clone(),
-        last_attempted_revision: status.attempted.as_ref().map(|attempt| attempt.revision.clone()),
-        last_applied_revision: status.applied.as_ref().map(|applied| applied.revision.clone()),
-        signed_by: status.applied.as_ref().map(|applied| applied.signed_by.clone()).unwrap_or_default(),
-        condition: condition.as_str().to_owned(),
-        message,
-        findings: status.attempted.as_ref().map(|attempt| attempt.findings.clone()).unwrap_or_default(),
-        at_unix_ms: status.attempted.as_ref().map_or(0, |attempt| attempt.at_unix_ms),
-    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -333,11 +329,6 @@ async fn workflows(State(app): State<App>, _: Administrator) -> Json<List<Named>
             .collect()
     });
     Json(list(&app, items))
-}
-
-async fn reconcile(State(app): State<App>, _: Administrator) -> Json<AskAnswer> {
-    app.fleet.reconciler.ask();
-    Json(AskAnswer { message: "the source is looked at now; see `formwork status`".into() })
 }
 
 async fn adopt_site(State(app): State<App>, who: Administrator) -> Result<Json<AskAnswer>, ApiError> {

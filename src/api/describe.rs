@@ -3,10 +3,11 @@
 use super::views::{JobRow, MachineDetail, MachineSummary, Phase, Place};
 use crate::catalog::{Catalog, MachineView, Source};
 use crate::fleet::{Decision, Live};
+use crate::inspect::{MachineStanding, standing};
 use crate::journal::{MachineState, Run, RunStatus, TaskRecord};
 use crate::wire::JobOutcome;
 use crate::workflow::silence::{Heard, Silence, silence};
-use crate::workflow::{Action, position};
+use crate::workflow::{Action, Question, Running, Trust, position};
 
 /// A machine as administrators see it.
 pub(super) struct Subject<'a> {
@@ -17,6 +18,10 @@ pub(super) struct Subject<'a> {
     pub now_ms: u64,
     /// What was heard of it, and when.
     pub heard: Heard,
+    /// What it runs, by its last word.
+    pub running: Running<'a>,
+    /// Whether unknown machines may start.
+    pub trust: Trust,
     pub current: Option<&'a Catalog>,
     pub view: Option<&'a MachineView>,
     pub pinned: Option<&'a Catalog>,
@@ -32,11 +37,33 @@ impl<'a> Subject<'a> {
             live,
             now_ms,
             heard,
+            running: Running::Firmware,
+            trust: Trust::New,
             current: decision.current.as_deref(),
             view: decision.view.as_ref(),
             pinned: decision.pinned.as_deref(),
             next: Some(&decision.next.action),
         }
+    }
+
+    /// What the decision was made on beside it.
+    pub fn within(self, running: Running<'a>, trust: Trust) -> Self {
+        Self { running, trust, ..self }
+    }
+
+    /// How it stands to Git.
+    pub fn standing(&self) -> MachineStanding {
+        let question = Question {
+            machine: self.name,
+            current: self.current,
+            view: self.view,
+            pinned: self.pinned,
+            state: self.state,
+            running: self.running,
+            trust: self.trust,
+            now_unix_ms: self.heard.now_unix_ms,
+        };
+        standing(&question, self.next.unwrap_or(&Action::Record(Vec::new())))
     }
 
     fn open_run(&self) -> Option<&'a Run> {

@@ -7,6 +7,7 @@ mod asks;
 mod changes;
 pub mod cluster;
 mod cluster_access;
+mod content;
 mod describe;
 mod detached;
 mod drained;
@@ -64,6 +65,7 @@ fn own() -> Routes<App> {
     agent::routes()
         .merge(openapi::routes())
         .merge(administrators::routes())
+        .merge(content::routes())
         .merge(inspect::routes())
         .merge(changes::routes())
         .merge(store::routes())

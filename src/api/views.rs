@@ -2,7 +2,8 @@
 
 /// `GET /v1/boxes`: boxes that are no machines.
 pub use crate::fleet::BoxRow;
-use crate::journal::{Record, RunStatus};
+use crate::journal::{Pin, Record, RunStatus, Word};
+pub use crate::reconcile::{ConditionRow, HistoryRow, Recent};
 use crate::wire::JobOutcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use std::collections::BTreeMap;
 pub struct List<T> {
     /// The applied revision, where one is.
     pub revision: Option<String>,
+    /// Why the source is not followed now, where a person said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// The items, by name.
     pub items: Vec<T>,
 }
@@ -185,6 +189,9 @@ pub struct SiteStatus {
     pub content: ContentStatus,
     /// Count of machines by phase.
     pub machines: BTreeMap<String, u32>,
+    /// Count of machines by how they stand to Git: `in-step`, `behind`, `unknown`, `never-seen`, `left`.
+    #[serde(default)]
+    pub drift: BTreeMap<String, u32>,
     /// Machines without a journal are held until adopted.
     pub holds_unknown: bool,
     /// Where all of it is kept.
@@ -270,6 +277,9 @@ pub struct StoreStatus {
 pub struct ContentStatus {
     /// Where it comes from, for people; never with credentials.
     pub source: String,
+    /// The newest revision that the source showed.
+    #[serde(default)]
+    pub last_seen_revision: Option<String>,
     /// The revision last tried.
     pub last_attempted_revision: Option<String>,
     /// The revision that serves.
@@ -277,14 +287,74 @@ pub struct ContentStatus {
     /// Who signed it and what led to it, its own signer first; empty where signatures are not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed_by: Vec<String>,
+    /// The revision that is worked on now.
+    #[serde(default)]
+    pub loading_revision: Option<String>,
     /// `Ready`, `Reconciling` or `Stalled`.
     pub condition: String,
+    /// Why, in a word that stays the same: `Applied`, `Looking`, `Loading`, `Postponed`, `Refused`, `SourceUnavailable`,
+    /// `Suspended`, `Pinned`, `PinRefused`.
+    #[serde(default)]
+    pub reason: String,
     /// Why, in a sentence.
     pub message: String,
+    /// What came of the last attempt: `applied`, `waiting`, `refused` or `postponed`.
+    #[serde(default)]
+    pub outcome: Option<String>,
     /// Findings of the last attempt, as shown to people: `file:line:column: error: …`.
     pub findings: Vec<String>,
     /// When that was, Unix milliseconds.
     pub at_unix_ms: i64,
+    /// `Ready`, `Reconciling` and `Stalled`, of which one is `True`, with reason, message and since when.
+    #[serde(default)]
+    pub conditions: Vec<ConditionRow>,
+    /// Who said that nothing new is applied, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Word>,
+    /// The revision that somebody went back to, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pin>,
+    /// The last few outcomes, the newest last.
+    #[serde(default)]
+    pub recent: Vec<Recent>,
+    /// The last request for a look that was acted on: every request up to this number was.
+    #[serde(default)]
+    pub observed_request: u64,
+    /// When the source is looked at next without being asked, Unix milliseconds.
+    #[serde(default)]
+    pub next_look_unix_ms: Option<i64>,
+    /// When a postponed revision is tried again, Unix milliseconds.
+    #[serde(default)]
+    pub retry_unix_ms: Option<i64>,
+}
+
+/// `POST /v1/suspend` and `POST /v1/resume`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HoldBody {
+    /// Why, for the journal; may be empty.
+    pub reason: String,
+}
+
+/// `POST /v1/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RollbackBody {
+    /// The revision to go back to, or how it begins; the one before the one that serves where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Why, for the journal.
+    pub reason: String,
+}
+
+/// `POST /v1/reconcile`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconcileAnswer {
+    /// In a sentence.
+    pub message: String,
+    /// It was acted on once `content.observedRequest` of the status is this number or higher.
+    pub token: u64,
 }
 
 /// `POST /v1/machines/{name}/{retry|skip|cancel|approve|adopt|forget|reboot}`, all fields optional.

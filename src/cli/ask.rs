@@ -59,17 +59,6 @@ pub struct Adopt {
     session: Options,
 }
 
-/// Has the server look at its content now.
-#[derive(Debug, Args)]
-#[command(after_help = "A push on the same disk is noticed by itself; this is for sources that are only polled.
-
-Examples:
-  formwork reconcile && formwork status")]
-pub struct Reconcile {
-    #[command(flatten)]
-    session: Options,
-}
-
 /// One machine's answer, as programs get it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,13 +107,6 @@ pub fn run_adopt(arguments: &Adopt) -> Result<(), CliError> {
 fn is_unknown(machine: &MachineSummary) -> bool {
     machine.restored
         || machine.run.is_none() && machine.workflow.is_some() && matches!(machine.phase, Phase::Expected | Phase::Held)
-}
-
-/// Has the server look at its content now.
-pub fn run_reconcile(arguments: &Reconcile) -> Result<(), CliError> {
-    let session = Session::open(&arguments.session)?;
-    let answer = session.client.reconcile()?;
-    told(None, "reconcile", &answer.message, &session)
 }
 
 /// Prints an answer.

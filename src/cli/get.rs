@@ -180,7 +180,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                     .for_each(|it| add(&mut items, it));
                 Ok(())
             })?;
-            shown.show(List { revision: applied.clone(), items }, |item| &item.revision, REVISION_HEADS, revision_row)
+            shown.show(
+                List { revision: applied.clone(), held: None, items },
+                |item| &item.revision,
+                REVISION_HEADS,
+                revision_row,
+            )
         }
     }
 }
@@ -207,6 +212,9 @@ impl Shown<'_> {
             narrowed(heads, rows, first_to_go, style)
         };
         let Some(name) = self.name else {
+            if let Some(held) = list.held.as_ref().filter(|_| output.format() == super::output::Format::Table) {
+                eprintln!("note: {}", super::output::printable(held));
+            }
             let items: Vec<&T> = list.items.iter().collect();
             let names = || items.iter().map(|item| name_of(item).clone()).collect();
             return output.answer(&list, names, |style| match items.is_empty() {
@@ -344,7 +352,7 @@ fn clusters(list: List<ClusterRow>, machines: &[MachineSummary]) -> List<Cluster
         let ready = row.members.iter().filter(|name| ready(name)).count();
         Cluster { name: row.name, size: row.size, members: row.members, ready }
     };
-    List { revision: list.revision, items: list.items.into_iter().map(with_ready).collect() }
+    List { revision: list.revision, held: list.held, items: list.items.into_iter().map(with_ready).collect() }
 }
 
 /// A cluster that lacks members is not ready, however ready those are that it has.
@@ -455,7 +463,7 @@ mod tests {
     fn clusters_are_counted_by_their_ready_members_out_of_all_that_they_should_have() {
         let machines = [machine("a", Phase::Ready), machine("b", Phase::Cancelled), machine("c", Phase::Ready)];
         let row = |size| ClusterRow { name: "etcd".to_owned(), size, members: vec!["a".to_owned(), "b".to_owned()] };
-        let items = clusters(List { revision: None, items: vec![row(3), row(1)] }, &machines).items;
+        let items = clusters(List { revision: None, held: None, items: vec![row(3), row(1)] }, &machines).items;
         let ready: Vec<String> = items.iter().filter_map(|item| Some(cluster_row(item).get(1)?.text.clone())).collect();
         assert_eq!(ready, ["1/3", "1/2"]);
     }

@@ -15,6 +15,7 @@ mod diff;
 mod doctor;
 #[cfg(test)]
 mod double;
+mod drift;
 mod error;
 mod events;
 mod exit_code;
@@ -23,6 +24,8 @@ mod fit;
 mod follow;
 mod formats;
 mod get;
+mod history;
+mod hold;
 mod init;
 mod logs;
 mod man;
@@ -31,6 +34,7 @@ mod output;
 mod pack;
 mod plan;
 mod progress;
+mod reconcile;
 mod render;
 mod schema;
 mod sentence;
@@ -106,7 +110,12 @@ enum Command {
   formwork reboot node-1 --reason 'new firmware'")]
     Reboot(ask::Arguments),
     Adopt(ask::Adopt),
-    Reconcile(ask::Reconcile),
+    // -- following the source --
+    Reconcile(reconcile::Arguments),
+    History(history::Arguments),
+    Rollback(hold::Rollback),
+    Suspend(hold::Suspend),
+    Resume(hold::Resume),
     // -- before a push --
     Init(init::Arguments),
     Validate(validate::Arguments),
@@ -161,8 +170,12 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Forget(arguments) => ask::run("forget", &arguments),
         Command::Reboot(arguments) => ask::run("reboot", &arguments),
         Command::Adopt(arguments) => ask::run_adopt(&arguments),
-        Command::Reconcile(arguments) => ask::run_reconcile(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Reconcile(arguments) => reconcile::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Rollback(arguments) => hold::run_rollback(&arguments),
+        Command::Suspend(arguments) => hold::run_suspend(&arguments),
+        Command::Resume(arguments) => hold::run_resume(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

@@ -39,6 +39,15 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             format!("revision {} is refused ({summary}): {}{first}", short(revision), count(*all, "finding"))
         }
+        Event::FollowingSuspended { by, reason } => {
+            format!("nothing the source shows is applied from now on, says {by}{}", because(Some(reason)))
+        }
+        Event::RevisionPinned { by, revision, summary, reason } => {
+            format!("{by} goes back to revision {} ({summary}), which stays{}", short(revision), because(Some(reason)))
+        }
+        Event::FollowingResumed { by, reason } => {
+            format!("the source is followed again, says {by}{}", because(Some(reason)))
+        }
         Event::Seen { mac, subnet, by, architecture } => {
             format!("{mac} was seen by {by}{}{}", on("on", subnet), on("as", architecture))
         }
@@ -229,6 +238,10 @@ mod tests {
             ),
             read(json!({"type": "revision-refused", "revision": "0123456789abcdef0123", "summary": "Oops",
                 "findings": ["machines/a.yaml:3:5: error: unknown field `profile`\n  hint: profiles"], "count": 2})),
+            read(json!({"type": "following-suspended", "by": "ann", "reason": "audit"})),
+            read(json!({"type": "revision-pinned", "by": "ann", "revision": "0123456789abcdef0123",
+                "summary": "Add three machines", "reason": "the new kernel hangs"})),
+            read(json!({"type": "following-resumed", "by": "ann", "reason": ""})),
             read(
                 json!({"type": "seen", "mac": "52:54:00:00:00:01", "subnet": "lab", "by": "dhcp", "architecture": null}),
             ),
@@ -276,6 +289,9 @@ mod tests {
         machines without a journal are new from now on, says ann
         revision 0123456789 applies: Add three machines (1 machine)
         revision 0123456789 is refused (Oops): 2 findings: machines/a.yaml:3:5: error: unknown field `profile`
+        nothing the source shows is applied from now on, says ann: audit
+        ann goes back to revision 0123456789 (Add three machines), which stays: the new kernel hangs
+        the source is followed again, says ann
         52:54:00:00:00:01 was seen by dhcp on lab
         enrolled by rule any, from 52:54:00:00:00:01 as x86_64
         adopted by ann: run 2 of etcd-node counts as done

@@ -38,7 +38,7 @@ async fn one(State(site): State<Shared>, Path(name): Path<String>) -> Response {
 async fn list(State(site): State<Shared>) -> Json<List<crate::api::views::MachineSummary>> {
     let mut held = machine("node-2", Phase::Held);
     held.run = None;
-    Json(List { revision: None, items: vec![machine("node-1", *site.phase.borrow()), held] })
+    Json(List { revision: None, held: None, items: vec![machine("node-1", *site.phase.borrow()), held] })
 }
 
 /// One event a change of phase; nothing while there is none.
@@ -69,6 +69,7 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
             ..ContentStatus::default()
         },
         machines: BTreeMap::new(),
+        drift: BTreeMap::new(),
         holds_unknown: false,
         files: Vec::new(),
         sources: Vec::new(),

@@ -38,6 +38,11 @@ impl Clock {
         at.strftime(form).to_string()
     }
 
+    /// Milliseconds until then; 0 where it is past.
+    pub fn until(&self, unix_ms: i64) -> i64 {
+        unix_ms.saturating_sub(self.now_unix_ms).max(0)
+    }
+
     /// `12s ago`.
     pub fn ago(&self, unix_ms: i64) -> String {
         match self.now_unix_ms.saturating_sub(unix_ms) {

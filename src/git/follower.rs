@@ -8,7 +8,7 @@ use crate::content::{Finding, Tree};
 use crate::trust::Signed;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{oneshot, watch};
 
@@ -26,6 +26,7 @@ pub struct Follower {
     packs: Option<PackCache>,
     /// Of sources with threads of their own: how to reach those, and how they stand.
     remote: Option<(Hints, Arc<Board>)>,
+    next_look: Arc<AtomicI64>,
 }
 
 impl Follower {
@@ -45,6 +46,7 @@ impl Follower {
         let (requests, receiver) = sync_channel(QUEUE);
         let (sight_sender, sight) = watch::channel(Sight::Nothing);
         let stop = Arc::new(AtomicBool::new(false));
+        let next_look = Arc::new(AtomicI64::new(0));
         let owner = Owner {
             source: source.clone(),
             mirror,
@@ -52,6 +54,7 @@ impl Follower {
             hints: requests.clone(),
             sight: sight_sender,
             stop: Arc::clone(&stop),
+            next_look: Arc::clone(&next_look),
             last_directory: None,
             mirrored: 0,
             given_out: std::collections::VecDeque::new(),
@@ -67,7 +70,7 @@ impl Follower {
             }
             _ => None,
         };
-        Ok(Self { source, requests, sight, stop, packs: None, remote })
+        Ok(Self { source, requests, sight, stop, next_look, packs: None, remote })
     }
 
     /// What is followed.
@@ -97,6 +100,25 @@ impl Follower {
     /// How each source stands; empty for a source on the local disk alone.
     pub fn sources(&self) -> Vec<SourceStatus> {
         self.remote.as_ref().map(|(_, board)| board.status()).unwrap_or_default()
+    }
+
+    /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question.
+    pub async fn looked(&self) -> Result<(), GitError> {
+        self.ask(Request::LookNow).await
+    }
+
+    /// When the source is looked at next without being asked, Unix milliseconds; none where that is not known yet.
+    pub fn next_look_unix_ms(&self) -> Option<i64> {
+        match self.next_look.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(at),
+        }
+    }
+
+    /// Keeps these revisions in the mirror (those that are there), and lets go of those that were kept before and are not
+    /// among them: what one may go back to, should the source lose it.
+    pub async fn keep(&self, revisions: Vec<String>) -> Result<(), GitError> {
+        self.ask(|reply| Request::Keep(revisions, reply)).await
     }
 
     /// The files of a revision, from the mirror, or from the source where the mirror lacks it (it is then mirrored).

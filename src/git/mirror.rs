@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 const APPLIED: &str = "refs/formwork/applied";
 /// The reference of the revision whose signatures were found good last.
 const TRUSTED: &str = "refs/formwork/trusted";
+/// Above the references of revisions that one may go back to.
+const KEPT: &str = "refs/formwork/kept/";
 /// Above the references of runs.
 const RUNS: &str = "refs/formwork/runs/";
 
@@ -271,6 +273,30 @@ impl Mirror {
     /// Remembers which revision the next one has to follow.
     pub(super) fn set_trusted(&mut self, id: &str) -> Result<(), GitError> {
         self.set(TRUSTED, id)
+    }
+
+    /// Keeps these revisions, where they are here, and lets go of others that were kept so.
+    pub(super) fn keep(&mut self, ids: &[String]) -> Result<(), GitError> {
+        for id in ids {
+            let name = format!("{KEPT}{id}");
+            if self.repository.refname_to_id(&name).is_ok_and(|kept| kept.to_string() == *id) {
+                continue;
+            }
+            match self.set(&name, id) {
+                // Of an older program's mirror, or of one that was made anew.
+                Ok(()) | Err(GitError::UnknownRevision { .. } | GitError::BadReference { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let kept = self.repository.references_glob(&format!("{KEPT}*")).map_err(|e| self.fails(&e))?;
+        for reference in kept {
+            let mut reference = reference.map_err(|e| self.fails(&e))?;
+            let id = reference.name().ok().and_then(|name| name.strip_prefix(KEPT)).map(str::to_owned);
+            if id.is_some_and(|id| !ids.contains(&id)) {
+                reference.delete().map_err(|e| self.fails(&e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a run's revision alive.

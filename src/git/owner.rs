@@ -10,9 +10,9 @@ use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{oneshot, watch};
 
 /// The pause between looks without a hint. Half of the second within which a push must be noticed.
@@ -32,6 +32,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
 pub(super) enum Request {
     /// Something may have changed: look now.
     Look,
+    /// Look now, and say when that is done.
+    LookNow(Reply<()>),
     /// The files of a revision.
     Tree(String, Reply<Tree>),
     /// What a revision says of itself.
@@ -50,6 +52,8 @@ pub(super) enum Request {
     Pin(String, String, Reply<()>),
     /// Let go of this run's.
     Unpin(String, Reply<()>),
+    /// Keep these revisions and no others of those kept for going back.
+    Keep(Vec<String>, Reply<()>),
     /// All pinned runs.
     Pins(Reply<Vec<(String, String)>>),
 
@@ -89,6 +93,8 @@ pub(super) struct Owner {
     pub hints: SyncSender<Request>,
     pub sight: watch::Sender<Sight>,
     pub stop: Arc<AtomicBool>,
+    /// When it looks next by itself, Unix milliseconds: for people.
+    pub next_look: Arc<AtomicI64>,
     /// The directory's look at the last read, with what came of it.
     pub last_directory: Option<(u64, Revision)>,
     /// New revisions since the mirror was swept; it is swept at the start.
@@ -123,6 +129,7 @@ impl Owner {
                 });
                 self.look();
                 next_look = Instant::now() + POLL;
+                self.next_look.store(unix_ms(SystemTime::now() + POLL), Ordering::Release);
             }
             match self.requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
                 Ok(Request::Look) => next_look = Instant::now(),
@@ -251,6 +258,9 @@ impl Owner {
         let last = self.mirror.trusted();
         match &self.source {
             Source::Directory { .. } => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
+            // What was fetched has no history (shallow), and what is put together of several sources is signed by nobody: a
+            // policy that needs more than a tip's own signature refuses.
+            Source::Sources(_) => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
             Source::Bare { path, subpath, .. } => {
                 verifier.verify(&open(path)?, subpath.as_deref(), last.as_deref(), id)
             }
@@ -276,6 +286,10 @@ impl Owner {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look => {}
+            Request::LookNow(reply) => {
+                self.look();
+                let _ = reply.send(Ok(()));
+            }
             Request::Tree(id, reply) => {
                 drop(reply.send(self.tree(&id)));
                 // While it is compiled. Where this fails it is done again, and told, when the revision is to be kept.
@@ -291,6 +305,7 @@ impl Owner {
             Request::SetTrusted(id, reply) => drop(reply.send(self.mirror.set_trusted(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
+            Request::Keep(ids, reply) => drop(reply.send(self.mirror.keep(&ids))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
             Request::Present(sight) => self.show(sight),
             Request::Take(what, reply) => drop(reply.send(self.take(&what))),
@@ -309,6 +324,11 @@ const NAME_BYTES_MAX: usize = 256;
 pub(super) fn id_of(repository: &Repository, name: &str) -> Option<String> {
     let commit = repository.revparse_single(name).and_then(|object| object.peel_to_commit());
     commit.ok().map(|commit| commit.id().to_string())
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Opened anew for each look: a repository that was replaced, repacked or repaired is seen as it is now.

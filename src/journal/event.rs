@@ -112,6 +112,31 @@ pub enum Event {
         /// How many there are in all.
         count: usize,
     },
+    /// A person said that nothing the source shows is applied until the word is taken back; it is still looked at.
+    FollowingSuspended {
+        /// Who.
+        by: String,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// A person went back to an earlier good revision: it serves, whatever the source shows, until the word is taken back.
+    RevisionPinned {
+        /// Who.
+        by: String,
+        /// The revision.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person took both words back: the source is followed again.
+    FollowingResumed {
+        /// Who.
+        by: String,
+        /// Why; may be empty.
+        reason: String,
+    },
     /// A file of the image folder is not what the applied revision declares; it is not served.
     FileWrong {
         /// The file.

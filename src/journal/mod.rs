@@ -1,6 +1,7 @@
 //! The journal: what happened, and the fold that makes a machine's state of it.
 
 mod event;
+mod hold;
 mod retention;
 mod run;
 mod state;
@@ -9,6 +10,7 @@ mod tasks;
 mod tests;
 
 pub use event::{Ask, Event, Record, Stream};
+pub use hold::{Hold, Pin, Word};
 pub use retention::{Retention, fold_below};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};

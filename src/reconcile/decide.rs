@@ -4,7 +4,7 @@ use super::status::{Attempt, Outcome};
 use super::{Allowance, Census, Foreseen};
 use crate::git::Revision;
 use crate::journal::Event;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A trailer of the commit's message by which a person says that emptying the repository is meant.
 pub(super) const EMPTY_TRAILER: &str = "Formwork-Empty: yes";
@@ -23,11 +23,45 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Its upper bound: a repository that was mended is noticed within it.
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
-/// Whether the revision at the head is to be tried now. `asked`: a person asked, or the pause after a postponed attempt is over.
-pub(super) fn should_attempt(last: Option<&Attempt>, head: &str, asked: bool) -> bool {
-    match last {
-        Some(last) if last.revision == head => asked && last.outcome != Outcome::Applied,
-        _ => true,
+/// For so long newer revisions may keep what is built from being applied; then the one that is built is carried through.
+const OVERTAKEN_MOST: Duration = Duration::from_secs(5);
+
+/// Whether this revision is to be tried now. `asked`: a person asked, or the pause after a postponed attempt is over. `allowed`:
+/// nothing that people said keeps it from being applied.
+pub(super) fn should_attempt(last: Option<&Attempt>, revision: &str, asked: bool, allowed: bool) -> bool {
+    match last.filter(|last| last.revision == revision).map(|last| &last.outcome) {
+        None | Some(Outcome::Overtaken) => true,
+        Some(Outcome::Applied) => false,
+        Some(Outcome::Waiting) => allowed || asked,
+        Some(Outcome::Refused | Outcome::Postponed { .. }) => asked,
+    }
+}
+
+/// How long work was thrown away because something newer came: so that pushes in a row starve nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Nothing was thrown away yet.
+    pub(super) const fn new() -> Self {
+        Self { since: None }
+    }
+
+    /// What is built may be thrown away for something newer.
+    pub(super) fn lasts(self, now: Instant) -> bool {
+        self.since.is_none_or(|since| now.saturating_duration_since(since) < OVERTAKEN_MOST)
+    }
+
+    /// It was.
+    pub(super) fn overtaken(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// An attempt came to its end.
+    pub(super) fn rest(&mut self) {
+        self.since = None;
     }
 }
 
@@ -124,9 +158,10 @@ pub(super) fn refused_event(revision: &Revision, findings: &[String]) -> Event {
     }
 }
 
-/// Whether an outcome is news: after a restart the same revision with the same outcome is not.
-pub(super) fn is_news(last: Option<&Event>, event: &Event) -> bool {
-    last != Some(event)
+/// Whether an outcome is news: after a restart the same revision with the same outcome is not. While people hold content back
+/// (`held`), neither is a refusal that was told before a rollback.
+pub(super) fn is_news(last: Option<&Event>, last_refused: Option<&Event>, held: bool, event: &Event) -> bool {
+    last != Some(event) && !(held && last_refused == Some(event))
 }
 
 #[cfg(test)]
@@ -147,19 +182,39 @@ mod tests {
     #[test]
     fn a_refused_revision_is_tried_once_and_a_newer_one_always() {
         let postponed = || Outcome::Postponed { reason: "disk".to_owned() };
-        for (last, head, asked, expected) in [
-            (None, "a", false, true),
-            (Some(attempt("a", Outcome::Applied)), "a", false, false),
-            (Some(attempt("a", Outcome::Applied)), "a", true, false),
-            (Some(attempt("a", Outcome::Refused)), "a", false, false),
-            (Some(attempt("a", Outcome::Refused)), "a", true, true),
-            (Some(attempt("a", Outcome::Refused)), "b", false, true),
-            (Some(attempt("a", postponed())), "a", false, false),
-            (Some(attempt("a", postponed())), "a", true, true),
-            (Some(attempt("b", Outcome::Refused)), "a", false, true),
+        for (last, head, asked, allowed, expected) in [
+            (None, "a", false, true, true),
+            (Some(attempt("a", Outcome::Applied)), "a", false, true, false),
+            (Some(attempt("a", Outcome::Applied)), "a", true, true, false),
+            (Some(attempt("a", Outcome::Refused)), "a", false, true, false),
+            (Some(attempt("a", Outcome::Refused)), "a", true, true, true),
+            (Some(attempt("a", Outcome::Refused)), "b", false, true, true),
+            (Some(attempt("a", postponed())), "a", false, true, false),
+            (Some(attempt("a", postponed())), "a", true, true, true),
+            (Some(attempt("b", Outcome::Refused)), "a", false, true, true),
+            // While people hold it back it is judged once; when they let go it is applied.
+            (None, "a", false, false, true),
+            (Some(attempt("a", Outcome::Waiting)), "a", false, false, false),
+            (Some(attempt("a", Outcome::Waiting)), "a", true, false, true),
+            (Some(attempt("a", Outcome::Waiting)), "a", false, true, true),
         ] {
-            assert_eq!(should_attempt(last.as_ref(), head, asked), expected, "{last:?} {head} {asked}");
+            let answer = should_attempt(last.as_ref(), head, asked, allowed);
+            assert_eq!(answer, expected, "{last:?} {head} {asked} {allowed}");
         }
+    }
+
+    #[test]
+    fn work_is_thrown_away_for_something_newer_for_a_bounded_time() {
+        let began = Instant::now();
+        let mut patience = Patience::new();
+        assert!(patience.lasts(began));
+        for second in [0, 2, 4] {
+            patience.overtaken(began + Duration::from_secs(second));
+        }
+        assert!(patience.lasts(began + Duration::from_secs(4)));
+        assert!(!patience.lasts(began + Duration::from_secs(5)), "counted from the first that was thrown away");
+        patience.rest();
+        assert!(patience.lasts(began + Duration::from_secs(60)));
     }
 
     #[test]
@@ -181,6 +236,33 @@ mod tests {
             assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
             let word = Allowance { empty: true, ..Allowance::default() };
             assert_eq!(guard(serving, next, &say(message), &word), Ok(()), "allowed when it was pushed");
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        let applied =
+            |revision: &str| Event::RevisionApplied { revision: revision.into(), summary: String::new(), machines: 1 };
+        let refused = |revision: &str| Event::RevisionRefused {
+            revision: revision.into(),
+            summary: String::new(),
+            findings: Vec::new(),
+            count: 1,
+        };
+        let (a, b) = (applied("a"), refused("b"));
+        for (last, last_refused, held, event, news) in [
+            (None, None, false, &a, true),
+            (Some(&a), None, false, &a, false),
+            (Some(&a), None, false, &b, true),
+            (Some(&b), Some(&b), false, &b, false),
+            // The branch was set back to what serves, and to what was refused: both are told.
+            (Some(&b), Some(&b), false, &a, true),
+            (Some(&a), Some(&b), false, &b, true),
+            // Gone back by hand from what was refused: it is judged again, and nothing is new.
+            (Some(&a), Some(&b), true, &b, false),
+            (Some(&a), Some(&b), true, &refused("c"), true),
+        ] {
+            assert_eq!(is_news(last, last_refused, held, event), news, "{last:?} {last_refused:?} {held} {event:?}");
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! The last good revision goes on serving whatever happens to the source or to what is pushed. A revision that is refused is
 //! tried once, and again only when something changes; a newer one is always tried. What was attempted and what is applied are
-//! told apart ([`Status`]), and each outcome is an event of the site. Which of these happens is decided in [`decide`], which
+//! told apart ([`Status`]), and each outcome is an event of the site. While one is built and a newer one is seen, the work on
+//! the older is thrown away. People may suspend all of it, or go back to a revision that was good ([`people`]): events too, so
+//! that they outlive the process. Which of these happens is decided in [`decide`], which
 //! knows nothing of what a catalog is: [`catalogs`] is how one is made.
 
 mod allowance;
@@ -15,10 +17,16 @@ mod decide_wipe_tests;
 #[cfg(test)]
 mod example_tests;
 mod foresee;
+mod history;
+mod people;
 mod pinned;
 mod reconciler;
 mod status;
+mod task;
+mod verdict;
 
+#[cfg(test)]
+mod people_tests;
 #[cfg(test)]
 mod test_store;
 #[cfg(test)]
@@ -28,8 +36,11 @@ pub use allowance::Allowance;
 pub use build::catalogs;
 pub use decide::guard_wipe;
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
+pub use history::{HistoryRow, NoWayBack};
+pub use people::HoldError;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
-pub use status::{AppliedRevision, Attempt, Condition, Outcome, Status};
+pub use status::{AppliedRevision, Attempt, Outcome, Recent, Status};
+pub use verdict::{Condition, ConditionRow, Verdict};
 
 use crate::catalog::Catalog;
 use crate::content::Tree;

@@ -1,22 +1,21 @@
-//! The task that carries out what [`super::decide`] says.
+//! The handle: what the rest of the server asks of the reconciler. The work is [`super::task`]'s.
 
-use super::decide;
+use super::history::Past;
 use super::pinned::Pinned;
-use super::status::{AppliedRevision, Attempt, Outcome, Status};
-use super::{Allowance, Build, Built, Census, Foresee};
+use super::status::Status;
+use super::task::Task;
+use super::{Allowance, Build, Built, Census, Foresee, decide};
 use crate::catalog::Catalog;
-use crate::git::{Follower, GitError, History, Revision, Sight, Verifier};
-use crate::journal::{Event, Stream};
+use crate::git::{Follower, GitError, History, Revision, Verifier};
+use crate::journal::{Event, Hold, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use tokio::sync::{Mutex, Notify, watch};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-/// So many findings of a refused revision are logged; `formwork status` has all.
-const FINDINGS_LOGGED: usize = 5;
-
-/// How far back the site's stream is read for the last word on a revision.
-const EVENTS_READ: u64 = 500;
+/// Builds at once: the one that counts, and one that was overtaken and cannot be stopped half-way.
+const BUILDS: usize = 2;
 
 /// A swap that just happened.
 #[derive(Debug)]
@@ -72,28 +71,36 @@ pub enum ReconcileError {
 
 /// Keeps the catalog what the source says. Dropping it ends the task.
 pub struct Reconciler<C = Catalog> {
-    shared: Arc<Shared<C>>,
-    task: tokio::task::JoinHandle<()>,
+    pub(super) shared: Arc<Shared<C>>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
-struct Shared<C> {
-    parts: Parts<C>,
-    catalog: Arc<ArcSwapOption<C>>,
-    status: watch::Sender<Arc<Status>>,
-    pinned: Mutex<Pinned<C>>,
-    /// A person asks for another look.
-    asked: Notify,
+/// What the handle and its task share.
+pub(super) struct Shared<C> {
+    pub parts: Parts<C>,
+    pub catalog: Arc<ArcSwapOption<C>>,
+    pub status: watch::Sender<Arc<Status>>,
+    pub pinned: Mutex<Pinned<C>>,
+    /// Held while a revision is put in place: what a person says in the meantime counts for the next.
+    pub standing: Mutex<Standing>,
+    /// The last request for another look.
+    requested: AtomicU64,
+    /// The task has something to look at.
+    pub woken: Notify,
+    builds: Arc<Semaphore>,
 }
 
-/// The task's own.
-struct Task<C> {
-    shared: Arc<Shared<C>>,
-    serving: Option<Census>,
-    /// The site's last word on a revision.
-    last_event: Option<Event>,
-    postponed: u32,
-    /// What the hook has not been told yet.
-    restored: Option<Revision>,
+/// What is decided on, and changes with what serves.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// What people said.
+    pub hold: Hold,
+    /// What is in the revision that serves.
+    pub serving: Option<Census>,
+    /// The journal's last word on a revision.
+    pub last_event: Option<Event>,
+    /// Its last refusal.
+    pub last_refused: Option<Event>,
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
@@ -102,18 +109,32 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// # Errors
     /// The store or the mirror cannot be read. Content that cannot be read or compiled is a [`Status`], not an error.
     pub async fn start(parts: Parts<C>) -> Result<Self, ReconcileError> {
-        let status = Status { source: parts.follower.source().to_string(), ..Status::default() };
-        let last_event = last_word(parts.store.as_ref())?;
+        let past = Past::read(parts.store.as_ref())?;
+        let mut status = Status { source: parts.follower.source().to_string(), ..Status::default() };
+        status.hold(&past.hold);
+        status.recent.clone_from(&past.recent);
+        status.settle(now_unix_ms());
+        let standing = Standing {
+            hold: past.hold.clone(),
+            serving: None,
+            last_event: past.last_event.clone(),
+            last_refused: past.last_refused.clone(),
+        };
         let shared = Arc::new(Shared {
             parts,
             catalog: Arc::new(ArcSwapOption::empty()),
             status: watch::channel(Arc::new(status)).0,
             pinned: Mutex::new(Pinned::default()),
-            asked: Notify::new(),
+            standing: Mutex::new(standing),
+            // The first look of this process answers what was asked of an earlier one.
+            requested: AtomicU64::new(now_unix_ms().unsigned_abs()),
+            woken: Notify::new(),
+            builds: Arc::new(Semaphore::new(BUILDS)),
         });
-        let mut task = Task { shared: Arc::clone(&shared), serving: None, last_event, postponed: 0, restored: None };
-        task.restore().await?;
-        Ok(Self { shared, task: tokio::spawn(task.run()) })
+        let mut task = Task::new(Arc::clone(&shared), past.to_keep());
+        task.restore(past.applied.last().cloned()).await?;
+        let sees = tokio::spawn(see(Arc::clone(&shared)));
+        Ok(Self { shared, tasks: [tokio::spawn(task.run()), sees] })
     }
 
     /// The catalog that serves, for readers that never wait.
@@ -131,10 +152,19 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         &self.shared.parts.follower
     }
 
-    /// Looks at the source now, and tries its revision again even if it was refused.
-    pub fn ask(&self) {
-        self.shared.parts.follower.look();
-        self.shared.asked.notify_one();
+    /// When the source is looked at next without being asked, Unix milliseconds.
+    pub fn next_look_unix_ms(&self) -> Option<i64> {
+        self.shared.parts.follower.next_look_unix_ms()
+    }
+
+    /// Looks at the source now, and tries its revision again even if it was refused. The answer is a number: once
+    /// [`Status::observed_request`] is that or higher, it was acted on.
+    pub fn ask(&self) -> u64 {
+        let now = now_unix_ms().unsigned_abs();
+        let next = |last: u64| last.saturating_add(1).max(now);
+        let before = self.shared.requested.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)));
+        self.shared.woken.notify_one();
+        next(before.unwrap_or_else(|last| last))
     }
 
     /// The catalog of a revision that a run is pinned to.
@@ -172,7 +202,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
 
 impl<C> Drop for Reconciler<C> {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -180,8 +210,24 @@ fn run_name(machine: &str, run: u64) -> String {
     format!("{machine}-{run}")
 }
 
+/// What is seen is said at once, also while a revision is built or taken in.
+async fn see<C: Send + Sync + 'static>(shared: Arc<Shared<C>>) {
+    let mut sights = shared.parts.follower.sight();
+    loop {
+        let sight = sights.borrow_and_update().clone();
+        shared.update(|status| status.see(&sight));
+        if let crate::git::Sight::Unavailable(error) = &sight {
+            tracing::warn!(source = shared.status.borrow().source, %error, "the source cannot be read");
+        }
+        if sights.changed().await.is_err() {
+            shared.update(|status| status.see(&crate::git::Sight::Unavailable(GitError::Stopped)));
+            return;
+        }
+    }
+}
+
 /// Why a revision was not built.
-enum Failure {
+pub(super) enum Failure {
     /// Its own fault.
     Refused(Vec<String>),
     /// Not its fault.
@@ -189,7 +235,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn into_error(self, revision: &str) -> ReconcileError {
+    pub(super) fn into_error(self, revision: &str) -> ReconcileError {
         match self {
             Self::Postponed(error) => error.into(),
             Self::Refused(findings) => ReconcileError::Refused {
@@ -201,24 +247,56 @@ impl Failure {
 }
 
 impl<C: Send + Sync + 'static> Shared<C> {
-    async fn build(&self, revision: &str) -> Result<Built<C>, Failure> {
+    /// The last request for another look.
+    pub fn requested(&self) -> u64 {
+        self.requested.load(Ordering::Acquire)
+    }
+
+    pub async fn build(&self, revision: &str) -> Result<Built<C>, Failure> {
         let tree = match self.parts.follower.tree(revision).await {
             Ok(tree) => tree,
             Err(error) if error.is_fault_of_revision() => return Err(Failure::Refused(vec![error.to_string()])),
             Err(error) => return Err(Failure::Postponed(error)),
         };
+        let turn = Arc::clone(&self.builds).acquire_owned().await;
         let (build, revision) = (Arc::clone(&self.parts.build), revision.to_owned());
-        // Compiling takes milliseconds of one core: not on a thread that answers machines.
-        match tokio::task::spawn_blocking(move || build(&tree, &revision)).await {
+        // Compiling takes milliseconds of one core: not on a thread that answers machines. Whoever stops waiting for it leaves
+        // it to end by itself, and its turn with it.
+        let compiled = tokio::task::spawn_blocking(move || {
+            let answer = build(&tree, &revision);
+            drop(turn);
+            answer
+        });
+        match compiled.await {
             Ok(answer) => answer.map_err(Failure::Refused),
             Err(error) => Err(Failure::Refused(vec![format!("the revision could not be compiled: {error}")])),
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut Status)) {
+    /// Whether a built revision may take the place of the one that serves. The findings say why not.
+    ///
+    /// # Errors
+    /// What the store says when it is asked what was allowed.
+    pub async fn guard(
+        &self,
+        serving: Option<Census>,
+        built: &Built<C>,
+        revision: &Revision,
+    ) -> Result<Result<(), Vec<String>>, StoreError> {
+        let allowed = Allowance::of(self.parts.store.as_ref(), &revision.id)?;
+        if let Err(finding) = decide::guard(serving, built.census, revision, &allowed) {
+            return Ok(Err(vec![finding]));
+        }
+        let Some(serving) = self.catalog.load_full() else { return Ok(Ok(())) };
+        let foreseen = self.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
+        Ok(decide::guard_wipe(&foreseen, &revision.message, &allowed).map_err(|finding| vec![finding]))
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             let mut next = Status::clone(status);
             change(&mut next);
+            next.settle(now_unix_ms());
             let changed = next != **status;
             if changed {
                 *status = Arc::new(next);
@@ -226,189 +304,15 @@ impl<C: Send + Sync + 'static> Shared<C> {
             changed
         });
     }
-}
 
-impl<C: Send + Sync + 'static> Task<C> {
-    /// The revision applied last, from the mirror: it serves before the source is looked at.
-    async fn restore(&mut self) -> Result<(), ReconcileError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(id) = shared.parts.follower.applied().await? else { return Ok(()) };
-        let revision = shared.parts.follower.revision(&id).await?;
-        match shared.build(&id).await {
-            Ok(built) => {
-                let signed_by = decide::signers_of(self.last_event.as_ref(), &id);
-                self.record(decide::applied_event(&revision, built.census, signed_by.clone())).await?;
-                self.swap(&revision, &built, signed_by).await;
-                self.restored = Some(revision);
-            }
-            Err(failure) => {
-                let error = failure.into_error(&id);
-                tracing::warn!(%error, "the revision applied last does not serve");
-            }
-        }
-        Ok(())
-    }
-
-    async fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        if let Some(revision) = self.restored.take() {
-            self.tell(revision, None).await;
-        }
-        let mut sights = shared.parts.follower.sight();
-        let mut asked = false;
-        loop {
-            let sight = sights.borrow_and_update().clone();
-            shared.update(|status| status.see(&sight));
-            if let Sight::Unavailable(error) = &sight {
-                tracing::warn!(source = shared.status.borrow().source, %error, "the source cannot be read");
-            }
-            if let Sight::Head(revision) = sight {
-                let last = shared.status.borrow().attempted.clone();
-                if decide::should_attempt(last.as_ref(), &revision.id, asked) {
-                    let outcome = self.attempt(&revision).await;
-                    self.postponed = match outcome {
-                        Outcome::Postponed { .. } => self.postponed.saturating_add(1),
-                        Outcome::Applied | Outcome::Refused => 0,
-                    };
-                }
-            }
-            let pause = decide::backoff(self.postponed);
-            tokio::select! {
-                changed = sights.changed() => {
-                    asked = false;
-                    if changed.is_err() {
-                        shared.update(|status| status.see(&Sight::Unavailable(GitError::Stopped)));
-                        return;
-                    }
-                }
-                () = shared.asked.notified() => asked = true,
-                () = tokio::time::sleep(pause), if self.postponed > 0 => asked = true,
-            }
-        }
-    }
-
-    async fn attempt(&mut self, revision: &Revision) -> Outcome {
-        let shared = Arc::clone(&self.shared);
-        let (outcome, findings) = match self.try_revision(revision).await {
-            Ok(warnings) => (Outcome::Applied, warnings),
-            Err(Stop::Refused(findings)) => match self.record(decide::refused_event(revision, &findings)).await {
-                Ok(()) => (Outcome::Refused, findings),
-                Err(error) => (Outcome::Postponed { reason: error.to_string() }, findings),
-            },
-            Err(Stop::Postponed(reason)) => (Outcome::Postponed { reason }, Vec::new()),
-        };
-        match &outcome {
-            Outcome::Applied => tracing::info!(revision = revision.id, summary = revision.summary, "revision applied"),
-            Outcome::Refused => {
-                tracing::warn!(revision = revision.id, findings = findings.len(), "revision refused; nothing changed");
-                for finding in findings.iter().take(FINDINGS_LOGGED) {
-                    tracing::warn!("{finding}");
-                }
-            }
-            Outcome::Postponed { reason } => tracing::warn!(revision = revision.id, reason, "revision postponed"),
-        }
-        let attempt = Attempt {
-            revision: revision.id.clone(),
-            summary: revision.summary.clone(),
-            at_unix_ms: now_unix_ms(),
-            outcome: outcome.clone(),
-            count: findings.len(),
-            findings,
-        };
-        shared.update(|status| status.attempted = Some(attempt));
-        outcome
-    }
-
-    /// Who signed it, before a byte of its content is read. Nobody is asked for where there is no policy.
-    async fn verify(&self, revision: &Revision) -> Result<Vec<String>, Stop> {
-        let parts = &self.shared.parts;
-        let Some(verifier) = &parts.verifier else { return Ok(Vec::new()) };
-        match parts.follower.verify(verifier, &revision.id).await {
-            // What was trusted before may be by a key that has expired since: then it is as its event has it.
-            Ok(Ok(signed)) if signed.0.is_empty() => Ok(decide::signers_of(self.last_event.as_ref(), &revision.id)),
-            Ok(Ok(signed)) => Ok(signed.0.iter().map(ToString::to_string).collect()),
-            Ok(Err(findings)) => Err(Stop::Refused(findings.iter().map(ToString::to_string).collect())),
-            Err(error) => Err(Stop::Postponed(error.to_string())),
-        }
-    }
-
-    /// Verifies, builds, guards, remembers, records, swaps, tells: in this order, so that what serves is always in the journal.
-    async fn try_revision(&mut self, revision: &Revision) -> Result<Vec<String>, Stop> {
-        let shared = Arc::clone(&self.shared);
-        let signed_by = self.verify(revision).await?;
-        let built = shared.build(&revision.id).await.map_err(|failure| match failure {
-            Failure::Refused(findings) => Stop::Refused(findings),
-            Failure::Postponed(error) => Stop::Postponed(error.to_string()),
-        })?;
-        let allowed = Allowance::of(shared.parts.store.as_ref(), &revision.id);
-        let allowed = allowed.map_err(|error| Stop::Postponed(error.to_string()))?;
-        decide::guard(self.serving, built.census, revision, &allowed)
-            .map_err(|finding| Stop::Refused(vec![finding]))?;
-        if let Some(serving) = shared.catalog.load_full() {
-            let foreseen = shared.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
-            decide::guard_wipe(&foreseen, &revision.message, &allowed)
-                .map_err(|finding| Stop::Refused(vec![finding]))?;
-        }
-        shared.parts.follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
-        if shared.parts.verifier.is_some() {
-            shared.parts.follower.set_trusted(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
-        }
-        let event = decide::applied_event(revision, built.census, signed_by.clone());
-        self.record(event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
-        let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id);
-        if !already {
-            let previous = shared.catalog.load_full();
-            self.swap(revision, &built, signed_by).await;
-            self.tell(revision.clone(), previous).await;
-        }
-        Ok(built.warnings)
-    }
-
-    async fn swap(&mut self, revision: &Revision, built: &Built<C>, signed_by: Vec<String>) {
-        self.serving = Some(built.census);
-        self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
-        self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));
-        let applied = AppliedRevision {
-            revision: revision.id.clone(),
-            summary: revision.summary.clone(),
-            at_unix_ms: now_unix_ms(),
-            machines: built.census.machines,
-            signed_by,
-        };
-        self.shared.update(|status| status.applied = Some(applied));
-    }
-
-    async fn tell(&self, revision: Revision, previous: Option<Arc<C>>) {
-        if let Some(catalog) = self.shared.catalog.load_full() {
-            self.shared.parts.hook.applied(Change { revision, catalog, previous }).await;
-        }
-    }
-
-    async fn record(&mut self, event: Event) -> Result<(), StoreError> {
-        if decide::is_news(self.last_event.as_ref(), &event) {
-            let batch = Batch { events: vec![(Stream::Site, event.clone())], ..Batch::default() };
-            self.shared.parts.store.commit(batch, now_unix_ms()).await?;
-            self.last_event = Some(event);
-        }
-        Ok(())
+    /// Writes an event of the site down.
+    pub async fn write(&self, event: Event) -> Result<(), StoreError> {
+        let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };
+        self.parts.store.commit(batch, now_unix_ms()).await.map(drop)
     }
 }
 
-/// Why a revision does not serve.
-enum Stop {
-    Refused(Vec<String>),
-    Postponed(String),
-}
-
-fn last_word(store: &dyn Store) -> Result<Option<Event>, StoreError> {
-    let head = store.head(&Stream::Site)?;
-    let from = head.saturating_sub(EVENTS_READ);
-    let records = store.events_of(&Stream::Site, from, usize::try_from(EVENTS_READ).unwrap_or(usize::MAX))?;
-    let mut events = records.into_iter().rev().map(|record| record.event);
-    Ok(events.find(|event| matches!(event, Event::RevisionApplied { .. } | Event::RevisionRefused { .. })))
-}
-
-fn now_unix_ms() -> i64 {
+pub(super) fn now_unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,12 @@
 //! How content stands: what was seen, what was attempted, what is applied. Never one in place of another.
 
+use super::verdict::{self, Condition, ConditionRow, Verdict};
 use crate::git::{Revision, Sight};
+use crate::journal::{Hold, Pin, Word};
 use serde::Serialize;
+
+/// So many outcomes are remembered.
+const RECENT: usize = 10;
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -9,6 +14,8 @@ use serde::Serialize;
 pub enum Outcome {
     /// It serves.
     Applied,
+    /// It is good, and is not applied: a person suspended following, or pinned another.
+    Waiting,
     /// It has faults; trying it again cannot help.
     Refused,
     /// It could not be read or recorded; it is tried again by itself.
@@ -16,6 +23,21 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// A newer one was seen while it was built: what was built was thrown away.
+    Overtaken,
+}
+
+impl Outcome {
+    /// The word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::Postponed { .. } => "postponed",
+            Self::Overtaken => "overtaken",
+        }
+    }
 }
 
 /// The last attempt.
@@ -36,6 +58,24 @@ pub struct Attempt {
     pub count: usize,
 }
 
+/// One of the last outcomes, without its findings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recent {
+    /// The revision.
+    pub revision: String,
+    /// Its subject line.
+    pub summary: String,
+    /// When (the last time, where it came to the same several times in a row), Unix milliseconds.
+    pub at_unix_ms: i64,
+    /// `applied`, `waiting`, `refused`, `postponed` or `overtaken`.
+    pub outcome: String,
+    /// How many findings there were.
+    pub count: usize,
+    /// How many attempts in a row came to this.
+    pub times: u32,
+}
+
 /// The revision that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,28 +93,6 @@ pub struct AppliedRevision {
     pub signed_by: Vec<String>,
 }
 
-/// The one word for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Condition {
-    /// What the source shows is what serves.
-    Ready,
-    /// On the way.
-    Reconciling,
-    /// It does not go on by itself: the revision is refused, or the source cannot be read.
-    Stalled,
-}
-
-impl Condition {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-        }
-    }
-}
-
 /// How content stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,10 +103,24 @@ pub struct Status {
     pub head: Option<String>,
     /// Why the source cannot be read now.
     pub unavailable: Option<String>,
+    /// The revision that is worked on now.
+    pub loading: Option<String>,
     /// The last attempt.
     pub attempted: Option<Attempt>,
     /// The revision that serves.
     pub applied: Option<AppliedRevision>,
+    /// A person said that nothing new is applied.
+    pub suspended: Option<Word>,
+    /// A person went back to this revision.
+    pub pinned: Option<Pin>,
+    /// The last few outcomes, the newest last.
+    pub recent: Vec<Recent>,
+    /// The last request ([`super::Reconciler::ask`]) that was acted on: all up to it were.
+    pub observed_request: u64,
+    /// When a postponed attempt is made again, Unix milliseconds.
+    pub retry_unix_ms: Option<i64>,
+    /// Ready, Reconciling and Stalled, each with its reason and since when.
+    pub conditions: Vec<ConditionRow>,
 }
 
 impl Status {
@@ -104,36 +136,88 @@ impl Status {
         }
     }
 
+    /// Takes in what people said.
+    pub(super) fn hold(&mut self, hold: &Hold) {
+        self.suspended.clone_from(&hold.suspended);
+        self.pinned.clone_from(&hold.pinned);
+    }
+
+    /// Remembers an outcome. The same of the same revision takes the earlier one's place, and so does an overtaken one that of
+    /// another: a hundred pushes a minute must not push out what people look for.
+    pub(super) fn remember(&mut self, mut outcome: Recent) {
+        if let Some(last) = self.recent.last()
+            && last.outcome == outcome.outcome
+            && (last.revision == outcome.revision || outcome.outcome == Outcome::Overtaken.as_str())
+        {
+            outcome.times = last.times.saturating_add(outcome.times);
+            self.recent.pop();
+        }
+        self.recent.push(outcome);
+        if self.recent.len() > RECENT {
+            self.recent.remove(0);
+        }
+    }
+
+    /// Says anew what follows from the rest. A condition's time moves with its state only.
+    pub(super) fn settle(&mut self, now_unix_ms: i64) {
+        self.conditions = verdict::rows(&self.verdict(), &self.conditions, now_unix_ms);
+    }
+
+    /// The condition that holds, with its reason and a sentence.
+    pub fn verdict(&self) -> Verdict {
+        verdict::verdict(self)
+    }
+
     /// The word, and why in a sentence.
     pub fn condition(&self) -> (Condition, String) {
-        let serving = match &self.applied {
-            Some(applied) => format!("revision {} serves", short(&applied.revision)),
-            None => "no revision serves".to_owned(),
-        };
-        if let Some(why) = &self.unavailable {
-            return (Condition::Stalled, format!("{why}; {serving}"));
-        }
-        let Some(head) = &self.head else {
-            return (Condition::Reconciling, format!("the source is being looked at; {serving}"));
-        };
-        match &self.attempted {
-            Some(last) if last.revision == *head => match &last.outcome {
-                Outcome::Applied => (Condition::Ready, serving),
-                Outcome::Refused => {
-                    let findings = if last.count == 1 { "finding" } else { "findings" };
-                    let refused = format!("revision {} is refused with {} {findings}", short(head), last.count);
-                    (Condition::Stalled, format!("{refused}; {serving}"))
-                }
-                Outcome::Postponed { reason } => {
-                    let again = format!("revision {} is tried again: {reason}", short(head));
-                    (Condition::Reconciling, format!("{again}; {serving}"))
-                }
-            },
-            _ => (Condition::Reconciling, format!("revision {} is being loaded; {serving}", short(head))),
-        }
+        let verdict = self.verdict();
+        (verdict.condition, verdict.message)
     }
 }
 
-fn short(revision: &str) -> &str {
-    revision.get(..12).unwrap_or(revision)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_outcomes_are_few_and_the_same_again_is_one() {
+        let mut status = Status::default();
+        let mut remember = |revision: &str, outcome: &Outcome| {
+            status.remember(Recent {
+                revision: revision.into(),
+                summary: String::new(),
+                at_unix_ms: 1,
+                outcome: outcome.as_str().into(),
+                count: 0,
+                times: 1,
+            });
+        };
+        let postponed = Outcome::Postponed { reason: "disk".into() };
+        for (revision, outcome) in [
+            ("a", &Outcome::Applied),
+            ("b", &postponed),
+            ("b", &postponed),
+            ("c", &Outcome::Overtaken),
+            ("d", &Outcome::Overtaken),
+            ("e", &Outcome::Applied),
+        ] {
+            remember(revision, outcome);
+        }
+        let rows = |status: &Status| {
+            let rows = status.recent.iter().map(|row| format!("{} {} {}", row.revision, row.outcome, row.times));
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&status), ["a applied 1", "b postponed 2", "d overtaken 2", "e applied 1"]);
+        for n in 0..50 {
+            status.remember(Recent {
+                revision: n.to_string(),
+                summary: String::new(),
+                at_unix_ms: 1,
+                outcome: "applied".into(),
+                count: 0,
+                times: 1,
+            });
+        }
+        assert_eq!(status.recent.len(), RECENT);
+    }
 }

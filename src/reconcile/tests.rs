@@ -11,10 +11,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// One word a machine; a word that begins with `!` is a fault.
-type Words = Vec<String>;
+/// How long a slow build takes.
+const SLOW: Duration = Duration::from_millis(700);
 
+/// One word a machine; a word that begins with `!` is a fault.
+pub(super) type Words = Vec<String>;
+
+/// `slow` takes a while to build, as a large site does.
 fn build(tree: &Tree, _revision: &str) -> Result<Built<Words>, Vec<String>> {
+    if tree.files.contains_key("slow") {
+        std::thread::sleep(SLOW);
+    }
     let text = tree.files.get("machines").map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
     let words: Words = text.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let faults: Vec<String> =
@@ -37,15 +44,15 @@ impl Hook<Words> for Told {
     }
 }
 
-struct Site {
-    repository: TestRepository,
-    store: Arc<MemoryStore>,
+pub(super) struct Site {
+    pub(super) repository: TestRepository,
+    pub(super) store: Arc<MemoryStore>,
     told: Arc<Told>,
     reconciler: Option<Reconciler<Words>>,
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let mut site = Self {
             repository: TestRepository::new(),
             store: Arc::new(MemoryStore::default()),
@@ -56,7 +63,7 @@ impl Site {
         site
     }
 
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         self.reconciler = None;
         let source = Source::Bare { path: self.repository.bare(), branch: Some("main".to_owned()), subpath: None };
         let follower = Follower::start(source, &self.repository.beside("mirror.git")).expect("a mirror");
@@ -71,11 +78,11 @@ impl Site {
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }
 
-    fn reconciler(&self) -> &Reconciler<Words> {
+    pub(super) fn reconciler(&self) -> &Reconciler<Words> {
         self.reconciler.as_ref().expect("it runs")
     }
 
-    async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
+    pub(super) async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
         let mut status = self.reconciler().status();
         let found = tokio::time::timeout(Duration::from_secs(60), status.wait_for(|status| wanted(status))).await;
         match found {
@@ -84,15 +91,15 @@ impl Site {
         }
     }
 
-    async fn attempted(&self, id: &str) -> Arc<Status> {
+    pub(super) async fn attempted(&self, id: &str) -> Arc<Status> {
         self.until(id, |status| status.attempted.as_ref().is_some_and(|attempt| attempt.revision == id)).await
     }
 
-    fn serves(&self) -> Option<Words> {
+    pub(super) fn serves(&self) -> Option<Words> {
         self.reconciler().catalog().load_full().map(|words| Words::clone(&words))
     }
 
-    fn events(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn events(&self) -> Vec<(&'static str, String)> {
         let records = self.store.events_of(&Stream::Site, 0, 1000).expect("events");
         let words = records.into_iter().filter_map(|record| match record.event {
             Event::RevisionApplied { revision, .. } => Some(("applied", revision)),

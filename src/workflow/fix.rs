@@ -59,6 +59,17 @@ pub(super) fn consider_boot(question: &Question<'_>, run: &Run, environment: &st
     Some(Next::now(Action::Record(vec![Event::RunResumed { run: run.number, revision, reason }])))
 }
 
+/// Whether an environment's boot is made of the same for this machine on both revisions.
+pub(crate) fn boots_the_same(
+    one: &Catalog,
+    view: &MachineView,
+    other: &Catalog,
+    before: &MachineView,
+    environment: &str,
+) -> bool {
+    boots_with(one, view, environment) == boots_with(other, before, environment)
+}
+
 /// Of what an environment's boot is made for this machine: what it declares, its templates' texts, and the params they may use.
 fn boots_with(catalog: &Catalog, view: &MachineView, environment: &str) -> Option<impl PartialEq> {
     let boot_env = catalog.boot_env(environment)?;
@@ -130,7 +141,24 @@ fn task_at(workflow: &Workflow, stage_index: u32, task_index: u32) -> Option<(&S
 /// Of what a task is made for this machine: its own digest, and the params it declares (without those that the cluster
 /// supplies at run time).
 pub(crate) fn made_of(catalog: &Catalog, view: &MachineView, stage: &Stage, task: &Task) -> String {
-    let resolved = crate::params::resolve(catalog, view, Some(stage), &crate::params::ClusterKeys::default());
+    made_with(&crate::params::resolve(catalog, view, Some(stage), &crate::params::ClusterKeys::default()), task)
+}
+
+/// The same of every task of a workflow, by the names of stage and task.
+pub(crate) fn made_of_all<'a>(
+    catalog: &Catalog,
+    view: &MachineView,
+    workflow: &'a Workflow,
+) -> Vec<(&'a str, &'a str, String)> {
+    let mut made = Vec::new();
+    for stage in &workflow.stages {
+        let resolved = crate::params::resolve(catalog, view, Some(stage), &crate::params::ClusterKeys::default());
+        made.extend(stage.tasks.iter().map(|task| (&*stage.name, &*task.name, made_with(&resolved, task))));
+    }
+    made
+}
+
+fn made_with(resolved: &crate::params::Resolved, task: &Task) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(task.digest.as_bytes());
     for param in &task.params {

@@ -16,7 +16,7 @@ pub mod silence;
 pub(crate) mod tests;
 mod walk;
 
-pub(crate) use fix::made_of;
+pub(crate) use fix::{boots_the_same, made_of, made_of_all};
 pub use job::{Ingredients, JobError, TIMEOUT_DEFAULT_SECONDS, job, machine_info, secret_name, timeout_seconds};
 pub use walk::{Position, position};
 

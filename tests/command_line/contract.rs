@@ -15,6 +15,8 @@ const PASSING: &[&str] = &[
     "revision",
     "lastAppliedRevision",
     "lastAttemptedRevision",
+    "lastSeenRevision",
+    "runs",
     "runRevision",
     "commit",
     "startedUnixMs",
@@ -59,6 +61,8 @@ fn the_json_of_each_command_is_what_it_was() {
     let mut all = String::new();
     for words in [
         &["status"][..],
+        &["status", "--machines"],
+        &["history"],
         &["get", "machines"],
         &["get", "boxes"],
         &["get", "leases"],

@@ -3,10 +3,11 @@
 
 use super::error::CliError;
 use crate::api::views::{
-    AskAnswer, AskBody, BoxRow, Context, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SnapshotMade,
+    AskAnswer, AskBody, BoxRow, Context, EventPage, HistoryRow, List, MachineDetail, MachineSummary, ReconcileAnswer,
+    SiteStatus, SnapshotMade,
 };
 use crate::inspect::change::Change;
-use crate::inspect::{ParamWhy, Plan, Rendered, SiteTree, Trace, Why};
+use crate::inspect::{MachineStanding, ParamWhy, Plan, Rendered, SiteTree, Trace, Why};
 use crate::store::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -209,8 +210,23 @@ impl Client {
         self.post(&format!("/v1/machines/{}/{}", segment(machine), segment(verb)), body)
     }
 
+    /// `POST /v1/{suspend|resume|rollback}`.
+    pub fn tell_content(&self, verb: &str, body: &impl Serialize) -> Result<AskAnswer, CliError> {
+        self.post(&format!("/v1/{}", segment(verb)), body)
+    }
+
+    /// `GET /v1/history`: the last so many lines.
+    pub fn history(&self, limit: u32) -> Result<List<HistoryRow>, CliError> {
+        self.get(&format!("/v1/history?limit={limit}"))
+    }
+
+    /// `GET /v1/drift`: how each machine stands to Git.
+    pub fn drift(&self) -> Result<List<MachineStanding>, CliError> {
+        self.get("/v1/drift")
+    }
+
     /// `POST /v1/reconcile`: look at the source of content now.
-    pub fn reconcile(&self) -> Result<AskAnswer, CliError> {
+    pub fn reconcile(&self) -> Result<ReconcileAnswer, CliError> {
         self.post("/v1/reconcile", &serde_json::Map::new())
     }
 

@@ -50,8 +50,9 @@ async fn log(Path(job): Path<String>, Query(query): Query<HashMap<String, String
 }
 
 fn double() -> Double {
-    let list =
-        || async { Json(List { revision: Some("r1".to_owned()), items: vec![machine("node-1", Phase::Ready)] }) };
+    let list = || async {
+        Json(List { revision: Some("r1".to_owned()), held: None, items: vec![machine("node-1", Phase::Ready)] })
+    };
     let one = |Path(name): Path<String>| async move {
         match name.as_str() {
             "node-1" => Json(detail("node-1")).into_response(),

@@ -1,0 +1,99 @@
+//! `formwork suspend|resume|rollback`: what people say about following the source. Each becomes an event of the site.
+
+use super::error::CliError;
+use super::output::printable;
+use super::session::{Options, Session};
+use crate::api::views::{AskAnswer, HoldBody, RollbackBody};
+use clap::Args;
+use serde::Serialize;
+
+/// Applies nothing that the source shows from now on; it is still looked at.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Also after a restart of the server. Newer revisions are fetched and judged, and `formwork status` says which waits.
+A rollback is a person's own order, and is carried out while suspended.
+
+Examples:
+  formwork suspend --reason 'the switch is replaced today'
+  formwork resume"
+)]
+pub struct Suspend {
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Follows the source again: lifts a suspension and a pin.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  formwork resume
+  formwork resume --reason 'the fix is pushed' && formwork reconcile --wait")]
+pub struct Resume {
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// Goes back to an earlier good revision, which stays until `formwork resume`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without a revision: the one that served before. Only what was good and applied here can be gone back to
+(`formwork history`). The rules for disks are those of a push: a lower spec.run starts nothing, and the guards are asked.
+
+Examples:
+  formwork rollback --reason 'the new kernel hangs on r640'
+  formwork rollback 3f2a91c --reason 'known good'
+  formwork resume"
+)]
+pub struct Rollback {
+    /// The revision, or how it begins (at least four characters).
+    #[arg(value_name = "REVISION", conflicts_with = "to")]
+    revision: Option<String>,
+    /// The same.
+    #[arg(long, value_name = "REVISION")]
+    to: Option<String>,
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT", required = true)]
+    reason: String,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// An answer, as programs get it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said<'a> {
+    asked: &'a str,
+    message: &'a str,
+}
+
+/// Suspends.
+pub fn run_suspend(arguments: &Suspend) -> Result<(), CliError> {
+    let session = Session::open(&arguments.session)?;
+    let body = HoldBody { reason: arguments.reason.clone() };
+    tell("suspend", &session.client.tell_content("suspend", &body)?, &session)
+}
+
+/// Resumes.
+pub fn run_resume(arguments: &Resume) -> Result<(), CliError> {
+    let session = Session::open(&arguments.session)?;
+    let body = HoldBody { reason: arguments.reason.clone() };
+    tell("resume", &session.client.tell_content("resume", &body)?, &session)
+}
+
+/// Rolls back.
+pub fn run_rollback(arguments: &Rollback) -> Result<(), CliError> {
+    let session = Session::open(&arguments.session)?;
+    let to = arguments.revision.clone().or_else(|| arguments.to.clone());
+    let body = RollbackBody { to, reason: arguments.reason.clone() };
+    tell("rollback", &session.client.tell_content("rollback", &body)?, &session)
+}
+
+fn tell(asked: &str, answer: &AskAnswer, session: &Session) -> Result<(), CliError> {
+    let said = Said { asked, message: &answer.message };
+    session.output.item(&said, asked, || printable(&answer.message))
+}

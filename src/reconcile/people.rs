@@ -1,0 +1,146 @@
+//! What people say about following the source: suspend, roll back, resume. Each is an event before it counts.
+
+use super::history::{NoWayBack, Past};
+use super::reconciler::{Failure, ReconcileError, Reconciler};
+use super::status::{Outcome, Status};
+use crate::git::GitError;
+use crate::journal::{Event, Pin, Word};
+use crate::store::StoreError;
+use std::time::Duration;
+
+/// How long an answer waits for the revision that was gone back to.
+const PUT_IN_PLACE: Duration = Duration::from_secs(20);
+
+/// Why a word was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HoldError {
+    /// It is so already.
+    #[error("nothing is applied already: suspended by {by}")]
+    Suspended {
+        /// Who said so first.
+        by: String,
+    },
+    /// Nothing is held.
+    #[error("the source is followed: it is neither suspended nor is a revision pinned")]
+    Following,
+    /// It is pinned already.
+    #[error("revision {revision} is pinned already, by {by}")]
+    Pinned {
+        /// The revision.
+        revision: String,
+        /// Who said so first.
+        by: String,
+    },
+    /// There is nothing to go back to.
+    #[error(transparent)]
+    NoWayBack(#[from] NoWayBack),
+    /// It was good once and is refused now.
+    #[error("revision {revision} would be refused now: {}", findings.first().map(String::as_str).unwrap_or_default())]
+    Refused {
+        /// The revision.
+        revision: String,
+        /// All that is wrong.
+        findings: Vec<String>,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<C: Send + Sync + 'static> Reconciler<C> {
+    /// Nothing is applied from when this returns on, also after a restart; the source is still looked at, and judged.
+    ///
+    /// # Errors
+    /// It is so already, or it could not be written down.
+    pub async fn suspend(&self, by: &str, reason: &str) -> Result<(), HoldError> {
+        let mut standing = self.shared.standing.lock().await;
+        if let Some(word) = &standing.hold.suspended {
+            return Err(HoldError::Suspended { by: word.by.clone() });
+        }
+        self.shared.write(Event::FollowingSuspended { by: by.to_owned(), reason: reason.to_owned() }).await?;
+        standing.hold.suspended = Some(word(by, reason));
+        self.shared.update(|status| status.hold(&standing.hold));
+        Ok(())
+    }
+
+    /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words.
+    ///
+    /// # Errors
+    /// Nothing was held, or it could not be written down.
+    pub async fn resume(&self, by: &str, reason: &str) -> Result<String, HoldError> {
+        let mut standing = self.shared.standing.lock().await;
+        let lifted = match (&standing.hold.suspended, &standing.hold.pinned) {
+            (None, None) => return Err(HoldError::Following),
+            (Some(word), None) => format!("the suspension by {}", word.by),
+            (None, Some(pin)) => format!("the pin on revision {} by {}", pin.revision, pin.word.by),
+            (Some(word), Some(pin)) => {
+                format!("the suspension by {} and the pin on revision {} by {}", word.by, pin.revision, pin.word.by)
+            }
+        };
+        self.shared.write(Event::FollowingResumed { by: by.to_owned(), reason: reason.to_owned() }).await?;
+        standing.hold = crate::journal::Hold::default();
+        self.shared.update(|status| status.hold(&standing.hold));
+        drop(standing);
+        self.shared.woken.notify_one();
+        Ok(lifted)
+    }
+
+    /// Goes back to a revision that was applied before (none named: the one before the one that serves), and stays there. When
+    /// this returns it serves, or the status says why not yet. Guards and disks have the same rules as for a push.
+    ///
+    /// # Errors
+    /// There is no such revision, it would be refused, or it could not be written down: then nothing has changed.
+    pub async fn roll_back(&self, to: Option<&str>, by: &str, reason: &str) -> Result<Pin, HoldError> {
+        let serving = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
+        let id = Past::read(self.shared.parts.store.as_ref())?.choose(serving.as_deref(), to)?;
+        let refused = |findings| HoldError::Refused { revision: id.clone(), findings };
+        let built = self.shared.build(&id).await.map_err(|failure| match failure {
+            Failure::Refused(findings) => refused(findings),
+            Failure::Postponed(error) => HoldError::Git(error),
+        })?;
+        let revision = self.shared.parts.follower.revision(&id).await?;
+        let mut standing = self.shared.standing.lock().await;
+        if let Some(pin) = standing.hold.pinned.as_ref().filter(|pin| pin.revision == id) {
+            return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
+        }
+        self.shared.guard(standing.serving, &built, &revision).await?.map_err(refused)?;
+        let pin = Pin { revision: revision.id, summary: revision.summary, word: word(by, reason) };
+        self.shared
+            .write(Event::RevisionPinned {
+                by: by.to_owned(),
+                revision: pin.revision.clone(),
+                summary: pin.summary.clone(),
+                reason: reason.to_owned(),
+            })
+            .await?;
+        standing.hold.pinned = Some(pin.clone());
+        self.shared.update(|status| status.hold(&standing.hold));
+        drop(standing);
+        self.shared.woken.notify_one();
+        let mut status = self.status();
+        let put = |status: &std::sync::Arc<Status>| {
+            let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == pin.revision);
+            let failed = status.attempted.as_ref().is_some_and(|last| {
+                last.revision == pin.revision && !matches!(last.outcome, Outcome::Applied | Outcome::Waiting)
+            });
+            (serves && status.loading.is_none()) || failed
+        };
+        let _ = tokio::time::timeout(PUT_IN_PLACE, status.wait_for(put)).await;
+        Ok(pin)
+    }
+
+    /// The last lines of history, the newest last.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn history(&self, limit: usize) -> Result<Vec<super::HistoryRow>, ReconcileError> {
+        Ok(super::history::history(self.shared.parts.store.as_ref(), limit)?)
+    }
+}
+
+fn word(by: &str, reason: &str) -> Word {
+    Word { by: by.to_owned(), reason: reason.to_owned(), since_unix_ms: super::reconciler::now_unix_ms() }
+}

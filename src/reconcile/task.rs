@@ -1,0 +1,351 @@
+//! The task that carries out what [`super::decide`] says.
+
+use super::decide::{self, Patience};
+use super::reconciler::{Change, Failure, ReconcileError, Shared, Standing, now_unix_ms};
+use super::status::{AppliedRevision, Attempt, Outcome, Recent};
+use super::{Built, history::KEPT};
+use crate::git::{Revision, Sight};
+use crate::journal::Event;
+use crate::store::StoreError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// So many findings of a refused revision are logged; `formwork status` has all.
+const FINDINGS_LOGGED: usize = 5;
+
+/// The task's own.
+pub(super) struct Task<C> {
+    shared: Arc<Shared<C>>,
+    /// Attempts that were postponed, in a row, and when the next is due.
+    postponed: u32,
+    retry_at: Option<tokio::time::Instant>,
+    /// Revisions that one may go back to, the newest last.
+    kept: Vec<String>,
+    /// Since when newer revisions have kept what is built from being applied.
+    patience: Patience,
+    /// What the hook has not been told yet.
+    restored: Option<Revision>,
+}
+
+/// Why a revision does not serve.
+enum Stop {
+    /// It has faults.
+    Refused(Vec<String>),
+    /// Not its fault.
+    Postponed(String),
+    /// It is good (these are its warnings), and a person said that it is not applied.
+    Waiting(Vec<String>),
+    /// A newer one is there.
+    Overtaken,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(findings) => Self::Refused(findings),
+            Failure::Postponed(error) => Self::Postponed(error.to_string()),
+        }
+    }
+}
+
+impl<C: Send + Sync + 'static> Task<C> {
+    /// `kept`: revisions applied before that stay in the mirror.
+    pub(super) const fn new(shared: Arc<Shared<C>>, kept: Vec<String>) -> Self {
+        Self { shared, postponed: 0, retry_at: None, kept, patience: Patience::new(), restored: None }
+    }
+
+    /// The revision applied last, from the mirror: it serves before the source is looked at. Where the mirror does not know it
+    /// any more, the journal does.
+    pub(super) async fn restore(&mut self, journal: Option<String>) -> Result<(), ReconcileError> {
+        let shared = Arc::clone(&self.shared);
+        let Some(id) = shared.parts.follower.applied().await?.or_else(|| journal.clone()) else { return Ok(()) };
+        let built = match shared.build(&id).await {
+            Ok(built) => built,
+            Err(failure) => {
+                let error = failure.into_error(&id);
+                tracing::warn!(%error, "the revision applied last does not serve");
+                return Ok(());
+            }
+        };
+        let revision = shared.parts.follower.revision(&id).await?;
+        let mut standing = shared.standing.lock().await;
+        // The journal does not know it where the process ended between remembering and recording it.
+        let signed_by = decide::signers_of(standing.last_event.as_ref(), &id);
+        if journal.as_ref() != Some(&id) {
+            record(&shared, &mut standing, decide::applied_event(&revision, built.census, signed_by.clone())).await?;
+        }
+        self.swap(&mut standing, &revision, &built, signed_by).await;
+        self.restored = Some(revision);
+        Ok(())
+    }
+
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        if let Some(revision) = self.restored.take() {
+            self.tell(revision, None).await;
+        }
+        self.keep(None).await;
+        let mut sights = shared.parts.follower.sight();
+        let mut again = false;
+        loop {
+            let token = shared.requested();
+            let asked = token > shared.status.borrow().observed_request;
+            if asked && let Err(error) = shared.parts.follower.looked().await {
+                tracing::debug!(%error, "the source could not be looked at now");
+            }
+            let sight = sights.borrow_and_update().clone();
+            shared.update(|status| status.see(&sight));
+            if std::mem::take(&mut again) {
+                // Should it not come to an attempt (the source is away), the next try is due again later.
+                self.retry_at = Some(tokio::time::Instant::now() + decide::backoff(self.postponed));
+                self.step(&sight, true).await;
+            } else {
+                self.step(&sight, asked).await;
+            }
+            let retry_at = self.retry_at;
+            let pause = retry_at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
+            shared.update(|status| {
+                status.observed_request = status.observed_request.max(token);
+                status.retry_unix_ms = pause.map(in_future);
+            });
+            if !self.overtaken(&sights, &sight) {
+                tokio::select! {
+                    changed = sights.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                    }
+                    () = shared.woken.notified() => {}
+                    () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => again = true,
+                }
+            }
+        }
+    }
+
+    /// The pinned revision, where one is and does not serve yet; then what the source shows.
+    async fn step(&mut self, sight: &Sight, asked: bool) {
+        let shared = Arc::clone(&self.shared);
+        let hold = shared.standing.lock().await.hold.clone();
+        if let Some(pin) = &hold.pinned {
+            let serves = shared.status.borrow().applied.as_ref().is_some_and(|it| it.revision == pin.revision);
+            let last = shared.status.borrow().attempted.clone();
+            if !serves && decide::should_attempt(last.as_ref(), &pin.revision, asked, true) {
+                let (id, summary) = (pin.revision.clone(), pin.summary.clone());
+                let unread = Revision { id, summary, message: String::new() };
+                self.attempt(&unread, None).await;
+            }
+            if shared.status.borrow().applied.as_ref().is_none_or(|it| it.revision != pin.revision) {
+                return;
+            }
+        }
+        if let Sight::Head(revision) = sight {
+            let last = shared.status.borrow().attempted.clone();
+            if decide::should_attempt(last.as_ref(), &revision.id, asked, hold.allows(&revision.id)) {
+                let sights = shared.parts.follower.sight();
+                self.attempt(revision, Some(sights)).await;
+            }
+        }
+    }
+
+    /// A newer revision is there than the one that was looked at.
+    fn overtaken(&self, sights: &watch::Receiver<Sight>, sight: &Sight) -> bool {
+        matches!((&*sights.borrow(), sight), (Sight::Head(now), Sight::Head(then)) if now.id != then.id)
+    }
+
+    /// `sights`: what is watched for a newer one meanwhile; none for a pinned revision, which nothing overtakes.
+    async fn attempt(&mut self, revision: &Revision, sights: Option<watch::Receiver<Sight>>) {
+        let shared = Arc::clone(&self.shared);
+        shared.update(|status| status.loading = Some(revision.id.clone()));
+        let (outcome, findings) = match self.try_revision(revision, sights).await {
+            Ok(warnings) => (Outcome::Applied, warnings),
+            Err(Stop::Waiting(warnings)) => (Outcome::Waiting, warnings),
+            Err(Stop::Refused(findings)) => {
+                let mut standing = shared.standing.lock().await;
+                match record(&shared, &mut standing, decide::refused_event(revision, &findings)).await {
+                    Ok(()) => (Outcome::Refused, findings),
+                    Err(error) => (Outcome::Postponed { reason: error.to_string() }, findings),
+                }
+            }
+            Err(Stop::Postponed(reason)) => (Outcome::Postponed { reason }, Vec::new()),
+            Err(Stop::Overtaken) => (Outcome::Overtaken, Vec::new()),
+        };
+        log(revision, &outcome, &findings);
+        match outcome {
+            Outcome::Postponed { .. } => {
+                self.postponed = self.postponed.saturating_add(1);
+                self.retry_at = Some(tokio::time::Instant::now() + decide::backoff(self.postponed));
+            }
+            Outcome::Overtaken => {}
+            Outcome::Applied | Outcome::Waiting | Outcome::Refused => (self.postponed, self.retry_at) = (0, None),
+        }
+        match outcome {
+            Outcome::Overtaken => self.patience.overtaken(Instant::now()),
+            _ => self.patience.rest(),
+        }
+        let at_unix_ms = now_unix_ms();
+        let recent = Recent {
+            revision: revision.id.clone(),
+            summary: revision.summary.clone(),
+            at_unix_ms,
+            outcome: outcome.as_str().to_owned(),
+            count: findings.len(),
+            times: 1,
+        };
+        let attempt = Attempt {
+            revision: revision.id.clone(),
+            summary: revision.summary.clone(),
+            at_unix_ms,
+            count: findings.len(),
+            findings,
+            outcome,
+        };
+        let applied = attempt.outcome == Outcome::Applied;
+        shared.update(|status| {
+            status.loading = None;
+            status.remember(recent);
+            // Nothing is known of what was thrown away half-way.
+            if attempt.outcome != Outcome::Overtaken {
+                status.attempted = Some(attempt);
+            }
+        });
+        if applied {
+            self.keep(Some(&revision.id)).await;
+        }
+    }
+
+    /// Who signed it, before a byte of its content is read. Nobody is asked for where there is no policy.
+    async fn verify(&self, revision: &Revision) -> Result<Vec<String>, Stop> {
+        let shared = &self.shared;
+        let Some(verifier) = &shared.parts.verifier else { return Ok(Vec::new()) };
+        match shared.parts.follower.verify(verifier, &revision.id).await {
+            // What was trusted before may be by a key that has expired since: then it is as its event has it.
+            Ok(Ok(signed)) if signed.0.is_empty() => {
+                Ok(decide::signers_of(shared.standing.lock().await.last_event.as_ref(), &revision.id))
+            }
+            Ok(Ok(signed)) => Ok(signed.0.iter().map(ToString::to_string).collect()),
+            Ok(Err(findings)) => Err(Stop::Refused(findings.iter().map(ToString::to_string).collect())),
+            Err(error) => Err(Stop::Postponed(error.to_string())),
+        }
+    }
+
+    /// Verifies, builds, guards, remembers, records, swaps, tells: in this order, so that what serves is always in the journal.
+    async fn try_revision(
+        &mut self,
+        revision: &Revision,
+        sights: Option<watch::Receiver<Sight>>,
+    ) -> Result<Vec<String>, Stop> {
+        let shared = Arc::clone(&self.shared);
+        // Only what was applied here, and so was trusted, can be pinned: going back is no new trust and takes none away.
+        let pinned = sights.is_none();
+        let signed_by = if pinned { Vec::new() } else { self.verify(revision).await? };
+        let built = self.build(revision, sights).await?;
+        let follower = &shared.parts.follower;
+        // Of a pinned revision only its id was known; what people wrote in its message counts for the guards.
+        let revision = &follower.revision(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        let mut standing = shared.standing.lock().await;
+        let guard = shared.guard(standing.serving, &built, revision).await;
+        guard.map_err(|e| Stop::Postponed(e.to_string()))?.map_err(Stop::Refused)?;
+        // Asked under the lock: whoever was told "suspended" sees nothing applied after it.
+        if !standing.hold.allows(&revision.id) {
+            return Err(Stop::Waiting(built.warnings));
+        }
+        follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        if shared.parts.verifier.is_some() && !pinned {
+            follower.set_trusted(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        }
+        let event = decide::applied_event(revision, built.census, signed_by.clone());
+        record(&shared, &mut standing, event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id);
+        if !already {
+            let previous = shared.catalog.load_full();
+            self.swap(&mut standing, revision, &built, signed_by).await;
+            drop(standing);
+            self.tell(revision.clone(), previous).await;
+        }
+        Ok(built.warnings)
+    }
+
+    /// Builds it, unless a newer one is seen before that is done. What is built then is thrown away, but not for ever: where
+    /// newer ones keep coming, the one that is being built is carried through now and then.
+    async fn build(&self, revision: &Revision, sights: Option<watch::Receiver<Sight>>) -> Result<Built<C>, Stop> {
+        let Some(mut sights) = sights.filter(|_| self.patience.lasts(Instant::now())) else {
+            return Ok(self.shared.build(&revision.id).await?);
+        };
+        let newer = sights.wait_for(|sight| matches!(sight, Sight::Head(newer) if newer.id != revision.id));
+        tokio::select! {
+            biased;
+            Ok(_) = newer => Err(Stop::Overtaken),
+            built = self.shared.build(&revision.id) => Ok(built?),
+        }
+    }
+
+    async fn swap(&self, standing: &mut Standing, revision: &Revision, built: &Built<C>, signed_by: Vec<String>) {
+        standing.serving = Some(built.census);
+        self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
+        self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));
+        let applied = AppliedRevision {
+            revision: revision.id.clone(),
+            summary: revision.summary.clone(),
+            at_unix_ms: now_unix_ms(),
+            machines: built.census.machines,
+            signed_by,
+        };
+        self.shared.update(|status| status.applied = Some(applied));
+    }
+
+    async fn tell(&self, revision: Revision, previous: Option<Arc<C>>) {
+        if let Some(catalog) = self.shared.catalog.load_full() {
+            self.shared.parts.hook.applied(Change { revision, catalog, previous }).await;
+        }
+    }
+
+    /// Keeps in the mirror what one may go back to, this one too.
+    async fn keep(&mut self, applied: Option<&str>) {
+        if let Some(applied) = applied {
+            self.kept.retain(|kept| kept != applied);
+            self.kept.push(applied.to_owned());
+            self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+        }
+        if let Err(error) = self.shared.parts.follower.keep(self.kept.clone()).await {
+            tracing::warn!(%error, "what one may go back to could not be kept in the mirror");
+        }
+    }
+}
+
+/// Writes an event down, unless it says what the last one said.
+async fn record<C: Send + Sync + 'static>(
+    shared: &Shared<C>,
+    standing: &mut Standing,
+    event: Event,
+) -> Result<(), StoreError> {
+    let held = !standing.hold.is_none();
+    if decide::is_news(standing.last_event.as_ref(), standing.last_refused.as_ref(), held, &event) {
+        shared.write(event.clone()).await?;
+        if matches!(event, Event::RevisionRefused { .. }) {
+            standing.last_refused = Some(event.clone());
+        }
+        standing.last_event = Some(event);
+    }
+    Ok(())
+}
+
+fn log(revision: &Revision, outcome: &Outcome, findings: &[String]) {
+    let (id, summary) = (&revision.id, &revision.summary);
+    match outcome {
+        Outcome::Applied => tracing::info!(revision = id, summary, "revision applied"),
+        Outcome::Waiting => tracing::info!(revision = id, summary, "revision is good and waits: suspended or pinned"),
+        Outcome::Overtaken => tracing::info!(revision = id, summary, "revision overtaken by a newer one"),
+        Outcome::Refused => {
+            tracing::warn!(revision = id, findings = findings.len(), "revision refused; nothing changed");
+            for finding in findings.iter().take(FINDINGS_LOGGED) {
+                tracing::warn!("{finding}");
+            }
+        }
+        Outcome::Postponed { reason } => tracing::warn!(revision = id, reason, "revision postponed"),
+    }
+}
+
+fn in_future(pause: Duration) -> i64 {
+    now_unix_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+}

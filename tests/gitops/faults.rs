@@ -1,0 +1,209 @@
+//! What breaks: the last good revision serves throughout, and the status says what is wrong.
+
+use super::site::{PATIENCE, Site, disks_possible, git, try_git};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Waits until the status says so while the label stays what it is, and says how long it took.
+fn told(site: &Site, what: &str, label: &str, so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let began = Instant::now();
+    let content = site.until(what, so);
+    println!("{what}: told {:?} later", began.elapsed());
+    assert_eq!(site.serves_label(), label, "{what}: the last good revision serves");
+    content
+}
+
+#[test]
+fn a_disk_that_fills_while_the_mirror_is_written_is_told_and_goes_on_when_there_is_room() {
+    if !disks_possible("a_disk_that_fills_while_the_mirror_is_written_is_told_and_goes_on_when_there_is_room") {
+        return;
+    }
+    let mut site = Site::new();
+    site.in_namespace("mkdir -p state/mirror.git && mount -t tmpfs -o size=2m tmpfs state/mirror.git");
+    site.start();
+    let first = site.head();
+    site.applied(&first);
+    // Six megabytes of which half are left when they are pressed together.
+    let mut state = 7_u64;
+    let noise: String = (0..400_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{state:016x}")
+        })
+        .collect();
+    site.write("notes.txt", &noise);
+    site.label("1");
+    let large = site.push("too large for the disk");
+    let content = told(&site, "the disk is full", "0", |content| content["reason"] == "Postponed");
+    assert_eq!(content["lastAttemptedRevision"], *large, "{content:#}");
+    assert_eq!(content["lastAppliedRevision"], *first, "{content:#}");
+    let message = content["message"].as_str().unwrap();
+    assert!(message.contains("mirror") && message.contains("make room"), "{message}");
+    // The next commit needs less.
+    std::fs::remove_file(site.work().join("notes.txt")).unwrap();
+    let small = site.push_label("2");
+    site.applied(&small);
+    assert_eq!(site.serves_label(), "2");
+}
+
+#[test]
+fn a_server_killed_between_fetch_and_swap_comes_back_with_a_whole_good_revision() {
+    let mut site = Site::started();
+    let mut good = vec![(site.head(), "0".to_owned())];
+    let mut newest_served = 0;
+    for round in 1..=12_u32 {
+        // A burst of commits, some of them broken, and the kill somewhere in it.
+        for n in 0..3 {
+            let label = format!("{round}.{n}");
+            if n == 1 {
+                site.push_broken(&label);
+            } else {
+                good.push((site.push_label(&label), label));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 120)));
+        site.kill();
+        site.start();
+        let content = site.until("something serves", |content| content["lastAppliedRevision"].is_string());
+        let label = site.serves_label();
+        let place = good.iter().position(|(_, it)| *it == label);
+        let place = place.unwrap_or_else(|| panic!("{label} was never good\n{content:#}"));
+        assert!(place >= newest_served, "round {round}: {label} is older than what served before\n{content:#}");
+        newest_served = place;
+    }
+    let last = site.push_label("the last");
+    site.applied(&last);
+    assert_eq!(site.serves_label(), "the last");
+    // What was written down is what happened: only good ones were applied, in their order.
+    let applied: Vec<usize> = site
+        .history()
+        .iter()
+        .filter(|(outcome, revision)| outcome == "applied" && *revision != last)
+        .map(|(_, revision)| good.iter().position(|(id, _)| id == revision).expect("a good one"))
+        .collect();
+    assert!(applied.is_sorted(), "{applied:?}");
+    println!("{} of {} good revisions served between twelve kills", applied.len(), good.len());
+}
+
+#[test]
+fn a_hundred_pushes_a_minute_starve_nothing() {
+    let site = Site::started();
+    let began = Instant::now();
+    let mut served = std::collections::BTreeSet::new();
+    let mut last = String::new();
+    for n in 1..=40_u32 {
+        let due = began + Duration::from_millis(600) * n;
+        last = if n % 4 == 0 { site.push_broken(&n.to_string()) } else { site.push_label(&n.to_string()) };
+        served.insert(site.serves_label());
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    println!("40 pushes in {:?}: {} different revisions were seen serving", began.elapsed(), served.len());
+    assert!(served.len() > 2, "nothing was applied while pushes came: {served:?}");
+    let content = site.attempted(&last);
+    assert_eq!(content["reason"], "Refused", "the last was broken: {content:#}");
+    let ended = Instant::now();
+    let last = site.push_label("the last");
+    site.applied(&last);
+    println!("the last served {:?} after its push", ended.elapsed());
+}
+
+#[test]
+fn of_two_pushes_at_once_one_wins_and_both_are_served_in_the_end() {
+    let site = Site::started();
+    let clone = |name: &str| -> PathBuf {
+        git(&site.path(""), &["clone", "-q", "site.git", name]);
+        site.path(name)
+    };
+    let clones = [clone("one"), clone("two")];
+    let pushed: Vec<usize> = std::thread::scope(|scope| {
+        let pushers: Vec<_> = clones
+            .iter()
+            .enumerate()
+            .map(|(who, clone)| {
+                scope.spawn(move || {
+                    let mut refused = 0;
+                    for n in 0..5 {
+                        std::fs::write(clone.join(format!("notes-{who}-{n}.txt")), "x").unwrap();
+                        git(clone, &["add", "-A"]);
+                        git(clone, &["commit", "-q", "-m", &format!("{who} {n}")]);
+                        let limit = Instant::now() + PATIENCE;
+                        while !try_git(clone, &["push", "-q", "origin", "HEAD:main"]).status.success() {
+                            assert!(Instant::now() < limit, "the push is refused for ever");
+                            refused += 1;
+                            try_git(clone, &["pull", "-q", "--rebase", "origin", "main"]);
+                        }
+                    }
+                    refused
+                })
+            })
+            .collect();
+        pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect()
+    });
+    println!("pushes that came second and were made again: {pushed:?}");
+    let head = git(&site.bare(), &["rev-parse", "main"]);
+    site.applied(&head);
+    let files = git(&site.bare(), &["ls-tree", "--name-only", "main"]);
+    assert_eq!(files.lines().filter(|file| file.starts_with("notes-")).count(), 10);
+    assert_eq!(site.serves_label(), "0");
+}
+
+#[test]
+fn a_branch_that_is_rewritten_by_force_is_followed_and_told() {
+    let site = Site::started();
+    let first = site.head();
+    let second = site.push_label("1");
+    site.applied(&second);
+    // Back to the first, then on from there to something else.
+    git(&site.work(), &["push", "-q", "--force", "origin", &format!("{first}:main")]);
+    site.applied(&first);
+    assert_eq!(site.serves_label(), "0");
+    git(&site.work(), &["reset", "-q", "--hard", &first]);
+    let other = site.push_label("other");
+    site.applied(&other);
+    assert_eq!(site.serves_label(), "other");
+    let applied = |revision: &String| ("applied".to_owned(), revision.clone());
+    let history: Vec<_> = site.history().into_iter().filter(|(outcome, _)| outcome == "applied").collect();
+    assert_eq!(history, [applied(&first), applied(&second), applied(&first), applied(&other)]);
+}
+
+#[test]
+fn a_repository_that_is_corrupted_on_disk_is_told_and_followed_again_once_it_is_mended() {
+    let mut site = Site::started();
+    let first = site.head();
+    // The branch itself.
+    let reference = site.bare().join("refs/heads/main");
+    std::fs::write(&reference, "this is no commit\n").unwrap();
+    let content = told(&site, "the branch is garbage", "0", |content| content["reason"] == "SourceUnavailable");
+    assert_eq!((content["condition"].as_str(), site.ends(&["status"]).0), (Some("Stalled"), 1));
+    assert_eq!(content["lastAppliedRevision"], *first);
+    std::fs::write(&reference, format!("{first}\n")).unwrap();
+    site.applied(&first);
+    // An object of a newer commit, overwritten.
+    site.label("1");
+    let second = site.commit("second");
+    git(&site.work(), &["push", "-q", "origin", "HEAD:refs/heads/aside"]);
+    let tree = git(&site.work(), &["rev-parse", "HEAD:machines"]);
+    let (folder, rest) = tree.split_at(2);
+    let object = site.bare().join("objects").join(folder).join(rest);
+    let whole = std::fs::read(&object).expect("a loose object");
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, b"garbage where a folder was").unwrap();
+    git(&site.bare(), &["update-ref", "refs/heads/main", &second]);
+    let content = told(&site, "an object is garbage", "0", |content| content["reason"] == "Postponed");
+    assert_eq!(
+        (content["lastAttemptedRevision"].as_str(), content["lastAppliedRevision"].as_str()),
+        (Some(&*second), Some(&*first))
+    );
+    // Also started anew it serves what it has, without the source.
+    site.kill();
+    site.start();
+    told(&site, "started anew with a broken source", "0", |content| content["reason"] == "Postponed");
+    std::fs::write(&object, whole).unwrap();
+    site.applied(&second);
+    assert_eq!(site.serves_label(), "1");
+    // All of it is gone.
+    std::fs::rename(site.bare(), site.path("away.git")).unwrap();
+    told(&site, "the repository is gone", "1", |content| content["reason"] == "SourceUnavailable");
+    std::fs::rename(site.path("away.git"), site.bare()).unwrap();
+    site.applied(&second);
+}
