@@ -21,6 +21,7 @@ mod fit;
 mod follow;
 mod formats;
 mod get;
+mod hook;
 mod init;
 mod logs;
 mod man;
@@ -43,6 +44,7 @@ mod suggest;
 mod testing;
 mod time;
 mod timeline;
+mod user;
 mod validate;
 mod wait;
 mod watch;
@@ -111,6 +113,8 @@ enum Command {
     Site(site::Arguments),
     Serve(serve::Arguments),
     Store(store::Arguments),
+    User(user::Arguments),
+    Hook(hook::Arguments),
     Doctor(doctor::Arguments),
     // -- the command line itself --
     Completion(completion::Arguments),
@@ -161,6 +165,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::User(arguments) => user::run(&arguments),
+        Command::Hook(arguments) => hook::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -3,15 +3,17 @@
 use super::error::CliError;
 use crate::git::Source;
 use crate::journal::Retention;
-use crate::serve::{self, Options, StateDirectory};
+use crate::serve::{self, Content, Options, StateDirectory};
 use clap::{ArgGroup, Args};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 /// Serves a site: follows its repository, boots its machines, answers its administrators.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir"])), after_help = "Examples:
+#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir", "hosted"])), after_help = "Examples:
   formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
+  formwork serve --hosted --images /srv/images --address 10.77.0.1 --interface br0
+                                                   people push to https://10.77.0.1:8443/git/site.git
   formwork serve --dir ./site --images /srv/images --address 10.77.0.1 --no-dhcp
   formwork serve --repository site.git --images images --address 10.77.0.1 --interface br0 \\
     --enter 4711 --api-listen 127.0.0.1:8443       the boot network in the namespace of process 4711,
@@ -23,11 +25,14 @@ pub struct Arguments {
     /// A Git repository on the local disk, bare or not; its commits are followed.
     #[arg(long, value_name = "PATH", env = "FORMWORK_REPOSITORY")]
     repository: Option<PathBuf>,
-    /// The branch to follow; the repository's HEAD where not given.
-    #[arg(long, requires = "repository", env = "FORMWORK_BRANCH")]
+    /// A repository of the server's own, in the state directory: people push to /git/site.git on the API's port.
+    #[arg(long, env = "FORMWORK_HOSTED")]
+    hosted: bool,
+    /// The branch to follow; where not given, the repository's HEAD, or main with --hosted.
+    #[arg(long, conflicts_with = "dir", env = "FORMWORK_BRANCH")]
     branch: Option<String>,
     /// The site's folder inside the repository.
-    #[arg(long, value_name = "FOLDER", requires = "repository", env = "FORMWORK_PATH")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dir", env = "FORMWORK_PATH")]
     path: Option<String>,
     /// A plain directory, as it stands: for authors.
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
@@ -106,17 +111,19 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let source = match (&arguments.repository, &arguments.dir) {
-        (Some(path), _) => {
-            Source::Bare { path: path.clone(), branch: arguments.branch.clone(), subpath: arguments.path.clone() }
-        }
-        (None, Some(path)) => Source::Directory { path: path.clone() },
-        (None, None) => return Err(failed(&"give --repository or --dir")),
+    let (branch, subpath) = (arguments.branch.clone(), arguments.path.clone());
+    let content = match (&arguments.repository, &arguments.dir) {
+        (Some(path), _) => Content::Source(Source::Bare { path: path.clone(), branch, subpath }),
+        (None, Some(path)) => Content::Source(Source::Directory { path: path.clone() }),
+        (None, None) if arguments.hosted => Content::Hosted { branch, subpath },
+        (None, None) => return Err(failed(&"give --hosted, --repository or --dir")),
     };
-    is_there(&source)?;
+    if let Content::Source(source) = &content {
+        is_there(source)?;
+    }
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
-        source,
+        content,
         images: arguments.images.clone(),
         address: arguments.address,
         interfaces: arguments.interface.clone(),

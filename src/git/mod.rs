@@ -25,6 +25,7 @@ mod once;
 mod owner;
 mod packs;
 mod prune;
+pub mod receive;
 mod source;
 mod watch;
 
@@ -37,6 +38,7 @@ pub use error::GitError;
 pub use follower::Follower;
 pub use init::init;
 pub use once::{History, Written, read_once};
+use owner::open;
 pub use packs::{PackCache, PackError, RemoteReference};
 pub use source::Source;
 

@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::content::Place;
 use crate::content::kinds::WipeGuard;
+use crate::inspect::change::{Change, MachineChange};
 use crate::store::BoxFuture;
 use std::sync::Arc;
 
@@ -26,6 +27,20 @@ pub struct Foreseen {
     pub machines: usize,
     /// How many may, without a word: of the revision that serves.
     pub guard: WipeGuard,
+}
+
+impl Foreseen {
+    /// Of a change, under this guard.
+    pub fn of(change: &Change, guard: WipeGuard) -> Self {
+        let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
+        Self { losses: change.wiped().map(loss).collect(), machines, guard }
+    }
+}
+
+fn loss(machine: &MachineChange) -> Loss {
+    let why = machine.run.as_ref().map(|run| run.reason.clone());
+    let why = why.or_else(|| machine.resumes.clone()).unwrap_or_else(|| "what held its disks back is gone".to_owned());
+    Loss { machine: machine.name.clone(), place: machine.place.clone(), why }
 }
 
 /// Who can tell.

@@ -5,11 +5,12 @@ use super::pinned::Pinned;
 use super::status::{AppliedRevision, Attempt, Outcome, Status};
 use super::{Allowance, Build, Built, Census, Foresee};
 use crate::catalog::Catalog;
+use crate::content::Tree;
 use crate::git::{Follower, GitError, Revision, Sight};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, Notify, watch};
 
 /// So many findings of a refused revision are logged; `formwork status` has all.
@@ -79,6 +80,8 @@ struct Shared<C> {
     catalog: Arc<ArcSwapOption<C>>,
     status: watch::Sender<Arc<Status>>,
     pinned: Mutex<Pinned<C>>,
+    /// How much the revision that serves declares.
+    census: std::sync::Mutex<Option<Census>>,
     /// A person asks for another look.
     asked: Notify,
 }
@@ -107,6 +110,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             catalog: Arc::new(ArcSwapOption::empty()),
             status: watch::channel(Arc::new(status)).0,
             pinned: Mutex::new(Pinned::default()),
+            census: std::sync::Mutex::default(),
             asked: Notify::new(),
         });
         let mut task = Task { shared: Arc::clone(&shared), serving: None, last_event, postponed: 0, restored: None };
@@ -140,6 +144,34 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let built = self.shared.build(revision).await.map_err(|failure| failure.into_error(revision))?;
         pinned.put(revision, Arc::clone(&built.catalog));
         Ok(built.catalog)
+    }
+
+    /// Loads and compiles files as a revision would be, and says what the guards would say of it. Nothing is changed.
+    ///
+    /// # Errors
+    /// The findings that would refuse it.
+    pub async fn judge(
+        &self,
+        tree: Arc<Tree>,
+        revision: &Revision,
+        allowed: &Allowance,
+    ) -> Result<Built<C>, Vec<String>> {
+        let built = self.check(tree, &revision.id).await?;
+        let serving = *self.shared.census.lock().unwrap_or_else(PoisonError::into_inner);
+        decide::guard(serving, built.census, revision, allowed).map_err(|finding| vec![finding])?;
+        Ok(built)
+    }
+
+    /// Loads and compiles files as a revision would be. Nothing is changed.
+    ///
+    /// # Errors
+    /// The findings that would refuse it.
+    pub async fn check(&self, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
+        let (build, revision) = (Arc::clone(&self.shared.parts.build), revision.to_owned());
+        match tokio::task::spawn_blocking(move || build(&tree, &revision)).await {
+            Ok(answer) => answer,
+            Err(error) => Err(vec![format!("the revision could not be compiled: {error}")]),
+        }
     }
 
     /// Keeps a run's revision in the mirror. To be done before the run starts.
@@ -331,6 +363,7 @@ impl<C: Send + Sync + 'static> Task<C> {
 
     async fn swap(&mut self, revision: &Revision, built: &Built<C>) {
         self.serving = Some(built.census);
+        *self.shared.census.lock().unwrap_or_else(PoisonError::into_inner) = self.serving;
         self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
         self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));
         let applied = AppliedRevision {

@@ -8,20 +8,20 @@ mod namespace;
 mod site;
 
 pub use namespace::{NamespaceError, enter};
-pub use site::{SiteError, StateDirectory};
+pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
+use crate::git::receive::{Backend, BackendError, Hosted};
 use crate::git::{Follower, GitError, Source};
 use crate::identity::IdentityError;
-use crate::inspect::change::MachineChange;
 use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::{HttpConfig, HttpCounters};
 use crate::net::tftp::{Loaders, TftpError, TftpService};
-use crate::reconcile::{Change, Foresee, Foreseen, Hook, Loss, Parts, ReconcileError, Reconciler};
+use crate::reconcile::{Change, Foresee, Foreseen, Hook, Parts, ReconcileError, Reconciler};
 use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
@@ -37,12 +37,25 @@ const BRING_LOGS_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked for events that are kept no longer.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
+/// Where content comes from.
+pub enum Content {
+    /// From here.
+    Source(Source),
+    /// From a repository of the server's own in the state directory, which people push to.
+    Hosted {
+        /// The branch to follow; none: `main`.
+        branch: Option<String>,
+        /// The site's folder inside the repository; none: its root.
+        subpath: Option<String>,
+    },
+}
+
 /// How a server is run.
 pub struct Options {
     /// The state directory.
     pub state: StateDirectory,
     /// Where content comes from.
-    pub source: Source,
+    pub content: Content,
     /// Packs that a revision locks and does not hold are fetched, by their locked commits.
     pub fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images, `loaders/`; none: an empty one in the state directory.
@@ -78,6 +91,12 @@ pub enum ServeError {
     /// The reconciler.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    /// git, which receives pushes.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The socket of hooks.
+    #[error(transparent)]
+    Hooks(#[from] api::push::SocketError),
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -154,16 +173,9 @@ impl Foresee for Applied {
             };
             let Some(fleet) = fleet else { return Foreseen { guard, ..Foreseen::default() } };
             let change = fleet.foresee(Some(serving), next).await;
-            let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
-            Foreseen { losses: change.wiped().map(loss).collect(), machines, guard }
+            Foreseen::of(&change, guard)
         })
     }
-}
-
-fn loss(machine: &MachineChange) -> Loss {
-    let why = machine.run.as_ref().map(|run| run.reason.clone());
-    let why = why.or_else(|| machine.resumes.clone()).unwrap_or_else(|| "what held its disks back is gone".to_owned());
-    Loss { machine: machine.name.clone(), place: machine.place.clone(), why }
 }
 
 /// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and what follows
@@ -207,7 +219,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied { parts: OnceLock::new(), fleet: watch::Sender::new(None), count });
-    let mut follower = Follower::start(options.source, &options.state.0.join("mirror.git"))?;
+    let (source, hosted) = content(&options.state, options.content)?;
+    let hosts = hosted.is_some();
+    let receiving = Arc::new(api::push::Receiving::new(options.state.users(), &source, hosted));
+    let mut follower = Follower::start(source, &options.state.0.join("mirror.git"))?;
     if options.fetch_packs {
         follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
     }
@@ -236,7 +251,20 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
     services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
-    let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, applied };
+    let app =
+        App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, receiving, applied };
+    match api::push::listen(&options.state.hook_socket()) {
+        Ok(socket) => {
+            let app = app.clone();
+            services.spawn(async move {
+                api::hooks(socket, app).await;
+                Ok(())
+            });
+        }
+        Err(error) if hosts => return Err(error.into()),
+        // Nobody may ever push to what is followed.
+        Err(error) => tracing::warn!(%error, "hooks of pushes are not answered"),
+    }
     let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
     let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
     let mut listeners = vec![listen::bind(api_address)?];
@@ -319,6 +347,22 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Ok(())
         }
     }
+}
+
+/// What is followed; and the repository that people push to, where it is our own.
+fn content(state: &StateDirectory, content: Content) -> Result<(Source, Option<(Hosted, Backend)>), ServeError> {
+    let (branch, subpath) = match content {
+        Content::Source(source) => return Ok((source, None)),
+        Content::Hosted { branch, subpath } => (branch, subpath),
+    };
+    // A hook runs in the repository: what it is given are whole paths.
+    let wrong = |error| SiteError::File { path: state.0.clone(), error };
+    let folder = state.0.canonicalize().map_err(wrong)?;
+    let program = std::env::current_exe().map_err(wrong)?;
+    let socket = folder.join(HOOK_SOCKET);
+    let hosted = Hosted::open(&folder, branch.as_deref(), subpath.as_deref(), &program, &socket)?;
+    let backend = Backend::find(hosted.root())?;
+    Ok((hosted.source(), Some((hosted, backend))))
 }
 
 /// Drops what happened long ago, now and then; what fails now is tried the next time.

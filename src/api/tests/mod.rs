@@ -97,6 +97,11 @@ impl Site {
             logs: Arc::new(logs),
             administrators: Arc::new(recognised),
             server: Arc::new(server),
+            receiving: Arc::new(crate::api::push::Receiving::new(
+                lab.dir.path().join("users.json"),
+                &crate::git::Source::Directory { path: lab.folder() },
+                None,
+            )),
             applied,
         };
         Self { router: super::routes(app), lab, administrator, _applied: kept }

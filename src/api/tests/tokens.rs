@@ -106,7 +106,7 @@ fn written(site: &Site) -> String {
 }
 
 fn wants_token(route: &Route) -> bool {
-    matches!(route.opens, Opens::Machine | Opens::Cluster | Opens::Administrator)
+    matches!(route.opens, Opens::Machine | Opens::Cluster | Opens::Administrator | Opens::Git)
 }
 
 #[tokio::test]
