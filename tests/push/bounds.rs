@@ -65,6 +65,46 @@ fn nothing_but_gits_three_routes_is_below_git() {
 }
 
 #[test]
+fn a_client_puts_nothing_into_the_environment_of_git() {
+    let site = Site::hosted();
+    site.person().begin();
+    let evil = [
+        "-H",
+        "Git-Protocol: version=2:x=$(id)",
+        "-H",
+        "Proxy: http://evil",
+        "-H",
+        "Git-Dir: /",
+        "-H",
+        "Path-Translated: /etc",
+    ];
+    let answer = curl(&site, &evil, "/git/site.git/info/refs?service=git-upload-pack");
+    assert!(answer.text.contains("version 2") && answer.text.ends_with("200"), "{}", answer.text);
+    for (header, expected) in [
+        ("Content-Type: text/plain", "415"),
+        ("Content-Encoding: br", "415"),
+        ("Content-Length: 99999999999", "413"),
+        ("Content-Length: nonsense", "400"),
+    ] {
+        let right = "Content-Type: application/x-git-receive-pack-request";
+        let kind = if header.starts_with("Content-Type") { "X-Nothing: here" } else { right };
+        let answer = curl(
+            &site,
+            &["-X", "POST", "-H", kind, "-H", header, "--max-time", "20"],
+            "/git/site.git/git-receive-pack",
+        );
+        // curl gives up on a length that it does not send itself; the answer came before.
+        assert!(answer.text.contains(expected) || !answer.good, "{header}: {}", answer.text);
+    }
+    for body in ["", "0000", "garbage", "ffff"] {
+        let kind = "Content-Type: application/x-git-receive-pack-request";
+        let answer = curl(&site, &["--data-binary", body, "-H", kind], "/git/site.git/git-receive-pack");
+        assert!(!answer.text.contains("fwa_"), "{body}: {}", answer.text);
+    }
+    assert!(site.branch("main").is_some());
+}
+
+#[test]
 fn a_push_that_is_too_large_is_refused_and_leaves_nothing() {
     let site = Site::hosted();
     let ada = site.person();

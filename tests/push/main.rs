@@ -15,3 +15,4 @@ mod restarts;
 mod site;
 mod ssh;
 mod transfers;
+mod wipe;

@@ -175,6 +175,11 @@ impl Site {
         self.ports.1
     }
 
+    /// The port of boot files.
+    pub fn http_port(&self) -> u16 {
+        self.ports.0
+    }
+
     fn context(&self) -> serde_json::Value {
         let bytes = std::fs::read(self.state().join("administrator.json")).expect("a context");
         serde_json::from_slice(&bytes).expect("JSON")

@@ -99,7 +99,7 @@ fn a_push_by_ssh_is_judged_by_the_running_server_and_refused_without_it() {
         let ada = site.person();
         let first = ada.commit("The first machines", SITE);
         let answer = sshd.push(&ada, &repository, &["--", "main"]).taken();
-        assert!(answer.text.contains("remote: success: accepted."), "{}", answer.text);
+        assert!(answer.text.contains("remote: success: accepted"), "{}", answer.text);
         site.until_applied(&first);
         ada.commit("Broken", &[("machines/node-1.yaml", &NODE_1.replace("workflow: install", "workflow: instal"))]);
         sshd.push(&ada, &repository, &["--", "main"]).refused(&["machines/node-1.yaml:6", "pre-receive hook declined"]);
