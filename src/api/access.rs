@@ -67,6 +67,10 @@ pub(super) fn guard(app: &App, opens: Opens, parts: &mut Parts) -> Result<(), Ap
             }
             parts.extensions.insert(Administrator { name: "administrator".into() });
         }
+        Opens::Git => {
+            let visitor = super::push::visitor(app, parts)?;
+            parts.extensions.insert(visitor);
+        }
         // Routes of the cluster profile have a guard of their own; overlays are on another listener.
         Opens::Cluster | Opens::Offer | Opens::Callback => return Err(TokenRefusal::Invalid.into()),
     }

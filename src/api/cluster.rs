@@ -104,7 +104,7 @@ fn guard<A: ClusterAccess>(access: &A, opens: Opens, parts: &mut Parts) -> Resul
     let asking = match opens {
         Opens::Cluster => Asking::Machine(access.authorize(&parts.headers, peer)?),
         Opens::Administrator => Asking::Administrator(access.authorize_administrator(&parts.headers, peer)?),
-        Opens::Anybody | Opens::Offer | Opens::Callback | Opens::Ticket | Opens::Hook | Opens::Machine => {
+        Opens::Anybody | Opens::Offer | Opens::Callback | Opens::Ticket | Opens::Hook | Opens::Machine | Opens::Git => {
             return Err(Refused::new(StatusCode::UNAUTHORIZED, "token-invalid", "this opens nothing here"));
         }
     };

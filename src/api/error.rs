@@ -15,19 +15,28 @@ struct Refusal {
     status: StatusCode,
     problem: Problem,
     header: Option<(HeaderName, HeaderValue)>,
+    /// As a line of text, which git shows to people.
+    plain: bool,
 }
 
 impl ApiError {
     /// A refusal with a stable code.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let problem = Problem { code: code.to_owned(), message: message.into(), hint: None, retry: false };
-        Self(Box::new(Refusal { status, problem, header: None }))
+        Self(Box::new(Refusal { status, problem, header: None, plain: false }))
     }
 
     /// What to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// As text and not as JSON: git shows the one to people and not the other.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.0.plain = true;
         self
     }
 
@@ -64,7 +73,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.0.status, axum::Json(self.0.problem)).into_response();
+        let mut response = if self.0.plain {
+            let hint = self.0.problem.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            (self.0.status, format!("{}\n{hint}", self.0.problem.message)).into_response()
+        } else {
+            (self.0.status, axum::Json(self.0.problem)).into_response()
+        };
         if let Some((name, value)) = self.0.header {
             response.headers_mut().insert(name, value);
         }

@@ -16,6 +16,7 @@ mod extract;
 mod hooks;
 mod inspect;
 mod openapi;
+pub mod push;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,8 @@ pub struct App {
     pub server: Arc<ServerInfo>,
     /// Webhooks of forges.
     pub hooks: Arc<Hooks>,
+    /// What receives pushes.
+    pub receiving: Arc<push::Receiving>,
     /// Rises when a revision was applied.
     pub applied: tokio::sync::watch::Receiver<u64>,
 }
@@ -56,6 +59,7 @@ pub struct App {
 /// Every route of the TLS listener, as a table.
 pub fn table() -> Vec<Route> {
     let mut table = own().table();
+    table.extend(push::routes().table());
     table.extend(cluster::table());
     table
 }
@@ -72,9 +76,18 @@ fn own() -> Routes<App> {
         .merge(hooks::routes())
 }
 
+/// Answers the hooks of pushes for as long as it is polled.
+pub async fn hooks(listener: tokio::net::UnixListener, app: App) {
+    push::serve(listener, app).await;
+}
+
 /// All routes of the TLS listener.
 pub fn routes(app: App) -> axum::Router {
     let asked = app.clone();
+    let visited = app.clone();
+    // A push is a stream both ways, and ends with its asker: neither detached nor drained.
+    let git =
+        push::routes().into_router(move |opens, parts| access::guard(&visited, opens, parts)).with_state(app.clone());
     own()
         .into_router(move |opens, parts| access::guard(&asked, opens, parts))
         .with_state(app.clone())
@@ -86,4 +99,5 @@ pub fn routes(app: App) -> axum::Router {
         })
         // The outermost: also a route that is not there refuses before it reads.
         .layer(axum::middleware::from_fn(drained::drained))
+        .merge(git)
 }

@@ -71,6 +71,11 @@ pub fn document() -> Value {
                 "cluster": bearer("The token for one cluster that an exchange gives."),
                 "callback": bearer("What an installer's files gave it: good for the callback of its own boot."),
                 "administrator": bearer("The administrator's token, made with the site."),
+                "git": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "A user's token, or the administrator's, as the password; the name is not looked at.",
+                },
             },
         },
     })
@@ -125,6 +130,7 @@ fn tag(route: &Route) -> &'static str {
         Opens::Administrator if route.path.starts_with("/v1/clusters/") => "clusters",
         Opens::Administrator => "administrators",
         Opens::Hook => "hooks",
+        Opens::Git => "git",
         Opens::Anybody | Opens::Offer | Opens::Callback => "boot",
     }
 }
@@ -136,6 +142,7 @@ fn security(opens: Opens) -> Option<Value> {
         Opens::Machine => "machine",
         Opens::Cluster => "cluster",
         Opens::Administrator => "administrator",
+        Opens::Git => "git",
     };
     Some(json!([{scheme: []}]))
 }
@@ -196,8 +203,8 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
-    let boot = matches!(route.opens, Opens::Anybody | Opens::Offer);
-    let refused = if boot {
+    let text = matches!(route.opens, Opens::Anybody | Opens::Offer | Opens::Git);
+    let refused = if text {
         json!({"description": "Refused, in a line of text.", "content": {"text/plain": {}}})
     } else {
         json!({"$ref": "#/components/responses/Problem"})

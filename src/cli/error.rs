@@ -90,6 +90,9 @@ pub enum CliError {
         /// The exit code of the first.
         exit_code: u8,
     },
+    /// It is not so, and all there was to say is said (exit code 1).
+    #[error("")]
+    Said,
     /// Standard output cannot be written (exit code 1; a reader that went away is no error).
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -100,7 +103,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         let ending = match self {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ending::Done,
-            Self::NotSo(_) | Self::Differs | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
+            Self::NotSo(_) | Self::Differs | Self::Said | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
             Self::Usage { .. } | Self::Context { .. } => Ending::Usage,
             Self::NotFound { .. } => Ending::NotFound,
             Self::Refused { .. } => Ending::Refused,
@@ -123,7 +126,7 @@ impl CliError {
             Self::Answer { .. } => Some(
                 "server and command line may be of different ages: compare `formwork --version` and `formwork status`",
             ),
-            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Partly { .. } | Self::Output(_) => None,
+            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Said | Self::Partly { .. } | Self::Output(_) => None,
         }
     }
 
@@ -156,7 +159,7 @@ impl CliError {
 
     /// Prints it for a person on standard error, as `error: …` and `hint: …`.
     pub fn report(&self) {
-        if self.exit_code() == 0 || matches!(self, Self::Differs) {
+        if self.exit_code() == 0 || matches!(self, Self::Differs | Self::Said) {
             return;
         }
         eprintln!("error: {}", super::output::printable(&self.to_string()));

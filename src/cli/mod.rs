@@ -26,6 +26,7 @@ mod formats;
 mod get;
 mod history;
 mod hold;
+mod hook;
 mod init;
 mod logs;
 mod man;
@@ -51,6 +52,7 @@ mod time;
 mod timeline;
 mod trace;
 mod tree;
+mod user;
 mod validate;
 mod wait;
 mod watch;
@@ -127,6 +129,8 @@ enum Command {
     Site(site::Arguments),
     Serve(serve::Arguments),
     Store(store::Arguments),
+    User(user::Arguments),
+    Hook(hook::Arguments),
     Doctor(doctor::Arguments),
     // -- the command line itself --
     Completion(completion::Arguments),
@@ -184,6 +188,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::User(arguments) => user::run(&arguments),
+        Command::Hook(arguments) => hook::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -5,7 +5,7 @@ use crate::content::sops::Identities;
 use crate::git::Source;
 use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
 use crate::journal::Retention;
-use crate::serve::{self, Options, StateDirectory};
+use crate::serve::{self, Content, Options, StateDirectory};
 use crate::trust::Policy;
 use clap::{ArgGroup, Args};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 /// Serves a site: follows its repository, boots its machines, answers its administrators.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir", "sources"])), after_help = "Examples:
+#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir", "hosted", "sources"])), after_help = "Examples:
   formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
   formwork serve --repository /srv/site.git --trust /etc/formwork/trust.yaml --images /srv/images \\
     --address 10.77.0.1 --interface br0            only signed revisions
+  formwork serve --hosted --images /srv/images --address 10.77.0.1 --interface br0
+                                                   people push to https://10.77.0.1:8443/git/site.git
   formwork serve --dir ./site --images /srv/images --address 10.77.0.1 --no-dhcp
   formwork serve --repository https://git.example.org/platform/site.git --branch main --token-file /etc/formwork/token \\
     --images /srv/images --address 10.77.0.1 --interface br0
@@ -32,6 +34,9 @@ pub struct Arguments {
     /// A Git repository, whose commits are followed: a path on the local disk, https://, ssh:// or user@host:path.
     #[arg(long, value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
     repository: Option<String>,
+    /// A repository of the server's own, in the state directory: people push to /git/site.git on the API's port.
+    #[arg(long, env = "FORMWORK_HOSTED")]
+    hosted: bool,
     /// A sources.yaml: one repository or several, with all that can be said of each (see docs/remotes.md).
     #[arg(long, value_name = "FILE", env = "FORMWORK_SOURCES")]
     sources: Option<PathBuf>,
@@ -47,11 +52,11 @@ pub struct Arguments {
     /// Over ssh: the keys of hosts that are trusted. There is no way around it.
     #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_KNOWN_HOSTS")]
     known_hosts: Option<PathBuf>,
-    /// The branch to follow; the repository's HEAD where not given.
-    #[arg(long, requires = "repository", env = "FORMWORK_BRANCH")]
+    /// The branch to follow; where not given, the repository's HEAD, or main with --hosted.
+    #[arg(long, conflicts_with_all = ["dir", "sources"], env = "FORMWORK_BRANCH")]
     branch: Option<String>,
     /// The site's folder inside the repository.
-    #[arg(long, value_name = "FOLDER", requires = "repository", env = "FORMWORK_PATH")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dir", env = "FORMWORK_PATH")]
     path: Option<String>,
     /// A plain directory, as it stands: for authors.
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
@@ -136,14 +141,19 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let source = source(arguments)?;
-    is_there(&source)?;
+    let content = if arguments.hosted {
+        Content::Hosted { branch: arguments.branch.clone(), subpath: arguments.path.clone() }
+    } else {
+        let source = source(arguments)?;
+        is_there(&source)?;
+        Content::Source(source)
+    };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let identities = Arc::new(identities.unwrap_or_else(Identities::none));
     let trust = arguments.trust.as_deref().map(policy).transpose()?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
-        source,
+        content,
         images: arguments.images.clone(),
         address: arguments.address,
         interfaces: arguments.interface.clone(),
@@ -192,7 +202,7 @@ fn source(arguments: &Arguments) -> Result<Source, CliError> {
     }
     let Some(repository) = &arguments.repository else {
         let path =
-            arguments.dir.clone().ok_or_else(|| usage("give --repository, --sources or --dir".to_owned(), None))?;
+            arguments.dir.clone().ok_or_else(|| usage("give --hosted, --repository, --sources or --dir".to_owned(), None))?;
         return Ok(Source::Directory { path });
     };
     // What was typed is not shown again: there may be a password in it.

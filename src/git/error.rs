@@ -141,6 +141,14 @@ pub enum GitError {
         /// What libgit2 or the system said.
         message: String,
     },
+    /// A repository cannot be made ready to be pushed to.
+    #[error("{path} cannot be pushed to: {message}")]
+    Hooks {
+        /// The repository.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The thread's queue is full.
     #[error("too many questions wait for the repository; ask again")]
     Busy,

@@ -38,6 +38,9 @@ pub(super) struct Origin<'a> {
     pub subpath: Option<&'a str>,
 }
 
+/// What was read last, to be read on from.
+pub(super) type Known = Option<LastRead>;
+
 /// The mirror.
 pub(super) struct Mirror {
     pub(super) path: PathBuf,
@@ -75,6 +78,16 @@ impl Mirror {
     /// A repository that is read in place of a mirror, once.
     pub(super) fn borrowed(path: &Path, repository: Repository) -> Self {
         Self { path: path.to_owned(), repository, last: None, unsynced: Vec::new() }
+    }
+
+    /// The same, with what was read from it before. Of objects that are gone since, nothing is taken from there.
+    pub(super) fn borrowed_knowing(path: &Path, repository: Repository, known: Known) -> Self {
+        Self { path: path.to_owned(), repository, last: known, unsynced: Vec::new() }
+    }
+
+    /// The revision read last.
+    pub(super) fn into_known(self) -> Known {
+        self.last
     }
 
     pub(super) fn fails(&self, error: &git2::Error) -> GitError {

@@ -10,6 +10,7 @@ mod keys;
 mod possession;
 mod ticket;
 mod token;
+pub mod user;
 mod verified;
 
 pub use administrator::AdministratorToken;

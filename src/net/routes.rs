@@ -39,6 +39,8 @@ pub enum Opens {
     Cluster,
     /// A person, by the administrator's token.
     Administrator,
+    /// A person, by their own token for the hosted repository or the administrator's; as git sends it, too.
+    Git,
 }
 
 /// The methods that are in use; `HEAD` goes with `GET`.

@@ -92,7 +92,7 @@ pub(super) fn guard(
     }
     Err(format!(
         "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
-         `{EMPTY_TRAILER}`"
+         `{EMPTY_TRAILER}`, or push it with `-o allow-empty`"
     ))
 }
 

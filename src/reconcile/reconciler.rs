@@ -6,6 +6,7 @@ use super::status::Status;
 use super::task::Task;
 use super::{Allowance, Build, Built, Census, Foresee, decide};
 use crate::catalog::Catalog;
+use crate::content::Tree;
 use crate::git::{Follower, GitError, History, Revision, Verifier};
 use crate::journal::{Event, Hold, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
@@ -187,6 +188,34 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
     pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<C>> {
         self.shared.parts.follower.history(revision)
+    }
+
+    /// Loads and compiles files as a revision would be, and says what the guards would say of it. Nothing is changed.
+    ///
+    /// # Errors
+    /// The findings that would refuse it.
+    pub async fn judge(
+        &self,
+        tree: Arc<Tree>,
+        revision: &Revision,
+        allowed: &Allowance,
+    ) -> Result<Built<C>, Vec<String>> {
+        let built = self.check(tree, &revision.id).await?;
+        let serving = self.shared.standing.lock().await.serving;
+        decide::guard(serving, built.census, revision, allowed).map_err(|finding| vec![finding])?;
+        Ok(built)
+    }
+
+    /// Loads and compiles files as a revision would be. Nothing is changed.
+    ///
+    /// # Errors
+    /// The findings that would refuse it.
+    pub async fn check(&self, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
+        let (build, revision) = (Arc::clone(&self.shared.parts.build), revision.to_owned());
+        match tokio::task::spawn_blocking(move || build(&tree, &revision)).await {
+            Ok(answer) => answer,
+            Err(error) => Err(vec![format!("the revision could not be compiled: {error}")]),
+        }
     }
 
     /// Keeps a run's revision in the mirror. To be done before the run starts.

@@ -10,12 +10,13 @@ mod sources;
 mod statuses;
 
 pub use namespace::{NamespaceError, enter};
-pub use site::{SiteError, StateDirectory};
+pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::{Identities, Keys};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
+use crate::git::receive::{Backend, BackendError, Hosted};
 use crate::git::{Follower, GitError, Source, Verifier};
 use crate::identity::IdentityError;
 use crate::journal::Retention;
@@ -40,12 +41,25 @@ const BRING_LOGS_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked for events that are kept no longer.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
+/// Where content comes from.
+pub enum Content {
+    /// From here.
+    Source(Source),
+    /// From a repository of the server's own in the state directory, which people push to.
+    Hosted {
+        /// The branch to follow; none: `main`.
+        branch: Option<String>,
+        /// The site's folder inside the repository; none: its root.
+        subpath: Option<String>,
+    },
+}
+
 /// How a server is run.
 pub struct Options {
     /// The state directory.
     pub state: StateDirectory,
     /// Where content comes from.
-    pub source: Source,
+    pub content: Content,
     /// Packs that a revision locks and does not hold are fetched, by their locked commits.
     pub fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images, `loaders/`; none: an empty one in the state directory.
@@ -88,6 +102,12 @@ pub enum ServeError {
     /// The keys of those who may sign.
     #[error("signatures cannot be checked: {0}")]
     Trust(String),
+    /// git, which receives pushes.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The socket of hooks.
+    #[error(transparent)]
+    Hooks(#[from] api::push::SocketError),
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -224,7 +244,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let build = crate::reconcile::catalogs(Keys::Known(options.identities));
     let (ears, news) = sources::ears(Arc::clone(&build));
     let mirror = options.state.0.join("mirror.git");
-    let mut follower = Follower::start_with(options.source, &mirror, ears)?;
+    let (source, hosted) = content(&options.state, options.content)?;
+    let hosts = hosted.is_some();
+    let receiving = Arc::new(api::push::Receiving::new(options.state.users(), &source, hosted));
+    let mut follower = Follower::start_with(source, &mirror, ears)?;
     if options.fetch_packs {
         follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
     }
@@ -261,7 +284,28 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
     services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
-    let app = App { fleet: Arc::clone(&fleet), logs, snapshots, administrators: administrator, server, hooks, applied };
+    let app = App {
+        fleet: Arc::clone(&fleet),
+        logs,
+        snapshots,
+        administrators: administrator,
+        server,
+        hooks,
+        receiving,
+        applied,
+    };
+    match api::push::listen(&options.state.hook_socket()) {
+        Ok(socket) => {
+            let app = app.clone();
+            services.spawn(async move {
+                api::hooks(socket, app).await;
+                Ok(())
+            });
+        }
+        Err(error) if hosts => return Err(error.into()),
+        // Nobody may ever push to what is followed.
+        Err(error) => tracing::warn!(%error, "hooks of pushes are not answered"),
+    }
     let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
     let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
     let mut listeners = vec![listen::bind(api_address)?];
@@ -344,6 +388,22 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Ok(())
         }
     }
+}
+
+/// What is followed; and the repository that people push to, where it is our own.
+fn content(state: &StateDirectory, content: Content) -> Result<(Source, Option<(Hosted, Backend)>), ServeError> {
+    let (branch, subpath) = match content {
+        Content::Source(source) => return Ok((source, None)),
+        Content::Hosted { branch, subpath } => (branch, subpath),
+    };
+    // A hook runs in the repository: what it is given are whole paths.
+    let wrong = |error| SiteError::File { path: state.0.clone(), error };
+    let folder = state.0.canonicalize().map_err(wrong)?;
+    let program = std::env::current_exe().map_err(wrong)?;
+    let socket = folder.join(HOOK_SOCKET);
+    let hosted = Hosted::open(&folder, branch.as_deref(), subpath.as_deref(), &program, &socket)?;
+    let backend = Backend::find(hosted.root())?;
+    Ok((hosted.source(), Some((hosted, backend))))
 }
 
 /// Drops what happened long ago, now and then; what fails now is tried the next time.

@@ -6,6 +6,9 @@
 //! STATE/administrators.json   digests of administrators' tokens
 //! STATE/administrator.json    where the first administrator's command line finds server, authority and token (0600)
 //! STATE/secrets/NAME          values of `{secret: NAME}` (0600, made by people)
+//! STATE/git/site.git          the hosted repository (`serve --hosted`)
+//! STATE/users.json            digests of tokens for it, and what their owners may do (0600)
+//! STATE/hook.sock             where hooks of pushes ask (0600)
 //! STATE/logs/ STATE/mirror.git STATE/snapshots/
 //! ```
 
@@ -16,6 +19,9 @@ use crate::store::embedded::EmbeddedStore;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// The name of the socket that hooks of pushes ask by.
+pub const HOOK_SOCKET: &str = "hook.sock";
 
 /// Why a state directory cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +77,16 @@ impl StateDirectory {
     /// Where a running server puts copies of its store for the command line to fetch.
     pub fn snapshots(&self) -> PathBuf {
         self.0.join("snapshots")
+    }
+
+    /// Users of the hosted repository: digests of their tokens, and what they may do.
+    pub fn users(&self) -> PathBuf {
+        self.0.join("users.json")
+    }
+
+    /// The socket that hooks of pushes ask by.
+    pub fn hook_socket(&self) -> PathBuf {
+        self.0.join(HOOK_SOCKET)
     }
 
     /// Digests of administrators' tokens.

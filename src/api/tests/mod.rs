@@ -99,6 +99,11 @@ impl Site {
             administrators: Arc::new(recognised),
             server: Arc::new(server),
             hooks: Arc::new(hooks::of(lab.dir.path())),
+            receiving: Arc::new(crate::api::push::Receiving::new(
+                lab.dir.path().join("users.json"),
+                &crate::git::Source::Directory { path: lab.folder() },
+                None,
+            )),
             applied,
         };
         Self { router: super::routes(app), lab, administrator, _applied: kept }

@@ -106,7 +106,7 @@ fn written(site: &Site) -> String {
 }
 
 fn wants_token(route: &Route) -> bool {
-    matches!(route.opens, Opens::Machine | Opens::Cluster | Opens::Administrator | Opens::Hook)
+    matches!(route.opens, Opens::Machine | Opens::Cluster | Opens::Administrator | Opens::Hook | Opens::Git)
 }
 
 #[tokio::test]

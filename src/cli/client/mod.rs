@@ -230,6 +230,11 @@ impl Client {
         self.post("/v1/reconcile", &serde_json::Map::new())
     }
 
+    /// `POST /v1/push`: whether a push may be taken. The longest judging is waited for.
+    pub fn push(&self, question: &crate::api::push::Question) -> Result<crate::api::push::Answer, CliError> {
+        self.post("/v1/push", question)
+    }
+
     /// `POST /v1/adopt`: machines without a journal are new from now on.
     pub fn adopt_all(&self, body: &AskBody) -> Result<AskAnswer, CliError> {
         self.post("/v1/adopt", body)

@@ -1,0 +1,272 @@
+//! What a push would do: read from its quarantine, loaded, compiled and guarded as the reconciler will, compared with what serves.
+
+use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
+use crate::api::App;
+use crate::content::Tree;
+use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, refusals, short_name};
+use crate::git::{GitError, Revision};
+use crate::inspect::change::Change;
+use crate::reconcile::{Allowance, Foreseen, Outcome, guard_wipe};
+use crate::store::{Batch, StoreError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So many findings are sent; a pusher reads the first ones.
+const FINDINGS_MAX: usize = 100;
+/// Of so many other branches the content is looked at.
+const OTHERS_MAX: usize = 4;
+/// How long a push waits for its revision to serve, after the branch moved.
+const APPLIED_WAIT: Duration = Duration::from_secs(3);
+
+/// What is known of a push before its content is looked at.
+struct Seen {
+    followed: String,
+    quarantine: Option<PathBuf>,
+    moves: Vec<(Update, Moved)>,
+}
+
+/// Why it cannot be judged.
+enum Unable {
+    Git(GitError),
+    Refused(Refusal),
+}
+
+impl From<GitError> for Unable {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+/// Judges a push. What it would be allowed beyond the guards is written down when it is accepted, before git moves the branch.
+pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answer {
+    let by = pusher.name.clone();
+    let seen = match look(app, &question).await {
+        Ok(seen) => seen,
+        Err(answer) => return answer,
+    };
+    let mut verdict = Verdict { site: app.fleet.site.clone(), branch: seen.followed.clone(), by, ..Verdict::default() };
+    let options = match parse_options(&question.options, &pusher.rights) {
+        Ok(options) => options,
+        Err(refused) => {
+            verdict.refusals = refused;
+            return Answer::Judged(Box::new(verdict));
+        }
+    };
+    verdict.dry_run = options.dry_run;
+    verdict.refusals = refusals(&seen.moves, &seen.followed, &pusher.rights, &options);
+    if !verdict.refusals.is_empty() {
+        return Answer::Judged(Box::new(verdict));
+    }
+    let allowed = Allowance { by: pusher.name, empty: options.empty, wipe_all: options.wipe_all, wipe: options.wipe };
+    let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
+    if let Some((Update { old, new: Some(new), .. }, _)) = moved {
+        verdict.followed = true;
+        verdict.old.clone_from(old);
+        verdict.new = Some(new.clone());
+        match content(app, &seen, new, &allowed).await {
+            Ok(content) => content.into_verdict(&mut verdict),
+            Err(error) => return unable(&error),
+        }
+    }
+    verdict.others = others(app, &seen).await;
+    verdict.accepted = verdict.refusals.is_empty() && !verdict.findings.iter().any(|finding| finding.error);
+    if verdict.accepted
+        && !verdict.dry_run
+        && allowed.is_some()
+        && let Some(new) = &verdict.new
+        && let Err(error) = remember(app, new, &allowed).await
+    {
+        return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
+    }
+    tracing::info!(
+        by = verdict.by,
+        branch = verdict.branch,
+        revision = verdict.new,
+        accepted = verdict.accepted,
+        dry_run = verdict.dry_run,
+        findings = verdict.findings.len() + verdict.left_out,
+        "a push was judged"
+    );
+    Answer::Judged(Box::new(verdict))
+}
+
+async fn remember(app: &App, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
+    let batch = Batch { operations: vec![allowed.to_operation(revision)?], ..Batch::default() };
+    app.fleet.store.commit(batch, app.fleet.clock.now_unix_ms()).await.map(drop)
+}
+
+fn unable(error: &GitError) -> Answer {
+    Answer::unable(error.to_string(), Some("nothing was changed; see the server's log, and push again"))
+}
+
+/// Work on files that may wait, on a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GitError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| GitError::Stopped)
+}
+
+async fn look(app: &App, question: &Question) -> Result<Seen, Answer> {
+    let receiving = Arc::clone(&app.receiving);
+    if receiving.received.is_none() {
+        let what = format!("this server follows {}, which is not pushed to", app.fleet.content_status().source);
+        return Err(Answer::unable(
+            what,
+            Some("serve with --hosted, or with --repository for a repository of your own"),
+        ));
+    }
+    let (repository, quarantine) = (question.repository.clone(), question.quarantine.clone());
+    let updates = question.updates.clone();
+    let seen = aside(move || {
+        let Some(received) = &receiving.received else { return Err(GitError::Stopped.into()) };
+        let same =
+            received.path.canonicalize().is_ok_and(|ours| repository.canonicalize().is_ok_and(|it| within(&ours, &it)));
+        if !same {
+            let what = format!("this server follows {}, not {}", received.path.display(), repository.display());
+            return Err(Unable::Refused(Refusal::new(what, None)));
+        }
+        let quarantine = match quarantine {
+            Some(folder) => Some(in_quarantine(&received.path, &folder).map_err(Unable::Refused)?),
+            None => None,
+        };
+        let moves = received.moves(quarantine.as_deref(), updates)?;
+        Ok(Seen { followed: received.followed()?, quarantine, moves })
+    });
+    match seen.await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(Unable::Refused(refusal))) => Err(Answer::unable(refusal.what, refusal.hint.as_deref())),
+        Ok(Err(Unable::Git(error))) | Err(error) => Err(unable(&error)),
+    }
+}
+
+/// A hook runs in the repository itself, or in the `.git` of a work tree.
+fn within(ours: &std::path::Path, theirs: &std::path::Path) -> bool {
+    ours == theirs || ours.join(".git") == *theirs
+}
+
+/// What the content of a revision came to.
+struct Content {
+    revision: Revision,
+    findings: Vec<Shown>,
+    left_out: usize,
+    change: Option<Change>,
+    machines: usize,
+}
+
+impl Content {
+    fn into_verdict(self, verdict: &mut Verdict) {
+        verdict.summary = self.revision.summary;
+        verdict.findings = self.findings;
+        verdict.left_out = self.left_out;
+        verdict.change = self.change;
+        verdict.machines = self.machines;
+    }
+}
+
+/// Errors first: what is left out is the least.
+fn shown(texts: &[String], tree: &Tree) -> (Vec<Shown>, usize) {
+    let mut findings: Vec<Shown> =
+        texts.iter().take(FINDINGS_MAX * 10).map(|text| Shown::from_text(text, tree)).collect();
+    findings.sort_by_key(|finding| !finding.error);
+    findings.truncate(FINDINGS_MAX);
+    let left_out = texts.len().saturating_sub(findings.len());
+    (findings, left_out)
+}
+
+async fn read(app: &App, seen: &Seen, id: &str) -> Result<(Revision, Arc<Tree>), GitError> {
+    let (receiving, quarantine, id) = (Arc::clone(&app.receiving), seen.quarantine.clone(), id.to_owned());
+    let read = aside(move || match &receiving.received {
+        Some(received) => received.tree(quarantine.as_deref(), &id),
+        None => Err(GitError::Stopped),
+    });
+    let (revision, tree) = read.await??;
+    Ok((revision, Arc::new(tree)))
+}
+
+/// The followed branch's new revision.
+async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance) -> Result<Content, GitError> {
+    let (revision, tree) = match read(app, seen, id).await {
+        Ok(read) => read,
+        Err(error) if error.is_fault_of_revision() => {
+            let revision = Revision { id: id.to_owned(), summary: String::new(), message: String::new() };
+            let (findings, left_out) = shown(&[error.to_string()], &Tree::default());
+            return Ok(Content { revision, findings, left_out, change: None, machines: 0 });
+        }
+        Err(error) => return Err(error),
+    };
+    let (texts, change, machines) = match app.fleet.reconciler.judge(Arc::clone(&tree), &revision, allowed).await {
+        Ok(built) => {
+            let serving = app.fleet.current();
+            let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
+            let mut texts = built.warnings;
+            // The reconciler will ask the same of the same; here it is asked once for the answer and the guard.
+            if let Some(serving) = serving
+                && let Err(finding) =
+                    guard_wipe(&Foreseen::of(&change, serving.wipe_guard()), &revision.message, allowed)
+            {
+                texts.push(finding);
+            }
+            (texts, Some(change), built.census.machines)
+        }
+        Err(findings) => (findings, None, 0),
+    };
+    let (findings, left_out) = shown(&texts, &tree);
+    Ok(Content { revision, findings, left_out, change, machines })
+}
+
+/// What is not followed is looked at, and taken whatever is wrong with it: nothing comes of it yet.
+async fn others(app: &App, seen: &Seen) -> Vec<Other> {
+    let mut others = Vec::new();
+    for (update, moved) in seen.moves.iter().filter(|(update, _)| !update.is_branch(&seen.followed)) {
+        let name = short_name(&update.reference).unwrap_or_else(|| update.reference.clone());
+        let what = match moved {
+            Moved::Created => "new",
+            Moved::Forward => "moved",
+            Moved::Rewritten => "rewritten",
+            Moved::Deleted => "deleted",
+        };
+        let mut other = Other { name, what: what.to_owned(), findings: Vec::new(), left_out: 0 };
+        if let Some(new) = update.new.as_deref().filter(|_| update.reference.starts_with("refs/heads/"))
+            && others.len() < OTHERS_MAX
+            && let Ok((revision, tree)) = read(app, seen, new).await
+        {
+            let texts = match app.fleet.reconciler.check(Arc::clone(&tree), &revision.id).await {
+                Ok(built) => built.warnings,
+                Err(findings) => findings,
+            };
+            (other.findings, other.left_out) = shown(&texts, &tree);
+        }
+        others.push(other);
+    }
+    others
+}
+
+/// Tells the reconciler that the branch moved, and waits a moment for what comes of it.
+pub(super) async fn wait(app: &App, question: Question) -> Answer {
+    let seen = match look(app, &Question { quarantine: None, ..question }).await {
+        Ok(seen) => seen,
+        Err(answer) => return answer,
+    };
+    let moved = seen.moves.into_iter().find(|(update, _)| update.is_branch(&seen.followed));
+    let Some(revision) = moved.and_then(|(update, _)| update.new) else {
+        let nothing = Applied { revision: None, serves: false, after_ms: 0, machines: 0, message: String::new() };
+        return Answer::Applied(nothing);
+    };
+    let began = Instant::now();
+    let mut status = app.fleet.reconciler.status();
+    app.fleet.reconciler.ask();
+    let ended = status.wait_for(|status| {
+        let tried = status.attempted.as_ref().filter(|attempt| attempt.revision == revision);
+        tried.is_some_and(|attempt| !matches!(attempt.outcome, Outcome::Postponed { .. }))
+    });
+    let _ = tokio::time::timeout(APPLIED_WAIT, ended).await;
+    let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let now = app.fleet.content_status();
+    let applied = now.applied.as_ref().filter(|applied| applied.revision == revision);
+    Answer::Applied(Applied {
+        serves: applied.is_some(),
+        machines: applied.map_or(0, |applied| applied.machines),
+        revision: Some(revision),
+        after_ms,
+        message: now.condition().1,
+    })
+}

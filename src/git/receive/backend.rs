@@ -1,0 +1,336 @@
+//! `git http-backend` as a child: git's own code speaks the protocol, we bound it.
+//!
+//! The child's environment is made from nothing: the client decides the protocol's version and encoding, out of a few known
+//! words, and nothing else. Bodies are streamed; bytes, time and the number of children are bounded; when the client goes away
+//! the child and all that it started are ended, first so that git can clean up after itself, then in any case.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Where programs are looked for, and all that the child finds.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// So many clone or fetch at once.
+const READERS: usize = 16;
+/// So many push at once.
+const WRITERS: usize = 8;
+/// For so long one more waits for a place.
+const PLACE_WAIT: Duration = Duration::from_secs(15);
+/// One question takes no longer than this.
+const RUN_MAX: Duration = Duration::from_secs(600);
+/// The next piece of a body comes within this.
+const PIECE_MAX: Duration = Duration::from_secs(60);
+/// After it was asked to end, a child has so long to clean up.
+const END_GRACE: Duration = Duration::from_secs(5);
+/// The head of an answer, bytes.
+const HEAD_MAX: u64 = 16 * 1024;
+/// What is kept of its complaints, bytes.
+const COMPLAINT_MAX: u64 = 4 * 1024;
+/// Memory that a child may map, bytes: a stream that unpacks to far more than it seems ends there.
+const MEMORY_MAX: u64 = 4 << 30;
+
+/// Why git did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// It is not installed.
+    #[error(
+        "git is not installed: no git-http-backend was found by {PATH}; install git (Debian: apt install git) or serve without --hosted"
+    )]
+    NoGit,
+    /// There are too many questions.
+    #[error("too many clones and pushes at once; ask again in a moment")]
+    Busy,
+    /// It could not be started, or gave no answer.
+    #[error("git gave no answer: {0}")]
+    Failed(String),
+}
+
+/// What a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// To clone or fetch.
+    UploadPack,
+    /// To push.
+    ReceivePack,
+}
+
+impl Service {
+    /// git's name for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UploadPack => "git-upload-pack",
+            Self::ReceivePack => "git-receive-pack",
+        }
+    }
+
+    /// By git's name for it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::UploadPack, Self::ReceivePack].into_iter().find(|service| service.as_str() == name)
+    }
+}
+
+/// One question, with nothing in it that a client made up.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What is wanted.
+    pub service: Service,
+    /// Its body comes with it; without, it asks what there is.
+    pub has_body: bool,
+    /// The length of the body, where it is known.
+    pub length: Option<u64>,
+    /// The body is compressed.
+    pub gzip: bool,
+    /// The protocol's version, out of 1 and 2.
+    pub version: Option<u8>,
+    /// Who asks.
+    pub user: String,
+    /// From where.
+    pub peer: IpAddr,
+    /// What the hooks of this push show to be believed. It is in the environment of git and its hooks and nowhere else.
+    pub capability: Option<String>,
+    /// The longest body, bytes.
+    pub body_max: u64,
+}
+
+/// What git answers.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// The body. Dropping it before its end ends git.
+    pub body: AnswerBody,
+}
+
+/// Runs git for one folder of repositories.
+#[derive(Debug)]
+pub struct Backend {
+    program: PathBuf,
+    root: PathBuf,
+    readers: Arc<Semaphore>,
+    writers: Arc<Semaphore>,
+}
+
+impl Backend {
+    /// Finds git.
+    ///
+    /// # Errors
+    /// [`BackendError::NoGit`].
+    pub fn find(root: &Path) -> Result<Self, BackendError> {
+        let git = PATH.split(':').map(|folder| Path::new(folder).join("git")).find(|path| path.is_file());
+        let said = git.and_then(|git| std::process::Command::new(git).arg("--exec-path").env_clear().output().ok());
+        let folder = said.map(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()));
+        let program = folder.map(|folder| folder.join("git-http-backend")).filter(|path| path.is_file());
+        Ok(Self {
+            program: program.ok_or(BackendError::NoGit)?,
+            root: root.to_owned(),
+            readers: Arc::new(Semaphore::new(READERS)),
+            writers: Arc::new(Semaphore::new(WRITERS)),
+        })
+    }
+
+    /// Asks git about a repository in the folder.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub async fn ask<S, E>(&self, repository: &str, ask: Ask, body: S) -> Result<Answer, BackendError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+        E: Send + 'static,
+    {
+        let places = match ask.service {
+            Service::UploadPack => &self.readers,
+            Service::ReceivePack => &self.writers,
+        };
+        let place = tokio::time::timeout(PLACE_WAIT, Arc::clone(places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(BackendError::Busy) };
+        let failed = |what: &str| BackendError::Failed(what.to_owned());
+        let mut child =
+            self.command(repository, &ask).spawn().map_err(|error| BackendError::Failed(error.to_string()))?;
+        limit(&child);
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        if let Some(mut stderr) = child.stderr.take().map(|stderr| stderr.take(COMPLAINT_MAX)) {
+            tokio::spawn(async move {
+                let mut complaint = Vec::new();
+                let _ = stderr.read_to_end(&mut complaint).await;
+                if !complaint.is_empty() {
+                    tracing::debug!(said = %String::from_utf8_lossy(&complaint).trim(), "git http-backend");
+                }
+                // A child whose complaints nobody reads waits for a reader.
+                let _ = tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await;
+            });
+        }
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        tokio::spawn(end_when_told(child, stop.clone(), place));
+        if let Some(stdin) = stdin {
+            tokio::spawn(feed(stdin, body, ask.body_max, stop));
+        }
+        let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("its output is not there"))?);
+        let (status, headers) = head(&mut stdout).await.ok_or_else(|| failed("it ended, or its answer has no head"))?;
+        Ok(Answer { status, headers, body: AnswerBody { pieces: ReaderStream::new(stdout), guard: Some(guard) } })
+    }
+
+    fn command(&self, repository: &str, ask: &Ask) -> Command {
+        let mut command = Command::new(&self.program);
+        let service = ask.service.as_str();
+        let (method, way) = if ask.has_body { ("POST", service) } else { ("GET", "info/refs") };
+        command
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", "/nonexistent")
+            .env("LC_ALL", "C.UTF-8")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_PROJECT_ROOT", &self.root)
+            .env("GIT_HTTP_EXPORT_ALL", "1")
+            .env("GATEWAY_INTERFACE", "CGI/1.1")
+            .env("SERVER_PROTOCOL", "HTTP/1.1")
+            .env("REQUEST_METHOD", method)
+            .env("PATH_INFO", format!("/{repository}/{way}"))
+            .env("QUERY_STRING", if ask.has_body { String::new() } else { format!("service={service}") })
+            .env("REMOTE_USER", &ask.user)
+            .env("REMOTE_ADDR", ask.peer.to_string());
+        if ask.has_body {
+            command.env("CONTENT_TYPE", format!("application/x-{service}-request"));
+        }
+        if let Some(length) = ask.length {
+            command.env("CONTENT_LENGTH", length.to_string());
+        }
+        if ask.gzip {
+            command.env("HTTP_CONTENT_ENCODING", "gzip");
+        }
+        if let Some(version) = ask.version {
+            command.env("GIT_PROTOCOL", format!("version={version}"));
+        }
+        if let Some(capability) = &ask.capability {
+            command.env(super::hooks::CAPABILITY, capability);
+        }
+        command.current_dir(&self.root).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// What it may take of memory. Where that cannot be said, the other bounds hold.
+fn limit(child: &Child) {
+    let bound = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
+    if let Err(error) = prlimit(pid(child), Resource::As, bound) {
+        tracing::debug!(%error, "the memory of git is not bounded");
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+/// Waits for its end; ends it when told to, or when its time is over. The place is given back after that.
+async fn end_when_told(mut child: Child, stop: CancellationToken, place: OwnedSemaphorePermit) {
+    tokio::select! {
+        _ = child.wait() => {}
+        () = stop.cancelled() => end(&mut child).await,
+        () = tokio::time::sleep(RUN_MAX) => {
+            tracing::warn!("a clone or push took too long and was ended");
+            end(&mut child).await;
+        }
+    }
+    drop(place);
+}
+
+async fn end(child: &mut Child) {
+    let Some(group) = pid(child) else { return };
+    // git takes its half-received objects away at this signal.
+    let _ = kill_process_group(group, Signal::TERM);
+    if tokio::time::timeout(END_GRACE, child.wait()).await.is_err() {
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = child.wait().await;
+    }
+}
+
+/// Gives the body to the child. What the child does not want any more is still taken off the connection, so that the client
+/// comes to read why.
+async fn feed<S, E>(stdin: ChildStdin, mut body: S, most: u64, stop: CancellationToken)
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+{
+    let (mut stdin, mut taken) = (Some(stdin), 0_u64);
+    loop {
+        let piece = tokio::select! {
+            piece = tokio::time::timeout(PIECE_MAX, body.next()) => piece,
+            () = stop.cancelled() => return,
+        };
+        match piece {
+            Ok(None) => return,
+            Ok(Some(Ok(piece))) => {
+                taken = taken.saturating_add(piece.len() as u64);
+                if taken > most {
+                    break;
+                }
+                if let Some(pipe) = &mut stdin
+                    && pipe.write_all(&piece).await.is_err()
+                {
+                    stdin = None;
+                }
+            }
+            // Too slow, or gone.
+            Err(_) | Ok(Some(Err(_))) => break,
+        }
+    }
+    stop.cancel();
+}
+
+/// The head of a CGI answer: status and headers.
+async fn head(stdout: &mut BufReader<ChildStdout>) -> Option<(u16, Vec<(String, String)>)> {
+    let (mut status, mut headers, mut left) = (200, Vec::new(), HEAD_MAX);
+    loop {
+        let mut line = Vec::new();
+        (&mut *stdout).take(left).read_until(b'\n', &mut line).await.ok()?;
+        left = left.saturating_sub(line.len() as u64);
+        let line = String::from_utf8(line).ok()?;
+        let line = line.strip_suffix('\n')?;
+        let line = line.trim_end_matches('\r');
+        if line.is_empty() {
+            return Some((status, headers));
+        }
+        let (name, value) = line.split_once(':')?;
+        if name.eq_ignore_ascii_case("status") {
+            status = value.trim().split(' ').next()?.parse().ok()?;
+        } else {
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+}
+
+/// The body of git's answer, as it comes.
+pub struct AnswerBody {
+    pieces: ReaderStream<BufReader<ChildStdout>>,
+    guard: Option<DropGuard>,
+}
+
+impl Stream for AnswerBody {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = self.pieces.poll_next_unpin(context);
+        // It said all it had to say: it ends by itself.
+        if matches!(piece, Poll::Ready(None))
+            && let Some(guard) = self.guard.take()
+        {
+            drop(guard.disarm());
+        }
+        piece
+    }
+}

@@ -1,0 +1,121 @@
+//! The hooks of a repository: two small scripts that start this program, which asks the server.
+
+use crate::git::GitError;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The hooks there are: before a branch moves, and after.
+pub const HOOKS: [&str; 2] = ["pre-receive", "post-receive"];
+/// The variable that says which push a hook belongs to.
+pub(super) const CAPABILITY: &str = "FORMWORK_PUSH";
+/// By this line a hook is known as ours.
+const MARK: &str = "# A hook of formwork";
+
+/// What a hook does when the server cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhenAway {
+    /// It refuses the push.
+    Refuse,
+    /// It lets the push through with a warning; the server judges it when it is back.
+    Accept,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The folder of hooks.
+    pub folder: PathBuf,
+}
+
+/// Writes the hooks of a repository, and lets it take push options. `arguments` go behind `formwork hook run NAME`.
+///
+/// # Errors
+/// [`GitError::Hooks`]: also where there is a hook of somebody else's and `replace` is not said.
+pub fn install(repository: &Path, program: &Path, arguments: &[String], replace: bool) -> Result<Installed, GitError> {
+    let fails = |message: String| GitError::Hooks { path: repository.to_owned(), message };
+    let opened = crate::git::open(repository)?;
+    let mut config = opened.config().map_err(|error| fails(error.message().to_owned()))?;
+    let folder = match config.snapshot().ok().and_then(|config| config.get_path("core.hooksPath").ok()) {
+        Some(path) => opened.path().join(path),
+        None => opened.commondir().join("hooks"),
+    };
+    for hook in HOOKS {
+        if let Ok(text) = std::fs::read_to_string(folder.join(hook))
+            && !text.contains(MARK)
+            && !replace
+        {
+            return Err(fails(format!(
+                "it has a {hook} hook already; move that away, or say --replace (to run both, call ours from yours)"
+            )));
+        }
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| fails(error.to_string()))?;
+    for hook in HOOKS {
+        let text = script(program, hook, arguments);
+        write(&folder.join(hook), &text).map_err(|error| fails(format!("{hook}: {error}")))?;
+    }
+    config.set_bool("receive.advertisePushOptions", true).map_err(|error| fails(error.message().to_owned()))?;
+    Ok(Installed { folder })
+}
+
+fn script(program: &Path, hook: &str, arguments: &[String]) -> String {
+    let arguments: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
+    format!(
+        "#!/bin/sh\n{MARK}: it asks the server before a push is taken.\nexec {} hook run {hook}{arguments}\n",
+        quoted(&program.to_string_lossy())
+    )
+}
+
+/// One word for the shell, whatever is in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A file of mode 0755: a new one, then renamed, so that a hook that runs is not written over.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let mut new = path.to_owned();
+    new.as_mut_os_string().push(".new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    drop(file);
+    std::fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::test_repository::TestRepository;
+    use std::process::Command;
+
+    #[test]
+    fn a_script_gives_every_word_to_the_program_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("it's a program");
+        write(&program, "#!/bin/sh\nfor word; do echo \"<$word>\"; done\n").unwrap();
+        let hook = folder.path().join("hook");
+        let arguments = ["--socket".to_owned(), "/a b/'$(id)'".to_owned()];
+        write(&hook, &script(&program, "pre-receive", &arguments)).unwrap();
+        let said = Command::new(&hook).output().unwrap();
+        let expected = "<hook>\n<run>\n<pre-receive>\n<--socket>\n</a b/'$(id)'>\n";
+        assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
+    }
+
+    #[test]
+    fn a_hook_of_somebody_else_is_left_alone_and_ours_is_written_anew() {
+        let repository = TestRepository::new();
+        let hook = repository.bare().join("hooks/pre-receive");
+        std::fs::create_dir_all(repository.bare().join("hooks")).unwrap();
+        std::fs::write(&hook, "#!/bin/sh\nexit 0\n").unwrap();
+        let put = |program: &str, replace| install(&repository.bare(), Path::new(program), &[], replace);
+        assert!(put("/bin/one", false).unwrap_err().to_string().contains("--replace"));
+        assert_eq!(std::fs::read_to_string(&hook).unwrap(), "#!/bin/sh\nexit 0\n");
+        put("/bin/one", true).unwrap();
+        put("/bin/two", false).unwrap();
+        assert!(std::fs::read_to_string(&hook).unwrap().contains("'/bin/two' hook run pre-receive"));
+        assert_eq!(repository.git_bare(&["config", "receive.advertisePushOptions"]), "true");
+    }
+}

@@ -1,0 +1,133 @@
+//! What a pusher says with `git push -o WORD`. Pure.
+
+use super::Refusal;
+use crate::identity::user::{May, Rights};
+use std::collections::BTreeSet;
+
+/// The options there are, as they are listed where one is unknown.
+const KNOWN: &str = "dry-run, allow-wipe=NAME[,NAME…], allow-wipe=all, allow-empty, allow-rewrite";
+/// More are refused unread.
+const OPTIONS_MAX: usize = 32;
+/// So many machines may be named.
+const NAMES_MAX: usize = 1_000;
+
+/// The options of one push.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushOptions {
+    /// Judge, and change nothing.
+    pub dry_run: bool,
+    /// Every machine may be wiped that would be.
+    pub wipe_all: bool,
+    /// These may be wiped.
+    pub wipe: BTreeSet<String>,
+    /// From many objects to none is meant.
+    pub empty: bool,
+    /// The followed branch may be rewritten.
+    pub rewrite: bool,
+}
+
+/// Reads them; what is unknown, wrong, or not this pusher's to say is refused, all at once.
+///
+/// # Errors
+/// One [`Refusal`] each.
+pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, Vec<Refusal>> {
+    let mut options = PushOptions::default();
+    let mut refused = Vec::new();
+    if words.len() > OPTIONS_MAX {
+        return Err(vec![Refusal::new(
+            format!("{} push options are too many", words.len()),
+            Some("say each once".into()),
+        )]);
+    }
+    for word in words {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word.as_str(), None),
+        };
+        match (name, value) {
+            ("dry-run", None) => options.dry_run = true,
+            ("allow-empty", None) => options.empty = true,
+            ("allow-rewrite", None) => options.rewrite = true,
+            ("allow-wipe", Some("all")) => options.wipe_all = true,
+            ("allow-wipe", Some(names)) if are_names(names) => {
+                options.wipe.extend(names.split(',').map(str::to_owned));
+            }
+            ("allow-wipe", _) => refused.push(Refusal::new(
+                format!("the push option `{}` does not say which machines may be wiped", shown(word)),
+                Some("write -o allow-wipe=node-7, with commas for several, or -o allow-wipe=all".into()),
+            )),
+            _ => refused.push(Refusal::new(
+                format!("there is no push option `{}`", shown(word)),
+                Some(format!("there are: {KNOWN}")),
+            )),
+        }
+    }
+    if options.wipe.len() > NAMES_MAX {
+        refused.push(Refusal::new(
+            format!("more than {NAMES_MAX} machines are named"),
+            Some("say -o allow-wipe=all".into()),
+        ));
+    }
+    let said = [
+        (options.wipe_all || !options.wipe.is_empty(), May::Wipe, "allow-wipe"),
+        (options.empty, May::Empty, "allow-empty"),
+        (options.rewrite, May::Rewrite, "allow-rewrite"),
+    ];
+    for (said, may, word) in said {
+        if said && !rights.may.contains(&may) {
+            let hint =
+                format!("at the server: formwork user add NAME … --may {}; or ask somebody who may", may.as_str());
+            refused.push(Refusal::new(format!("you may not say -o {word}"), Some(hint)));
+        }
+    }
+    if refused.is_empty() { Ok(options) } else { Err(refused) }
+}
+
+fn are_names(names: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    names.split(',').all(|name| !name.is_empty() && name.len() <= 253 && name.chars().all(plain))
+}
+
+/// What somebody typed, as it can be shown to them.
+fn shown(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str], rights: &Rights) -> Result<PushOptions, Vec<String>> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        parse_options(&words, rights).map_err(|refused| refused.into_iter().map(|refusal| refusal.what).collect())
+    }
+
+    #[test]
+    fn options_are_read() {
+        let all = Rights::all();
+        assert_eq!(parse(&[], &all), Ok(PushOptions::default()));
+        let read = parse(&["dry-run", "allow-wipe=a,b", "allow-wipe=c", "allow-empty", "allow-rewrite"], &all);
+        let wipe = ["a", "b", "c"].map(str::to_owned).into();
+        assert_eq!(read, Ok(PushOptions { dry_run: true, wipe_all: false, wipe, empty: true, rewrite: true }));
+        assert!(parse(&["allow-wipe=all"], &all).is_ok_and(|options| options.wipe_all));
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_refused_all_at_once() {
+        let refused = parse(&["dry-runn", "allow-wipe", "allow-wipe=", "dry-run=yes", "a\x1b[31m"], &Rights::all());
+        let refused = refused.expect_err("refused");
+        assert_eq!(refused.len(), 5, "{refused:?}");
+        assert_eq!(refused[0], "there is no push option `dry-runn`");
+        assert!(!refused.concat().contains('\x1b'), "nothing a pusher writes reaches a terminal as a command");
+        assert!(parse(&["dry-run"; 33], &Rights::all()).is_err());
+    }
+
+    #[test]
+    fn a_word_that_is_not_theirs_is_refused() {
+        let nobody = Rights { push: vec!["main".into()], ..Rights::default() };
+        for word in ["allow-wipe=a", "allow-wipe=all", "allow-empty", "allow-rewrite"] {
+            assert!(parse(&[word], &nobody).is_err_and(|refused| refused.len() == 1), "{word}");
+        }
+        assert!(parse(&["dry-run"], &nobody).is_ok(), "whoever may push may ask");
+    }
+}

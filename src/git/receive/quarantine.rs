@@ -1,0 +1,167 @@
+//! What a push brings, read where git keeps it until the push is taken: beside the repository's own objects.
+
+use super::{Moved, Refusal, Update};
+use crate::content::Tree;
+use crate::git::mirror::{Known, Mirror, revision_of};
+use crate::git::{GitError, Revision};
+use git2::{Oid, Repository};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Reads pushes to one repository. What did not change since the last one is not read again.
+#[derive(Debug)]
+pub struct Received {
+    /// The repository.
+    pub path: PathBuf,
+    branch: Option<String>,
+    subpath: Option<String>,
+    known: Mutex<Known>,
+}
+
+impl Received {
+    /// Pushes to this repository, of which this branch (none: the one that `HEAD` names) and folder are followed.
+    pub fn new(path: PathBuf, branch: Option<String>, subpath: Option<String>) -> Self {
+        Self { path, branch, subpath, known: Mutex::default() }
+    }
+
+    fn unreadable(&self, error: &git2::Error) -> GitError {
+        GitError::Unreadable { path: self.path.clone(), message: error.message().to_owned() }
+    }
+
+    fn open(&self, quarantine: Option<&Path>) -> Result<Repository, GitError> {
+        let repository = crate::git::open(&self.path)?;
+        if let Some(folder) = quarantine {
+            let add = || repository.odb()?.add_disk_alternate(&folder.to_string_lossy());
+            add().map_err(|error| self.unreadable(&error))?;
+        }
+        Ok(repository)
+    }
+
+    /// The branch that is followed.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn followed(&self) -> Result<String, GitError> {
+        if let Some(branch) = &self.branch {
+            return Ok(branch.clone());
+        }
+        let repository = self.open(None)?;
+        let head = repository.find_reference("HEAD").map_err(|error| self.unreadable(&error))?;
+        let target = head.symbolic_target().ok().flatten().and_then(|name| name.strip_prefix("refs/heads/"));
+        target.map(str::to_owned).ok_or_else(|| GitError::NoCommit { path: self.path.clone() })
+    }
+
+    /// How each reference moves. Blocks.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn moves(&self, quarantine: Option<&Path>, updates: Vec<Update>) -> Result<Vec<(Update, Moved)>, GitError> {
+        let repository = self.open(quarantine)?;
+        let id = |id: &str| Oid::from_str(id).map_err(|error| self.unreadable(&error));
+        let moved = |update: &Update| match (&update.old, &update.new) {
+            (_, None) => Ok(Moved::Deleted),
+            (None, Some(_)) => Ok(Moved::Created),
+            // What cannot be told is not taken for a step forward.
+            (Some(old), Some(new)) => Ok(match repository.graph_descendant_of(id(new)?, id(old)?) {
+                Ok(true) => Moved::Forward,
+                _ if old == new => Moved::Forward,
+                _ => Moved::Rewritten,
+            }),
+        };
+        updates.into_iter().map(|update| Ok((update.clone(), moved(&update)?))).collect()
+    }
+
+    /// A pushed revision and its files. Blocks.
+    ///
+    /// # Errors
+    /// [`GitError::is_fault_of_revision`] tells what is the push's own fault.
+    pub fn tree(&self, quarantine: Option<&Path>, id: &str) -> Result<(Revision, Tree), GitError> {
+        let repository = self.open(quarantine)?;
+        let oid = Oid::from_str(id).map_err(|error| self.unreadable(&error))?;
+        let revision = match repository.find_commit(oid) {
+            Ok(commit) => revision_of(&commit),
+            Err(_) => return Err(GitError::UnknownRevision { revision: id.to_owned() }),
+        };
+        let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut reader = Mirror::borrowed_knowing(&self.path, repository, known);
+        let tree = reader.tree(id, self.subpath.as_deref());
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = reader.into_known();
+        Ok((revision, tree?))
+    }
+}
+
+/// The folder that a hook names, where it can be a quarantine of this repository: git makes them among its objects. A process
+/// that may ask the server's socket still gets no other folder read.
+///
+/// # Errors
+/// A refusal.
+pub fn in_quarantine(repository: &Path, folder: &Path) -> Result<PathBuf, Refusal> {
+    let refused = |why: &str| {
+        Refusal::new(
+            format!("{} is no quarantine of {}: {why}", folder.display(), repository.display()),
+            Some("the hook must run as git runs it; see docs/push.md".to_owned()),
+        )
+    };
+    let objects =
+        crate::git::open(repository).map_err(|error| refused(&error.to_string()))?.commondir().join("objects");
+    let objects = objects.canonicalize().map_err(|error| refused(&error.to_string()))?;
+    let folder = folder.canonicalize().map_err(|error| refused(&error.to_string()))?;
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if folder.parent() != Some(&objects) || !(name.starts_with("tmp_objdir-") || name.starts_with("incoming-")) {
+        return Err(refused("it does not lie where git makes them"));
+    }
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::test_repository::TestRepository;
+
+    #[test]
+    fn moves_are_told_apart() {
+        let repository = TestRepository::new();
+        let first = repository.push("one", &[("a", "1")]);
+        let second = repository.push("two", &[("a", "2")]);
+        repository.git(&["reset", "-q", "--hard", &first]);
+        let aside = repository.commit("aside", &[("a", "3")]);
+        repository.git(&["push", "-q", "origin", "HEAD:aside"]);
+        let received = Received::new(repository.bare(), None, None);
+        assert_eq!(received.followed().unwrap(), "main");
+        let update = |old: Option<&str>, new: Option<&str>| Update {
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            reference: "refs/heads/main".into(),
+        };
+        for (old, new, expected) in [
+            (None, Some(&first), Moved::Created),
+            (Some(&first), Some(&second), Moved::Forward),
+            (Some(&first), Some(&first), Moved::Forward),
+            (Some(&second), Some(&first), Moved::Rewritten),
+            (Some(&second), Some(&aside), Moved::Rewritten),
+            (Some(&second), None, Moved::Deleted),
+        ] {
+            let update = update(old.map(String::as_str), new.map(String::as_str));
+            assert_eq!(received.moves(None, vec![update]).unwrap()[0].1, expected, "{old:?} {new:?}");
+        }
+        let (revision, tree) = received.tree(None, &second).unwrap();
+        assert_eq!((revision.summary.as_str(), &*tree.files["a"].bytes), ("two", b"2".as_slice()));
+    }
+
+    #[test]
+    fn only_a_folder_where_git_keeps_pushes_is_a_quarantine() {
+        let repository = TestRepository::new();
+        let bare = repository.bare();
+        let good = bare.join("objects/tmp_objdir-incoming-abc");
+        std::fs::create_dir(&good).unwrap();
+        assert_eq!(in_quarantine(&bare, &good).unwrap(), good.canonicalize().unwrap());
+        let elsewhere = repository.beside("tmp_objdir-incoming-abc");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let link = bare.join("objects/tmp_objdir-incoming-link");
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let up = bare.join("objects/tmp_objdir-incoming-abc/../../..");
+        for wrong in [elsewhere, link, up, bare.join("objects/info"), bare.join("nope")] {
+            assert!(in_quarantine(&bare, &wrong).is_err(), "{}", wrong.display());
+        }
+    }
+}

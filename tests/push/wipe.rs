@@ -1,0 +1,67 @@
+//! Machines that have walked, and a commit that would wipe them.
+
+use super::answers::steady;
+use super::site::{NODE_1, Person, SITE, Site};
+
+const RULE: &str = r#"apiVersion: formwork.dev/v1alpha1
+kind: Enrollment
+metadata: {name: simulated}
+spec:
+  match: {macPrefixes: ["02:46:57"]}
+  name: "simulated-{{ mac | replace(':', '') }}"
+  workflow: install
+  mayWipe: true
+"#;
+
+/// A machine that was simulated, under a name of its own.
+fn declared(number: usize, run: usize) -> String {
+    NODE_1
+        .replace("node-1", &format!("rack-{number}"))
+        .replace("52:54:00:00:02:01", &format!("02:46:57:00:00:0{number}"))
+        .replace("  workflow: install", &format!("  workflow: install\n  run: {run}"))
+}
+
+fn declare(person: &Person<'_>, message: &str, run: usize) -> String {
+    let files: Vec<(String, String)> = (1..=3).map(|n| (format!("machines/rack-{n}.yaml"), declared(n, run))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    person.commit(message, &files)
+}
+
+#[test]
+fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
+    let site = Site::hosted();
+    let ada = site.person();
+    let guarded = format!("{}spec: {{wipeGuard: {{share: 10, atLeast: 1}}}}\n", SITE[0].1);
+    ada.commit("The first machines", SITE);
+    let first = ada.commit("Take simulated machines in", &[("site.yaml", &guarded), ("machines/rule.yaml", RULE)]);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&first);
+    // Three machines walk the workflow to its end.
+    let http = site.http_port().to_string();
+    let words = ["simulate", "--server", "127.0.0.1", "--http-port", &http, "--machines", "3", "--script-only"];
+    let quick = ["--boot-seconds", "0..0", "--task-seconds", "0..0", "--limit-seconds", "300"];
+    let walked = site.type_in(&[words.as_slice(), &quick].concat());
+    assert!(walked.status.success(), "{}", String::from_utf8_lossy(&walked.stderr));
+    // They get names in Git, and nothing begins.
+    let second = declare(&ada, "The machines of the rack by name", 1);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&second);
+
+    let third = declare(&ada, "Install the rack anew", 2);
+    let said = ada.push(&["origin", "main"]).refused(&["pre-receive hook declined"]);
+    let commits = [(second.as_str(), "BEFORE"), (third.as_str(), "PUSHED")];
+    insta::assert_snapshot!("would_wipe", steady(&said.remote(), &commits));
+    ada.push(&["-o", "allow-wipe=rack-1", "origin", "main"]).refused(&["it would wipe 2 of 8 machines"]);
+    let bob = Person::new(&site, "bob", &site.user("bob", &["--read", "--push", "main"]));
+    bob.git(&["fetch", "-q", &ada.folder.path().display().to_string(), "main"]).taken();
+    let word = "allow-wipe=all";
+    bob.push(&["-o", word, "origin", "FETCH_HEAD:refs/heads/main"]).refused(&["you may not say -o allow-wipe"]);
+    assert_eq!(site.applied(), Some(second.clone()));
+
+    let said = ada.push(&["-o", "allow-wipe=rack-1,rack-2,rack-3", "origin", "main"]).taken();
+    insta::assert_snapshot!("may_wipe", steady(&said.remote(), &commits));
+    site.until_applied(&third);
+    // What was allowed was allowed to that revision.
+    declare(&ada, "And again", 3);
+    ada.push(&["origin", "main"]).refused(&["it would wipe"]);
+}
