@@ -12,7 +12,7 @@ use tokio::sync::{Barrier, mpsc};
 /// Turns of each figure; the median is given.
 const TURNS: u16 = 3;
 /// How long each turn of writes and reads takes.
-const TURN: Duration = Duration::from_secs(4);
+const TURN: Duration = Duration::from_secs(2);
 const VALUE: &str =
     "\"a hundred bytes, about what machines tell each other: a join command, an address, a token, a name\"";
 
@@ -25,6 +25,9 @@ enum Load {
     Hot,
     /// Joins sets that all join (etcd: one key a set, which each swaps until it is in).
     Join,
+    /// Asks for claims that all ask for, one after another: the first leads, the others are told who does (etcd: a key that
+    /// whoever finds none creates).
+    Claim,
 }
 
 /// A document holds 512 KiB: so many joins of sets fit.
@@ -38,7 +41,20 @@ pub fn print(figures: &[&str]) {
     runtime.block_on(async {
         for figure in figures {
             match *figure {
-                "writes" => writes().await,
+                "writes" => {
+                    writes(&[
+                        (Load::Spread, "accepted writes, each client its own key"),
+                        (Load::Hot, "accepted writes, one hot key, client compare-and-swap"),
+                    ])
+                    .await
+                }
+                "claims" => {
+                    writes(&[
+                        (Load::Join, "accepted writes, one hot key, joining sets"),
+                        (Load::Claim, "answers who leads, all clients asking for the same claim"),
+                    ])
+                    .await
+                }
                 "reads" => reads().await,
                 "waiters" => {
                     times("1,000 waiters woken by one write, to the last answer", waiters_formwork, waiters_etcd).await
@@ -62,12 +78,8 @@ fn row(name: &str, ours: f64, theirs: f64, unit: &str, more_is_better: bool) {
     println!("| {name} | {} {unit} | {} {unit} | {ratio:.1} |", digits(ours), digits(theirs));
 }
 
-async fn writes() {
-    for (load, name) in [
-        (Load::Spread, "accepted writes, each client its own key"),
-        (Load::Hot, "accepted writes, one hot key, client compare-and-swap"),
-        (Load::Join, "accepted writes, one hot key, joining sets"),
-    ] {
+async fn writes(loads: &[(Load, &str)]) {
+    for (load, name) in loads.iter().copied() {
         for clients in [1, 64, 1000] {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for turn in 0..TURNS {
@@ -81,6 +93,11 @@ async fn writes() {
             row(&format!("{name}, {clients} clients"), median(ours), median(theirs), "/s", true);
         }
     }
+}
+
+/// How often each of so many clients can join a set or ask for a claim before the document is full.
+fn rounds(load: Load, clients: usize) -> usize {
+    if load == Load::Claim { SETS } else { (JOINS / clients.max(1)).min(SETS) }
 }
 
 /// Runs all clients for a turn, and gives the accepted writes a second.
@@ -98,7 +115,7 @@ where
 }
 
 async fn write_formwork(clients: Vec<Http>, load: Load) -> f64 {
-    let rounds = (JOINS / clients.len().max(1)).min(SETS);
+    let rounds = rounds(load, clients.len());
     let until = Instant::now() + TURN;
     let tasks = clients.into_iter().enumerate().map(move |(number, mut client)| async move {
         let (mut accepted, mut tag) = (0, String::new());
@@ -106,11 +123,15 @@ async fn write_formwork(clients: Vec<Http>, load: Load) -> f64 {
             if load == Load::Spread { format!("/v1/cluster/keys/k{number}") } else { "/v1/cluster/keys/hot".into() };
         let mut round = 0;
         while Instant::now() < until {
-            if load == Load::Join {
+            if matches!(load, Load::Join | Load::Claim) {
                 if round == rounds {
                     break;
                 }
-                let answer = client.ask("PUT", &format!("/v1/cluster/sets/s{round}/self"), &[], Bytes::new()).await;
+                let (method, path) = match load {
+                    Load::Join => ("PUT", format!("/v1/cluster/sets/s{round}/self")),
+                    _ => ("POST", format!("/v1/cluster/claims/c{round}?ttl=60s")),
+                };
+                let answer = client.ask(method, &path, &[], Bytes::new()).await;
                 assert!(answer.status.is_success(), "{}: {:?}", answer.status, answer.body);
                 accepted += 1;
                 round += 1;
@@ -131,7 +152,7 @@ async fn write_formwork(clients: Vec<Http>, load: Load) -> f64 {
 }
 
 async fn write_etcd(clients: Vec<Grpc>, load: Load) -> f64 {
-    let rounds = (JOINS / clients.len().max(1)).min(SETS);
+    let rounds = rounds(load, clients.len());
     let until = Instant::now() + TURN;
     let tasks = clients.into_iter().enumerate().map(move |(number, mut client)| async move {
         let (mut accepted, mut revision, mut round) = (0, 0, 0);
@@ -139,13 +160,17 @@ async fn write_etcd(clients: Vec<Grpc>, load: Load) -> f64 {
             let key = match load {
                 Load::Spread => format!("k{number}"),
                 Load::Hot => "hot".to_owned(),
-                Load::Join if round == rounds => break,
+                Load::Join | Load::Claim if round == rounds => break,
                 Load::Join => format!("s{round}"),
+                Load::Claim => format!("c{round}"),
             };
             let (put, now) = etcd::swap(&mut client, &key, revision, VALUE.as_bytes()).await;
             accepted += u64::from(put);
             revision = now;
-            if put && load == Load::Join {
+            if load == Load::Claim {
+                accepted += u64::from(!put); // told who leads
+                (round, revision) = (round + 1, 0);
+            } else if put && load == Load::Join {
                 (round, revision) = (round + 1, 0);
             }
         }
