@@ -104,7 +104,7 @@ async fn trace_of(
         return Err(ApiError::not_found(format!("{name} is not on the revision that serves")).hint("formwork why"));
     };
     let mut found = trace(&catalog, &view, query.field.as_deref())?;
-    let Some(open) = app.fleet.reconciler.history(&found.revision) else { return Ok(Json(found)) };
+    let Some(open) = app.fleet.reconciler.history_of(&found.revision) else { return Ok(Json(found)) };
     // A walk through the history reads the disk: not on a thread that answers machines.
     let with = tokio::task::spawn_blocking(move || {
         if let Some(history) = open() {

@@ -25,7 +25,7 @@ async fn costs(machines: usize, history: usize) -> (usize, usize) {
     let mut id = repository.push("all", &borrowed);
     let source = Source::Bare { path: repository.bare(), branch: Some("main".to_owned()), subpath: None };
     let follower = Follower::start(source, &repository.beside("mirror.git")).expect("a mirror");
-    let mut compiler = Compiler::new(builtin_packs());
+    let mut compiler = Compiler::new(builtin_packs(), crate::content::sops::Keys::Unknown);
     compiler.compile(&follower.tree(&id).await.expect("a tree"), &id).expect("it compiles");
     for commit in 1..=history {
         let (path, text) = machine(1 + commit % machines, commit);

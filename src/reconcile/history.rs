@@ -64,7 +64,7 @@ impl HistoryRow {
             ..row
         };
         match &record.event {
-            Event::RevisionApplied { revision, summary, machines } => {
+            Event::RevisionApplied { revision, summary, machines, .. } => {
                 Some(Self { machines: Some(*machines), ..of("applied", revision, summary) })
             }
             Event::RevisionRefused { revision, summary, findings, count } => {
@@ -231,7 +231,7 @@ mod tests {
     use crate::store::Batch;
 
     fn applied(revision: &str) -> Event {
-        Event::RevisionApplied { revision: revision.into(), summary: format!("about {revision}"), machines: 3 }
+        Event::RevisionApplied { revision: revision.into(), summary: format!("about {revision}"), machines: 3, signed_by: Vec::new() }
     }
 
     fn refused(revision: &str) -> Event {

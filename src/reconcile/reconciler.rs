@@ -186,7 +186,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     }
 
     /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
-    pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<C>> {
+    pub fn history_of(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<C>> {
         self.shared.parts.follower.history(revision)
     }
 

@@ -204,6 +204,7 @@ mod tests {
                 summary: String::new(),
                 at_unix_ms: 0,
                 machines: 1,
+                signed_by: Vec::new(),
             }),
             attempted: last.map(|(revision, outcome)| Attempt {
                 revision: revision.into(),
