@@ -75,7 +75,9 @@ impl Site {
         let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end {
             let status = self.type_in(&["status", "-o", "json"]);
-            if String::from_utf8_lossy(&status.stdout).contains("\"condition\": \"Ready\"") {
+            // The store has a condition of its own: that of content is meant.
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            if status["content"]["condition"] == "Ready" {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
