@@ -77,7 +77,17 @@ impl Site {
     }
 
     fn wait_until_applied(&self) {
-        self.wait_for("\"lastAppliedRevision\": \"");
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end {
+            // The store has a condition of its own: that of content is meant.
+            let status = self.type_in(&["status", "-o", "json"]);
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            if status["content"]["condition"] == "Ready" {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the example was not applied: {:?}", self.type_in(&["status", "-o", "json"]));
     }
 
     /// Waits until the status has these words.
