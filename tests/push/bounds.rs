@@ -3,6 +3,7 @@
 use super::site::{PATIENCE, Person, SITE, Said, Site, node, said, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 /// What curl prints of a request: the status, and the body.
@@ -128,6 +129,32 @@ fn a_push_that_is_too_large_is_refused_and_leaves_nothing() {
     ada.commit("A kernel", &[]);
     ada.push(&["origin", "main"]).refused(&["`kernel`", "over the limit"]);
     assert_eq!(site.branch("main"), Some(first));
+}
+
+#[test]
+fn a_push_that_is_killed_on_its_way_leaves_nothing() {
+    let site = Site::hosted();
+    let ada = site.person();
+    let first = ada.begin();
+    noise(&ada);
+    // Not good either, so that a push that came through before it was killed changes nothing.
+    ada.commit("Noise", &[("site.yaml", "kind: Site\n")]);
+    let mut push = ada.command(&["-c", "core.compression=0", "push", "origin", "main"]);
+    push.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut push = push.spawn().unwrap();
+    while site.quarantines().is_empty() && push.try_wait().unwrap().is_none() {}
+    // With all that it started.
+    let group = format!("-{}", push.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+    let _ = push.wait();
+    until("nothing is left", || site.quarantines().is_empty());
+    assert_eq!(site.branch("main"), Some(first));
+    let third = {
+        ada.git(&["reset", "-q", "--hard", "origin/main"]).taken();
+        ada.commit("Add node-3", &[("machines/node-3.yaml", &node(3))])
+    };
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&third);
 }
 
 /// Files that cannot be compressed, of a size that each may have.

@@ -32,7 +32,9 @@ const PLACE_WAIT: Duration = Duration::from_secs(15);
 const RUN_MAX: Duration = Duration::from_secs(600);
 /// The next piece of a body comes within this.
 const PIECE_MAX: Duration = Duration::from_secs(60);
-/// After it was asked to end, a child has so long to clean up.
+/// After its input was closed, a child has so long to end by itself.
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// After it was asked to end, it has so long to clean up.
 const END_GRACE: Duration = Duration::from_secs(5);
 /// The head of an answer, bytes.
 const HEAD_MAX: u64 = 16 * 1024;
@@ -180,7 +182,7 @@ impl Backend {
         }
         let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("its output is not there"))?);
         let (status, headers) = head(&mut stdout).await.ok_or_else(|| failed("it ended, or its answer has no head"))?;
-        Ok(Answer { status, headers, body: AnswerBody { pieces: ReaderStream::new(stdout), guard: Some(guard) } })
+        Ok(Answer { status, headers, body: AnswerBody { pieces: Some(ReaderStream::new(stdout)), guard: Some(guard) } })
     }
 
     fn command(&self, repository: &str, ask: &Ask) -> Command {
@@ -250,9 +252,13 @@ async fn end_when_told(mut child: Child, stop: CancellationToken, place: OwnedSe
     drop(place);
 }
 
+/// Its input is closed by now: git takes its half-received objects away in order and ends. Told by a signal, its programs would do
+/// so at the same moment, and get in each other's way.
 async fn end(child: &mut Child) {
+    if tokio::time::timeout(CLOSE_GRACE, child.wait()).await.is_ok() {
+        return;
+    }
     let Some(group) = pid(child) else { return };
-    // git takes its half-received objects away at this signal.
     let _ = kill_process_group(group, Signal::TERM);
     if tokio::time::timeout(END_GRACE, child.wait()).await.is_err() {
         let _ = kill_process_group(group, Signal::KILL);
@@ -316,7 +322,8 @@ async fn head(stdout: &mut BufReader<ChildStdout>) -> Option<(u16, Vec<(String, 
 
 /// The body of git's answer, as it comes.
 pub struct AnswerBody {
-    pieces: ReaderStream<BufReader<ChildStdout>>,
+    /// None when it is over.
+    pieces: Option<ReaderStream<BufReader<ChildStdout>>>,
     guard: Option<DropGuard>,
 }
 
@@ -324,13 +331,25 @@ impl Stream for AnswerBody {
     type Item = std::io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = self.pieces.poll_next_unpin(context);
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        let piece = pieces.poll_next_unpin(context);
         // It said all it had to say: it ends by itself.
-        if matches!(piece, Poll::Ready(None))
-            && let Some(guard) = self.guard.take()
-        {
-            drop(guard.disarm());
+        if matches!(piece, Poll::Ready(None)) {
+            self.pieces = None;
+            if let Some(guard) = self.guard.take() {
+                drop(guard.disarm());
+            }
         }
         piece
+    }
+}
+
+impl Drop for AnswerBody {
+    /// What git still says is read and thrown away while it ends: a program that writes to nobody dies where it stands, and takes
+    /// nothing away.
+    fn drop(&mut self) {
+        if let (Some(mut pieces), Ok(runtime)) = (self.pieces.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { while let Some(Ok(_)) = pieces.next().await {} });
+        }
     }
 }
