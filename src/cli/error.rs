@@ -126,7 +126,9 @@ impl CliError {
             Self::Answer { .. } => Some(
                 "server and command line may be of different ages: compare `formwork --version` and `formwork status`",
             ),
-            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Said | Self::Partly { .. } | Self::Output(_) => None,
+            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Said | Self::Partly { .. } | Self::Output(_) => {
+                None
+            }
         }
     }
 

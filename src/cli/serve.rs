@@ -201,8 +201,10 @@ fn source(arguments: &Arguments) -> Result<Source, CliError> {
             .map_err(|findings| usage(format!("{} cannot be used:\n{findings}", path.display()), None));
     }
     let Some(repository) = &arguments.repository else {
-        let path =
-            arguments.dir.clone().ok_or_else(|| usage("give --hosted, --repository, --sources or --dir".to_owned(), None))?;
+        let path = arguments
+            .dir
+            .clone()
+            .ok_or_else(|| usage("give --hosted, --repository, --sources or --dir".to_owned(), None))?;
         return Ok(Source::Directory { path });
     };
     // What was typed is not shown again: there may be a password in it.

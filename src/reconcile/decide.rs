@@ -241,8 +241,12 @@ mod tests {
 
     #[test]
     fn what_was_told_is_not_told_again() {
-        let applied =
-            |revision: &str| Event::RevisionApplied { revision: revision.into(), summary: String::new(), machines: 1, signed_by: Vec::new() };
+        let applied = |revision: &str| Event::RevisionApplied {
+            revision: revision.into(),
+            summary: String::new(),
+            machines: 1,
+            signed_by: Vec::new(),
+        };
         let refused = |revision: &str| Event::RevisionRefused {
             revision: revision.into(),
             summary: String::new(),

@@ -231,7 +231,12 @@ mod tests {
     use crate::store::Batch;
 
     fn applied(revision: &str) -> Event {
-        Event::RevisionApplied { revision: revision.into(), summary: format!("about {revision}"), machines: 3, signed_by: Vec::new() }
+        Event::RevisionApplied {
+            revision: revision.into(),
+            summary: format!("about {revision}"),
+            machines: 3,
+            signed_by: Vec::new(),
+        }
     }
 
     fn refused(revision: &str) -> Event {

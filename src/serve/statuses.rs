@@ -81,7 +81,9 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
                 None => report(State::Success, &format!("it serves; the site declares {machines}")),
             }
         }
-        Outcome::Waiting => report(State::Pending, "it is good and waits: following is suspended, or another revision is pinned"),
+        Outcome::Waiting => {
+            report(State::Pending, "it is good and waits: following is suspended, or another revision is pinned")
+        }
         Outcome::Overtaken => report(State::Pending, "a newer commit overtook it"),
         Outcome::Postponed { reason } => report(State::Pending, &format!("it is tried again: {reason}")),
         Outcome::Refused => {
