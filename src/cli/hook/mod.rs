@@ -31,7 +31,11 @@ enum HookCommand {
     #[command(after_help = EXAMPLES)]
     Install(Install),
     /// What git runs.
-    #[command(hide = true)]
+    #[command(
+        hide = true,
+        after_help = "Examples:
+  formwork hook run pre-receive --socket /var/lib/formwork/hook.sock     as the installed hook does"
+    )]
     Run(Run),
 }
 
