@@ -98,7 +98,7 @@ fn a_commit_that_wipes_all_machines_is_shown_refused_and_let_through_by_a_word()
 
     repository.machines(2, "");
     let raised = repository.commit("All anew");
-    let status = site.wait_for("Stalled");
+    let status = site.wait_for("\"condition\": \"Stalled\"");
     assert!(
         status.contains("it would wipe 4 of 4 machines") && status.contains("Formwork-Allow-Wipe: all"),
         "{status}"
