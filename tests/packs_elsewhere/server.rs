@@ -72,6 +72,11 @@ fn status_says(world: &World, parts: &[&str]) -> String {
     }
 }
 
+/// Waits until this revision serves.
+fn serves(world: &World, revision: &str) {
+    status_says(world, &["\"condition\":\"Ready\"", &format!("\"lastAppliedRevision\":\"{revision}\"")]);
+}
+
 fn commit_site(world: &World, message: &str) -> String {
     world.git("site", &["add", "--all"]);
     world.git("site", &["commit", "--quiet", "--message", message]);
@@ -88,7 +93,7 @@ fn a_server_that_may_not_fetch_refuses_a_pack_that_is_not_vendored_and_says_what
     status_says(&world, &["formwork pack vendor pack", "are not here"]);
     world.ends(0, &["pack", "vendor"]);
     let id = commit_site(&world, "vendored");
-    status_says(&world, &["\"condition\":\"Ready\"", &id]);
+    serves(&world, &id);
 }
 
 #[test]
@@ -100,7 +105,7 @@ fn a_server_fetches_the_locked_commit_once_and_waits_while_it_cannot() {
     // What the range means by now is not what is fetched.
     let newer = world.release("1.1.0");
     let server = serve(&world, &["--fetch-packs"]);
-    status_says(&world, &["\"condition\":\"Ready\"", &first]);
+    serves(&world, &first);
     let fetched = world.git("state/packs.git", &["for-each-ref", "--format=%(refname:lstrip=3)"]);
     assert_eq!(fetched.lines().count(), 1, "{fetched}");
     assert_ne!(fetched, newer);
@@ -109,11 +114,11 @@ fn a_server_fetches_the_locked_commit_once_and_waits_while_it_cannot() {
     world.ends(0, &["pack", "update"]);
     std::fs::rename(world.path("pack"), world.path("away")).expect("moved");
     let _server = serve(&world, &["--fetch-packs"]);
-    status_says(&world, &["\"condition\":\"Ready\"", &first]);
+    serves(&world, &first);
     // A newer lock waits for it, and the last good revision serves.
     let second = commit_site(&world, "updated");
     let said = status_says(&world, &["is tried again: pack pack is locked", &second]);
     assert!(said.contains(&first), "{said}");
     std::fs::rename(world.path("away"), world.path("pack")).expect("moved");
-    status_says(&world, &["\"condition\":\"Ready\"", &format!("\"lastAppliedRevision\":\"{second}\"")]);
+    serves(&world, &second);
 }

@@ -152,7 +152,7 @@ fn a_file_that_sops_encrypted_gives_its_params_to_jobs_and_to_nobody_who_looks()
 
     let identities = repository.root().join("age.txt");
     let site = Site::start(&repository, &["--age-identities", identities.to_str().unwrap()]);
-    site.until(&["\"condition\": \"Ready\"", &first]);
+    site.until_served(&first);
     let secret = "correct-horse-battery";
     let looks: &[&[&str]] = &[
         &["render", "node"],
@@ -188,7 +188,7 @@ fn a_file_that_sops_encrypted_gives_its_params_to_jobs_and_to_nobody_who_looks()
     run(&mut command);
     let second = repository.commit(By::Nobody, "rotated", &[]);
     repository.push();
-    site.until(&["\"condition\": \"Ready\"", &second]);
+    site.until_served(&second);
     let shown = site.say(&["render", "node", "--show-secrets"]);
     assert!(shown.contains("another-horse") && !shown.contains(secret), "{shown}");
 

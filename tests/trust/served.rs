@@ -17,7 +17,7 @@ fn what_is_not_signed_is_refused_and_named_and_the_last_good_one_goes_on_serving
     let policy = repository.root().join("trust.yaml");
     let options = ["--trust", policy.to_str().unwrap()];
     let site = Site::start(&repository, &options);
-    site.until(&["\"condition\": \"Ready\"", &good]);
+    site.until_served(&good);
     let events = site.say(&["events", "-o", "json"]);
     assert!(events.contains("\"signedBy\"") && events.contains("alice@example.org (SHA256:"), "{events}");
 
@@ -39,12 +39,12 @@ fn what_is_not_signed_is_refused_and_named_and_the_last_good_one_goes_on_serving
     repository.git(&["reset", "-q", "--hard", &good]);
     let next = repository.commit(By::Ssh("alice"), "next", &[("README.md", "x")]);
     repository.push();
-    site.until(&["\"condition\": \"Ready\"", &next]);
+    site.until_served(&next);
 
     // A server that starts again remembers what it trusts: going back to an older signed commit is no way around.
     drop(site);
     let site = Site::start(&repository, &options);
-    site.until(&["\"condition\": \"Ready\"", &next]);
+    site.until_served(&next);
     repository.git(&["reset", "-q", "--hard", &good]);
     repository.push();
     site.until(&["\"condition\": \"Stalled\"", "the branch was rewritten"]);

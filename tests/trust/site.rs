@@ -80,6 +80,11 @@ impl Site {
         }
         panic!("{wanted:?}: {status}");
     }
+
+    /// Waits until this revision serves and nothing newer is worked on.
+    pub fn until_served(&self, revision: &str) -> String {
+        self.until(&["\"condition\": \"Ready\"", &format!("\"lastAppliedRevision\": \"{revision}\"")])
+    }
 }
 
 impl Drop for Site {
