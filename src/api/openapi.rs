@@ -204,7 +204,11 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert(status.to_string(), response);
     }
     let text = matches!(route.opens, Opens::Anybody | Opens::Offer | Opens::Git);
-    let refused = if text {
+    let refused = if text && route.path == "/v1/push" {
+        // Asked by a hook: what is no token is told as git's clients are, what is no question as all programs are.
+        let problem = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+        json!({"description": "Refused, in a line of text, or with a code.", "content": {"text/plain": {}, "application/json": problem}})
+    } else if text {
         json!({"description": "Refused, in a line of text.", "content": {"text/plain": {}}})
     } else {
         json!({"$ref": "#/components/responses/Problem"})

@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
     /// Fetch packs that a revision locks and does not hold, by their locked commits; without it, packs are vendored.
-    #[arg(long, env = "FORMWORK_FETCH_PACKS")]
+    #[arg(long, conflicts_with_all = ["hosted", "sources"], env = "FORMWORK_FETCH_PACKS")]
     fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images and loaders/.
     #[arg(
@@ -150,6 +150,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let identities = Arc::new(identities.unwrap_or_else(Identities::none));
+    if arguments.trust.is_some() && matches!(content, Content::Source(Source::Sources(_))) {
+        let message =
+            "--trust needs the history of what is followed, and of a repository elsewhere only the tip is fetched";
+        let hint = "follow a repository on this host's own disk, or mirror the other one there by `git clone --mirror`";
+        return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
+    }
     let trust = arguments.trust.as_deref().map(policy).transpose()?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),

@@ -2,7 +2,7 @@
 //! What a commit costs here is what it changes.
 
 use super::GitError;
-use super::limits::Budget;
+use super::limits::{self, Budget};
 use super::mirror::{MODE_EXECUTABLE, MODE_SYMLINK, Mirror, join};
 use crate::content::{File, FileKind, Files};
 use git2::{ObjectType, Oid, Tree, TreeEntry};
@@ -99,7 +99,14 @@ impl<'a> Reader<'a> {
     }
 
     fn folder(&self, id: Oid) -> Result<Tree<'a>, GitError> {
+        limits::object("a folder", self.size(id)?)?;
         self.mirror.repository.find_tree(id).map_err(|e| self.mirror.fails(&e))
+    }
+
+    /// By its header: a few bytes can unpack to more than there is memory.
+    fn size(&self, id: Oid) -> Result<usize, GitError> {
+        let header = self.mirror.repository.odb().and_then(|odb| odb.read_header(id));
+        header.map(|(bytes, _)| bytes).map_err(|e| self.mirror.fails(&e))
     }
 
     /// Takes in all of a folder.
@@ -116,10 +123,10 @@ impl<'a> Reader<'a> {
         let file = match entry.kind() {
             Some(ObjectType::Tree) => return self.add(entry.id(), &path, depth + 1),
             Some(ObjectType::Blob) => {
+                self.budget.file(&path, self.size(entry.id())?)?;
                 let blob = self.mirror.repository.find_blob(entry.id()).map_err(|e| self.mirror.fails(&e))?;
                 let bytes = Arc::from(blob.content());
                 self.read += 1;
-                self.budget.file(&path, blob.size())?;
                 let kind = match entry.filemode() {
                     MODE_SYMLINK => FileKind::Symlink,
                     MODE_EXECUTABLE => FileKind::Executable,

@@ -11,6 +11,14 @@ const TOTAL_BYTES: usize = 256 << 20;
 /// Folders within folders.
 pub(super) const DEPTH: usize = 32;
 
+/// A folder or commit of so many bytes.
+pub(super) fn object(what: &str, bytes: usize) -> Result<(), GitError> {
+    if bytes > FILE_BYTES {
+        return Err(over(format!("{what} of {bytes} bytes"), format!("{} MiB", FILE_BYTES >> 20)));
+    }
+    Ok(())
+}
+
 /// Counts what one walk has met.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Budget {

@@ -216,7 +216,7 @@ impl PackCache {
         // One line of it all, for messages that are one.
         let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let said = without_credentials(&lines.join(" "));
-        Err(PackError::Remote { url: url.to_owned(), said: said.chars().take(SAID_CHARACTERS).collect() })
+        Err(PackError::Remote { url: without_credentials(url), said: said.chars().take(SAID_CHARACTERS).collect() })
     }
 }
 

@@ -130,6 +130,16 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
     ))
 }
 
+/// Whether two revisions were put together of several sources, and the main one's commit is the same: what its message allows was
+/// said of the first.
+pub(super) fn says_again(before: &str, now: &str) -> bool {
+    let main = |message: &str| -> Option<String> {
+        let last = message.trim_end().rsplit("\n\n").next()?;
+        last.lines().next()?.strip_prefix("Formwork-Source: ").map(str::to_owned)
+    };
+    main(before).is_some_and(|main_before| main(now) == Some(main_before))
+}
+
 /// The event of a revision that serves.
 pub(super) fn applied_event(revision: &Revision, census: Census, signed_by: Vec<String>) -> Event {
     Event::RevisionApplied {
@@ -268,6 +278,22 @@ mod tests {
         ] {
             assert_eq!(is_news(last, last_refused, held, event), news, "{last:?} {last_refused:?} {held} {event:?}");
         }
+    }
+
+    #[test]
+    fn of_several_sources_the_main_message_speaks_for_its_own_commit_only() {
+        let of = |main: &str, tenant: &str| {
+            format!(
+                "Wipe (with team-a {tenant})\n\nFormwork-Allow-Wipe: all\n\n\
+                 Formwork-Source: platform {main} at the site's root: Wipe\nFormwork-Source: team-a {tenant} at a: x\n"
+            )
+        };
+        assert!(says_again(&of("m1", "t1"), &of("m1", "t2")));
+        assert!(!says_again(&of("m1", "t1"), &of("m2", "t1")));
+        assert!(
+            !says_again("Formwork-Allow-Wipe: all\n", "Formwork-Allow-Wipe: all\n"),
+            "one source: each message is its own"
+        );
     }
 
     #[test]

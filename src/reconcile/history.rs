@@ -112,6 +112,8 @@ pub(super) struct Past {
     pub last_refused: Option<Event>,
     /// Applied revisions in order, the newest last.
     pub applied: Vec<String>,
+    /// Of all that was ever applied, what somebody was known to have signed.
+    pub signed: std::collections::HashSet<String>,
     /// Of those, the ones that were applied because the source showed them.
     pub followed: Vec<String>,
 }
@@ -132,7 +134,10 @@ impl Past {
     fn take(&mut self, record: &Record) {
         self.hold.apply(record);
         let outcome = match &record.event {
-            Event::RevisionApplied { revision, .. } => {
+            Event::RevisionApplied { revision, signed_by, .. } => {
+                if !signed_by.is_empty() {
+                    self.signed.insert(revision.clone());
+                }
                 push_bounded(&mut self.applied, revision);
                 if self.hold.pinned.is_none() {
                     push_bounded(&mut self.followed, revision);

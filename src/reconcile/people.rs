@@ -95,8 +95,13 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// There is no such revision, it would be refused, or it could not be written down: then nothing has changed.
     pub async fn roll_back(&self, to: Option<&str>, by: &str, reason: &str) -> Result<Pin, HoldError> {
         let serving = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
-        let id = Past::read(self.shared.parts.store.as_ref())?.choose(serving.as_deref(), to)?;
+        let past = Past::read(self.shared.parts.store.as_ref())?;
+        let id = past.choose(serving.as_deref(), to)?;
         let refused = |findings| HoldError::Refused { revision: id.clone(), findings };
+        if self.shared.parts.verifier.is_some() && !past.signed.contains(&id) {
+            let finding = "it was applied before signatures were asked for, and nobody is known to have signed it";
+            return Err(refused(vec![finding.to_owned()]));
+        }
         let built = self.shared.build(&id).await.map_err(|failure| match failure {
             Failure::Refused(findings) => refused(findings),
             Failure::Postponed(error) => HoldError::Git(error),

@@ -313,6 +313,15 @@ impl<C: Send + Sync + 'static> Shared<C> {
         revision: &Revision,
     ) -> Result<Result<(), Vec<String>>, StoreError> {
         let allowed = Allowance::of(self.parts.store.as_ref(), &revision.id)?;
+        // Of several sources each revision carries the main one's message: it speaks for the main commit's own change only.
+        let before = self.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
+        let before = match before {
+            Some(id) if id != revision.id => self.parts.follower.revision(&id).await.ok(),
+            _ => None,
+        };
+        let stale = before.is_some_and(|before| decide::says_again(&before.message, &revision.message));
+        let silent = Revision { message: String::new(), ..revision.clone() };
+        let revision = if stale { &silent } else { revision };
         if let Err(finding) = decide::guard(serving, built.census, revision, &allowed) {
             return Ok(Err(vec![finding]));
         }

@@ -236,7 +236,8 @@ impl<C: Send + Sync + 'static> Task<C> {
         sights: Option<watch::Receiver<Sight>>,
     ) -> Result<Vec<String>, Stop> {
         let shared = Arc::clone(&self.shared);
-        // Only what was applied here, and so was trusted, can be pinned: going back is no new trust and takes none away.
+        // Only what was applied here, and was trusted then where there is a policy, can be pinned: going back is no new trust
+        // and takes none away.
         let pinned = sights.is_none();
         let signed_by = if pinned { Vec::new() } else { self.verify(revision).await? };
         let built = self.build(revision, sights).await?;

@@ -5,7 +5,7 @@ use super::{Answer, Pass, Pusher, Question, answer};
 use crate::api::access::{Peer, bearer};
 use crate::api::extract::Json;
 use crate::api::{ApiError, App};
-use crate::git::receive::{Ask, Backend, BackendError, Hosted, PUSH_BYTES_MAX, Service, UsersError};
+use crate::git::receive::{Ask, Backend, BackendError, Hosted, PUSH_BYTES_MAX, Service, UPDATES_MAX, UsersError};
 use crate::identity::user::{ADMINISTRATOR, Rights};
 use crate::net::routes::{Opens, Route, Routes};
 use axum::body::Body;
@@ -242,6 +242,12 @@ async fn hook(
     axum::Extension(Visitor(pusher)): axum::Extension<Visitor>,
     Json(question): Json<Question>,
 ) -> Json<Answer> {
+    if pusher.rights.push.is_empty() {
+        return Json(Answer::unable("you may only read", None));
+    }
+    if question.updates.len() > UPDATES_MAX {
+        return Json(Answer::unable("too many references in one push", None));
+    }
     let question = Question { capability: None, ..question };
     Json(answer(&app, question, Some(pusher)).await)
 }

@@ -5,6 +5,7 @@ use crate::api::App;
 use crate::content::Tree;
 use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, refusals, short_name};
 use crate::git::{GitError, Revision};
+use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
 use crate::reconcile::{Allowance, Foreseen, Outcome, guard_wipe};
 use crate::store::{Batch, StoreError};
@@ -58,13 +59,14 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     if !verdict.refusals.is_empty() {
         return Answer::Judged(Box::new(verdict));
     }
+    let rights = pusher.rights;
     let allowed = Allowance { by: pusher.name, empty: options.empty, wipe_all: options.wipe_all, wipe: options.wipe };
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
         verdict.followed = true;
         verdict.old.clone_from(old);
         verdict.new = Some(new.clone());
-        match content(app, &seen, new, &allowed).await {
+        match content(app, &seen, new, &allowed, &rights).await {
             Ok(content) => content.into_verdict(&mut verdict),
             Err(error) => return unable(&error),
         }
@@ -128,6 +130,10 @@ async fn look(app: &App, question: &Question) -> Result<Seen, Answer> {
             Some(folder) => Some(in_quarantine(&received.path, &folder).map_err(Unable::Refused)?),
             None => None,
         };
+        if let Some(alias) = updates.iter().find(|update| received.is_alias(&update.reference)) {
+            let what = format!("`{}` is another name of a branch", alias.reference);
+            return Err(Unable::Refused(Refusal::new(what, Some("push to the branch itself".to_owned()))));
+        }
         let moves = received.moves(quarantine.as_deref(), updates)?;
         Ok(Seen { followed: received.followed()?, quarantine, moves })
     });
@@ -183,7 +189,7 @@ async fn read(app: &App, seen: &Seen, id: &str) -> Result<(Revision, Arc<Tree>),
 }
 
 /// The followed branch's new revision.
-async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance) -> Result<Content, GitError> {
+async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: &Rights) -> Result<Content, GitError> {
     let (revision, tree) = match read(app, seen, id).await {
         Ok(read) => read,
         Err(error) if error.is_fault_of_revision() => {
@@ -193,7 +199,11 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance) -> Resul
         }
         Err(error) => return Err(error),
     };
-    let (texts, change, machines) = match app.fleet.reconciler.judge(Arc::clone(&tree), &revision, allowed).await {
+    // What a commit's message allows counts as far as its pusher may allow it.
+    let silent = Revision { message: String::new(), ..revision.clone() };
+    let spoken = |may: May| if rights.may.contains(&may) { &revision } else { &silent };
+    let judged = app.fleet.reconciler.judge(Arc::clone(&tree), spoken(May::Empty), allowed).await;
+    let (texts, change, machines) = match judged {
         Ok(built) => {
             let serving = app.fleet.current();
             let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
@@ -201,7 +211,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance) -> Resul
             // The reconciler will ask the same of the same; here it is asked once for the answer and the guard.
             if let Some(serving) = serving
                 && let Err(finding) =
-                    guard_wipe(&Foreseen::of(&change, serving.wipe_guard()), &revision.message, allowed)
+                    guard_wipe(&Foreseen::of(&change, serving.wipe_guard()), &spoken(May::Wipe).message, allowed)
             {
                 texts.push(finding);
             }

@@ -51,9 +51,13 @@ pub(super) fn run(hooked: &Hooked) -> Result<(), CliError> {
 fn question(hooked: &Hooked) -> Result<Question, String> {
     let mut lines = String::new();
     std::io::stdin()
-        .take(INPUT_MAX)
+        .take(INPUT_MAX + 1)
         .read_to_string(&mut lines)
         .map_err(|error| format!("git says nothing: {error}"))?;
+    // What is cut off here would be moved unseen.
+    if u64::try_from(lines.len()).unwrap_or(u64::MAX) > INPUT_MAX {
+        return Err("too many references in one push".to_owned());
+    }
     let updates: Option<Vec<Update>> = lines.lines().map(Update::from_line).collect();
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let count = text("GIT_PUSH_OPTION_COUNT").and_then(|count| count.parse().ok()).unwrap_or(0_usize);

@@ -171,7 +171,9 @@ pub fn missing(tree: &Tree) -> Vec<LockedPack> {
     let entries = entries(tree).unwrap_or_default();
     let wanted = |pack: &LockedPack| entries.iter().any(|entry| pack.is_of(entry));
     let absent = |pack: &LockedPack| hashed_files(tree, &super::vendor_folder(&pack.name)).next().is_none();
-    lock.packs.into_iter().filter(|pack| wanted(pack) && absent(pack)).collect()
+    // An address that loading refuses is not spoken to.
+    let sound = |pack: &LockedPack| super::origin(&pack.from).is_ok();
+    lock.packs.into_iter().filter(|pack| wanted(pack) && sound(pack) && absent(pack)).collect()
 }
 
 /// The entries of `spec.packs`. None where there is no site.

@@ -35,10 +35,14 @@ pub fn install(repository: &Path, program: &Path, arguments: &[String], replace:
     let fails = |message: String| GitError::Hooks { path: repository.to_owned(), message };
     let opened = crate::git::open(repository)?;
     let mut config = opened.config().map_err(|error| fails(error.message().to_owned()))?;
-    let folder = match config.snapshot().ok().and_then(|config| config.get_path("core.hooksPath").ok()) {
-        Some(path) => opened.path().join(path),
-        None => opened.commondir().join("hooks"),
+    // The repository's own word alone: the git that pushes may read another system's and home's configuration than we do.
+    let own = config.open_level(git2::ConfigLevel::Local).and_then(|mut own| own.snapshot());
+    let folder = match own.and_then(|own| own.get_path("core.hooksPath")) {
+        Ok(path) => opened.path().join(path),
+        Err(_) => opened.commondir().join("hooks"),
     };
+    // Absolute, since git takes a relative one from where it runs.
+    let folder = std::path::absolute(folder).map_err(|error| fails(error.to_string()))?;
     for hook in HOOKS {
         if let Ok(text) = std::fs::read_to_string(folder.join(hook))
             && !text.contains(MARK)
@@ -54,6 +58,8 @@ pub fn install(repository: &Path, program: &Path, arguments: &[String], replace:
         let text = script(program, hook, arguments);
         write(&folder.join(hook), &text).map_err(|error| fails(format!("{hook}: {error}")))?;
     }
+    let place = folder.to_string_lossy();
+    config.set_str("core.hooksPath", &place).map_err(|error| fails(error.message().to_owned()))?;
     config.set_bool("receive.advertisePushOptions", true).map_err(|error| fails(error.message().to_owned()))?;
     Ok(Installed { folder })
 }

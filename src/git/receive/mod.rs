@@ -17,5 +17,5 @@ pub use hooks::{HOOKS, Installed, WhenAway, install};
 pub use options::{PushOptions, parse_options};
 pub use quarantine::{Received, in_quarantine};
 pub use repository::{Hosted, PUSH_BYTES_MAX};
-pub use updates::{Moved, Refusal, Update, refusals, short_name};
+pub use updates::{Moved, Refusal, UPDATES_MAX, Update, refusals, short_name};
 pub use users::{Users, UsersError};

@@ -2,6 +2,7 @@
 
 use super::{Moved, Refusal, Update};
 use crate::content::Tree;
+use crate::git::limits;
 use crate::git::mirror::{Known, Mirror, revision_of};
 use crate::git::{GitError, Revision};
 use git2::{Oid, Repository};
@@ -51,6 +52,12 @@ impl Received {
         target.map(str::to_owned).ok_or_else(|| GitError::NoCommit { path: self.path.clone() })
     }
 
+    /// Whether a reference only names another one: git moves that one.
+    pub fn is_alias(&self, name: &str) -> bool {
+        let found = self.open(None).ok().and_then(|repository| repository.find_reference(name).ok()?.kind());
+        found == Some(git2::ReferenceType::Symbolic)
+    }
+
     /// How each reference moves. Blocks.
     ///
     /// # Errors
@@ -78,6 +85,8 @@ impl Received {
     pub fn tree(&self, quarantine: Option<&Path>, id: &str) -> Result<(Revision, Tree), GitError> {
         let repository = self.open(quarantine)?;
         let oid = Oid::from_str(id).map_err(|error| self.unreadable(&error))?;
+        let header = repository.odb().and_then(|odb| odb.read_header(oid));
+        limits::object("a commit", header.map(|(bytes, _)| bytes).unwrap_or_default())?;
         let revision = match repository.find_commit(oid) {
             Ok(commit) => revision_of(&commit),
             Err(_) => return Err(GitError::UnknownRevision { revision: id.to_owned() }),
@@ -105,10 +114,12 @@ pub fn in_quarantine(repository: &Path, folder: &Path) -> Result<PathBuf, Refusa
     let objects =
         crate::git::open(repository).map_err(|error| refused(&error.to_string()))?.commondir().join("objects");
     let objects = objects.canonicalize().map_err(|error| refused(&error.to_string()))?;
-    let folder = folder.canonicalize().map_err(|error| refused(&error.to_string()))?;
+    // One answer for all, so that nobody learns what else there is.
+    let elsewhere = || refused("it does not lie where git makes them");
+    let folder = folder.canonicalize().map_err(|_| elsewhere())?;
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if folder.parent() != Some(&objects) || !(name.starts_with("tmp_objdir-") || name.starts_with("incoming-")) {
-        return Err(refused("it does not lie where git makes them"));
+        return Err(elsewhere());
     }
     Ok(folder)
 }

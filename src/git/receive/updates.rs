@@ -5,7 +5,7 @@ use crate::identity::user::Rights;
 use serde::{Deserialize, Serialize};
 
 /// A push that moves more is refused.
-const UPDATES_MAX: usize = 100;
+pub const UPDATES_MAX: usize = 100;
 
 /// One reference of a push, as `pre-receive` is told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,12 @@ pub fn refusals(updates: &[(Update, Moved)], followed: &str, rights: &Rights, op
     if updates.len() > UPDATES_MAX {
         let what = format!("{} references in one push are too many", updates.len());
         return vec![Refusal::new(what, Some(format!("push at most {UPDATES_MAX} at a time")))];
+    }
+    // git carries each command out; only the first would have been judged.
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some((twice, _)) = updates.iter().find(|(update, _)| !seen.insert(update.reference.as_str())) {
+        let what = format!("`{}` is moved twice in one push", twice.reference);
+        return vec![Refusal::new(what, Some("push it once".to_owned()))];
     }
     updates.iter().filter_map(|(update, moved)| refusal(update, *moved, followed, rights, options)).collect()
 }
