@@ -9,6 +9,7 @@ use super::views::{
     AskAnswer, AskBody, ClusterRow, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SourceRow, StoreStatus,
 };
 use super::{ApiError, App};
+use crate::catalog::Catalog;
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
@@ -63,33 +64,37 @@ pub(super) fn routes() -> Routes<App> {
         .route(get("/v1/workflows", "Declared workflows").gives::<List<Named>>(), workflows)
 }
 
+/// What serves at the moment a question is asked: an answer of many rows is made of one revision, whatever comes meanwhile.
+pub(super) type Serving = Option<Arc<Catalog>>;
+
 /// All machines: declared, enrolled, and those that left.
-pub(super) fn names(fleet: &Fleet) -> std::collections::BTreeSet<String> {
+pub(super) fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTreeSet<String> {
     let mut names: std::collections::BTreeSet<String> =
         fleet.all().into_iter().filter(|entry| entry.state().is_known()).map(|entry| entry.name.clone()).collect();
-    if let Some(catalog) = fleet.current() {
+    if let Some(catalog) = serving {
         names.extend(catalog.machines().map(|view| view.name.to_string()));
     }
     names
 }
 
 /// Looks at a machine without changing anything, as its last boot or as firmware.
-pub(super) async fn look<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+pub(super) async fn look<T>(app: &App, serving: &Serving, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
     let live = entry.live();
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
-    let decision = app.fleet.look(entry, running).await;
+    let decision = app.fleet.look_on(serving.clone(), entry, running).await;
     let heard = entry.heard(&app.fleet.clock);
     let trust = app.fleet.trust();
     show(&Subject::of(&entry.name, &decision, &live, app.fleet.clock.now_ms(), heard).within(running, trust))
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
+    let serving = app.fleet.current();
     let mut items = Vec::new();
-    for name in names(&app.fleet) {
-        items.push(look(&app, &app.fleet.entry(&name), |subject| subject.summary()).await);
+    for name in names(&app.fleet, &serving) {
+        items.push(look(&app, &serving, &app.fleet.entry(&name), |subject| subject.summary()).await);
     }
-    Json(list(&app, items))
+    Json(list_of(&app, &serving, items))
 }
 
 async fn machine(
@@ -98,7 +103,7 @@ async fn machine(
     Path(name): Path<String>,
 ) -> Result<Json<MachineDetail>, ApiError> {
     let entry = existing(&app, &name)?;
-    Ok(Json(look(&app, &entry, |subject| subject.detail()).await))
+    Ok(Json(look(&app, &app.fleet.current(), &entry, |subject| subject.detail()).await))
 }
 
 pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
@@ -111,8 +116,14 @@ pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
     }
 }
 
+/// Rows that no revision has a part in.
 pub(super) fn list<T>(app: &App, items: Vec<T>) -> List<T> {
-    List { revision: app.fleet.current().map(|catalog| catalog.revision.to_string()), held: held(app), items }
+    list_of(app, &app.fleet.current(), items)
+}
+
+/// Rows made of this revision.
+pub(super) fn list_of<T>(app: &App, serving: &Serving, items: Vec<T>) -> List<T> {
+    List { revision: serving.as_ref().map(|catalog| catalog.revision.to_string()), held: held(app), items }
 }
 
 async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
@@ -121,9 +132,11 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         let word = word.ok().and_then(|value| value.as_str().map(str::to_owned));
         *counts.entry(word.unwrap_or_default()).or_insert(0) += 1;
     };
-    for name in names(&app.fleet) {
+    let serving = app.fleet.current();
+    for name in names(&app.fleet, &serving) {
         let entry = app.fleet.entry(&name);
-        let (phase, standing) = look(&app, &entry, |subject| (subject.summary().phase, subject.standing())).await;
+        let (phase, standing) =
+            look(&app, &serving, &entry, |subject| (subject.summary().phase, subject.standing())).await;
         count(&mut machines, serde_json::to_value(phase));
         count(&mut drift, serde_json::to_value(standing.standing));
     }
@@ -302,33 +315,36 @@ struct Named {
 }
 
 async fn clusters(State(app): State<App>, _: Administrator) -> Json<List<ClusterRow>> {
+    let serving = app.fleet.current();
     let row = |profile: &crate::catalog::ClusterProfile| ClusterRow {
         name: profile.name.to_string(),
         size: profile.spec.size,
         members: app.fleet.members(&profile.name).to_vec(),
     };
-    let items = app.fleet.current().map_or_else(Vec::new, |catalog| catalog.cluster_profiles().map(row).collect());
-    Json(list(&app, items))
+    let items = serving.as_deref().map_or_else(Vec::new, |catalog| catalog.cluster_profiles().map(row).collect());
+    Json(list_of(&app, &serving, items))
 }
 
 async fn subnets(State(app): State<App>, _: Administrator) -> Json<List<Named>> {
-    let items = app.fleet.current().map_or_else(Vec::new, |catalog| {
+    let serving = app.fleet.current();
+    let items = serving.as_deref().map_or_else(Vec::new, |catalog| {
         catalog
             .subnets()
             .map(|subnet| Named { name: subnet.name.to_string(), place: subnet.place.to_string() })
             .collect()
     });
-    Json(list(&app, items))
+    Json(list_of(&app, &serving, items))
 }
 
 async fn workflows(State(app): State<App>, _: Administrator) -> Json<List<Named>> {
-    let items = app.fleet.current().map_or_else(Vec::new, |catalog| {
+    let serving = app.fleet.current();
+    let items = serving.as_deref().map_or_else(Vec::new, |catalog| {
         catalog
             .workflows()
             .map(|workflow| Named { name: workflow.name.to_string(), place: workflow.place.to_string() })
             .collect()
     });
-    Json(list(&app, items))
+    Json(list_of(&app, &serving, items))
 }
 
 async fn adopt_site(State(app): State<App>, who: Administrator) -> Result<Json<AskAnswer>, ApiError> {

@@ -1,7 +1,7 @@
 //! `/v1/…` about content as a whole: how it stands, its history, and what people say about following its source.
 
 use super::access::Administrator;
-use super::administrators::{list, look, names};
+use super::administrators::{list, list_of, look, names};
 use super::extract::{Json, Query};
 use super::views::{AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
 use super::{ApiError, App};
@@ -172,12 +172,13 @@ async fn history(
 }
 
 async fn drift(State(app): State<App>, _: Administrator) -> Json<List<MachineStanding>> {
+    let serving = app.fleet.current();
     let mut items = Vec::new();
-    for name in names(&app.fleet) {
-        items.push(look(&app, &app.fleet.entry(&name), |subject| subject.standing()).await);
+    for name in names(&app.fleet, &serving) {
+        items.push(look(&app, &serving, &app.fleet.entry(&name), |subject| subject.standing()).await);
     }
     items.extend(unknown(&app));
-    Json(list(&app, items))
+    Json(list_of(&app, &serving, items))
 }
 
 /// Boxes that show themselves and are no machines.

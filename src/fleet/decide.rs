@@ -69,8 +69,13 @@ impl Fleet {
     /// What a machine would do next, with nothing written down: for showing it. What has to be written down first is
     /// left to the machine's next word, and shown as a wait.
     pub async fn look(&self, entry: &Entry, running: Running<'_>) -> Decision {
+        self.look_on(self.current(), entry, running).await
+    }
+
+    /// The same on a revision that the caller holds: what is said of many machines at once is said of one revision,
+    /// though another begins to serve meanwhile.
+    pub async fn look_on(&self, current: Option<Arc<Catalog>>, entry: &Entry, running: Running<'_>) -> Decision {
         let state = entry.state();
-        let current = self.current();
         let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
         let pinned = self.pinned(current.as_ref(), &state).await;
         let next = workflow::next(&Question {

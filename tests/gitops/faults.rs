@@ -1,7 +1,8 @@
 //! What breaks: the last good revision serves throughout, and the status says what is wrong.
 
-use super::site::{PATIENCE, Site, disks_possible, git, try_git};
+use super::site::{PATIENCE, Site, disks_possible, git, machine, try_git};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Waits until the status says so while the label stays what it is, and says how long it took.
@@ -206,4 +207,40 @@ fn a_repository_that_is_corrupted_on_disk_is_told_and_followed_again_once_it_is_
     told(&site, "the repository is gone", "1", |content| content["reason"] == "SourceUnavailable");
     std::fs::rename(site.path("away.git"), site.bare()).unwrap();
     site.applied(&second);
+}
+
+// A list of many machines is made of one revision, and says of which, though others begin to serve while it is made.
+#[test]
+fn a_list_is_of_one_revision_while_pushes_come() {
+    let mut site = Site::new();
+    let push_all = |site: &Site, label: &str| {
+        for number in 10..250 {
+            site.write(&format!("machines/m{number}.yaml"), &machine(&format!("m{number}"), number, label));
+        }
+        (site.push_label(label), label.to_owned())
+    };
+    let mut pushed = vec![push_all(&site, "0")];
+    site.start();
+    site.applied(&pushed[0].0);
+    let ended = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let lists = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                seen.push(site.serves());
+            }
+            seen
+        });
+        pushed.extend((1..=12).map(|n| {
+            let pushed = push_all(&site, &n.to_string());
+            site.applied(&pushed.0);
+            pushed
+        }));
+        ended.store(true, Ordering::Relaxed);
+        lists.join().unwrap()
+    });
+    for one in &seen {
+        assert!(pushed.contains(one), "{one:?} was never pushed: {pushed:?}");
+    }
+    println!("{} lists of 242 machines, each of one revision, between twelve pushes", seen.len());
 }

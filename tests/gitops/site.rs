@@ -280,13 +280,18 @@ impl Site {
 
     /// The label that machines are served with: of all of them the same, or it is a mix of revisions.
     pub fn serves_label(&self) -> String {
+        self.serves().1
+    }
+
+    /// The revision that serves and the label of it.
+    pub fn serves(&self) -> (String, String) {
         let list = self.json(&["get", "machines"]);
         let items = list["items"].as_array().unwrap();
         let declared = items.iter().filter(|item| item["source"] == "git");
         let mut labels: Vec<&str> = declared.filter_map(|item| item["labels"]["n"].as_str()).collect();
         labels.dedup();
         assert_eq!(labels.len(), 1, "a mix of revisions serves: {list:#}");
-        labels[0].to_owned()
+        (list["revision"].as_str().unwrap().to_owned(), labels[0].to_owned())
     }
 
     /// What was written down about revisions, oldest first: the outcome and the revision.
