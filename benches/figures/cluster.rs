@@ -201,8 +201,7 @@ async fn reads() {
                 count
             });
             ours.push(rate(reading.collect()).await);
-            writing.abort();
-            let _ = writing.await; // it was told to stop
+            writing.await.expect("the writers");
             drop(server);
             let server = Etcd::start(port + 2).expect("etcd is needed: Debian's package etcd-server");
             let mut clients = server.clients(writers + 4).await;
@@ -219,8 +218,7 @@ async fn reads() {
                 count
             });
             theirs.push(rate(reading.collect()).await);
-            writing.abort();
-            let _ = writing.await; // it was told to stop
+            writing.await.expect("the writers");
         }
         let name = format!("reads of a key by 4 clients while {writers} write");
         row(&name, median(ours), median(theirs), "/s", true);
