@@ -65,7 +65,7 @@ impl Receiving {
     }
 
     /// A capability for the hooks of one push.
-    fn admit(self: &Arc<Self>, pusher: Pusher) -> Result<Pass, IdentityError> {
+    pub(in crate::api) fn admit(self: &Arc<Self>, pusher: Pusher) -> Result<Pass, IdentityError> {
         let capability = crate::identity::new_id()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(capability.clone(), Open { pusher, asked: Vec::new() });
@@ -86,9 +86,9 @@ impl Receiving {
 }
 
 /// A capability, good until this is dropped.
-struct Pass {
+pub(in crate::api) struct Pass {
     receiving: Arc<Receiving>,
-    capability: String,
+    pub(in crate::api) capability: String,
 }
 
 impl Drop for Pass {

@@ -58,6 +58,10 @@ struct Site {
     router: Router,
     /// The administrator's token.
     administrator: String,
+    /// The token of a user of the repository who may do everything there.
+    user: String,
+    /// What the hooks of a push that is under way show.
+    pass: crate::api::push::Pass,
     _applied: tokio::sync::watch::Sender<u64>,
 }
 
@@ -91,6 +95,13 @@ impl Site {
         logs.append("job-one", 0, b"what it said").expect("a log");
         let server =
             ServerInfo { http: "http://192.0.2.1".into(), https: "https://192.0.2.1".into(), site: "lab".into() };
+        let users = lab.dir.path().join("users.json");
+        let user = crate::git::receive::Users::in_file(users.clone());
+        let user = user.add("bob", crate::identity::user::Rights::all(), 0).expect("a user");
+        let followed = crate::git::Source::Directory { path: lab.folder() };
+        let receiving = Arc::new(crate::api::push::Receiving::new(users, &followed, None));
+        let pusher = crate::api::push::Pusher { name: "bob".into(), rights: crate::identity::user::Rights::all() };
+        let pass = receiving.admit(pusher).expect("a push under way");
         let (kept, applied) = tokio::sync::watch::channel(0);
         let app = App {
             snapshots: Arc::new(crate::api::Snapshots::in_folder(lab.dir.path().join("snapshots"))),
@@ -99,14 +110,10 @@ impl Site {
             administrators: Arc::new(recognised),
             server: Arc::new(server),
             hooks: Arc::new(hooks::of(lab.dir.path())),
-            receiving: Arc::new(crate::api::push::Receiving::new(
-                lab.dir.path().join("users.json"),
-                &crate::git::Source::Directory { path: lab.folder() },
-                None,
-            )),
+            receiving,
             applied,
         };
-        Self { router: super::routes(app), lab, administrator, _applied: kept }
+        Self { router: super::routes(app), lab, administrator, user, pass, _applied: kept }
     }
 
     /// What a good token of this machine says.

@@ -1,8 +1,11 @@
 //! Every token on every route that it must not open, from the route table: a route that is added is tried too.
 
 use super::{Answer, Site, table};
-use crate::identity::{AdministratorToken, Audience, SiteKeys, issue};
+use crate::boot::desk::{InstallerRefusal, InstallerSaid};
+use crate::identity::{AdministratorToken, Audience, SiteKeys, issue, ticket_secret};
 use crate::net::routes::{Opens, Route};
+use base64::Engine as _;
+use ring::signature::KeyPair as _;
 
 /// Who a token is good for, if for anybody.
 type Good = Option<Opens>;
@@ -95,13 +98,31 @@ fn tokens(site: &Site) -> Vec<(&'static str, Vec<u8>, Good)> {
         ("a cluster token", text(site.token(&cluster("one"))), Some(Opens::Cluster)),
         ("an administrator's token", text(format!("Bearer {}", site.administrator)), Some(Opens::Administrator)),
         ("an administrator's token as git sends it", as_git_sends_it(&site.administrator), Some(Opens::Git)),
+        ("a user's token", text(format!("Bearer {}", site.user)), Some(Opens::Git)),
+        ("a user's token as git sends it", as_git_sends_it(&site.user), Some(Opens::Git)),
+        ("a user's token with a flipped bit", flipped(&site.user), None),
+        ("the capability of a push's hooks", text(format!("Bearer {}", site.pass.capability)), None),
+        ("the capability of a push's hooks as git sends it", as_git_sends_it(&site.pass.capability), None),
+        ("a boot's ticket", text(format!("Bearer {}", ticket(site))), None),
+        ("a boot's ticket as git sends it", as_git_sends_it(&ticket(site)), None),
+        ("the token of an installer's callback", text(format!("Bearer {}", callback(site))), None),
+        ("the token of an installer's callback as git sends it", as_git_sends_it(&callback(site)), None),
         ("a user's token that is not known", as_git_sends_it("fwu_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), None),
     ]
 }
 
+/// The ticket of a boot that was offered, good for one exchange.
+fn ticket(site: &Site) -> String {
+    ticket_secret(&site.lab.keys, "ticket-one-2")
+}
+
+/// What opens the callback of the same boot.
+fn callback(site: &Site) -> String {
+    site.lab.fleet().callback_token("ticket-one-2")
+}
+
 /// The token as a password.
 fn as_git_sends_it(token: &str) -> Vec<u8> {
-    use base64::Engine as _;
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("administrator:{token}"));
     format!("Basic {pair}").into_bytes()
 }
@@ -176,13 +197,15 @@ async fn each_token_opens_its_own_routes() {
     let tokens = tokens(&site);
     // What opens a webhook is a signature, no token: see the tests of hooks.
     for route in table().iter().filter(|route| wants_token(route) && route.opens != Opens::Hook) {
-        let good = tokens.iter().find(|(_, _, good)| *good == Some(route.opens));
-        let (_, token, _) = good.expect("a good token");
-        let [there, _] = paths(route);
-        let answer = site.ask(route, &there, Some(token), "{}").await;
-        // Claims and sets are the machines' own: an administrator is told so.
-        let opened = answer.status < 500 && answer.status != 401 && !answer.body.contains("token-");
-        assert!(opened, "{} {}: {answer:?}", route.method.as_str(), route.path);
+        let good: Vec<_> = tokens.iter().filter(|(_, _, good)| opens(*good, route.opens)).collect();
+        assert!(!good.is_empty(), "no token opens {}", route.path);
+        for (what, token, _) in good {
+            let [there, _] = paths(route);
+            let answer = site.ask(route, &there, Some(token), "{}").await;
+            // Claims and sets are the machines' own: an administrator is told so.
+            let opened = answer.status < 500 && answer.status != 401 && !answer.body.contains("token-");
+            assert!(opened, "{} {} with {what}: {answer:?}", route.method.as_str(), route.path);
+        }
     }
 }
 
@@ -204,6 +227,46 @@ async fn a_ticket_that_is_not_ours_is_refused_alike_whether_or_not_its_id_was_of
     assert_eq!((known.status, known.body.contains("ticket-unknown")), (401, true), "{known:?}");
     for ticket in ["ticket-nobody-2.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "", ".", "a.b.c", "ticket-one-2"] {
         assert_eq!(ask(ticket).await, known, "{ticket:?}");
+    }
+    assert_eq!(written(&site), before);
+}
+
+#[tokio::test]
+async fn nothing_but_a_boots_own_ticket_is_exchanged_and_nothing_but_its_own_token_opens_its_callback() {
+    let site = Site::start().await;
+    let table = table();
+    let route = table.iter().find(|route| route.opens == Opens::Ticket).expect("the exchange");
+    let boot = crate::net::http::table();
+    assert_eq!(boot.iter().filter(|route| route.opens == Opens::Callback).count(), 1, "another callback: try it here");
+    let before = written(&site);
+    let mut bare: Vec<(&str, String)> = tokens(&site)
+        .into_iter()
+        .filter_map(|(what, header, _)| {
+            Some((what, String::from_utf8(header).ok()?.strip_prefix("Bearer ")?.to_owned()))
+        })
+        .collect();
+    bare.push(("the callback of another boot", site.lab.fleet().callback_token("ticket-two-2")));
+    assert!(bare.len() > 20, "only {} were tried", bare.len());
+    let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    for (what, token) in &bare {
+        if *token != ticket(&site) {
+            // A key is proved all the same, so that nothing but the ticket can be what is refused.
+            let id = token.rsplit_once('.').map_or("", |(id, _)| id);
+            let signature = pair.sign(format!("formwork-exchange-v1\n{id}").as_bytes());
+            let body = serde_json::json!({
+                "ticket": token, "publicKey": encode(pair.public_key().as_ref()), "signature": encode(signature.as_ref()),
+                "bootId": "boot-one", "protocol": 1, "agentVersion": "0", "hardware": {"macs": []},
+            });
+            let answer = site.ask(route, &route.path, None, &body.to_string()).await;
+            let refused = ["ticket-unknown", "ticket-ended"].iter().any(|code| answer.body.contains(code));
+            assert_eq!((answer.status, refused), (401, true), "{what}: {answer:?}");
+        }
+        if *token != callback(&site) {
+            let said = InstallerSaid { token: token.clone(), success: true, message: None };
+            let heard = site.lab.fleet().installer_ended("ticket-one-2", said).await;
+            assert!(matches!(heard, Err(InstallerRefusal::Unknown)), "{what}: {heard:?}");
+        }
     }
     assert_eq!(written(&site), before);
 }
