@@ -2,8 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 
+mod commands;
 mod docs;
 mod floors;
+mod links;
 mod reference;
 
 use std::path::{Path, PathBuf};

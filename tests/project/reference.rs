@@ -19,7 +19,7 @@ fn formwork(words: &[&str]) -> String {
 }
 
 /// The commands that a help text lists.
-fn commands_in(help: &str) -> Vec<String> {
+pub(super) fn commands_in(help: &str) -> Vec<String> {
     help.lines()
         .skip_while(|line| *line != "Commands:")
         .skip(1)
