@@ -16,7 +16,9 @@ use std::pin::Pin;
 /// A boxed future, so that a store can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A lease of an address: a projection, rebuilt from events with a full lifetime each.
+/// A lease of an address. It is state of its own and no projection: a new one is an event, for people to read, but a renewal, an
+/// address that was declined and a lease that ended are none, since thousands of machines renew all day; and retention drops the event
+/// of a lease that may still stand. So leases are written in the transaction that answers for them, and copied with the store.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lease {

@@ -7,8 +7,8 @@ use crate::journal::{Event, MachineState, Record, Retention, Stream, fold_below}
 use crate::store::conformance::clusters::{ask, put};
 use crate::store::conformance::{NOW, decided, machine};
 use crate::store::embedded::tables::{self, CLUSTERS, ENGINE, FIRSTS, PARTS, SCHEMA, SCHEMA_KEY};
-use crate::store::embedded::{EmbeddedStore, Options, backup, check, dump};
-use crate::store::{Batch, Operation, Store, StoreError};
+use crate::store::embedded::{EmbeddedStore, Options, backup, check, dump, restore};
+use crate::store::{Batch, Lease, Operation, Store, StoreError};
 use crate::wire::JobOutcome;
 use redb::ReadableDatabase;
 use std::io::Read;
@@ -62,47 +62,113 @@ fn run(number: u64) -> Vec<Event> {
     events
 }
 
-/// Walks runs on a machine, and now and then drops what is not kept. Gives what the disk takes after each thousand.
-fn walk(disk: &Disk, runs: u64, policy: &Retention) -> Vec<usize> {
+/// Walks runs on machines by turns, so many on each, and now and then drops what is not kept. Gives what the disk takes after each
+/// thousand of all.
+fn walk(disk: &Disk, machines: u64, runs: u64, policy: &Retention) -> Vec<usize> {
     let store = start_with(disk, Options { cache_bytes: 16 << 20, ..Options::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let stream = machine("m");
-    let mut state = MachineState::default();
+    let streams: Vec<Stream> = (0..machines).map(|machine_number| machine(&format!("m{machine_number}"))).collect();
+    let mut states = vec![MachineState::default(); streams.len()];
     let mut taken = Vec::new();
+    let mut walked = 0;
     for number in 1..=runs {
-        let events = run(number).into_iter().map(|event| (stream.clone(), event)).collect();
-        let committed = runtime.block_on(store.commit(Batch { events, ..Batch::default() }, NOW)).unwrap();
-        committed.records.iter().for_each(|record| state.apply(record));
-        if number % 50 == 0 {
-            let records = store.events_of(&stream, 0, usize::MAX).unwrap();
-            if let Some(below) = policy.cut_machine(&records, NOW) {
-                let (folded, jobs) = fold_below(&records, below, &state);
-                assert!(!jobs.is_empty() && jobs.iter().all(|job| job.starts_with("job-")));
-                let folded = Event::Folded { made_at: number, macs: Vec::new(), state: Box::new(folded) };
-                let compact = Operation::Compact { stream: stream.clone(), below, folded: Some(Box::new(folded)) };
-                runtime.block_on(store.commit(Batch { operations: vec![compact], ..Batch::default() }, NOW)).unwrap();
+        for (stream, state) in streams.iter().zip(&mut states) {
+            let events = run(number).into_iter().map(|event| (stream.clone(), event)).collect();
+            let committed = runtime.block_on(store.commit(Batch { events, ..Batch::default() }, NOW)).unwrap();
+            committed.records.iter().for_each(|record| state.apply(record));
+            if number % 50 == 0 {
+                let records = store.events_of(stream, 0, usize::MAX).unwrap();
+                if let Some(below) = policy.cut_machine(&records, NOW) {
+                    let (folded, jobs) = fold_below(&records, below, state);
+                    assert!(!jobs.is_empty() && jobs.iter().all(|job| job.starts_with("job-")));
+                    let folded = Event::Folded { made_at: number, macs: Vec::new(), state: Box::new(folded) };
+                    let compact = Operation::Compact { stream: stream.clone(), below, folded: Some(Box::new(folded)) };
+                    let batch = Batch { operations: vec![compact], ..Batch::default() };
+                    runtime.block_on(store.commit(batch, NOW)).unwrap();
+                }
             }
-        }
-        if number % 1000 == 0 {
-            taken.push(disk.taken());
+            walked += 1;
+            if walked % 1000 == 0 {
+                taken.push(disk.taken());
+            }
         }
     }
     drop(store);
     let store = start_with(disk, Options::default()).unwrap();
-    let records = store.events_of(&stream, 0, usize::MAX).unwrap();
-    assert_eq!(MachineState::fold(&records), state, "what is kept comes to the same as all that happened");
-    let started = |record: &&Record| matches!(record.event, Event::RunStarted { .. });
-    assert!(records.iter().filter(started).count() as u64 >= runs.min(policy.runs as u64));
+    for (stream, state) in streams.iter().zip(states) {
+        let records = store.events_of(stream, 0, usize::MAX).unwrap();
+        assert_eq!(MachineState::fold(&records), state, "what is kept comes to the same as all that happened");
+        let started = |record: &&Record| matches!(record.event, Event::RunStarted { .. });
+        assert!(records.iter().filter(started).count() as u64 >= runs.min(policy.runs as u64));
+    }
     taken
 }
 
 #[test]
 fn the_size_is_steady_over_ten_thousand_runs() {
-    let taken = walk(&new_disk(), 10_000, &Retention::default());
+    let taken = walk(&new_disk(), 1, 10_000, &Retention::default());
     println!("bytes on the disk after each thousand runs: {taken:?}");
     assert!(taken[9] <= taken[1] + taken[1] / 4, "{taken:?}");
-    let all = walk(&new_disk(), 1_000, &Retention { runs: 1_000_000, events: 1_000_000, ..Retention::default() });
+    let all = walk(&new_disk(), 1, 1_000, &Retention { runs: 1_000_000, events: 1_000_000, ..Retention::default() });
     assert!(all[0] > taken[0] * 2, "without retention a tenth of the runs takes more: {all:?}");
+}
+
+#[test]
+fn the_size_is_steady_over_ten_thousand_runs_of_several_machines_by_turns() {
+    let taken = walk(&new_disk(), 8, 1_250, &Retention::default());
+    println!("bytes on the disk after each thousand runs of eight machines: {taken:?}");
+    // Each machine keeps its own last runs: what eight of them keep is there after two thousand.
+    assert!(taken[9] <= taken[2] + taken[2] / 4, "{taken:?}");
+}
+
+#[test]
+fn leases_are_state_of_their_own_and_stay_as_they_are_when_their_events_go() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let first = Lease {
+        mac: "02:00:00:00:00:01".into(),
+        address: [10, 77, 0, 100].into(),
+        subnet: "rack".into(),
+        at_unix_ms: NOW,
+        seconds: 3600,
+        declined: false,
+    };
+    let leased = Event::Leased {
+        mac: first.mac.clone(),
+        address: first.address,
+        seconds: first.seconds,
+        subnet: first.subnet.clone(),
+    };
+    let put = |lease: &Lease, events| {
+        let operations = vec![Operation::PutLease(lease.clone())];
+        Batch { operations, events, ..Batch::default() }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let commit = |batch| runtime.block_on(store.commit(batch, NOW)).unwrap();
+    commit(put(&first, vec![(machine("m"), leased)]));
+    for index in 1..20 {
+        commit(decided(&machine("m"), index, "x"));
+    }
+    // A renewal and an address that was declined are no events: from events alone neither would be known.
+    let renewed = Lease { at_unix_ms: NOW + 1_800_000, ..first.clone() };
+    let declined = Lease { mac: "02:00:00:00:00:02".into(), address: [10, 77, 0, 101].into(), declined: true, ..first };
+    for lease in [&renewed, &declined] {
+        commit(put(lease, Vec::new()));
+    }
+    // Nor would the first, once retention has dropped what happened then.
+    let compact = Operation::Compact { stream: machine("m"), below: 15, folded: None };
+    commit(Batch { operations: vec![compact], ..Batch::default() });
+    let records = store.events_after(0, 100).unwrap();
+    assert!(!records.iter().any(|record| matches!(record.event, Event::Leased { .. })), "the event went");
+    drop(store);
+    let (copy, other) = (dir.path().join("copy.redb"), tempfile::tempdir().unwrap());
+    assert_eq!(backup(dir.path(), &copy).unwrap().leases, 2);
+    restore(&copy, other.path(), false).unwrap();
+    for dir in [dir.path(), other.path()] {
+        let store = EmbeddedStore::open(dir).unwrap();
+        assert_eq!(store.leases().unwrap(), [renewed.clone(), declined.clone()], "{}", dir.display());
+    }
 }
 
 #[tokio::test]
