@@ -1,6 +1,8 @@
 //! How far long work has come, on standard error, for a person who waits: nothing where that is no terminal, and nothing of work that
 //! is over soon.
 
+use crate::store::embedded::Watch;
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,8 @@ pub enum Unit {
     Bytes,
     /// Files.
     Files,
+    /// Entries of the store.
+    Entries,
 }
 
 /// Work that goes on until this is dropped; then its line is gone.
@@ -71,10 +75,32 @@ impl Drop for Progress {
     }
 }
 
+/// The parts of work on a whole store, one after the other, each with a line of its own.
+#[derive(Default)]
+pub struct Stages(RefCell<Option<Progress>>);
+
+impl Watch for Stages {
+    fn begins(&self, what: &'static str, total: u64) {
+        // The line before goes first.
+        self.0.replace(None);
+        self.0.replace(Some(Progress::new(what, Unit::Entries, total)));
+    }
+
+    fn more(&self, count: u64) {
+        if let Some(progress) = self.0.borrow().as_ref() {
+            progress.more(count);
+        }
+    }
+}
+
 /// `checksums: 43 % (120 of 280 MiB)`, `checking: 12 s`.
 fn line(what: &str, unit: Unit, done: u64, total: u64, took: Duration) -> String {
     let shown = |count: u64| if unit == Unit::Bytes { count >> 20 } else { count };
-    let word = if unit == Unit::Bytes { "MiB" } else { "files" };
+    let word = match unit {
+        Unit::Bytes => "MiB",
+        Unit::Files => "files",
+        Unit::Entries => "entries",
+    };
     let seconds = took.as_secs();
     match (done, total) {
         (_, 1..) => {
@@ -99,6 +125,7 @@ mod tests {
         );
         assert_eq!(line("reading", Unit::Files, 5, 0, second), "reading: 5 files, 3 s");
         assert_eq!(line("checking", Unit::Files, 0, 0, second), "checking: 3 s");
+        assert_eq!(line("copying", Unit::Entries, 50, 200, second), "copying: 25 % (50 of 200 entries), 3 s");
         assert_eq!(line("x", Unit::Files, 9, 3, second), "x: 100 % (9 of 3 files), 3 s");
     }
 }

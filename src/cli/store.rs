@@ -3,14 +3,18 @@
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Format, Output};
+use super::progress::{Progress, Stages, Unit};
 use crate::api::views::Context;
 use crate::serve::StateDirectory;
 use crate::store::StoreError;
 use crate::store::embedded::{self, DumpError, Report, Restored};
 use clap::{Args, Subcommand};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+/// What is copied at once, bytes.
+const PART_BYTES: usize = 1 << 20;
 
 /// Checks, copies, shows or restores the store of this host, whether its server runs or not.
 #[derive(Debug, Args)]
@@ -84,13 +88,15 @@ struct Backup {
 
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let stages = Stages::default();
     match &arguments.command {
         StoreCommand::Check(Check { place, output }) => {
             let report = match Copy::of_running(place)? {
-                Some(copy) => embedded::check_file(&copy.0),
-                None => embedded::check(&place.state_dir),
+                Some(copy) => embedded::check_file_watched(&copy.0, &stages),
+                None => embedded::check_watched(&place.state_dir, &stages),
             }
             .map_err(failed)?;
+            drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
         }
@@ -98,11 +104,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             let report = match Copy::of_running(place)? {
                 Some(copy) => {
                     copy.give_to(to)?;
-                    embedded::check_file(to)
+                    embedded::check_file_watched(to, &stages)
                 }
-                None => embedded::backup(&place.state_dir, to),
+                None => embedded::backup_watched(&place.state_dir, to, &stages),
             }
             .map_err(failed)?;
+            drop(stages);
             let name = to.display().to_string();
             let words = format!("{name} is a whole copy");
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, &words))
@@ -120,7 +127,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Ok(out.flush()?)
         }
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
-            let restored = embedded::restore(from, &place.state_dir, *replace).map_err(failed)?;
+            let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages).map_err(failed)?;
+            drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
         }
@@ -145,7 +153,10 @@ impl Copy {
                 .into(),
             hint: "run this as the user of the server, or stop it first".into(),
         })?;
-        let made = Client::new(&context)?.store_snapshot()?;
+        let client = Client::new(&context)?;
+        let progress = Progress::new("the server copies its store", Unit::Entries, 0);
+        let made = client.store_snapshot()?;
+        drop(progress);
         let name = Path::new(&made.file).file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
         Ok(Some(Self(state.snapshots().join(name))))
     }
@@ -161,7 +172,14 @@ impl Copy {
                     hint: None,
                 }
             })?;
-        std::io::copy(&mut from, &mut file)?;
+        let progress = Progress::new("copying", Unit::Bytes, from.metadata()?.len());
+        let mut part = vec![0; PART_BYTES];
+        loop {
+            let length = from.read(&mut part)?;
+            let Some(read) = part.get(..length).filter(|read| !read.is_empty()) else { break };
+            file.write_all(read)?;
+            progress.more(u64::try_from(length).unwrap_or(0));
+        }
         Ok(file.sync_all()?)
     }
 }

@@ -3,9 +3,13 @@
 use super::check::{self, Report};
 use super::files::{FileMedium, Lock, begin_file, finish_file, partial};
 use super::medium::{self, Medium, meaning};
+use super::progress::Watch;
 use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, PARTS, STREAMS, VALUES};
 use crate::store::StoreError;
-use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{
+    Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
+    WriteTransaction,
+};
 use std::path::Path;
 
 /// Memory for pages while copying, bytes.
@@ -17,34 +21,43 @@ const CACHE_BYTES: usize = 32 << 20;
 /// # Errors
 /// [`StoreError::Open`] where `to` is there already or the store is open; [`StoreError::Full`] where the copy has no room.
 pub fn backup(dir: &Path, to: &Path) -> Result<Report, StoreError> {
+    backup_watched(dir, to, &())
+}
+
+/// The same, and somebody is told how far it is.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_watched(dir: &Path, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
     let _lock = Lock::take(dir, false)?;
     let medium = FileMedium::existing(dir)?;
     let database = medium::open(&medium, CACHE_BYTES, true)?;
     let snapshot = database.begin_read().map_err(|error| meaning(&medium, error.into()))?;
-    copy(&snapshot, to)
+    copy(&snapshot, to, watch)
 }
 
 /// Copies a snapshot to the new file `to`. What is left of an interrupted copy is written over.
-pub(super) fn copy(snapshot: &ReadTransaction, to: &Path) -> Result<Report, StoreError> {
+pub(super) fn copy(snapshot: &ReadTransaction, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
     let medium = begin_file(to, &partial(to))?;
     let mut database = medium::open(&medium, CACHE_BYTES, false)?;
     let write = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
-        table(snapshot, &transaction, EVENTS)?;
-        table(snapshot, &transaction, STREAMS)?;
-        table(snapshot, &transaction, HEADS)?;
-        table(snapshot, &transaction, FIRSTS)?;
-        table(snapshot, &transaction, CLUSTERS)?;
-        table(snapshot, &transaction, PARTS)?;
-        table(snapshot, &transaction, LEASES)?;
-        table(snapshot, &transaction, VALUES)?;
-        table(snapshot, &transaction, ENGINE)?;
+        table(snapshot, &transaction, EVENTS, watch)?;
+        table(snapshot, &transaction, STREAMS, watch)?;
+        table(snapshot, &transaction, HEADS, watch)?;
+        table(snapshot, &transaction, FIRSTS, watch)?;
+        table(snapshot, &transaction, CLUSTERS, watch)?;
+        table(snapshot, &transaction, PARTS, watch)?;
+        table(snapshot, &transaction, LEASES, watch)?;
+        table(snapshot, &transaction, VALUES, watch)?;
+        table(snapshot, &transaction, ENGINE, watch)?;
         transaction.commit()?;
         Ok(())
     };
     write().map_err(|error| meaning(&medium, error))?;
+    watch.begins("reading the copy's pages", 0);
     let whole = database.check_integrity().map_err(|error| meaning(&medium, error.into()))?;
-    let report = check::report(&database, &medium)?;
+    let report = check::report(&database, &medium, watch)?;
     drop(database);
     if !whole {
         return Err(StoreError::Damaged(format!("the copy {} is not what was written", medium.name())));
@@ -57,6 +70,7 @@ fn table<K: Key + 'static, V: Value + 'static>(
     snapshot: &ReadTransaction,
     transaction: &WriteTransaction,
     definition: TableDefinition<'_, K, V>,
+    watch: &dyn Watch,
 ) -> Result<(), redb::Error> {
     let from = match snapshot.open_table(definition) {
         // A store of an older layout has fewer tables, and so has its copy.
@@ -64,9 +78,11 @@ fn table<K: Key + 'static, V: Value + 'static>(
         other => other?,
     };
     let mut to = transaction.open_table(definition)?;
+    watch.begins("copying", from.len()?);
     for entry in from.iter()? {
         let (key, value) = entry?;
         to.insert(key.value(), value.value())?;
+        watch.more(1);
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use super::files::{FileMedium, Lock};
 use super::medium::{self, Medium};
+use super::progress::Watch;
 use super::shared::ReadError;
 use super::tables::{self, EVENTS, HEADS, STREAMS, decode, stream_key};
 use crate::journal::Record;
 use crate::store::StoreError;
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,8 +30,16 @@ pub struct Report {
 /// # Errors
 /// [`StoreError::Damaged`] names the first thing that does not agree; [`StoreError::Open`] as for opening.
 pub fn check(dir: &Path) -> Result<Report, StoreError> {
+    check_watched(dir, &())
+}
+
+/// The same, and somebody is told how far it is.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_watched(dir: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
     let _lock = Lock::take(dir, false)?;
-    whole(&FileMedium::existing(dir)?)
+    whole(&FileMedium::existing(dir)?, watch)
 }
 
 /// The same for a copy of a store, which nobody has open.
@@ -38,30 +47,41 @@ pub fn check(dir: &Path) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`check`].
 pub fn check_file(path: &Path) -> Result<Report, StoreError> {
-    whole(&FileMedium::of(path)?)
+    check_file_watched(path, &())
 }
 
-fn whole(medium: &FileMedium) -> Result<Report, StoreError> {
+/// The same, and somebody is told how far it is.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_file_watched(path: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
+    whole(&FileMedium::of(path)?, watch)
+}
+
+fn whole(medium: &FileMedium, watch: &dyn Watch) -> Result<Report, StoreError> {
+    watch.begins("reading the store's pages", 0);
     let database = medium::open(medium, 64 << 20, true)?;
     tables::load(&database, 0)?;
-    report(&database, medium)
+    report(&database, medium, watch)
 }
 
 /// Decodes and compares everything in an open database.
-pub(super) fn report(database: &Database, medium: &dyn Medium) -> Result<Report, StoreError> {
-    examine(database).map_err(|error| match error {
+pub(super) fn report(database: &Database, medium: &dyn Medium, watch: &dyn Watch) -> Result<Report, StoreError> {
+    examine(database, watch).map_err(|error| match error {
         ReadError::Engine(error) => medium::meaning(medium, *error),
         ReadError::Damaged(text) => StoreError::Damaged(text),
     })
 }
 
-fn examine(database: &Database) -> Result<Report, ReadError> {
+fn examine(database: &Database, watch: &dyn Watch) -> Result<Report, ReadError> {
     let snapshot = database.begin_read()?;
     let firsts = tables::firsts(&snapshot)?;
     let mut heads = BTreeMap::<String, u64>::new();
     let (mut events, mut last) = (0_u64, 0_u64);
     let places = snapshot.open_table(STREAMS)?;
-    for entry in snapshot.open_table(EVENTS)?.iter()? {
+    let table = snapshot.open_table(EVENTS)?;
+    watch.begins("comparing events", table.len()?);
+    for entry in table.iter()? {
         let (sequence, bytes) = entry?;
         let sequence = sequence.value();
         events = events.saturating_add(1);
@@ -78,6 +98,7 @@ fn examine(database: &Database) -> Result<Report, ReadError> {
         }
         *head = head.saturating_add(1);
         last = sequence;
+        watch.more(1);
     }
     let mut stored = BTreeMap::new();
     for entry in snapshot.open_table(HEADS)?.iter()? {

@@ -16,6 +16,7 @@ mod files;
 mod medium;
 mod migrate;
 mod plan;
+mod progress;
 mod restore;
 mod shared;
 mod tables;
@@ -26,11 +27,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use backup::backup;
-pub use check::{Report, check, check_file};
+pub use backup::{backup, backup_watched};
+pub use check::{Report, check, check_file, check_file_watched, check_watched};
 pub use dump::{DumpError, dump, dump_file};
 pub use files::{exists, is_open};
-pub use restore::{Restored, restore};
+pub use progress::Watch;
+pub use restore::{Restored, restore, restore_watched};
 
 use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
 use crate::cluster;
@@ -218,7 +220,7 @@ impl Store for EmbeddedStore {
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        self.shared.read(|snapshot| Ok(backup::copy(snapshot, to)))?.map(|_| ())
+        self.shared.read(|snapshot| Ok(backup::copy(snapshot, to, &())))?.map(|_| ())
     }
 
     fn health(&self) -> Health {

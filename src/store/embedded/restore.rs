@@ -6,8 +6,9 @@
 //! * each cluster's versions jump, so that a fence is never given twice; what was held falls; the document is frozen
 //! * scripts of open jobs, which may hold secrets and belong to tokens that are dead, go
 
-use super::check::{Report, check_file};
+use super::check::{Report, check_file_watched};
 use super::files::{self, Lock};
+use super::progress::Watch;
 use super::{EmbeddedStore, Options};
 use crate::cluster;
 use crate::journal::{Event, MachineState, Stream};
@@ -44,6 +45,14 @@ pub struct Restored {
 /// [`StoreError::Open`] where there is a store and `replace` is not said, where it is open, or where `from` is no store;
 /// [`StoreError::Damaged`] where the backup is not whole.
 pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<Restored, StoreError> {
+    restore_watched(from, dir, replace, &())
+}
+
+/// The same, and somebody is told how far it is.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_watched(from: &Path, dir: &Path, replace: bool, watch: &dyn Watch) -> Result<Restored, StoreError> {
     let _lock = Lock::take(dir, true)?;
     if files::exists(dir) && !replace {
         return Err(StoreError::Open(format!(
@@ -51,20 +60,21 @@ pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<Restored, Store
             dir.display()
         )));
     }
+    watch.begins("copying the backup", 0);
     let medium = Arc::new(files::copy_in(from, dir)?);
     let now_unix_ms = now_unix_ms();
     // A failure here fails the restore, not the process.
     let options = Options { on_fatal: Arc::new(|_| ()), ..Options::default() };
     let store = EmbeddedStore::start(Arc::clone(&medium) as Arc<dyn super::Medium>, options, None)?;
-    let (backup_unix_ms, machines) = hold(&store, now_unix_ms)?;
+    let (backup_unix_ms, machines) = hold(&store, now_unix_ms, watch)?;
     drop(store);
-    let report = check_file(&medium.path())?;
+    let report = check_file_watched(&medium.path(), watch)?;
     let replaced = files::finish_restore(dir, now_unix_ms)?;
     Ok(Restored { report, backup_unix_ms, machines, replaced })
 }
 
 /// Writes down that this store is an old one.
-fn hold(store: &EmbeddedStore, now_unix_ms: i64) -> Result<(i64, usize), StoreError> {
+fn hold(store: &EmbeddedStore, now_unix_ms: i64, watch: &dyn Watch) -> Result<(i64, usize), StoreError> {
     let commit = |batch: Batch| -> Result<Committed, StoreError> {
         store.send(batch, now_unix_ms)?.blocking_recv().map_err(|_| super::writer::ended())?
     };
@@ -74,6 +84,7 @@ fn hold(store: &EmbeddedStore, now_unix_ms: i64) -> Result<(i64, usize), StoreEr
     commit(Batch { events: vec![(Stream::Site, restored())], ..Batch::default() })?;
     let streams = store.streams()?;
     let machines: Vec<&Stream> = streams.iter().filter(|stream| matches!(stream, Stream::Machine(_))).collect();
+    watch.begins("holding machines", u64::try_from(machines.len()).unwrap_or(0));
     for some in machines.chunks(AT_ONCE) {
         let mut batch = Batch::default();
         for stream in some {
@@ -86,6 +97,7 @@ fn hold(store: &EmbeddedStore, now_unix_ms: i64) -> Result<(i64, usize), StoreEr
             }
         }
         commit(batch)?;
+        watch.more(u64::try_from(some.len()).unwrap_or(0));
     }
     for name in store.clusters()? {
         let Some(document) = store.cluster(&name)? else { continue };

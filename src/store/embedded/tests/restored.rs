@@ -4,7 +4,9 @@ use crate::cluster::{Answer, ClaimState, Condition, Operation as Ask, Refusal};
 use crate::journal::{Event, MachineState, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, machine};
-use crate::store::embedded::{EmbeddedStore, backup, check, restore};
+use crate::store::embedded::{
+    EmbeddedStore, Watch, backup, backup_watched, check, check_watched, restore, restore_watched,
+};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use std::path::Path;
 
@@ -96,4 +98,37 @@ fn what_is_no_whole_store_is_not_restored_and_nothing_is_made() {
     }
     std::fs::write(&copy, good).unwrap();
     restore(&copy, &place, false).unwrap();
+}
+
+/// What a [`Watch`] was told: parts of the work, with how many entries were announced and done.
+#[derive(Default)]
+struct Told(std::cell::RefCell<Vec<(&'static str, u64, u64)>>);
+
+impl Watch for Told {
+    fn begins(&self, what: &'static str, total: u64) {
+        self.0.borrow_mut().push((what, total, 0));
+    }
+
+    fn more(&self, count: u64) {
+        self.0.borrow_mut().last_mut().expect("a part that has begun").2 += count;
+    }
+}
+
+#[test]
+fn long_work_tells_how_far_it_is_and_all_that_it_announced_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    site(dir.path());
+    let whole = check(dir.path()).unwrap();
+    let (copy, other, told) = (dir.path().join("copy"), tempfile::tempdir().unwrap(), Told::default());
+    check_watched(dir.path(), &told).unwrap();
+    backup_watched(dir.path(), &copy, &told).unwrap();
+    restore_watched(&copy, other.path(), false, &told).unwrap();
+    let told = told.0.into_inner();
+    for (what, total, done) in &told {
+        assert!(*total == 0 && *done == 0 || total == done, "{what}: {done} of {total}");
+    }
+    let times = |wanted: &str| told.iter().filter(|(what, ..)| *what == wanted).count();
+    assert_eq!(times("comparing events"), 3, "{told:?}");
+    assert!(told.contains(&("copying", whole.events, whole.events)), "{told:?}");
+    assert!(told.contains(&("holding machines", 2, 2)), "{told:?}");
 }
