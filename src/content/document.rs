@@ -2,6 +2,7 @@
 //! silently accept: duplicate keys, keys that are not text, tags, numbers that do not fit.
 
 use super::finding::{Report, Severity};
+use super::not_yaml::NotYaml;
 use super::spans::{Spot, Step, Target};
 use super::{File, Place, Sealed};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -60,6 +61,15 @@ impl Document {
     /// Where it begins.
     pub fn place(&self) -> Place {
         Place { file: Arc::clone(&self.file), line: self.place_line, column: 1 }
+    }
+
+    /// The place of a line and column of its own text.
+    fn place_of(&self, (line, column): (usize, usize)) -> Place {
+        Place {
+            file: Arc::clone(&self.file),
+            line: self.first_line.saturating_add(line.saturating_sub(1)),
+            column: column.max(1),
+        }
     }
 
     /// The value at a path.
@@ -181,54 +191,13 @@ fn parse(document: &Document, report: &mut Report) -> Option<Value> {
         Ok(value) => Some(value),
         Err(_) if broken => None,
         Err(error) => {
-            let (message, hint) = explain(&error.to_string(), document);
-            let place = error.location().map_or_else(
-                || document.place(),
-                |location| Place {
-                    file: Arc::clone(document.file()),
-                    line: document.first_line + location.line().saturating_sub(1),
-                    column: location.column().max(1),
-                },
-            );
-            report.at(Severity::Error, "not-yaml", place, message).hint_if(hint);
+            let broken = NotYaml::of(&error, document.text());
+            let place = broken.at.map_or_else(|| document.place(), |mark| document.place_of(mark));
+            let hint = broken.hint(document.first_line);
+            report.at(Severity::Error, "not-yaml", place, broken.message).hint_if(hint);
             None
         }
     }
-}
-
-/// The reader's message without its own (document-relative) places, and what helps.
-fn explain(message: &str, document: &Document) -> (String, Option<String>) {
-    let mut said = message.to_owned();
-    while let Some(begin) = said.find(" at line ") {
-        let rest = said.get(begin + 9..).unwrap_or("");
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let mut length = 9 + digits;
-        let after = rest.get(digits..).unwrap_or("");
-        if let Some(column) = after.strip_prefix(" column ") {
-            length += 8 + column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
-        }
-        said.replace_range(begin..begin + length, "");
-    }
-    let indented_by_tab = document.text().lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
-    let hint = if indented_by_tab
-        && ["cannot start any token", "did not find", "tab character"].iter().any(|word| said.contains(word))
-    {
-        Some("a line is indented by a tab: YAML is indented by spaces".to_owned())
-    } else if said.contains("repetition limit") || said.contains("recursion limit") {
-        Some("aliases multiply here, or values are nested too deep: write the values out".to_owned())
-    } else if said.contains("mapping values are not allowed") {
-        Some("a `:` in plain text needs quotes, or the indentation is off".to_owned())
-    } else if said.contains("expected ',' or") {
-        Some("a `[` or `{` is not closed, or a `,` is missing".to_owned())
-    } else if said.contains("unknown anchor") {
-        Some("an anchor is known only inside its own document".to_owned())
-    } else if said.contains("invalid type: enum") {
-        said = "a value with a tag (`!…`)".to_owned();
-        Some("content uses no tags: write the value as a map, such as `{goTo: stage}`".to_owned())
-    } else {
-        None
-    };
-    (format!("not YAML: {said}"), hint)
 }
 
 struct State {

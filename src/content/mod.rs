@@ -14,6 +14,7 @@ pub mod kinds;
 mod load;
 mod memory;
 pub mod names;
+mod not_yaml;
 mod object;
 mod pack_tests;
 pub mod schema;
