@@ -41,6 +41,10 @@ const OFFLINE: &[(&str, i32)] = &[
     ("schema Machine", 0),
     ("schema Nothing", 3),
     ("completion bash", 0),
+    ("completion zsh", 0),
+    ("completion fish", 0),
+    ("completion elvish", 0),
+    ("completion powershell", 0),
     ("completion nothing", 2),
     ("man", 0),
     ("man --out $STATE/man", 0),
@@ -90,6 +94,65 @@ fn each_command_ends_with_its_code() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_doctor_ends_with_what_it_found_and_says_so_in_its_last_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let created = Command::new(FORMWORK)
+        .args(["site", "create", "lab", "--fresh", "--state-dir"])
+        .arg(&state)
+        .output()
+        .expect("formwork starts");
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let doctor = |state: &std::path::Path, more: &[&str]| {
+        let mut command = Command::new(FORMWORK);
+        command.arg("doctor").arg("--state-dir").arg(state).args(more).env_remove("FORMWORK_CONTEXT");
+        command.output().expect("formwork starts")
+    };
+    let read = |output: &std::process::Output| -> Vec<(String, String)> {
+        let checks: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let word = |check: &serde_json::Value, name: &str| check[name].as_str().unwrap_or_default().to_owned();
+        let checks = checks.as_array().expect("checks").iter();
+        checks.map(|check| (word(check, "name"), word(check, "verdict"))).collect()
+    };
+    // Ports that another program has, or the lack of rights, are faults of this computer: what is looked at is that code and last
+    // line say what the checks say.
+    let images = folder.path().join("nowhere").display().to_string();
+    let nowhere = folder.path().join("no-state");
+    for (state, more) in [
+        (&state, vec!["-o", "json"]),
+        (&nowhere, vec!["-o", "json"]),
+        (&state, vec!["-o", "json", "--images", &images]),
+        (&nowhere, vec!["-o", "json", "--images", &images]),
+    ] {
+        let output = doctor(state, &more);
+        let failed = read(&output).iter().filter(|(_, verdict)| verdict == "fail").count();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = said.lines().last().unwrap_or_default();
+        match failed {
+            0 => assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{more:?}"),
+            1 => assert_eq!((output.status.code(), last), (Some(1), "error: 1 thing will not work as it is")),
+            more => {
+                let wanted = format!("error: {more} things will not work as it is");
+                assert_eq!((output.status.code(), last), (Some(1), wanted.as_str()));
+            }
+        }
+    }
+    let whole = doctor(&state, &["-o", "json"]);
+    let state_checks = |output| -> Vec<String> {
+        let checks = read(output).into_iter();
+        checks.filter(|(name, _)| name.contains("state")).map(|(_, verdict)| verdict).collect()
+    };
+    assert!(state_checks(&whole).iter().all(|verdict| verdict == "ok"), "{:?}", read(&whole));
+    let none = doctor(&nowhere, &["-o", "json"]);
+    assert!(state_checks(&none).contains(&"fail".to_owned()), "{:?}", read(&none));
+    // The table says the same for people.
+    let table = doctor(&nowhere, &["-o", "table"]);
+    let shown = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert_eq!(table.status.code(), Some(1));
+    assert!(shown.contains("fail") && shown.contains("-> "), "{shown}");
 }
 
 const ONLINE: &[(&str, i32)] = &[

@@ -64,6 +64,48 @@ fn zsh_and_fish_take_their_scripts() {
     }
 }
 
+/// What the program answers when the script of a shell asks it as this one does.
+fn asked_by(shell: &str, words: &[&str], index: &str) -> Vec<String> {
+    let output = Command::new(FORMWORK)
+        .arg("--")
+        .args(words)
+        .env("FORMWORK_COMPLETE", shell)
+        .env("_CLAP_COMPLETE_INDEX", index)
+        .env("_CLAP_IFS", "\n")
+        .output()
+        .expect("formwork starts");
+    assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+    // PowerShell is told what a word means, after a tab.
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn elvish_and_powershell_have_scripts_and_answers() {
+    for (shell, begins) in [
+        ("elvish", "set edit:completion:arg-completer[formwork]"),
+        ("powershell", "Register-ArgumentCompleter -Native -CommandName formwork"),
+    ] {
+        let script = Command::new(FORMWORK).args(["completion", shell]).output().expect("formwork starts");
+        let text = String::from_utf8(script.stdout).expect("text");
+        assert!(script.status.success() && text.trim_start().starts_with(begins), "{shell}: {text}");
+        assert!(text.contains("FORMWORK_COMPLETE") && text.contains(shell), "{shell}: {text}");
+        assert!(asked_by(shell, &["formwork", "exp"], "1").contains(&"explain".to_owned()));
+        assert!(asked_by(shell, &["formwork", "explain", "Clu"], "2").contains(&"ClusterProfile".to_owned()));
+        assert!(asked_by(shell, &["formwork", "store", ""], "2").contains(&"backup".to_owned()));
+    }
+    if there("elvish", "elvish_and_powershell_have_scripts_and_answers") {
+        let script = Command::new(FORMWORK).args(["completion", "elvish"]).output().expect("formwork starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("script.elv");
+        std::fs::write(&path, &script.stdout).expect("written");
+        let output = Command::new("elvish").arg("-compileonly").arg(&path).output().expect("it runs");
+        // Outside of its line editor the shell has no `edit:`: a mistake in the script's form would be told otherwise.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() || said.contains("edit:"), "{said}");
+    }
+}
+
 #[test]
 fn manual_pages_are_read_without_a_complaint() {
     let folder = tempfile::tempdir().expect("a folder");
