@@ -15,6 +15,10 @@ pub struct Evidence {
     pub events: Vec<Record>,
     /// Logs by job.
     pub logs: BTreeMap<String, Vec<u8>>,
+    /// Answers that the simulation threw away after the server gave them.
+    pub replies_dropped: usize,
+    /// Questions that got no answer.
+    pub questions_lost: usize,
 }
 
 /// What is wrong; empty: nothing.

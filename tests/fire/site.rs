@@ -171,8 +171,8 @@ impl Site {
         command.args(["--http-port", &http, "--seed", &seed, "--machines", &machines, "--limit-seconds", "540"]);
         command.args(["--boot-seconds", "0..1", "--task-seconds", "0.1..1.5", "--fail", "0.05"]);
         command.args(["--drop-replies", "0.05", "--power-cuts", "0.15", "--agent-kills", "0.15"]);
-        command.args(["--record", "record.jsonl", "--context", "state/administrator.json"]);
-        command.stdout(self.log("machines.log")).stderr(self.log("machines.log"));
+        command.args(["--record", "record.jsonl", "--context", "state/administrator.json", "-o", "json"]);
+        command.stdout(self.log("report.json")).stderr(self.log("machines.log"));
         command.spawn().expect("formwork starts")
     }
 
@@ -191,6 +191,14 @@ impl Site {
     pub fn evidence(&self) -> Evidence {
         let record = std::fs::read_to_string(self.path("record.jsonl")).expect("the record");
         let entries: Vec<Entry> = record.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect();
+        let report = std::fs::read(self.path("report.json")).expect("the report");
+        let report: serde_json::Value = serde_json::from_slice(&report).expect("a report");
+        let sum = |what: &str| -> usize {
+            let questions = report["questions"].as_array().expect("questions");
+            let counts = questions.iter().map(|question| question[what].as_u64().expect("a count"));
+            usize::try_from(counts.sum::<u64>()).expect("a count")
+        };
+        let (replies_dropped, questions_lost) = (sum("dropped"), sum("lost"));
         let state = self.path("state");
         let store = EmbeddedStore::open(&state).expect("the store opens");
         let mut events = Vec::new();
@@ -205,7 +213,7 @@ impl Site {
         let logs = LogStore::open(&state.join("logs")).expect("the logs open");
         let jobs = names(&state.join("logs"));
         let logs = jobs.into_iter().map(|job| (job.clone(), logs.read(&job, 0, 1 << 20).expect("a log"))).collect();
-        Evidence { entries, events, logs }
+        Evidence { entries, events, logs, replies_dropped, questions_lost }
     }
 }
 

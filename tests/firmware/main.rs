@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says by a panic what was not so")]
 
+mod fire;
 mod site;
 
 use site::{Site, images};
@@ -277,6 +278,11 @@ fn a_uefi_machine_goes_from_blank_to_its_own_disk_and_a_raised_run_brings_it_bac
     assert_eq!(words("checked-in", "firmware"), ["uefi"; 4]);
     let installed = words("job-granted", "task").iter().filter(|task| *task == "image.write").count();
     assert_eq!(installed, 2, "the image was written in both runs");
+}
+
+/// The repository.
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The image's SHA-256, from the file beside it.

@@ -169,6 +169,24 @@ impl Site {
         done(self.lab(&["machine", "kill", name]));
     }
 
+    /// The reset button.
+    pub fn reset(&self, name: &str) {
+        done(self.lab(&["machine", "reset", name]));
+    }
+
+    /// The server's last words, and those of each machine on its console.
+    pub fn words(&self) -> String {
+        let tail = |path: PathBuf| {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("{}:\n{}\n", path.display(), lines[lines.len().saturating_sub(25)..].join("\n"))
+        };
+        let machines = std::fs::read_dir(self.folder.path().join("lab/machines")).into_iter().flatten().flatten();
+        let consoles = machines.map(|machine| machine.path().join("console.log")).filter(|console| console.exists());
+        std::iter::once(self.folder.path().join("serve.log")).chain(consoles).map(tail).collect()
+    }
+
     /// What the server says of a machine.
     pub fn machine(&self, name: &str) -> Value {
         self.json(&["get", "machines", name]).map_or(Value::Null, |answer| match answer {
@@ -181,6 +199,12 @@ impl Site {
     /// All events of a machine, oldest first.
     pub fn events(&self, name: &str) -> Vec<Value> {
         let output = self.formwork(&["events", "--machine", name, "-o", "json"]).output().expect("events");
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// All events of the site, oldest first.
+    pub fn all_events(&self) -> Vec<Value> {
+        let output = self.formwork(&["events", "-o", "json"]).output().expect("events");
         String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
