@@ -37,6 +37,8 @@ pub enum CliError {
         what: String,
         /// What to look at.
         hint: &'static str,
+        /// There is nobody at all: the question was not even begun.
+        away: bool,
     },
     /// The server answered that it cannot (status 500 and above; exit code 5).
     #[error("the server cannot do that now ({status}): {message}")]

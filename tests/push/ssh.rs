@@ -142,6 +142,25 @@ fn a_hook_that_asks_the_api_has_the_rights_of_its_token() {
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     let ada = site.person();
     let first = ada.commit("The first machines", SITE);
+    // A token that may only read, and one that is dead: neither is a server that is away.
+    let reader = site.user("reader", &["--read"]);
+    let hooks = |words: &[&str]| {
+        let mut install = Command::new(FORMWORK);
+        install.args(["hook", "install"]).arg(&repository).arg("--context").arg(&path).args(words);
+        assert!(install.output().unwrap().status.success());
+    };
+    let with = |token: &str| {
+        let mut context = context.clone();
+        context["token"] = token.into();
+        std::fs::write(&path, context.to_string()).unwrap();
+    };
+    hooks(&["--when-away", "accept"]);
+    with(&reader);
+    sshd.push(&ada, &repository, &["--", "main"]).refused(&["you may only read"]);
+    with("fwu_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    sshd.push(&ada, &repository, &["--", "main"]).refused(&["could not be judged", "nothing was changed"]);
+    with(&token);
+    hooks(&[]);
     sshd.push(&ada, &repository, &["--", "HEAD:feature/x"]).refused(&["you may not push to `feature/x`"]);
     sshd.push(&ada, &repository, &["-o", "allow-empty", "--", "main"]).refused(&["you may not say -o allow-empty"]);
     sshd.push(&ada, &repository, &["--", "main"]).taken();

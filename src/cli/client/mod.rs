@@ -289,7 +289,22 @@ impl Client {
         } else {
             "is `formwork serve` running, and is the address in the context file its own?"
         };
-        CliError::Unreachable { server: self.server.clone(), what, hint }
+        CliError::Unreachable { server: self.server.clone(), what, hint, away: is_away(error) }
+    }
+}
+
+/// Whether nobody is there: no name, no way, no listener. Whoever is there and does not answer well is not away.
+fn is_away(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(when) => matches!(when, ureq::Timeout::Resolve | ureq::Timeout::Connect),
+        // The standard library has no kind for a name that is not found.
+        ureq::Error::Io(error) => {
+            matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+                || error.raw_os_error().is_none() && error.to_string().starts_with("failed to lookup address")
+        }
+        _ => false,
     }
 }
 

@@ -6,7 +6,8 @@ use crate::cli::client::Client;
 use crate::cli::context;
 use crate::cli::error::CliError;
 use crate::git::receive::{Update, WhenAway};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +20,7 @@ const INPUT_MAX: u64 = 1024 * 1024;
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// A revision is judged within this.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
-/// More push options are not read; git takes any number.
+/// More push options are refused; git takes any number.
 const OPTIONS_MAX: usize = 1_000;
 
 /// How a hook was started.
@@ -30,16 +31,27 @@ pub(super) struct Hooked {
     pub when_away: WhenAway,
 }
 
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// There is nobody to ask.
+    Away(String),
+    /// Somebody is, or the question cannot be asked: whether the push is good is not known, and no word of `--when-away` is
+    /// about that. Whoever pushes can bring much of it about.
+    Failed(String),
+}
+
 /// Asks, prints, and ends so that git does what was answered.
 ///
 /// # Errors
 /// The push is refused; what there was to say is printed already.
 pub(super) fn run(hooked: &Hooked) -> Result<(), CliError> {
-    let answer = question(hooked).and_then(|question| ask(hooked, &question));
+    let answer = question(hooked).map_err(Unanswered::Failed).and_then(|question| ask(hooked, &question));
     let (text, taken) = match answer {
         Ok(answer) => draw::answer(&answer),
-        Err(why) if hooked.post => (draw::not_told(&why), true),
-        Err(why) => (draw::away(&why, hooked.when_away), hooked.when_away == WhenAway::Accept),
+        Err(Unanswered::Away(why) | Unanswered::Failed(why)) if hooked.post => (draw::not_told(&why), true),
+        Err(Unanswered::Away(why)) => (draw::away(&why, hooked.when_away), hooked.when_away == WhenAway::Accept),
+        Err(Unanswered::Failed(why)) => draw::answer(&Answer::unable(why, Some("nothing was changed; push again"))),
     };
     // git gives this to the pusher's terminal, line by line.
     let mut out = std::io::stderr().lock();
@@ -49,19 +61,10 @@ pub(super) fn run(hooked: &Hooked) -> Result<(), CliError> {
 }
 
 fn question(hooked: &Hooked) -> Result<Question, String> {
-    let mut lines = String::new();
-    std::io::stdin()
-        .take(INPUT_MAX + 1)
-        .read_to_string(&mut lines)
-        .map_err(|error| format!("git says nothing: {error}"))?;
-    // What is cut off here would be moved unseen.
-    if u64::try_from(lines.len()).unwrap_or(u64::MAX) > INPUT_MAX {
-        return Err("too many references in one push".to_owned());
-    }
-    let updates: Option<Vec<Update>> = lines.lines().map(Update::from_line).collect();
+    let updates = updates(std::io::stdin())?;
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let count = text("GIT_PUSH_OPTION_COUNT").and_then(|count| count.parse().ok()).unwrap_or(0_usize);
-    let options = (0..count.min(OPTIONS_MAX)).filter_map(|at| std::env::var(format!("GIT_PUSH_OPTION_{at}")).ok());
+    let options = options(count, |name| std::env::var_os(name))?;
     let folder = text("GIT_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let absolute = |path: &Path| path.canonicalize().map_err(|error| format!("{}: {error}", path.display()));
     let quarantine = text("GIT_QUARANTINE_PATH").map(PathBuf::from);
@@ -74,9 +77,33 @@ fn question(hooked: &Hooked) -> Result<Question, String> {
         quarantine: quarantine.as_deref().map(absolute).transpose()?,
         capability: text(CAPABILITY),
         user: text("GL_USER").or_else(|| text("USER")).or_else(|| text("LOGNAME")),
-        updates: updates.ok_or("git says something else than which references move")?,
-        options: options.collect(),
+        updates,
+        options,
     })
+}
+
+/// Which references move.
+fn updates(input: impl std::io::Read) -> Result<Vec<Update>, String> {
+    let mut lines = String::new();
+    input.take(INPUT_MAX + 1).read_to_string(&mut lines).map_err(|error| format!("git says nothing: {error}"))?;
+    // What is cut off here would be moved unseen.
+    if u64::try_from(lines.len()).unwrap_or(u64::MAX) > INPUT_MAX {
+        return Err("too many references in one push".to_owned());
+    }
+    let updates: Option<Vec<Update>> = lines.lines().map(Update::from_line).collect();
+    updates.ok_or_else(|| "git says something else than which references move".to_owned())
+}
+
+/// What was said with `-o`, all of it: an option that is left out is one that is not obeyed.
+fn options(count: usize, variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<String>, String> {
+    if count > OPTIONS_MAX {
+        return Err(format!("{count} push options are too many; say each once"));
+    }
+    let said = |at| {
+        let option = variable(&format!("GIT_PUSH_OPTION_{at}")).ok_or("git does not say what a push option is")?;
+        option.into_string().map_err(|option| format!("the push option `{}` is not UTF-8", option.to_string_lossy()))
+    };
+    (0..count).map(said).collect()
 }
 
 /// git keeps what is pushed in a folder for its owner alone. Where the server is another user it may look in as it may into the
@@ -89,22 +116,148 @@ fn open_to_server(folder: &Path) {
     let _ = std::fs::set_permissions(folder, mode);
 }
 
-fn ask(hooked: &Hooked, question: &Question) -> Result<Answer, String> {
+fn ask(hooked: &Hooked, question: &Question) -> Result<Answer, Unanswered> {
+    let failed = |error: &dyn std::fmt::Display| Unanswered::Failed(error.to_string());
     if let Some(path) = &hooked.context {
-        let context = context::read(path).map_err(|error| error.to_string())?;
-        return Client::new(&context).and_then(|client| client.push(question)).map_err(|error| error.to_string());
+        let context = context::read(path).map_err(|error| failed(&error))?;
+        let answer = Client::new(&context).and_then(|client| client.push(question));
+        return answer.map_err(|error| match &error {
+            CliError::Unreachable { away: true, .. } => Unanswered::Away(error.to_string()),
+            _ => failed(&error),
+        });
     }
-    let socket = hooked.socket.as_deref().ok_or("the hook does not say whom to ask")?;
-    let away = |error: std::io::Error| format!("{}: {error}", socket.display());
-    let mut stream = UnixStream::connect(socket).map_err(away)?;
-    stream.set_read_timeout(Some(ANSWER_TIME)).map_err(away)?;
-    let mut text = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+    let socket = hooked.socket.as_deref().ok_or_else(|| failed(&"the hook does not say whom to ask"))?;
+    let wrong = |error: std::io::Error| format!("{}: {error}", socket.display());
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        // A server that ended leaves its socket, and one that never ran has none.
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Unanswered::Away(wrong(error)),
+        _ => Unanswered::Failed(wrong(error)),
+    })?;
+    let wrong = |error: std::io::Error| Unanswered::Failed(wrong(error));
+    stream.set_read_timeout(Some(ANSWER_TIME)).map_err(wrong)?;
+    let mut text = serde_json::to_vec(question).map_err(|error| failed(&error))?;
     text.push(b'\n');
-    stream.write_all(&text).map_err(away)?;
+    stream.write_all(&text).map_err(wrong)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer).map_err(away)?;
+    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer).map_err(wrong)?;
     if answer.is_empty() {
-        return Err("the server went away before it answered".to_owned());
+        return Err(failed(&"the server went away before it answered"));
     }
-    serde_json::from_str(&answer).map_err(|error| format!("its answer is not understood: {error}"))
+    serde_json::from_str(&answer).map_err(|error| failed(&format!("its answer is not understood: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::double::Double;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    fn question() -> Question {
+        Question {
+            hook: Hook::PreReceive,
+            repository: "/site.git".into(),
+            quarantine: None,
+            capability: None,
+            user: None,
+            updates: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+
+    fn hooked(socket: Option<PathBuf>, context: Option<PathBuf>) -> Hooked {
+        Hooked { post: false, socket, context, when_away: WhenAway::Accept }
+    }
+
+    #[test]
+    fn a_push_of_which_a_part_would_not_be_seen_is_refused() {
+        let line = |n: usize| format!("{n:040x} {:040x} refs/heads/{n}\n", n + 1);
+        let text = |count: usize| (1..=count).map(line).collect::<String>();
+        assert_eq!(updates(text(3).as_bytes()).map(|updates| updates.len()), Ok(3));
+        let fits = usize::try_from(INPUT_MAX).unwrap() / line(99_999).len();
+        assert!(updates(text(fits).as_bytes()).is_ok());
+        let many = updates(text(fits + 1_000).as_bytes());
+        assert!(many.is_err_and(|why| why.contains("too many references")));
+        assert!(updates(b"nonsense\n".as_slice()).is_err());
+    }
+
+    #[test]
+    fn a_push_option_is_asked_about_or_refused_and_never_left_out() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let said = |name: &str| match name {
+            "GIT_PUSH_OPTION_0" => Some(OsString::from("dry-run")),
+            "GIT_PUSH_OPTION_1" => Some(OsString::from_vec(b"allow-wipe=\xff".to_vec())),
+            _ => None,
+        };
+        assert_eq!(options(0, said), Ok(Vec::new()));
+        assert_eq!(options(1, said), Ok(vec!["dry-run".to_owned()]));
+        assert!(options(2, said).is_err_and(|why| why.contains("allow-wipe=") && why.contains("not UTF-8")));
+        assert!(options(3, |name| said(name).filter(|_| name != "GIT_PUSH_OPTION_1")).is_err());
+        assert!(options(OPTIONS_MAX + 1, said).is_err_and(|why| why.contains("too many")));
+    }
+
+    #[test]
+    fn a_socket_without_a_server_is_away_and_one_that_does_not_answer_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("hook.sock");
+        let asked = || ask(&hooked(Some(socket.clone()), None), &question());
+        assert!(matches!(asked(), Err(Unanswered::Away(_))), "it never ran");
+        let listener = UnixListener::bind(&socket).unwrap();
+        for said in [b"".as_slice(), b"nonsense\n", b"{\"judged\":"] {
+            let listener = listener.try_clone().unwrap();
+            let server = std::thread::spawn(move || {
+                let (stream, _) = listener.accept().unwrap();
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).unwrap();
+                (&stream).write_all(said).unwrap();
+            });
+            assert!(matches!(asked(), Err(Unanswered::Failed(_))), "{said:?}");
+            server.join().unwrap();
+        }
+        drop(listener);
+        assert!(matches!(asked(), Err(Unanswered::Away(_))), "it ended");
+    }
+
+    #[test]
+    fn an_api_that_refuses_or_breaks_off_is_not_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hook.json");
+        let asked = |context: &crate::api::views::Context| {
+            std::fs::write(&path, serde_json::to_vec(context).unwrap()).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            ask(&hooked(None, Some(path.clone())), &question())
+        };
+        for status in [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::OK,
+        ] {
+            let double = Double::serve(Router::new().route("/v1/push", post(move || async move { status })));
+            assert!(matches!(asked(&double.context), Err(Unanswered::Failed(_))), "{status}");
+        }
+        let double = Double::serve(Router::new());
+        // Another site's authority: whoever answers there is not our server, and does not stand for its absence.
+        let other = Double::serve(Router::new());
+        let mixed = crate::api::views::Context {
+            ca_certificate: other.context.ca_certificate.clone(),
+            ..double.context.clone()
+        };
+        assert!(matches!(asked(&mixed), Err(Unanswered::Failed(_))), "another authority");
+        // Nobody listens there, and nobody has that name.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for server in [format!("https://{free}"), "https://nobody.invalid:8443".to_owned()] {
+            let context = crate::api::views::Context { server: server.clone(), ..double.context.clone() };
+            let answer = asked(&context);
+            assert!(matches!(answer, Err(Unanswered::Away(_))), "{server}: {answer:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(ask(&hooked(None, Some(path.clone())), &question()), Err(Unanswered::Failed(_))));
+    }
 }
