@@ -125,8 +125,14 @@ impl Secrets<'_> {
 }
 
 fn fields(old: &Listed<'_>, new: &Listed<'_>, secrets: &Secrets<'_>) -> Vec<FieldChange> {
-    let read =
-        |declared: &Listed<'_>| -> Value { serde_yaml::from_str(declared.document.text()).unwrap_or(Value::Null) };
+    let read = |declared: &Listed<'_>| -> Value {
+        let mut value: Value = serde_yaml::from_str(declared.document.text()).unwrap_or(Value::Null);
+        // Who may decrypt a file, and when it was encrypted, is nothing that an object says.
+        if value.get("sops").is_some_and(Value::is_object) {
+            value.as_object_mut().map(|map| map.shift_remove("sops"));
+        }
+        value
+    };
     let mut found = Found { secrets, declared: new, fields: Vec::new(), path: Vec::new() };
     found.compare(Some(&read(old)), Some(&read(new)));
     if old.files != new.files {
@@ -158,7 +164,7 @@ impl Found<'_> {
         }
         match (old, new) {
             // A param's value is told of as one: what is inside is its own business.
-            _ if self.is_param() => self.differs(old, new),
+            _ if self.is_param() || self.is_veiled_default(old, new) => self.differs(old, new),
             (Some(Value::Object(before)), Some(Value::Object(after))) => {
                 let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
                 keys.sort_unstable();
@@ -211,6 +217,12 @@ impl Found<'_> {
 
     fn is_param(&self) -> bool {
         matches!(self.path.as_slice(), [spec, params, _] if spec == "spec" && params == "params")
+    }
+
+    /// The default of a param, of which a part is or was encrypted: what is around that part is secret too.
+    fn is_veiled_default(&self, old: Option<&Value>, new: Option<&Value>) -> bool {
+        let is_default = matches!(self.path.as_slice(), [spec, default] if spec == "spec" && default == "default");
+        is_default && self.declared.kind == Kind::Param && (old.is_some_and(veiled) || new.is_some_and(veiled))
     }
 
     fn differs(&mut self, old: Option<&Value>, new: Option<&Value>) {

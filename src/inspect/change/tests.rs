@@ -398,3 +398,50 @@ fn ten_thousand_machines_are_told_of() {
     assert_eq!(all.counts.get(&Follows::Runs), Some(&10_000), "{:?}", all.counts);
     assert!(none.is_empty());
 }
+
+// `sops updatekeys` changes who may decrypt a file, and nothing of what it says.
+#[test]
+fn who_may_decrypt_a_file_is_no_change_and_a_default_in_part_encrypted_is_told_of_as_one() {
+    let site = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nspec: {}\n";
+    let encrypted = include_str!("../../content/sops/fixture/partial.yaml");
+    let param = |default: &str| {
+        format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {{name: account}}\n\
+             spec: {{schema: {{type: object}}, default: {default}}}\n"
+        )
+    };
+    let compiled = |profile: &str, default: &str| {
+        let mut tree = Tree::default();
+        for (path, text) in [("site.yaml", site), ("database.yaml", profile), ("param.yaml", &param(default))] {
+            let file = crate::content::File {
+                bytes: Arc::from(text.as_bytes()),
+                kind: crate::content::FileKind::Regular,
+                blob: None,
+            };
+            tree.files.insert(path.to_owned(), file);
+        }
+        from_tree(&tree, &BTreeMap::new(), "r").map_err(|findings| findings.to_string())
+    };
+    let plain = "{user: {name: a}, host: b}";
+    let (stanza, recipient) = ("recipient: age1", encrypted.split("recipient: age1").nth(1).unwrap());
+    let rotated = encrypted.replace(recipient.lines().next().unwrap(), "another");
+    assert!(rotated != encrypted && rotated.contains(stanza));
+    let old = compiled(encrypted, plain);
+    let Ok(old) = old else { panic!("{old:?}") };
+    assert_eq!(objects::objects(Some(&old), &compiled(&rotated, plain).unwrap()), Vec::new());
+    // A value beside it is one.
+    let other = compiled(&encrypted.replace("        nothing: null\n", ""), plain).unwrap();
+    assert_eq!(objects::objects(Some(&old), &other).len(), 1);
+
+    let paths = |from: &str, to: &str| -> Vec<(String, bool)> {
+        let (old, new) = (compiled(encrypted, from).unwrap(), compiled(encrypted, to).unwrap());
+        let changes = objects::objects(Some(&old), &new);
+        changes.into_iter().flat_map(|it| it.fields).map(|field| (field.path, field.secret)).collect()
+    };
+    let leaf = "{user: {name: a}, host: c}";
+    assert_eq!(paths(plain, leaf), [("spec.default.host".to_owned(), false)]);
+    let veiled = |host: &str| format!("{{user: {{name: 'ENC[AES256_GCM,data:x]'}}, host: {host}}}");
+    for (from, to) in [(veiled("b"), veiled("c")), (plain.to_owned(), veiled("c")), (veiled("b"), plain.to_owned())] {
+        assert_eq!(paths(&from, &to), [("spec.default".to_owned(), true)], "{from} {to}");
+    }
+}
