@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["dir", "sources"], env = "FORMWORK_BRANCH")]
     branch: Option<String>,
     /// The site's folder inside the repository.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "dir", env = "FORMWORK_PATH")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dir", "sources"], env = "FORMWORK_PATH")]
     path: Option<String>,
     /// A plain directory, as it stands: for authors.
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
@@ -283,6 +283,27 @@ async fn stop() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Each source of a file has its own folder: `subpath`.
+    #[test]
+    fn a_folder_that_would_not_be_looked_at_is_refused() {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        use clap::Parser as _;
+        let parse = |words: &[&str]| {
+            let always = ["serve", "--no-dhcp", "--no-tftp", "--address", "10.0.0.1", "--path", "lab"];
+            Program::try_parse_from(always.iter().chain(words))
+        };
+        for words in [["--sources", "sources.yaml"], ["--dir", "site"]] {
+            let error = parse(&words).err().expect("refused").to_string();
+            assert!(error.contains("--path") && error.contains("cannot be used with"), "{error}");
+        }
+        assert!(parse(&["--repository", "/srv/site.git"]).is_ok_and(|it| it.arguments.path.as_deref() == Some("lab")));
+        assert!(parse(&["--hosted"]).is_ok());
+    }
 
     #[test]
     fn a_source_that_is_not_there_is_refused_at_the_start_with_what_to_do() {
