@@ -2,6 +2,7 @@
 
 use crate::identity::IdentityError;
 use crate::identity::user::{self, Rights, User};
+use rustix::fs::OFlags;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -132,20 +133,27 @@ impl Users {
     fn change<T>(&self, how: impl FnOnce(&mut Vec<User>) -> Result<T, UsersError>) -> Result<T, UsersError> {
         let lock = beside(&self.path, ".lock");
         let mut options = std::fs::OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let held = options.open(&lock).map_err(|error| self.wrong(&error))?;
+        // Run by root, in a folder that is another's: a link that they put there leads to a file of root's.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+        let held = options.open(&lock).map_err(|error| self.wrong(&format!("{}: {error}", lock.display())))?;
+        self.give_to_owner(&held).map_err(|error| self.wrong(&error))?;
         rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).map_err(|error| self.wrong(&error))?;
         let mut users = Vec::clone(&*self.all()?);
         let done = how(&mut users)?;
         users.sort_by(|a, b| a.name.cmp(&b.name));
         let bytes = serde_json::to_vec_pretty(&users).map_err(|error| self.wrong(&error))?;
         let new = beside(&self.path, ".new");
-        options.truncate(true);
+        options.create_new(true);
         let write = || {
+            // What a change left that was cut off; whatever it is, it is not written to.
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut file = options.open(&new)?;
             file.write_all(&bytes)?;
-            self.give_to_owner(&new)?;
-            self.give_to_owner(&lock)?;
+            self.give_to_owner(&file)?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)
         };
@@ -154,11 +162,15 @@ impl Users {
     }
 
     /// Run by root, the command makes the file of whoever owns the state directory: the server must read it.
-    fn give_to_owner(&self, path: &Path) -> std::io::Result<()> {
+    fn give_to_owner(&self, file: &std::fs::File) -> std::io::Result<()> {
         let Some(folder) = self.path.parent() else { return Ok(()) };
-        let (owner, file) = (std::fs::metadata(folder)?, std::fs::metadata(path)?);
-        if owner.uid() != file.uid() {
-            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
+        let (owner, about) = (std::fs::metadata(folder)?, file.metadata()?);
+        // One with a second name is somebody's file of that name.
+        if !about.is_file() || about.nlink() != 1 {
+            return Err(std::io::Error::other("its lock is no plain file of its own; remove it"));
+        }
+        if owner.uid() != about.uid() {
+            std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
         }
         Ok(())
     }
@@ -195,6 +207,33 @@ mod tests {
         assert!(matches!(command.remove("ada"), Err(UsersError::Unknown(_))));
         assert!(matches!(command.renew("ada", 3), Err(UsersError::Unknown(_))));
         assert!(command.add("bob", Rights::default(), 1).is_err(), "who may do nothing is a slip of the pen");
+    }
+
+    // A command of root's in a folder of another user's is made to write where that user may not.
+    #[test]
+    fn no_link_that_lies_in_the_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("users.json"), folder.path().join("target"));
+        let users = Users::in_file(path.clone());
+        let rights = || Rights { read: true, ..Rights::default() };
+        let lock = folder.path().join("users.json.lock");
+        for hard in [false, true] {
+            std::fs::write(&target, "precious").unwrap();
+            let link = |at: &Path| {
+                if hard { std::fs::hard_link(&target, at) } else { std::os::unix::fs::symlink(&target, at) }
+            };
+            let _ = std::fs::remove_file(&lock);
+            link(&lock).unwrap();
+            let error = users.add("ada", rights(), 1).unwrap_err().to_string();
+            assert!(error.contains("lock"), "{error}");
+            std::fs::remove_file(&lock).unwrap();
+            let new = folder.path().join("users.json.new");
+            link(&new).unwrap();
+            users.add("ada", rights(), 1).unwrap();
+            users.remove("ada").unwrap();
+            assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious", "hard: {hard}");
+            assert!(!path.symlink_metadata().unwrap().is_symlink() && !new.exists());
+        }
     }
 
     #[test]
