@@ -252,5 +252,12 @@ mod tests {
         assert_eq!(missing(&tree(&[])), [locked()]);
         assert!(missing(&tree(&[("packs/vendor/etcd/pack.yaml", "")])).is_empty());
         assert!(missing(&Tree::from_texts([(LOCK_FILE, lock.as_str()), ("site.yaml", "")])).is_empty());
+        // An address that loading refuses is not spoken to, though site and lock agree on it.
+        for url in ["ext::etcd", "http://169.254.169.254/etcd", "git://example.org/etcd", "--upload-pack=x/etcd"] {
+            let said = |text: &str| text.replace("https://example.org/etcd.git", &format!("'{url}'"));
+            let tree = Tree::from_texts([("site.yaml", said(site)), (LOCK_FILE, said(&lock))]);
+            assert!(Lock::of_tree(&tree).is_ok_and(|lock| lock.packs.len() == 1), "{url}");
+            assert!(missing(&tree).is_empty(), "{url}");
+        }
     }
 }

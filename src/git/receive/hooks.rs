@@ -111,6 +111,44 @@ mod tests {
     }
 
     #[test]
+    fn hooks_stand_where_the_git_that_is_pushed_to_looks_for_them() {
+        for configured in [None, Some("own-hooks"), Some("/nowhere/at/all")] {
+            let repository = TestRepository::new();
+            if let Some(place) = configured {
+                let place = if place.starts_with('/') {
+                    repository.beside("elsewhere").display().to_string()
+                } else {
+                    place.to_owned()
+                };
+                repository.git_bare(&["config", "core.hooksPath", &place]);
+            }
+            let program = repository.beside("program");
+            write(&program, "#!/bin/sh\necho no >&2\nexit 1\n").unwrap();
+            let installed = install(&repository.bare(), &program, &[], false).unwrap();
+            // A person's own configuration looks elsewhere: the repository's word is the last.
+            let home = repository.beside("gitconfig");
+            std::fs::write(&home, "[core]\n\thooksPath = /nowhere\n").unwrap();
+            let looks = Command::new("git")
+                .args(["rev-parse", "--path-format=absolute", "--git-path", "hooks"])
+                .current_dir(repository.bare())
+                .env("GIT_CONFIG_GLOBAL", &home)
+                .output()
+                .unwrap();
+            let looks = String::from_utf8_lossy(&looks.stdout).trim().to_owned();
+            assert_eq!(Path::new(&looks), installed.folder, "{configured:?}");
+            repository.commit("one", &[("a", "1")]);
+            let push = Command::new("git")
+                .args(["push", "-q", "origin", "HEAD:main"])
+                .current_dir(repository.work())
+                .env("GIT_CONFIG_GLOBAL", &home)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&push.stderr);
+            assert!(!push.status.success() && said.contains("pre-receive hook declined"), "{configured:?}: {said}");
+        }
+    }
+
+    #[test]
     fn a_hook_of_somebody_else_is_left_alone_and_ours_is_written_anew() {
         let repository = TestRepository::new();
         let hook = repository.bare().join("hooks/pre-receive");

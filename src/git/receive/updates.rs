@@ -172,5 +172,14 @@ mod tests {
         }
         let many = vec![(Update { old: None, new: None, reference: "refs/heads/a".into() }, Moved::Created); 101];
         assert_eq!(refusals(&many, "main", &rights(&["*"]), &plain).len(), 1);
+        // Of two moves of one branch, one would be judged and the other made.
+        let twice = |references: [&str; 2]| {
+            let update = |reference: &str| Update { old: None, new: None, reference: reference.to_owned() };
+            let moves = references.map(|reference| (update(reference), Moved::Forward));
+            refusals(&moves, "main", &rights(&["*"]), &plain)
+        };
+        let refused = twice(["refs/heads/main", "refs/heads/main"]);
+        assert!(refused.iter().any(|refusal| refusal.what.contains("moved twice")), "{refused:?}");
+        assert_eq!(twice(["refs/heads/main", "refs/heads/aside"]), []);
     }
 }
