@@ -85,7 +85,10 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
             report(State::Pending, "it is good and waits: following is suspended, or another revision is pinned")
         }
         Outcome::Overtaken => report(State::Pending, "a newer commit overtook it"),
-        Outcome::Postponed { reason } => report(State::Pending, &format!("it is tried again: {reason}")),
+        // Why is about this server's disk, and not for everybody who reads the forge.
+        Outcome::Postponed { .. } => {
+            report(State::Pending, "it is not loaded yet and is tried again; formwork status says why")
+        }
         Outcome::Refused => {
             // Of several sources, whoever's file it is.
             let own =
@@ -270,6 +273,9 @@ mod tests {
         let mut forbidden = source(Some("tenants/a"));
         forbidden.findings = vec!["tenants/a/a.yaml:1:1: error: z".to_owned()];
         assert_eq!(say(&applied, &forbidden), told(State::Failure, "tenants/a/a.yaml:1:1: error: z"));
+        let postponed = status(Outcome::Postponed { reason: "/var/lib/formwork/mirror.git: no room".to_owned() }, &[]);
+        let (state, text) = say(&postponed, &source(None)).expect("a word");
+        assert!(state == State::Pending && !text.contains('/') && text.contains("tried again"), "{text}");
         assert_eq!(say(&applied, &SourceStatus::default()), None);
     }
 
