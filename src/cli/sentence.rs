@@ -39,6 +39,9 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             format!("revision {} is refused ({summary}): {}{first}", short(revision), count(*all, "finding"))
         }
+        Event::RevisionPushed { by, branch, revision, summary } => {
+            format!("{by} pushes revision {} to {branch}: {summary}", short(revision))
+        }
         Event::FollowingSuspended { by, reason } => {
             format!("nothing the source shows is applied from now on, says {by}{}", because(Some(reason)))
         }

@@ -95,6 +95,7 @@ spec: {stages: [look]}
             follower,
             store: Arc::clone(&store),
             build,
+            sealed_build: crate::reconcile::sealed_catalogs(),
             hook: Arc::new(Quiet),
             foresee: Arc::new(Blind),
             verifier: None,

@@ -100,13 +100,26 @@ impl<'a> Reader<'a> {
 
     fn folder(&self, id: Oid) -> Result<Tree<'a>, GitError> {
         limits::object("a folder", self.size(id)?)?;
-        self.mirror.repository.find_tree(id).map_err(|e| self.mirror.fails(&e))
+        self.mirror.loose.tree(&self.mirror.repository, id).map_err(|e| self.mirror.fails(&e))
     }
 
     /// By its header: a few bytes can unpack to more than there is memory.
     fn size(&self, id: Oid) -> Result<usize, GitError> {
-        let header = self.mirror.repository.odb().and_then(|odb| odb.read_header(id));
-        header.map(|(bytes, _)| bytes).map_err(|e| self.mirror.fails(&e))
+        let header = || match self.mirror.loose.find(id)? {
+            Some(object) => Ok(object.size),
+            None => Ok(self.mirror.repository.odb()?.read_header(id)?.0),
+        };
+        header().map_err(|e: git2::Error| self.mirror.fails(&e))
+    }
+
+    fn file(&mut self, id: Oid, path: &str) -> Result<Arc<[u8]>, GitError> {
+        let fails = |e: git2::Error| self.mirror.fails(&e);
+        if let Some(object) = self.mirror.loose.find(id).map_err(fails)? {
+            self.budget.file(path, object.size)?;
+            return object.bytes(id).map(Arc::from).map_err(fails);
+        }
+        self.budget.file(path, self.size(id)?)?;
+        self.mirror.repository.find_blob(id).map(|blob| Arc::from(blob.content())).map_err(fails)
     }
 
     /// Takes in all of a folder.
@@ -123,9 +136,7 @@ impl<'a> Reader<'a> {
         let file = match entry.kind() {
             Some(ObjectType::Tree) => return self.add(entry.id(), &path, depth + 1),
             Some(ObjectType::Blob) => {
-                self.budget.file(&path, self.size(entry.id())?)?;
-                let blob = self.mirror.repository.find_blob(entry.id()).map_err(|e| self.mirror.fails(&e))?;
-                let bytes = Arc::from(blob.content());
+                let bytes = self.file(entry.id(), &path)?;
                 self.read += 1;
                 let kind = match entry.filemode() {
                     MODE_SYMLINK => FileKind::Symlink,

@@ -1,5 +1,6 @@
 //! What the mirror does for several sources: keeps their own commits and tags, and puts their folders together as one commit.
 
+use super::loose::Loose;
 use super::mirror::{Mirror, Origin, revision_of};
 use super::remote::{Part, message_of};
 use super::{GitError, Revision};
@@ -14,6 +15,8 @@ const TAKEN: &str = "refs/formwork/taken/";
 const PRESENTED: &str = "refs/formwork/presented";
 /// Above the references of annotated tags, one a commit.
 pub(super) const TAGS: &str = "refs/formwork/tags/";
+/// Above the references of what was put together here, by its own id. A commit may say anything of itself; these only we make.
+pub(super) const COMPOSED: &str = "refs/formwork/composed/";
 /// Who commits what is put together here.
 const COMMITTER: &str = "sources@formwork.localhost";
 
@@ -22,8 +25,8 @@ const MODE_FOLDER: i32 = 0o040_000;
 impl Mirror {
     /// Whether a commit of ours is one that was put together here.
     pub(super) fn is_composite(&self, id: &str) -> bool {
-        let commit = Oid::from_str(id).and_then(|oid| self.repository.find_commit(oid));
-        commit.is_ok_and(|commit| commit.committer().email_bytes() == COMMITTER.as_bytes())
+        let marked = self.repository.refname_to_id(&format!("{COMPOSED}{id}"));
+        marked.is_ok_and(|marked| marked.to_string() == id)
     }
 
     /// Keeps a commit as the one that was looked at last.
@@ -67,6 +70,7 @@ impl Mirror {
             message: e.message().to_owned(),
         };
         let copy = |to: &git2::Repository, oid: Oid| -> Result<Option<Oid>, git2::Error> {
+            Loose::of(origin.repository).check(oid)?;
             let odb = origin.repository.odb()?;
             let object = odb.read(oid)?;
             if object.kind() != ObjectType::Tag {
@@ -106,7 +110,7 @@ impl Mirror {
         }
         let write = || {
             let tree = match root {
-                Some(root) => self.repository.find_tree(root)?,
+                Some(root) => self.loose.tree(&self.repository, root)?,
                 None => self.repository.find_tree(self.repository.treebuilder(None)?.write()?)?,
             };
             let nobody = git2::Signature::new("sources", COMMITTER, &git2::Time::new(0, 0))?;
@@ -115,6 +119,7 @@ impl Mirror {
         let id = write().map_err(|e: git2::Error| self.fails(&e))?;
         written.push(id);
         self.wrote(written);
+        self.set(&format!("{COMPOSED}{id}"), &id.to_string())?;
         self.set(PRESENTED, &id.to_string())?;
         let commit = self.repository.find_commit(id).map_err(|e| self.fails(&e))?;
         Ok(revision_of(&commit))
@@ -122,10 +127,11 @@ impl Mirror {
 
     fn folder_of(&self, id: &str, subpath: Option<&str>) -> Result<Oid, GitError> {
         let unknown = || GitError::UnknownRevision { revision: id.to_owned() };
-        let commit = Oid::from_str(id).and_then(|oid| self.repository.find_commit(oid)).map_err(|_| unknown())?;
+        let commit = Oid::from_str(id).and_then(|oid| self.loose.commit(&self.repository, oid));
+        let commit = commit.map_err(|_| unknown())?;
         let mut folder = commit.tree_id();
         for segment in subpath.into_iter().flat_map(|path| path.split('/')) {
-            let tree = self.repository.find_tree(folder).map_err(|e| self.fails(&e))?;
+            let tree = self.loose.tree(&self.repository, folder).map_err(|e| self.fails(&e))?;
             folder = tree.get_name(segment).map(|entry| entry.id()).ok_or_else(|| GitError::NoSubpath {
                 revision: id.to_owned(),
                 subpath: subpath.unwrap_or_default().to_owned(),
@@ -145,7 +151,7 @@ impl Mirror {
     ) -> Result<Oid, GitError> {
         let Some((first, rest)) = way.split_first() else { return Ok(folder) };
         let fails = |e: git2::Error| self.fails(&e);
-        let tree = into.map(|into| self.repository.find_tree(into)).transpose().map_err(fails)?;
+        let tree = into.map(|into| self.loose.tree(&self.repository, into)).transpose().map_err(fails)?;
         let there = tree.as_ref().and_then(|tree| tree.get_name(first)).map(|entry| (entry.id(), entry.kind()));
         let below = match (there, rest.is_empty()) {
             (None, _) => self.graft(None, rest, folder, mount, written)?,
@@ -157,5 +163,44 @@ impl Mirror {
         let id = builder.write().map_err(fails)?;
         written.push(id);
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::directory;
+
+    #[test]
+    fn what_was_put_together_here_is_known_by_what_only_we_write() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("site")).unwrap();
+        std::fs::write(folder.path().join("site/site.yaml"), "kind: Site\n").unwrap();
+        let mut mirror = Mirror::open(&folder.path().join("mirror.git")).unwrap();
+        let revision = mirror.commit_listing(&directory::read(&folder.path().join("site")).unwrap()).unwrap();
+        let part = |name: &str, mount: Option<&str>| Part {
+            name: name.to_owned(),
+            mount: mount.map(str::to_owned),
+            subpath: None,
+            revision: revision.clone(),
+        };
+        let composed = mirror.compose(&[part("main", None), part("team", Some("tenants/team"))]).unwrap();
+        assert!(mirror.is_composite(&composed.id));
+        assert!(!mirror.is_composite(&revision.id));
+        // Whoever commits to a source writes what they like.
+        let forged = {
+            let repository = &mirror.repository;
+            let commit = repository.find_commit(Oid::from_str(&composed.id).unwrap()).unwrap();
+            let (somebody, tree) = (commit.committer(), commit.tree().unwrap());
+            let id = repository.commit(None, &somebody, &somebody, "Formwork-Source: x\n", &tree, &[]).unwrap();
+            id.to_string()
+        };
+        assert!(!mirror.is_composite(&forged));
+        // It is known for as long as it is there: also while nothing but its work keeps it.
+        let other = mirror.compose(&[part("main", None)]).unwrap();
+        mirror.prune([&composed.id]).unwrap();
+        assert!(mirror.is_composite(&composed.id) && mirror.tree(&composed.id, None).is_ok());
+        mirror.prune([]).unwrap();
+        assert!(!mirror.is_composite(&composed.id) && mirror.is_composite(&other.id));
     }
 }

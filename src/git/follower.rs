@@ -58,6 +58,7 @@ impl Follower {
             last_directory: None,
             mirrored: 0,
             given_out: std::collections::VecDeque::new(),
+            checked: super::loose::Checked::default(),
         };
         std::thread::Builder::new()
             .name("formwork-git".to_owned())
@@ -170,7 +171,8 @@ impl Follower {
         self.ask(|reply| Request::SetApplied(revision.to_owned(), reply)).await
     }
 
-    /// Who signed a revision, if it may follow the one trusted last; else why it may not.
+    /// Who signed a revision, if it may follow the one trusted last; else why it may not. `remembered`: which that was, should
+    /// the mirror be a new one.
     ///
     /// # Errors
     /// The source cannot be read.
@@ -178,8 +180,9 @@ impl Follower {
         &self,
         verifier: &Arc<Verifier>,
         revision: &str,
+        remembered: Option<String>,
     ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
-        self.ask(|reply| Request::Verify(Arc::clone(verifier), revision.to_owned(), reply)).await
+        self.ask(|reply| Request::Verify(Arc::clone(verifier), revision.to_owned(), remembered, reply)).await
     }
 
     /// Remembers which revision the next one has to follow.

@@ -6,6 +6,8 @@ use super::GitError;
 const ENTRIES: usize = 100_000;
 /// One file: scripts, templates and YAML, as many as content reads of it. Kernels and images are not content.
 const FILE_BYTES: usize = crate::content::FILE_BYTES_MAX;
+/// One object of any kind: one that says more is not read at all.
+pub(super) const OBJECT_BYTES: usize = FILE_BYTES;
 /// All files of one revision.
 const TOTAL_BYTES: usize = 256 << 20;
 /// Folders within folders.

@@ -7,6 +7,7 @@
 use super::changes::{Difference, LastRead, differences};
 use super::directory::Listing;
 use super::limits::Budget;
+use super::loose::{Loose, LooseObject};
 use super::{GitError, Revision};
 use crate::content::{FileKind, Tree};
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, RepositoryInitOptions, TreeEntry};
@@ -45,6 +46,7 @@ pub(super) type Known = Option<LastRead>;
 pub(super) struct Mirror {
     pub(super) path: PathBuf,
     pub(super) repository: Repository,
+    pub(super) loose: Loose,
     /// The revision read last: what another has in common with it is not read, and shares its memory.
     last: Option<LastRead>,
     /// Objects written since they were last brought to the disk.
@@ -72,17 +74,18 @@ impl Mirror {
             .config()
             .and_then(|mut config| config.set_bool("core.fsyncObjectFiles", false))
             .map_err(|e| fails(e.message().to_owned()))?;
-        Ok(Self { path: path.to_owned(), repository, last: None, unsynced: Vec::new() })
+        Ok(Self::borrowed(path, repository))
     }
 
     /// A repository that is read in place of a mirror, once.
     pub(super) fn borrowed(path: &Path, repository: Repository) -> Self {
-        Self { path: path.to_owned(), repository, last: None, unsynced: Vec::new() }
+        let loose = Loose::of(&repository);
+        Self { path: path.to_owned(), repository, loose, last: None, unsynced: Vec::new() }
     }
 
     /// The same, with what was read from it before. Of objects that are gone since, nothing is taken from there.
-    pub(super) fn borrowed_knowing(path: &Path, repository: Repository, known: Known) -> Self {
-        Self { path: path.to_owned(), repository, last: known, unsynced: Vec::new() }
+    pub(super) fn borrowed_knowing(path: &Path, repository: Repository, loose: Loose, known: Known) -> Self {
+        Self { path: path.to_owned(), repository, loose, last: known, unsynced: Vec::new() }
     }
 
     /// The revision read last.
@@ -96,7 +99,7 @@ impl Mirror {
 
     /// What a mirrored commit says of itself; `None` where it is not here.
     pub(super) fn revision(&self, id: &str) -> Result<Option<Revision>, GitError> {
-        match self.repository.find_commit(parse(id)?) {
+        match self.loose.commit(&self.repository, parse(id)?) {
             Ok(commit) => Ok(Some(revision_of(&commit))),
             Err(_) => Ok(None),
         }
@@ -125,19 +128,29 @@ impl Mirror {
             path: origin.path.to_owned(),
             message: e.message().to_owned(),
         };
-        let commit = origin.repository.find_commit(oid).map_err(|e| match e.code() {
+        let loose = Loose::of(origin.repository);
+        let commit = loose.commit(origin.repository, oid).map_err(|e| match e.code() {
             git2::ErrorCode::NotFound => GitError::UnknownRevision { revision: id.to_owned() },
             _ => damaged(e),
         })?;
         let from = origin.repository.odb().map_err(damaged)?;
         let to = self.repository.odb().map_err(|e| self.fails(&e))?;
-        let mut copier =
-            Copier { origin, mirror: self, from, to, thorough, budget: Budget::default(), damaged: &damaged, written };
+        let mut copier = Copier {
+            origin,
+            mirror: self,
+            loose: &loose,
+            from,
+            to,
+            thorough,
+            budget: Budget::default(),
+            damaged: &damaged,
+            written,
+        };
         // The folders on the way to the site's own, without their other children.
         let mut root = commit.tree_id();
         let mut way = Vec::new();
         for segment in origin.subpath.into_iter().flat_map(|path| path.split('/')).filter(|s| !s.is_empty()) {
-            let above = origin.repository.find_tree(root).map_err(damaged)?;
+            let above = loose.tree(origin.repository, root).map_err(damaged)?;
             let below = above.get_name(segment).filter(|entry| entry.kind() == Some(ObjectType::Tree));
             let below = below.ok_or_else(|| GitError::NoSubpath {
                 revision: id.to_owned(),
@@ -222,10 +235,11 @@ impl Mirror {
     /// The site's folder of a mirrored commit.
     fn root(&self, oid: Oid, id: &str, subpath: Option<&str>) -> Result<Oid, GitError> {
         let repository = &self.repository;
-        let commit = repository.find_commit(oid).map_err(|_| GitError::UnknownRevision { revision: id.to_owned() })?;
+        let commit = self.loose.commit(repository, oid);
+        let commit = commit.map_err(|_| GitError::UnknownRevision { revision: id.to_owned() })?;
         let mut root = commit.tree_id();
         for segment in subpath.into_iter().flat_map(|path| path.split('/')).filter(|s| !s.is_empty()) {
-            let tree = repository.find_tree(root).map_err(|e| self.fails(&e))?;
+            let tree = self.loose.tree(repository, root).map_err(|e| self.fails(&e))?;
             root = tree.get_name(segment).map(|entry| entry.id()).ok_or_else(|| GitError::NoSubpath {
                 revision: id.to_owned(),
                 subpath: subpath.unwrap_or_default().to_owned(),
@@ -344,7 +358,7 @@ impl Mirror {
     /// Makes a reference, once all that it keeps is on the disk; it is there when this returns.
     pub(super) fn set(&mut self, reference: &str, id: &str) -> Result<(), GitError> {
         let oid = parse(id)?;
-        if self.repository.find_commit(oid).is_err() {
+        if self.loose.commit(&self.repository, oid).is_err() {
             return Err(GitError::UnknownRevision { revision: id.to_owned() });
         }
         self.sync()?;
@@ -368,6 +382,7 @@ impl Mirror {
 struct Copier<'a, D: Fn(git2::Error) -> GitError> {
     origin: &'a Origin<'a>,
     mirror: &'a Mirror,
+    loose: &'a Loose,
     from: Odb<'a>,
     to: Odb<'a>,
     thorough: bool,
@@ -387,8 +402,9 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
         if self.has(oid) && !self.thorough {
             return Ok(());
         }
-        let tree = self.origin.repository.find_tree(oid).map_err(self.damaged)?;
-        let like = like.filter(|_| !self.thorough).and_then(|like| self.mirror.repository.find_tree(like).ok());
+        let tree = self.loose.tree(self.origin.repository, oid).map_err(self.damaged)?;
+        let known = |like| self.mirror.loose.tree(&self.mirror.repository, like).ok();
+        let like = like.filter(|_| !self.thorough).and_then(known);
         differences(like.as_ref(), &tree, |difference| match difference {
             Difference::Gone(_) => Ok(()),
             Difference::Came(entry) => self.entry(&entry, None, path, depth),
@@ -403,9 +419,13 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
             Some(ObjectType::Tree) => self.folder(entry.id(), like, &path, depth + 1),
             Some(ObjectType::Blob) => {
                 self.budget.entry(&path, depth)?;
-                let (bytes, _) = self.from.read_header(entry.id()).map_err(self.damaged)?;
+                let found = self.loose.find(entry.id()).map_err(self.damaged)?;
+                let bytes = match &found {
+                    Some(object) => object.size,
+                    None => self.from.read_header(entry.id()).map_err(self.damaged)?.0,
+                };
                 self.budget.file(&path, bytes)?;
-                self.object(entry.id(), ObjectType::Blob)
+                self.take(entry.id(), ObjectType::Blob, found)
             }
             // A submodule's commit is in another repository.
             _ => Ok(()),
@@ -413,15 +433,26 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
     }
 
     fn object(&mut self, oid: Oid, kind: ObjectType) -> Result<(), GitError> {
+        if self.has(oid) && !self.thorough {
+            return Ok(());
+        }
+        let found = self.loose.find(oid).map_err(self.damaged)?;
+        self.take(oid, kind, found)
+    }
+
+    fn take(&mut self, oid: Oid, kind: ObjectType, found: Option<LooseObject>) -> Result<(), GitError> {
         if self.has(oid) {
-            if !self.thorough || self.to.read(oid).is_ok() {
+            if !self.thorough || self.mirror.loose.check(oid).and_then(|()| self.to.read(oid)).is_ok() {
                 return Ok(());
             }
             // Ours is damaged; libgit2 does not write over what is there.
             let _ = std::fs::remove_file(self.mirror.object_path(oid));
         }
-        let object = self.from.read(oid).map_err(self.damaged)?;
-        self.to.write(kind, object.data()).map_err(|e| self.mirror.fails(&e))?;
+        let written = match found {
+            Some(object) => self.to.write(kind, &object.bytes(oid).map_err(self.damaged)?),
+            None => self.to.write(kind, self.from.read(oid).map_err(self.damaged)?.data()),
+        };
+        written.map_err(|e| self.mirror.fails(&e))?;
         self.written.push(self.mirror.object_path(oid));
         Ok(())
     }

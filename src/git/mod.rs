@@ -17,6 +17,7 @@
 //! repository's files can change what the machines become. Run the server as the repository's owner, or name the path as
 //! `safe.directory` in the configuration of the user the server runs as.
 
+mod bounded;
 mod changes;
 #[cfg(test)]
 mod changes_tests;
@@ -27,6 +28,7 @@ mod follower;
 mod gpg;
 mod init;
 mod limits;
+mod loose;
 mod mirror;
 mod once;
 mod owner;

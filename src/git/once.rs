@@ -1,5 +1,6 @@
 //! One look at a repository by somebody who follows nothing: the files of a revision, and who wrote a line.
 
+use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, revision_of};
 use super::owner::{head_of, open};
 use super::{GitError, Revision};
@@ -23,6 +24,9 @@ pub fn read_once(
         None => head_of(path, branch)?,
         Some(name) => {
             let repository = open(path)?;
+            let sound = Oid::from_str(name).map_or(Ok(()), |id| Loose::of(&repository).check(id));
+            sound
+                .map_err(|error| GitError::Unreadable { path: path.to_owned(), message: error.message().to_owned() })?;
             let commit = repository.revparse_single(name).and_then(|object| object.peel_to_commit());
             revision_of(&commit.map_err(|_| GitError::UnknownRevision { revision: name.to_owned() })?)
         }
@@ -77,7 +81,9 @@ impl History {
     /// The history of a revision. `None`: it cannot be read.
     pub fn of_repository(path: &Path, revision: &str, subpath: Option<&str>) -> Option<Self> {
         let newest = Some(Oid::from_str(revision).ok()?);
-        Some(Self { repository: open(path).ok()?, newest, folder: PathBuf::from(subpath.unwrap_or_default()) })
+        let repository = open(path).ok()?;
+        Loose::of(&repository).check_all(&mut Checked::default()).ok()?;
+        Some(Self { repository, newest, folder: PathBuf::from(subpath.unwrap_or_default()) })
     }
 
     /// The history of a directory that lies in a work tree. `None`: it does not.

@@ -1,5 +1,6 @@
 //! The thread that owns libgit2: looks at the source, fills the mirror, answers questions in order.
 
+use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
 use super::remote::{Part, room_of};
 use super::watch::Watch;
@@ -44,8 +45,8 @@ pub(super) enum Request {
     Applied(Reply<Option<String>>),
     /// This one serves.
     SetApplied(String, Reply<()>),
-    /// Who signed this revision, if it may follow the one trusted last.
-    Verify(Arc<Verifier>, String, Reply<Result<Signed, Vec<Finding>>>),
+    /// Who signed this revision, if it may follow the one trusted last: of that, the mirror knows, or else what is given.
+    Verify(Arc<Verifier>, String, Option<String>, Reply<Result<Signed, Vec<Finding>>>),
     /// The next one has to follow this one.
     SetTrusted(String, Reply<()>),
     /// Keep this revision for this run.
@@ -101,6 +102,8 @@ pub(super) struct Owner {
     pub mirrored: u32,
     /// Revisions given out last, the newest at the end.
     pub given_out: VecDeque<String>,
+    /// Loose objects of the source that were found whole.
+    pub checked: Checked,
 }
 
 impl Owner {
@@ -254,30 +257,40 @@ impl Owner {
     }
 
     /// Whether a revision may follow the one trusted last: its history is the source's, the mirror has none.
-    fn verify(&self, verifier: &Verifier, id: &str) -> Result<Result<Signed, Vec<Finding>>, GitError> {
-        let last = self.mirror.trusted();
+    fn verify(
+        &mut self,
+        verifier: &Verifier,
+        id: &str,
+        remembered: Option<String>,
+    ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        let last = self.mirror.trusted().or(remembered);
         match &self.source {
             Source::Directory { .. } => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
             // What was fetched has no history (shallow), and what is put together of several sources is signed by nobody: a
             // policy that needs more than a tip's own signature refuses.
             Source::Sources(_) => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
             Source::Bare { path, subpath, .. } => {
-                verifier.verify(&open(path)?, subpath.as_deref(), last.as_deref(), id)
+                let repository = open(path)?;
+                sound(&repository, path, &mut self.checked)?;
+                verifier.verify(&repository, subpath.as_deref(), last.as_deref(), id)
             }
         }
     }
 
     /// By the source, whose branches and tags are the newest; by the mirror where the source does not know it.
-    fn resolve(&self, name: &str) -> Result<String, GitError> {
+    fn resolve(&mut self, name: &str) -> Result<String, GitError> {
         let unknown = || GitError::UnknownRevision { revision: name.to_owned() };
         // Searches through messages and reflogs are no names.
         if name.len() > NAME_BYTES_MAX || name.contains([':', '{', '@']) {
             return Err(unknown());
         }
         if let Source::Bare { path, .. } = &self.source
-            && let Some(id) = open(path).ok().and_then(|repository| id_of(&repository, name))
+            && let Ok(repository) = open(path)
         {
-            return Ok(id);
+            sound(&repository, path, &mut self.checked)?;
+            if let Some(id) = id_of(&repository, name) {
+                return Ok(id);
+            }
         }
         self.mirror.resolve(name).ok_or_else(unknown)
     }
@@ -301,7 +314,7 @@ impl Owner {
             Request::Resolve(name, reply) => drop(reply.send(self.resolve(&name))),
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
-            Request::Verify(verifier, id, reply) => drop(reply.send(self.verify(&verifier, &id))),
+            Request::Verify(verifier, id, last, reply) => drop(reply.send(self.verify(&verifier, &id, last))),
             Request::SetTrusted(id, reply) => drop(reply.send(self.mirror.set_trusted(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
@@ -341,6 +354,12 @@ pub(super) fn open(path: &Path) -> Result<Repository, GitError> {
     })
 }
 
+/// What libgit2 goes through by itself is sound.
+fn sound(repository: &Repository, path: &Path, checked: &mut Checked) -> Result<(), GitError> {
+    let checked = Loose::of(repository).check_all(checked);
+    checked.map_err(|e| GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() })
+}
+
 pub(super) fn head_of(path: &Path, branch: Option<&str>) -> Result<Revision, GitError> {
     let repository = open(path)?;
     let unreadable = |e: git2::Error| GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() };
@@ -356,7 +375,7 @@ pub(super) fn head_of(path: &Path, branch: Option<&str>) -> Result<Revision, Git
     };
     let target = reference.resolve().map_err(unreadable)?.target();
     let target = target.ok_or_else(|| GitError::NoCommit { path: path.to_owned() })?;
-    let commit = repository.find_commit(target).map_err(|e| GitError::Damaged {
+    let commit = Loose::of(&repository).commit(&repository, target).map_err(|e| GitError::Damaged {
         revision: target.to_string(),
         path: path.to_owned(),
         message: e.message().to_owned(),

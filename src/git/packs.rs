@@ -6,12 +6,16 @@
 //!
 //! Nothing here decides which commit is wanted, and nothing is ever checked out.
 
+use super::bounded::Bounds;
+use super::loose::Loose;
 use super::{GitError, read_once};
 use crate::content::Tree;
 use crate::content::elsewhere::{LockedPack, lay_in, missing};
 use git2::{Oid, Repository, RepositoryInitOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Above the references that keep fetched commits.
 const KEPT: &str = "refs/formwork/packs";
@@ -21,6 +25,14 @@ const PASSING: &str = "refs/formwork/passing";
 const REFERENCES_MAX: usize = 100_000;
 /// So much of what `git` said is repeated, characters.
 const SAID_CHARACTERS: usize = 600;
+/// A server's fetch of a pack takes no longer than this.
+const FETCH_TIME: Duration = Duration::from_secs(600);
+/// And brings no more than this, bytes: as much as all files of a revision may hold.
+const FETCH_BYTES: u64 = 256 << 20;
+/// A server keeps so many commits, those that were wanted last.
+const KEPT_MAX: usize = 256;
+/// The ways a server fetches by.
+const PROTOCOLS: &str = "https:ssh:file";
 /// Variables that would make `git` work on another repository than ours.
 const OTHER_REPOSITORY: [&str; 6] = [
     "GIT_DIR",
@@ -72,7 +84,16 @@ pub struct RemoteReference {
 pub struct PackCache {
     path: PathBuf,
     /// Nobody sits before it.
-    alone: bool,
+    alone: Option<Alone>,
+}
+
+/// A server's.
+#[derive(Debug, Clone)]
+struct Alone {
+    bounds: Bounds,
+    kept: usize,
+    /// One fetches at a time: they share references, and what nobody keeps is swept between them.
+    turn: Arc<Mutex<()>>,
 }
 
 impl PackCache {
@@ -88,12 +109,14 @@ impl PackCache {
             Repository::init_opts(path, &options)
                 .map_err(|error| GitError::Mirror { path: path.to_owned(), message: error.message().to_owned() })?;
         }
-        Ok(Self { path: path.to_owned(), alone: false })
+        Ok(Self { path: path.to_owned(), alone: None })
     }
 
     /// For a server: nothing is asked of a person, and what hangs ends by itself.
     pub fn for_server(path: &Path) -> Result<Self, PackError> {
-        Ok(Self { alone: true, ..Self::open(path)? })
+        let bounds = Bounds { time: FETCH_TIME, bytes: FETCH_BYTES, folder: path.join("objects/pack") };
+        let alone = Alone { bounds, kept: KEPT_MAX, turn: Arc::default() };
+        Ok(Self { alone: Some(alone), ..Self::open(path)? })
     }
 
     /// Branches and tags of a repository.
@@ -110,9 +133,20 @@ impl PackCache {
     /// # Errors
     /// [`PackError`].
     pub fn fetch(&self, url: &str, commit: &str, reference: Option<&str>) -> Result<(), PackError> {
+        let turn = self.alone.as_ref().map(|alone| alone.turn.lock().unwrap_or_else(PoisonError::into_inner));
         if self.has(commit) {
+            self.used(commit);
             return Ok(());
         }
+        self.bring(url, commit, reference)?;
+        if let Some(alone) = &self.alone {
+            self.sweep(alone.kept);
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    fn bring(&self, url: &str, commit: &str, reference: Option<&str>) -> Result<(), PackError> {
         let mut last = None;
         let by_reference = reference.map(|name| format!("+{name}:{PASSING}/one"));
         let shallow = [Some(format!("+{commit}:{PASSING}/one")), by_reference];
@@ -138,7 +172,8 @@ impl PackCache {
     /// Whether a commit is here.
     pub fn has(&self, commit: &str) -> bool {
         let found = Repository::open_bare(&self.path).and_then(|repository| {
-            repository.find_commit(Oid::from_str(commit)?)?.tree()?;
+            let loose = Loose::of(&repository);
+            loose.tree(&repository, loose.commit(&repository, Oid::from_str(commit)?)?.tree_id())?;
             Ok(())
         });
         found.is_ok()
@@ -167,6 +202,43 @@ impl PackCache {
         })
     }
 
+    fn kept(&self, commit: &str) -> PathBuf {
+        self.path.join(KEPT).join(commit)
+    }
+
+    /// A commit was wanted again: the time of its reference says when.
+    fn used(&self, commit: &str) {
+        let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
+        let touched = std::fs::File::options().write(true).open(self.kept(commit)).and_then(|file| file.set_times(now));
+        if let Err(error) = touched {
+            tracing::debug!(commit, %error, "when this pack was wanted cannot be written down");
+        }
+    }
+
+    /// Lets go of the commits that were not wanted for longest, where there are more than so many. What is swept away and wanted
+    /// again is fetched again.
+    fn sweep(&self, most: usize) {
+        let entries = std::fs::read_dir(self.path.join(KEPT)).into_iter().flatten().filter_map(Result::ok);
+        let wanted = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+        let mut kept: Vec<(SystemTime, PathBuf)> = entries.filter_map(wanted).collect();
+        if kept.len() <= most {
+            return;
+        }
+        kept.sort();
+        let old = kept.len() - most;
+        for (_, path) in kept.into_iter().take(old) {
+            let _ = std::fs::remove_file(path);
+        }
+        // It must not write references together into one file: the time of each says when it was wanted.
+        for words in
+            [["repack", "-a", "-d", "--quiet"].as_slice(), &["prune", "--expire=now"], &["prune-packed", "--quiet"]]
+        {
+            if let Err(error) = self.git("packs.git", words) {
+                tracing::warn!(%error, "packs that nobody wants are still kept");
+            }
+        }
+    }
+
     /// Lays in the packs that a revision locks and does not hold, from here, or fetched: always the locked commit, and no
     /// reference. Whether the files are those of the lock is found when the revision is loaded.
     ///
@@ -190,10 +262,12 @@ impl PackCache {
     /// Runs `git` on the cache; what it printed.
     fn git(&self, url: &str, words: &[&str]) -> Result<String, PackError> {
         let mut command = Command::new("git");
-        if self.alone {
-            // Nobody is there who could be asked, or who would end what hangs.
+        if self.alone.is_some() {
+            // Nobody is there who could be asked. What comes is one file, which shows how large it is while it comes.
             command
                 .env("GIT_TERMINAL_PROMPT", "0")
+                .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
+                .args(["-c", "fetch.unpackLimit=1", "-c", "pack.threads=1"])
                 .args(["-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=30"])
                 .args(["-c", "core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15"]);
         }
@@ -208,15 +282,26 @@ impl PackCache {
         for name in OTHER_REPOSITORY {
             command.env_remove(name);
         }
-        let output = command.output().map_err(|error| PackError::NoGit(error.to_string()))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let refused = |said: &str| {
+            // One line of it all, for messages that are one.
+            let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let said = without_credentials(&lines.join(" "));
+            PackError::Remote { url: without_credentials(url), said: said.chars().take(SAID_CHARACTERS).collect() }
+        };
+        let (status, stdout, stderr) = match &self.alone {
+            Some(alone) => {
+                let said = alone.bounds.run(command).map_err(|why| refused(&why))?;
+                (said.status, said.stdout, said.stderr)
+            }
+            None => {
+                let output = command.output().map_err(|error| PackError::NoGit(error.to_string()))?;
+                (output.status, output.stdout, output.stderr)
+            }
+        };
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        // One line of it all, for messages that are one.
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = without_credentials(&lines.join(" "));
-        Err(PackError::Remote { url: without_credentials(url), said: said.chars().take(SAID_CHARACTERS).collect() })
+        Err(refused(&String::from_utf8_lossy(&stderr)))
     }
 }
 
@@ -259,6 +344,7 @@ fn without_credentials(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::test_repository::TestRepository;
 
     #[test]
     fn of_a_tag_with_a_message_the_commit_is_taken() {
@@ -266,6 +352,50 @@ mod tests {
         let found: Vec<(String, String)> = references_in(said).into_iter().map(|r| (r.name, r.commit)).collect();
         let expected = [("refs/heads/main", "aaaa"), ("refs/tags/v1", "cccc"), ("refs/tags/v2", "dddd")];
         assert_eq!(found, expected.map(|(name, id)| (name.to_owned(), id.to_owned())));
+    }
+
+    #[test]
+    fn a_server_keeps_the_packs_that_were_wanted_last_and_fetches_others_again() {
+        let repository = TestRepository::new();
+        let commits: Vec<String> =
+            (0..4).map(|n| repository.push(&n.to_string(), &[("pack.yaml", &format!("n: {n}\n"))])).collect();
+        repository.git_bare(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        let url = format!("file://{}", repository.bare().display());
+        let mut cache = PackCache::for_server(&repository.beside("packs.git")).unwrap();
+        cache.alone.as_mut().unwrap().kept = 2;
+        let old = std::fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+        for (n, commit) in commits.iter().take(3).enumerate() {
+            if n == 2 {
+                // The first was wanted again since.
+                cache.fetch(&url, &commits[0], None).unwrap();
+            }
+            cache.fetch(&url, commit, None).unwrap();
+            let file = std::fs::File::options().write(true).open(cache.kept(commit)).unwrap();
+            file.set_times(old).unwrap();
+        }
+        let has = |n: usize| cache.has(&commits[n]);
+        assert_eq!([has(0), has(1), has(2)], [true, false, true], "the second was not wanted for longest");
+        assert!(cache.tree(&commits[0], None).is_ok() && cache.tree(&commits[2], None).is_ok());
+        cache.fetch(&url, &commits[1], None).unwrap();
+        assert!(has(1));
+    }
+
+    #[test]
+    fn a_server_fetches_by_the_ways_that_it_knows_and_within_its_bounds() {
+        let repository = TestRepository::new();
+        let commit = repository.push("one", &[("pack.yaml", "n: 1\n")]);
+        let mut cache = PackCache::for_server(&repository.beside("packs.git")).unwrap();
+        let said = |error: PackError| error.to_string();
+        for url in ["http://127.0.0.1:1/x", "git://127.0.0.1:1/x", "ext::sh -c false"] {
+            let error = cache.fetch(url, &commit, None).map_err(said).unwrap_err();
+            assert!(error.contains("not allowed"), "{error}");
+        }
+        let url = format!("file://{}", repository.bare().display());
+        cache.alone.as_mut().unwrap().bounds.time = Duration::ZERO;
+        let error = cache.fetch(&url, &commit, None).map_err(said).unwrap_err();
+        assert!(error.contains("longer than 0 seconds"), "{error}");
+        cache.alone.as_mut().unwrap().bounds.time = FETCH_TIME;
+        cache.fetch(&url, &commit, None).unwrap();
     }
 
     #[test]

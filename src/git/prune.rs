@@ -1,6 +1,7 @@
 //! What the mirror lets go of: objects that no applied revision and no run keeps, so that it does not grow with every commit.
 
-use super::composite::TAGS;
+use super::composite::{COMPOSED, TAGS};
+use super::loose::Loose;
 use super::mirror::Mirror;
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 use std::collections::HashSet;
@@ -12,13 +13,20 @@ impl Mirror {
     ///
     /// Only this process writes here, and libgit2 writes loose objects only, so that what is on the disk is all there is.
     pub(super) fn prune<'a>(&mut self, more: impl IntoIterator<Item = &'a String>) -> Result<usize, git2::Error> {
-        let mut kept = reachable(&self.repository)?;
+        let (mut kept, beside) = reachable(&self.repository, &self.loose)?;
         for id in more {
             // One that was swept, or could not be read, is worked on no more.
-            if let Ok(commit) = Oid::from_str(id).and_then(|id| self.repository.find_commit(id))
+            if let Ok(commit) = Oid::from_str(id).and_then(|id| self.loose.commit(&self.repository, id))
                 && kept.insert(commit.id())
             {
-                mark(&self.repository, commit.tree_id(), &mut kept)?;
+                mark(&self.repository, &self.loose, commit.tree_id(), &mut kept)?;
+            }
+        }
+        for (commit, id, mut reference) in beside {
+            if kept.contains(&commit) {
+                keep_tag(&self.repository, &self.loose, id, &mut kept);
+            } else {
+                reference.delete()?;
             }
         }
         let removed = sweep(&self.path.join("objects"), &kept).map_err(|e| {
@@ -32,44 +40,45 @@ impl Mirror {
     }
 }
 
-fn reachable(repository: &Repository) -> Result<HashSet<Oid>, git2::Error> {
+/// What goes with a commit: the commit, what the reference leads to, and itself.
+type Beside<'a> = Vec<(Oid, Oid, git2::Reference<'a>)>;
+
+fn reachable<'a>(repository: &'a Repository, loose: &Loose) -> Result<(HashSet<Oid>, Beside<'a>), git2::Error> {
     let mut kept = HashSet::new();
-    let mut tags = Vec::new();
+    let mut beside = Vec::new();
     for reference in repository.references()? {
         let reference = reference?;
         let Some(id) = reference.target() else { continue };
-        if let Some(commit) = reference.name().ok().and_then(|name| name.strip_prefix(TAGS)) {
-            tags.push((Oid::from_str(commit)?, id, reference));
+        let of = |name: &str| [TAGS, COMPOSED].iter().find_map(|above| name.strip_prefix(above).map(Oid::from_str));
+        if let Some(commit) = reference.name().ok().and_then(of) {
+            beside.push((commit?, id, reference));
             continue;
         }
         // History is not mirrored: a commit's parents are not looked for.
         if kept.insert(id) {
-            mark(repository, repository.find_commit(id)?.tree_id(), &mut kept)?;
+            mark(repository, loose, loose.commit(repository, id)?.tree_id(), &mut kept)?;
         }
     }
-    // A tag is kept with its commit, and goes with it.
-    for (commit, tag, mut reference) in tags {
-        if !kept.contains(&commit) {
-            reference.delete()?;
-            continue;
-        }
-        let mut next = Some(tag);
-        while let Some(id) = next.filter(|id| kept.insert(*id)) {
-            next = repository.find_tag(id).ok().map(|tag| tag.target_id());
-        }
-    }
-    Ok(kept)
+    Ok((kept, beside))
 }
 
-fn mark(repository: &Repository, folder: Oid, kept: &mut HashSet<Oid>) -> Result<(), git2::Error> {
+/// A tag is kept with its commit, and goes with it.
+fn keep_tag(repository: &Repository, loose: &Loose, tag: Oid, kept: &mut HashSet<Oid>) {
+    let mut next = Some(tag);
+    while let Some(id) = next.filter(|id| kept.insert(*id)) {
+        next = loose.check(id).and_then(|()| repository.find_tag(id)).ok().map(|tag| tag.target_id());
+    }
+}
+
+fn mark(repository: &Repository, loose: &Loose, folder: Oid, kept: &mut HashSet<Oid>) -> Result<(), git2::Error> {
     if !kept.insert(folder) {
         return Ok(());
     }
     // Of a site that is a folder of a larger repository, only its own folders are here.
-    let Ok(tree) = repository.find_tree(folder) else { return Ok(()) };
+    let Ok(tree) = loose.tree(repository, folder) else { return Ok(()) };
     for entry in &tree {
         match entry.kind() {
-            Some(ObjectType::Tree) => mark(repository, entry.id(), kept)?,
+            Some(ObjectType::Tree) => mark(repository, loose, entry.id(), kept)?,
             Some(ObjectType::Blob) => drop(kept.insert(entry.id())),
             _ => {}
         }

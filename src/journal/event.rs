@@ -112,6 +112,17 @@ pub enum Event {
         /// How many there are in all.
         count: usize,
     },
+    /// A push to the followed branch was accepted; git moves the branch next.
+    RevisionPushed {
+        /// Who pushed.
+        by: String,
+        /// The branch.
+        branch: String,
+        /// The revision.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+    },
     /// A person said that nothing the source shows is applied until the word is taken back; it is still looked at.
     FollowingSuspended {
         /// Who.

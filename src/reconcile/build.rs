@@ -1,9 +1,9 @@
 //! How the files of a revision become the catalog that serves.
 
 use super::{Build, Built, Census};
-use crate::catalog::{Catalog, Compiler, builtin_packs};
-use crate::content::Tree;
+use crate::catalog::{Catalog, Compiler, builtin_packs, from_tree};
 use crate::content::sops::Keys;
+use crate::content::{Findings, Tree};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loads and compiles with the packs that come with this program; what a revision has in common with the one before costs
@@ -14,8 +14,13 @@ pub fn catalogs(keys: Keys) -> Arc<Build<Catalog>> {
     Arc::new(move |tree, revision| build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision))
 }
 
+/// The same without keys, and with nothing remembered between two: what a schema says of a secret would tell of it.
+pub fn sealed_catalogs() -> Arc<Build<Catalog>> {
+    let builtin = builtin_packs();
+    Arc::new(move |tree, revision| built(from_tree(tree, &builtin, revision)))
+}
+
 fn build(compiler: &mut Compiler, tree: &Tree, revision: &str) -> Result<Built<Catalog>, Vec<String>> {
-    let shown = |findings: &crate::content::Findings| findings.0.iter().map(ToString::to_string).collect();
     let answer = compiler.compile(tree, revision);
     let work = compiler.work();
     tracing::debug!(
@@ -26,10 +31,53 @@ fn build(compiler: &mut Compiler, tree: &Tree, revision: &str) -> Result<Built<C
         machines = work.machines,
         "revision compiled"
     );
+    built(answer)
+}
+
+fn built(answer: Result<Catalog, Findings>) -> Result<Built<Catalog>, Vec<String>> {
+    let shown = |findings: &Findings| findings.0.iter().map(ToString::to_string).collect();
     let catalog = answer.map_err(|findings| shown(&findings))?;
     let machines = catalog.machines().count();
     // What a site declares by itself; a pack's tasks and stages are there whatever becomes of it.
     let others = catalog.enrollments().count() + catalog.subnets().count() + catalog.cluster_profiles().count();
     let warnings = shown(&catalog.warnings);
     Ok(Built { catalog: Arc::new(catalog), census: Census { machines, objects: machines + others }, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::sops::Identities;
+    use crate::content::{File, FileKind};
+
+    // A schema is an oracle: by what it says of a value that it is shown, a value is found out.
+    #[test]
+    fn without_keys_no_schema_says_anything_of_what_is_encrypted() {
+        let param = |schema: &str| {
+            format!(
+                "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {{name: lab}}\nspec: {{}}\n---\n\
+                 apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {{name: password}}\nspec: {{schema: {schema}}}\n"
+            )
+        };
+        let tree = |schema: &str| {
+            let mut tree = Tree::default();
+            let encrypted = include_str!("../content/sops/fixture/partial.yaml").to_owned();
+            for (path, text) in [("site.yaml", param(schema)), ("profiles/database.yaml", encrypted)] {
+                let file = File { bytes: Arc::from(text.as_bytes()), kind: FileKind::Regular, blob: None };
+                tree.files.insert(path.to_owned(), file);
+            }
+            tree
+        };
+        let identities = Identities::parse(include_str!("../content/sops/fixture/identity.txt")).unwrap();
+        let (known, sealed) = (catalogs(Keys::Known(Arc::new(identities))), sealed_catalogs());
+        let said = |build: &Build<Catalog>, schema: &str| match build(&tree(schema), "r") {
+            Ok(built) => built.warnings.join("\n"),
+            Err(findings) => findings.join("\n"),
+        };
+        let (right, wrong) = ("{type: string, pattern: '^c'}", "{type: string, pattern: '^x'}");
+        let place = "profiles/database.yaml:";
+        assert!(said(known.as_ref(), wrong) != said(known.as_ref(), right), "with keys the value is looked at");
+        assert!(said(known.as_ref(), wrong).contains(place), "{}", said(known.as_ref(), wrong));
+        assert_eq!(said(sealed.as_ref(), wrong), said(sealed.as_ref(), right));
+    }
 }

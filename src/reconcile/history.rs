@@ -20,7 +20,7 @@ pub struct HistoryRow {
     pub sequence: u64,
     /// When, Unix milliseconds.
     pub at_unix_ms: i64,
-    /// `applied`, `refused`, `pinned`, `suspended` or `resumed`.
+    /// `pushed`, `applied`, `refused`, `pinned`, `suspended` or `resumed`.
     pub outcome: String,
     /// The revision, where it is about one.
     pub revision: Option<String>,
@@ -70,6 +70,9 @@ impl HistoryRow {
             Event::RevisionRefused { revision, summary, findings, count } => {
                 Some(Self { count: *count, findings: findings.clone(), ..of("refused", revision, summary) })
             }
+            Event::RevisionPushed { by, revision, summary, .. } => {
+                Some(Self { by: Some(by.clone()), ..of("pushed", revision, summary) })
+            }
             Event::RevisionPinned { by, revision, summary, reason } => {
                 Some(said(of("pinned", revision, summary), by, reason))
             }
@@ -114,6 +117,8 @@ pub(super) struct Past {
     pub applied: Vec<String>,
     /// Of all that was ever applied, what somebody was known to have signed.
     pub signed: std::collections::HashSet<String>,
+    /// The last that was signed and applied because the source showed it: what the next one has to follow.
+    pub trusted: Option<String>,
     /// Of those, the ones that were applied because the source showed them.
     pub followed: Vec<String>,
 }
@@ -141,6 +146,9 @@ impl Past {
                 push_bounded(&mut self.applied, revision);
                 if self.hold.pinned.is_none() {
                     push_bounded(&mut self.followed, revision);
+                    if !signed_by.is_empty() {
+                        self.trusted = Some(revision.clone());
+                    }
                 }
                 Outcome::Applied
             }
@@ -271,23 +279,31 @@ mod tests {
     async fn history_gives_the_last_lines_in_order_however_long_the_journal_is() {
         let mut events = vec![Event::SiteAdopted { by: "ann".into() }];
         events.extend((0..1_200).map(|n| applied(&format!("{n:040}"))));
-        events.extend([refused("bad"), pinned("old"), applied("old"), resumed()]);
+        let pushed = |revision: &str| Event::RevisionPushed {
+            by: "ada".into(),
+            branch: "main".into(),
+            revision: revision.into(),
+            summary: "s".into(),
+        };
+        events.extend([pushed("bad"), refused("bad"), pinned("old"), applied("old"), resumed()]);
         let store = store(&events).await;
-        let rows = history(&store, 5).expect("rows");
+        let rows = history(&store, 6).expect("rows");
         let words: Vec<_> = rows.iter().map(|row| (row.outcome.as_str(), row.revision.as_deref())).collect();
         let last = format!("{:040}", 1_199);
         assert_eq!(
             words,
             [
                 ("applied", Some(last.as_str())),
+                ("pushed", Some("bad")),
                 ("refused", Some("bad")),
                 ("pinned", Some("old")),
                 ("applied", Some("old")),
                 ("resumed", None)
             ]
         );
-        assert_eq!((rows[1].count, rows[2].by.as_deref(), rows[4].reason.as_deref()), (1, Some("ann"), None));
-        assert_eq!(history(&store, 5_000).expect("rows").len(), 1_204);
+        assert_eq!((rows[1].by.as_deref(), rows[2].count, rows[3].by.as_deref()), (Some("ada"), 1, Some("ann")));
+        assert_eq!(rows[5].reason, None);
+        assert_eq!(history(&store, 5_000).expect("rows").len(), 1_205);
         let past = Past::read(&store).expect("the past");
         assert_eq!((past.applied.len(), past.followed.len(), past.recent.len()), (1_201, 1_200, 10));
         assert_eq!(past.to_keep().len(), KEPT);

@@ -33,7 +33,7 @@ mod test_store;
 mod tests;
 
 pub use allowance::Allowance;
-pub use build::catalogs;
+pub use build::{catalogs, sealed_catalogs};
 pub use decide::guard_wipe;
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
 pub use history::{HistoryRow, NoWayBack};

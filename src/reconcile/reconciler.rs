@@ -43,6 +43,8 @@ pub struct Parts<C = Catalog> {
     pub store: Arc<dyn Store>,
     /// How a revision becomes a catalog.
     pub build: Arc<Build<C>>,
+    /// The same without the keys of secrets: for files that are shown to whoever sent them, and serve nobody.
+    pub sealed_build: Arc<Build<C>>,
     /// Who is told.
     pub hook: Arc<dyn Hook<C>>,
     /// Who can tell what a revision would take from machines.
@@ -102,6 +104,8 @@ pub(super) struct Standing {
     pub last_event: Option<Event>,
     /// Its last refusal.
     pub last_refused: Option<Event>,
+    /// Which revision was trusted last before this process began, by the journal.
+    pub trusted: Option<String>,
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
@@ -120,6 +124,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             serving: None,
             last_event: past.last_event.clone(),
             last_refused: past.last_refused.clone(),
+            trusted: past.trusted.clone(),
         };
         let shared = Arc::new(Shared {
             parts,
@@ -200,22 +205,18 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         revision: &Revision,
         allowed: &Allowance,
     ) -> Result<Built<C>, Vec<String>> {
-        let built = self.check(tree, &revision.id).await?;
+        let built = self.shared.compile(&self.shared.parts.build, tree, &revision.id).await?;
         let serving = self.shared.standing.lock().await.serving;
         decide::guard(serving, built.census, revision, allowed).map_err(|finding| vec![finding])?;
         Ok(built)
     }
 
-    /// Loads and compiles files as a revision would be. Nothing is changed.
+    /// Loads and compiles files as a revision would be, with what is encrypted left so. Nothing is changed.
     ///
     /// # Errors
     /// The findings that would refuse it.
     pub async fn check(&self, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
-        let (build, revision) = (Arc::clone(&self.shared.parts.build), revision.to_owned());
-        match tokio::task::spawn_blocking(move || build(&tree, &revision)).await {
-            Ok(answer) => answer,
-            Err(error) => Err(vec![format!("the revision could not be compiled: {error}")]),
-        }
+        self.shared.compile(&self.shared.parts.sealed_build, tree, revision).await
     }
 
     /// Keeps a run's revision in the mirror. To be done before the run starts.
@@ -287,8 +288,13 @@ impl<C: Send + Sync + 'static> Shared<C> {
             Err(error) if error.is_fault_of_revision() => return Err(Failure::Refused(vec![error.to_string()])),
             Err(error) => return Err(Failure::Postponed(error)),
         };
+        self.compile(&self.parts.build, Arc::new(tree), revision).await.map_err(Failure::Refused)
+    }
+
+    /// Loads and compiles files, when it is their turn.
+    async fn compile(&self, build: &Arc<Build<C>>, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
         let turn = Arc::clone(&self.builds).acquire_owned().await;
-        let (build, revision) = (Arc::clone(&self.parts.build), revision.to_owned());
+        let (build, revision) = (Arc::clone(build), revision.to_owned());
         // Compiling takes milliseconds of one core: not on a thread that answers machines. Whoever stops waiting for it leaves
         // it to end by itself, and its turn with it.
         let compiled = tokio::task::spawn_blocking(move || {
@@ -296,10 +302,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
             drop(turn);
             answer
         });
-        match compiled.await {
-            Ok(answer) => answer.map_err(Failure::Refused),
-            Err(error) => Err(Failure::Refused(vec![format!("the revision could not be compiled: {error}")])),
-        }
+        compiled.await.unwrap_or_else(|error| Err(vec![format!("the revision could not be compiled: {error}")]))
     }
 
     /// Whether a built revision may take the place of the one that serves. The findings say why not.

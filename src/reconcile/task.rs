@@ -218,7 +218,8 @@ impl<C: Send + Sync + 'static> Task<C> {
     async fn verify(&self, revision: &Revision) -> Result<Vec<String>, Stop> {
         let shared = &self.shared;
         let Some(verifier) = &shared.parts.verifier else { return Ok(Vec::new()) };
-        match shared.parts.follower.verify(verifier, &revision.id).await {
+        let remembered = shared.standing.lock().await.trusted.clone();
+        match shared.parts.follower.verify(verifier, &revision.id, remembered).await {
             // What was trusted before may be by a key that has expired since: then it is as its event has it.
             Ok(Ok(signed)) if signed.0.is_empty() => {
                 Ok(decide::signers_of(shared.standing.lock().await.last_event.as_ref(), &revision.id))
@@ -310,6 +311,11 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
         if let Err(error) = self.shared.parts.follower.keep(self.kept.clone()).await {
             tracing::warn!(%error, "what one may go back to could not be kept in the mirror");
+        }
+        match super::allowance::sweep(self.shared.parts.store.as_ref(), &self.kept, now_unix_ms()).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::debug!(dropped, "what was allowed to older revisions is dropped"),
+            Err(error) => tracing::warn!(%error, "what was allowed to older revisions is still kept"),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! A store in memory that only takes events of the site. For this module's tests: the real engine has its own suite.
+//! A store in memory that takes events of the site and small values. For this module's tests: the real engine has its own suite.
 
 use crate::cluster;
 use crate::journal::{Record, Stream};
-use crate::store::{Batch, BoxFuture, Committed, Lease, Space, Store, StoreError};
+use crate::store::{Batch, BoxFuture, Committed, Lease, Operation, Space, Store, StoreError};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 pub(super) struct MemoryStore {
     records: Mutex<Vec<Record>>,
+    values: Mutex<BTreeMap<(String, String), Vec<u8>>>,
     pub(super) full: AtomicBool,
 }
 
@@ -29,6 +31,16 @@ impl Store for MemoryStore {
             for (stream, event) in batch.events {
                 let index = records.len() as u64;
                 records.push(Record { sequence: index + 1, stream, index, at_unix_ms: now_unix_ms, event });
+            }
+            let mut values = self.values.lock().expect("not poisoned");
+            for operation in batch.operations {
+                if let Operation::Put { space, key, value } = operation {
+                    let place = (format!("{space:?}"), key);
+                    match value {
+                        Some(value) => values.insert(place, value),
+                        None => values.remove(&place),
+                    };
+                }
             }
             Ok(Committed { records: records.clone(), answers: Vec::new() })
         })
@@ -64,11 +76,12 @@ impl Store for MemoryStore {
     fn leases(&self) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
     }
-    fn get(&self, _: Space, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(None)
+    fn get(&self, space: Space, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.values.lock().expect("not poisoned").get(&(format!("{space:?}"), key.to_owned())).cloned())
     }
-    fn keys(&self, _: Space) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    fn keys(&self, space: Space) -> Result<Vec<String>, StoreError> {
+        let values = self.values.lock().expect("not poisoned");
+        Ok(values.keys().filter(|(of, _)| *of == format!("{space:?}")).map(|(_, key)| key.clone()).collect())
     }
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64> {
         tokio::sync::watch::channel(0).1

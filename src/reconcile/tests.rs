@@ -71,6 +71,9 @@ impl Site {
             follower: Arc::new(follower),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             build: Arc::new(build),
+            sealed_build: Arc::new(|tree, revision| {
+                build(tree, revision).map(|built| Built { warnings: vec!["sealed".to_owned()], ..built })
+            }),
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
             verifier: None,
@@ -234,4 +237,17 @@ async fn a_revision_with_a_damaged_object_is_applied_once_the_repository_is_mend
     std::fs::write(&object, whole).expect("mended");
     site.until("mended", |status| status.condition().0 == Condition::Ready).await;
     assert_eq!(site.serves().map(|words| words.len()), Some(2));
+}
+
+#[tokio::test]
+async fn files_that_are_only_looked_at_are_compiled_without_the_keys_of_secrets() {
+    let site = Site::new().await;
+    let first = site.repository.push("one", &[("machines", "a b")]);
+    site.attempted(&first).await;
+    let tree = Arc::new(site.reconciler().follower().tree(&first).await.expect("files"));
+    let looked = site.reconciler().check(Arc::clone(&tree), &first).await.expect("it compiles");
+    assert_eq!(looked.warnings, ["sealed"]);
+    let revision = site.reconciler().follower().revision(&first).await.expect("a revision");
+    let judged = site.reconciler().judge(tree, &revision, &super::Allowance::default()).await.expect("it compiles");
+    assert!(judged.warnings.is_empty(), "what is to serve is compiled as it will be");
 }

@@ -257,6 +257,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         follower: Arc::clone(&follower),
         store: Arc::clone(&store),
         build,
+        sealed_build: crate::reconcile::sealed_catalogs(),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
         verifier,
@@ -281,7 +282,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Ok(())
     });
     services.spawn(sources::record(Arc::clone(&store), news));
-    services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), options.retention));
+    services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), Arc::clone(&receiving), options.retention));
     services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
     let app = App {
@@ -407,7 +408,12 @@ fn content(state: &StateDirectory, content: Content) -> Result<(Source, Option<(
 }
 
 /// Drops what happened long ago, now and then; what fails now is tried the next time.
-async fn retain(fleet: Arc<Fleet>, logs: Arc<LogStore>, policy: Retention) -> Result<(), ServeError> {
+async fn retain(
+    fleet: Arc<Fleet>,
+    logs: Arc<LogStore>,
+    receiving: Arc<api::push::Receiving>,
+    policy: Retention,
+) -> Result<(), ServeError> {
     let mut looked = Looked::default();
     loop {
         match fleet.retain(&logs, &policy, &mut looked).await {
@@ -416,6 +422,8 @@ async fn retain(fleet: Arc<Fleet>, logs: Arc<LogStore>, policy: Retention) -> Re
             Err(error) => tracing::warn!(%error, "old events could not be dropped"),
         }
         tokio::time::sleep(RETAIN_EVERY).await;
+        let receiving = Arc::clone(&receiving);
+        drop(tokio::task::spawn_blocking(move || receiving.sweep()).await);
     }
 }
 

@@ -167,6 +167,17 @@ fn a_branch_that_is_rewritten_by_force_is_followed_and_told() {
     assert_eq!(history, [applied(&first), applied(&second), applied(&first), applied(&other)]);
 }
 
+/// Cuts an object of the repository in half; where it is, and what it was.
+fn cut_in_half(site: &Site, name: &str) -> (PathBuf, Vec<u8>) {
+    let id = git(&site.work(), &["rev-parse", name]);
+    let (folder, rest) = id.split_at(2);
+    let object = site.bare().join("objects").join(folder).join(rest);
+    let whole = std::fs::read(&object).expect("a loose object");
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, &whole[..whole.len() / 2]).unwrap();
+    (object, whole)
+}
+
 #[test]
 fn a_repository_that_is_corrupted_on_disk_is_told_and_followed_again_once_it_is_mended() {
     let mut site = Site::started();
@@ -199,12 +210,33 @@ fn a_repository_that_is_corrupted_on_disk_is_told_and_followed_again_once_it_is_
     site.kill();
     site.start();
     told(&site, "started anew with a broken source", "0", |content| content["reason"] == "Postponed");
-    std::fs::write(&object, whole).unwrap();
+    std::fs::write(&object, &whole).unwrap();
     site.applied(&second);
     assert_eq!(site.serves_label(), "1");
+    // One that is cut in half, as a power cut leaves it: a folder, a file, the commit itself.
+    for (label, what) in [("2", "HEAD:machines"), ("3", "HEAD:machines/a.yaml"), ("4", "HEAD")] {
+        let before = git(&site.bare(), &["rev-parse", "main"]);
+        let served = site.serves_label();
+        site.label(label);
+        let next = site.commit(label);
+        git(&site.work(), &["push", "-q", "origin", "HEAD:refs/heads/aside"]);
+        let (object, whole) = cut_in_half(&site, what);
+        // git itself does not let a branch point to a commit that it cannot read.
+        std::fs::write(&reference, format!("{next}\n")).unwrap();
+        let content = told(&site, what, &served, |content| {
+            let message = content["message"].as_str().unwrap_or_default();
+            message.contains("corrupt") && message.contains(&next)
+        });
+        assert_eq!(content["lastAppliedRevision"], *before, "{content:#}");
+        std::fs::remove_file(&object).unwrap();
+        std::fs::write(&object, whole).unwrap();
+        site.applied(&next);
+        assert_eq!(site.serves_label(), label, "{what}");
+    }
+    let second = git(&site.bare(), &["rev-parse", "main"]);
     // All of it is gone.
     std::fs::rename(site.bare(), site.path("away.git")).unwrap();
-    told(&site, "the repository is gone", "1", |content| content["reason"] == "SourceUnavailable");
+    told(&site, "the repository is gone", "4", |content| content["reason"] == "SourceUnavailable");
     std::fs::rename(site.path("away.git"), site.bare()).unwrap();
     site.applied(&second);
 }

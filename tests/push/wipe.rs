@@ -56,11 +56,24 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     bob.git(&["fetch", "-q", &ada.folder.path().display().to_string(), "main"]).taken();
     let word = "allow-wipe=all";
     bob.push(&["-o", word, "origin", "FETCH_HEAD:refs/heads/main"]).refused(&["you may not say -o allow-wipe"]);
+    // Nor by the message of a commit, which anybody can write.
+    let clone = bob.folder.path().display().to_string();
+    bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
+    bob.git(&["commit", "-q", "--amend", "-m", "Anew\n\nFormwork-Allow-Wipe: all"]).taken();
+    bob.push(&["origin", "HEAD:main"]).refused(&["it would wipe 3 of 8 machines"]);
     assert_eq!(site.applied(), Some(second.clone()));
+    // The same commit by somebody who may.
+    ada.git(&["fetch", "-q", &clone, "HEAD"]).taken();
+    ada.push(&["-o", "dry-run", "origin", "FETCH_HEAD:refs/heads/main"]).refused(&["this push would be accepted"]);
 
     let said = ada.push(&["-o", "allow-wipe=rack-1,rack-2,rack-3", "origin", "main"]).taken();
     insta::assert_snapshot!("may_wipe", steady(&said.remote(), &commits));
     site.until_applied(&third);
+    let history = site.type_in(&["history", "-o", "json"]);
+    let rows: serde_json::Value = serde_json::from_slice(&history.stdout).unwrap();
+    let pushed: Vec<_> = rows["items"].as_array().unwrap().iter().filter(|row| row["outcome"] == "pushed").collect();
+    let last = pushed.last().expect("who pushed is written down");
+    assert_eq!((last["by"].as_str(), last["revision"].as_str()), (Some("administrator"), Some(third.as_str())));
     // What was allowed was allowed to that revision.
     declare(&ada, "And again", 3);
     ada.push(&["origin", "main"]).refused(&["it would wipe"]);

@@ -48,6 +48,43 @@ fn what_is_not_signed_is_refused_and_named_and_the_last_good_one_goes_on_serving
     repository.git(&["reset", "-q", "--hard", &good]);
     repository.push();
     site.until(&["\"condition\": \"Stalled\"", "the branch was rewritten"]);
+
+    // Also without its mirror, which says what it trusted last: the journal says so too.
+    drop(site);
+    std::fs::remove_dir_all(repository.root().join("state/mirror.git")).unwrap();
+    let site = Site::start(&repository, &options);
+    let status = site.until(&["\"condition\": \"Stalled\"", "the branch was rewritten"]);
+    assert!(status.contains(&format!("\"lastAppliedRevision\": \"{next}\"")), "{status}");
+    repository.git(&["push", "-q", "-f", "origin", &format!("{next}:main")]);
+    site.until_served(&next);
+}
+
+#[test]
+fn what_nobody_signed_is_not_gone_back_to_once_signatures_are_asked_for() {
+    let repository = Repository::new();
+    let alice = repository.ssh_key("alice");
+    repository.write("allowed_signers", &format!("alice@example.org {alice}"));
+    repository.write("trust.yaml", "allowedSigners: allowed_signers\n");
+    let unsigned = repository.commit(By::Nobody, "unsigned", &[("site.yaml", SITE)]);
+    repository.push();
+    let site = Site::start(&repository, &[]);
+    site.until_served(&unsigned);
+    drop(site);
+    let policy = repository.root().join("trust.yaml");
+    let site = Site::start(&repository, &["--trust", policy.to_str().unwrap()]);
+    let first = repository.commit(By::Ssh("alice"), "first", &[("README.md", "1")]);
+    repository.push();
+    site.until_served(&first);
+    let second = repository.commit(By::Ssh("alice"), "second", &[("README.md", "2")]);
+    repository.push();
+    site.until_served(&second);
+    let output = site.type_in(&["rollback", &unsigned, "--reason", "a test"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("nobody is known to have signed it"), "{said}");
+    site.until_served(&second);
+    // What somebody signed is.
+    site.say(&["rollback", &first, "--reason", "a test"]);
+    site.until(&[&format!("\"lastAppliedRevision\": \"{first}\"")]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, 
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
+use crate::journal::{Event, Stream};
 use crate::reconcile::{Allowance, Foreseen, Outcome, guard_wipe};
 use crate::store::{Batch, StoreError};
 use std::path::PathBuf;
@@ -60,7 +61,13 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         return Answer::Judged(Box::new(verdict));
     }
     let rights = pusher.rights;
-    let allowed = Allowance { by: pusher.name, empty: options.empty, wipe_all: options.wipe_all, wipe: options.wipe };
+    let allowed = Allowance {
+        by: pusher.name,
+        at_unix_ms: app.fleet.clock.now_unix_ms(),
+        empty: options.empty,
+        wipe_all: options.wipe_all,
+        wipe: options.wipe,
+    };
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
         verdict.followed = true;
@@ -75,11 +82,13 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     verdict.accepted = verdict.refusals.is_empty() && !verdict.findings.iter().any(|finding| finding.error);
     if verdict.accepted
         && !verdict.dry_run
-        && allowed.is_some()
         && let Some(new) = &verdict.new
-        && let Err(error) = remember(app, new, &allowed).await
+        && let Err(error) = remember(app, &verdict, new, &allowed).await
     {
-        return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
+        if allowed.is_some() {
+            return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
+        }
+        tracing::warn!(%error, by = verdict.by, revision = new, "who pushed this is not written down");
     }
     tracing::info!(
         by = verdict.by,
@@ -93,8 +102,17 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     Answer::Judged(Box::new(verdict))
 }
 
-async fn remember(app: &App, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
-    let batch = Batch { operations: vec![allowed.to_operation(revision)?], ..Batch::default() };
+/// Who pushed, and what they allowed.
+async fn remember(app: &App, verdict: &Verdict, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
+    let event = Event::RevisionPushed {
+        by: verdict.by.clone(),
+        branch: verdict.branch.clone(),
+        revision: revision.to_owned(),
+        summary: verdict.summary.clone(),
+    };
+    let operations = allowed.is_some().then(|| allowed.to_operation(revision)).transpose()?;
+    let batch =
+        Batch { events: vec![(Stream::Site, event)], operations: operations.into_iter().collect(), ..Batch::default() };
     app.fleet.store.commit(batch, app.fleet.clock.now_unix_ms()).await.map(drop)
 }
 

@@ -64,6 +64,13 @@ impl Receiving {
         Self { users: Users::in_file(users), hosted, received, open: Mutex::default() }
     }
 
+    /// Takes away what broken pushes left, now and then. Blocks for a moment.
+    pub fn sweep(&self) {
+        if let Some((hosted, _)) = &self.hosted {
+            hosted.sweep();
+        }
+    }
+
     /// A capability for the hooks of one push.
     pub(in crate::api) fn admit(self: &Arc<Self>, pusher: Pusher) -> Result<Pass, IdentityError> {
         let capability = crate::identity::new_id()?;

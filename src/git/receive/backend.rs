@@ -4,14 +4,17 @@
 //! words, and nothing else. Bodies are streamed; bytes, time and the number of children are bounded; when the client goes away
 //! the child and all that it started are ended, first so that git can clean up after itself, then in any case.
 
+use crate::git::bounded::limit_memory;
+use crate::identity::user::ADMINISTRATOR;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -26,6 +29,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const READERS: usize = 16;
 /// So many push at once.
 const WRITERS: usize = 8;
+/// So many of either are one user's, so that others come in too; the administrator's own are not counted.
+const READERS_EACH: usize = 8;
+const WRITERS_EACH: usize = 4;
 /// For so long one more waits for a place.
 const PLACE_WAIT: Duration = Duration::from_secs(15);
 /// One question takes no longer than this.
@@ -40,8 +46,6 @@ const END_GRACE: Duration = Duration::from_secs(5);
 const HEAD_MAX: u64 = 16 * 1024;
 /// What is kept of its complaints, bytes.
 const COMPLAINT_MAX: u64 = 4 * 1024;
-/// Memory that a child may map, bytes: a stream that unpacks to far more than it seems ends there.
-const MEMORY_MAX: u64 = 4 << 30;
 
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ pub enum BackendError {
 }
 
 /// What a client wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// To clone or fetch.
     UploadPack,
@@ -116,6 +120,12 @@ pub struct Answer {
     pub body: AnswerBody,
 }
 
+/// A place to ask from, given back when this is dropped.
+struct Place {
+    _own: Option<OwnedSemaphorePermit>,
+    _shared: OwnedSemaphorePermit,
+}
+
 /// Runs git for one folder of repositories.
 #[derive(Debug)]
 pub struct Backend {
@@ -123,6 +133,8 @@ pub struct Backend {
     root: PathBuf,
     readers: Arc<Semaphore>,
     writers: Arc<Semaphore>,
+    /// The places of each user who has one now.
+    each: Mutex<HashMap<(String, Service), Weak<Semaphore>>>,
 }
 
 impl Backend {
@@ -140,6 +152,7 @@ impl Backend {
             root: root.to_owned(),
             readers: Arc::new(Semaphore::new(READERS)),
             writers: Arc::new(Semaphore::new(WRITERS)),
+            each: Mutex::default(),
         })
     }
 
@@ -152,16 +165,12 @@ impl Backend {
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
         E: Send + 'static,
     {
-        let places = match ask.service {
-            Service::UploadPack => &self.readers,
-            Service::ReceivePack => &self.writers,
-        };
-        let place = tokio::time::timeout(PLACE_WAIT, Arc::clone(places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(BackendError::Busy) };
+        let place = tokio::time::timeout(PLACE_WAIT, self.place(&ask)).await;
+        let Ok(Some(place)) = place else { return Err(BackendError::Busy) };
         let failed = |what: &str| BackendError::Failed(what.to_owned());
         let mut child =
             self.command(repository, &ask).spawn().map_err(|error| BackendError::Failed(error.to_string()))?;
-        limit(&child);
+        limit_memory(pid(&child));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         if let Some(mut stderr) = child.stderr.take().map(|stderr| stderr.take(COMPLAINT_MAX)) {
             tokio::spawn(async move {
@@ -183,6 +192,30 @@ impl Backend {
         let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("its output is not there"))?);
         let (status, headers) = head(&mut stdout).await.ok_or_else(|| failed("it ended, or its answer has no head"))?;
         Ok(Answer { status, headers, body: AnswerBody { pieces: Some(ReaderStream::new(stdout)), guard: Some(guard) } })
+    }
+
+    /// A place among one user's, then one among all.
+    async fn place(&self, ask: &Ask) -> Option<Place> {
+        let (all, each) = match ask.service {
+            Service::UploadPack => (&self.readers, READERS_EACH),
+            Service::ReceivePack => (&self.writers, WRITERS_EACH),
+        };
+        let own = match ask.user.as_str() {
+            ADMINISTRATOR => None,
+            user => {
+                let places = {
+                    let mut held = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+                    held.retain(|_, places| places.strong_count() > 0);
+                    let key = (user.to_owned(), ask.service);
+                    let places = held.get(&key).and_then(Weak::upgrade);
+                    let places = places.unwrap_or_else(|| Arc::new(Semaphore::new(each)));
+                    held.insert(key, Arc::downgrade(&places));
+                    places
+                };
+                Some(places.acquire_owned().await.ok()?)
+            }
+        };
+        Some(Place { _own: own, _shared: Arc::clone(all).acquire_owned().await.ok()? })
     }
 
     fn command(&self, repository: &str, ask: &Ask) -> Command {
@@ -227,20 +260,12 @@ impl Backend {
     }
 }
 
-/// What it may take of memory. Where that cannot be said, the other bounds hold.
-fn limit(child: &Child) {
-    let bound = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
-    if let Err(error) = prlimit(pid(child), Resource::As, bound) {
-        tracing::debug!(%error, "the memory of git is not bounded");
-    }
-}
-
 fn pid(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
 /// Waits for its end; ends it when told to, or when its time is over. The place is given back after that.
-async fn end_when_told(mut child: Child, stop: CancellationToken, place: OwnedSemaphorePermit) {
+async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place) {
     tokio::select! {
         _ = child.wait() => {}
         () = stop.cancelled() => end(&mut child).await,
@@ -351,5 +376,51 @@ impl Drop for AnswerBody {
         if let (Some(mut pieces), Ok(runtime)) = (self.pieces.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move { while let Some(Ok(_)) = pieces.next().await {} });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn ask(user: &str, service: Service) -> Ask {
+        Ask {
+            service,
+            has_body: true,
+            length: None,
+            gzip: false,
+            version: None,
+            user: user.to_owned(),
+            peer: IpAddr::from([127, 0, 0, 1]),
+            capability: None,
+            body_max: 0,
+        }
+    }
+
+    #[test]
+    fn one_user_does_not_take_all_places() {
+        let backend = Backend::find(Path::new("/")).unwrap();
+        let place = |user: &str, service| backend.place(&ask(user, service)).now_or_never().flatten();
+        for (service, each, all) in
+            [(Service::ReceivePack, WRITERS_EACH, WRITERS), (Service::UploadPack, READERS_EACH, READERS)]
+        {
+            let mut held = Vec::new();
+            for _ in 0..each {
+                held.push(place("ada", service).expect("a place"));
+            }
+            assert!(place("ada", service).is_none(), "hers are taken");
+            held.push(place("bob", service).expect("there are others"));
+            // One that is given back is there again.
+            held.remove(0);
+            held.push(place("ada", service).expect("a place"));
+            while held.len() < all {
+                held.push(place(ADMINISTRATOR, service).expect("a place"));
+            }
+            assert!(place(ADMINISTRATOR, service).is_none(), "all are taken");
+            drop(held);
+            assert!(place("ada", service).is_some());
+        }
+        assert_eq!(backend.each.lock().unwrap().len(), 1, "who has no place is not remembered for long");
     }
 }

@@ -3,9 +3,10 @@
 use super::{Moved, Refusal, Update};
 use crate::content::Tree;
 use crate::git::limits;
+use crate::git::loose::{Checked, Loose};
 use crate::git::mirror::{Known, Mirror, revision_of};
 use crate::git::{GitError, Revision};
-use git2::{Oid, Repository};
+use git2::{ErrorCode, Oid, Repository};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,16 +18,24 @@ pub struct Received {
     branch: Option<String>,
     subpath: Option<String>,
     known: Mutex<Known>,
+    checked: Mutex<Checked>,
 }
 
 impl Received {
     /// Pushes to this repository, of which this branch (none: the one that `HEAD` names) and folder are followed.
     pub fn new(path: PathBuf, branch: Option<String>, subpath: Option<String>) -> Self {
-        Self { path, branch, subpath, known: Mutex::default() }
+        Self { path, branch, subpath, known: Mutex::default(), checked: Mutex::default() }
     }
 
     fn unreadable(&self, error: &git2::Error) -> GitError {
         GitError::Unreadable { path: self.path.clone(), message: error.message().to_owned() }
+    }
+
+    /// What libgit2 goes through by itself is sound.
+    fn sound(&self, repository: &Repository, quarantine: Option<&Path>) -> Result<(), GitError> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = Loose::of(repository).and(quarantine).check_all(&mut checked);
+        checked.map_err(|error| self.unreadable(&error))
     }
 
     fn open(&self, quarantine: Option<&Path>) -> Result<Repository, GitError> {
@@ -64,6 +73,7 @@ impl Received {
     /// The repository cannot be read.
     pub fn moves(&self, quarantine: Option<&Path>, updates: Vec<Update>) -> Result<Vec<(Update, Moved)>, GitError> {
         let repository = self.open(quarantine)?;
+        self.sound(&repository, quarantine)?;
         let id = |id: &str| Oid::from_str(id).map_err(|error| self.unreadable(&error));
         let moved = |update: &Update| match (&update.old, &update.new) {
             (_, None) => Ok(Moved::Deleted),
@@ -85,14 +95,23 @@ impl Received {
     pub fn tree(&self, quarantine: Option<&Path>, id: &str) -> Result<(Revision, Tree), GitError> {
         let repository = self.open(quarantine)?;
         let oid = Oid::from_str(id).map_err(|error| self.unreadable(&error))?;
-        let header = repository.odb().and_then(|odb| odb.read_header(oid));
-        limits::object("a commit", header.map(|(bytes, _)| bytes).unwrap_or_default())?;
-        let revision = match repository.find_commit(oid) {
+        let loose = Loose::of(&repository).and(quarantine);
+        let size = || -> Result<usize, git2::Error> {
+            match loose.find(oid)? {
+                Some(object) => Ok(object.size),
+                None => Ok(repository.odb()?.read_header(oid)?.0),
+            }
+        };
+        limits::object("a commit", size().unwrap_or_default())?;
+        let revision = match loose.commit(&repository, oid) {
             Ok(commit) => revision_of(&commit),
-            Err(_) => return Err(GitError::UnknownRevision { revision: id.to_owned() }),
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                return Err(GitError::UnknownRevision { revision: id.to_owned() });
+            }
+            Err(error) => return Err(self.unreadable(&error)),
         };
         let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut reader = Mirror::borrowed_knowing(&self.path, repository, known);
+        let mut reader = Mirror::borrowed_knowing(&self.path, repository, loose, known);
         let tree = reader.tree(id, self.subpath.as_deref());
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = reader.into_known();
         Ok((revision, tree?))
@@ -120,6 +139,10 @@ pub fn in_quarantine(repository: &Path, folder: &Path) -> Result<PathBuf, Refusa
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if folder.parent() != Some(&objects) || !(name.starts_with("tmp_objdir-") || name.starts_with("incoming-")) {
         return Err(elsewhere());
+    }
+    // git says what a quarantine borrows from in another way; what lies in it would have any folder of objects read.
+    if folder.join("info/alternates").symlink_metadata().is_ok() {
+        return Err(refused("it borrows from elsewhere"));
     }
     Ok(folder)
 }
@@ -160,12 +183,29 @@ mod tests {
     }
 
     #[test]
+    fn another_name_of_a_branch_is_known_as_one() {
+        let repository = TestRepository::new();
+        repository.push("one", &[("a", "1")]);
+        repository.git_bare(&["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
+        let received = Received::new(repository.bare(), None, None);
+        for (name, alias) in [("refs/heads/alias", true), ("refs/heads/main", false), ("refs/heads/new", false)] {
+            assert_eq!(received.is_alias(name), alias, "{name}");
+        }
+    }
+
+    #[test]
     fn only_a_folder_where_git_keeps_pushes_is_a_quarantine() {
         let repository = TestRepository::new();
         let bare = repository.bare();
         let good = bare.join("objects/tmp_objdir-incoming-abc");
         std::fs::create_dir(&good).unwrap();
         assert_eq!(in_quarantine(&bare, &good).unwrap(), good.canonicalize().unwrap());
+        std::fs::create_dir(good.join("info")).unwrap();
+        for name in ["info/alternates", "info/nothing"] {
+            std::os::unix::fs::symlink("/nowhere", good.join(name)).unwrap();
+            assert_eq!(in_quarantine(&bare, &good).is_err(), name == "info/alternates");
+            std::fs::remove_file(good.join(name)).unwrap();
+        }
         let elsewhere = repository.beside("tmp_objdir-incoming-abc");
         std::fs::create_dir(&elsewhere).unwrap();
         let link = bare.join("objects/tmp_objdir-incoming-link");

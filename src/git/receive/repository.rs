@@ -98,8 +98,8 @@ impl Hosted {
         Source::Bare { path: self.path(), branch: Some(self.branch.clone()), subpath: self.subpath.clone() }
     }
 
-    /// Takes away what pushes left behind that were killed where they stood.
-    fn sweep(&self) {
+    /// Takes away what pushes left behind that were killed where they stood. To be done now and then.
+    pub fn sweep(&self) {
         let Ok(entries) = std::fs::read_dir(self.path().join("objects")) else { return };
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name();
@@ -135,5 +135,13 @@ mod tests {
         assert_eq!(read("receive.advertisePushOptions"), "true");
         assert_eq!(std::fs::read_to_string(second.path().join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
         assert!(second.path().join("hooks/pre-receive").is_file());
+        // What a push left that is long over goes; one that is under way stays.
+        let objects = second.path().join("objects");
+        let quarantines = ["tmp_objdir-incoming-old", "tmp_objdir-incoming-new"].map(|name| objects.join(name));
+        quarantines.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        let old = std::fs::FileTimes::new().set_modified(std::time::SystemTime::now() - LEFT_OVER * 2);
+        std::fs::File::open(&quarantines[0]).unwrap().set_times(old).unwrap();
+        second.sweep();
+        assert_eq!(quarantines.map(|folder| folder.exists()), [false, true]);
     }
 }

@@ -8,6 +8,7 @@ use super::permit::forbidden;
 use super::settings::Sources;
 use super::{Judge, News, SourceEvent};
 use crate::content::Tree;
+use crate::git::loose::Loose;
 use crate::git::mirror::revision_of;
 use crate::git::owner::{Reply, Request, Taken, open};
 use crate::git::{GitError, Revision, Sight};
@@ -164,7 +165,7 @@ impl Conductor {
         kept.or_else(|_| {
             let repository = open(&room.repository)?;
             let oid = git2::Oid::from_str(&known.commit).map_err(|_| unknown())?;
-            let commit = repository.find_commit(oid).map_err(|_| unknown())?;
+            let commit = Loose::of(&repository).commit(&repository, oid).map_err(|_| unknown())?;
             Ok(revision_of(&commit))
         })
     }

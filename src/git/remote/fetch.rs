@@ -12,6 +12,7 @@ use super::settings::SourceSettings;
 use super::transport::Address;
 use super::url::Location;
 use crate::git::GitError;
+use crate::git::loose::Loose;
 use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -195,7 +196,9 @@ fn parse(id: &str) -> Result<Oid, GitError> {
 }
 
 fn peel(settings: &SourceSettings, repository: &Repository, chosen: &Advertised) -> Result<Known, GitError> {
-    let commit = repository.find_object(chosen.id, None).and_then(|object| object.peel(ObjectType::Commit));
+    let sound = Loose::of(repository).check(chosen.id);
+    let commit =
+        sound.and_then(|()| repository.find_object(chosen.id, None)).and_then(|object| object.peel(ObjectType::Commit));
     let commit = commit.map_err(|_| failed(settings, format!("{} does not lead to a commit", chosen.name)))?;
     Ok(Known { reference: chosen.name.clone(), id: chosen.id.to_string(), commit: commit.id().to_string() })
 }
@@ -203,7 +206,11 @@ fn peel(settings: &SourceSettings, repository: &Repository, chosen: &Advertised)
 /// What the commits that are here say.
 fn descent(repository: &Repository, old: &Known, new: &Known) -> Result<Descent, GitError> {
     let odb = repository.odb().map_err(|_| GitError::UnknownRevision { revision: new.commit.clone() })?;
-    let parents = |id: Oid| odb.read(id).ok().map(|object| parents_of(object.data()));
+    let loose = Loose::of(repository);
+    let parents = |id: Oid| {
+        let object = loose.check(id).and_then(|()| odb.read(id));
+        object.ok().map(|object| parents_of(object.data()))
+    };
     Ok(descends(parse(&old.commit)?, parse(&new.commit)?, parents))
 }
 
