@@ -192,6 +192,8 @@ async fn a_broken_platform_blames_no_tenant_and_a_repository_that_is_away_stops_
     shared.main.push("no base", &[("base.yaml", &profile("other", "x"))]);
     let next = machine("a-7", 7, "base");
     shared.a.push("more", &[("machines.yaml", &next)]);
+    // Each is looked at by itself: either may be seen first.
+    until_text(&following, "base.yaml", Some(&profile("other", "x"))).await;
     let broken = until_text(&following, "tenants/a/machines.yaml", Some(&next)).await;
     assert_eq!(following.text(&broken, "base.yaml").await, profile("other", "x"), "it is seen, and refused as a whole");
     for name in ["team-a", "team-b"] {
