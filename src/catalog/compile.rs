@@ -7,7 +7,7 @@ use super::memory::{Clean, Machines, Memory, Work};
 use super::references::References;
 use super::schemas::{self, Schemas};
 use super::tasks::{self, Files};
-use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render};
+use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render, stages};
 use crate::content::sops::Keys;
 use crate::content::{Findings, Kind, Loaded, Object, Report, Step, Tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -179,14 +179,14 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     }
     let mut stages = Named::new();
     for (name, object) in unique(std::mem::take(&mut loaded.stages), Kind::Stage, report) {
-        let (mut stage, whole) = tasks::stage(&object, &references, &compiled_tasks, report);
+        let (mut stage, whole) = stages::stage(&object, &references, &compiled_tasks, report);
         super::installer::complete(&mut stage, &compiled_boot_envs, &templates, report);
         stages.insert(name, (Arc::new(stage), whole));
     }
     let mut workflows = Named::new();
     let mut whole_workflows = HashSet::new();
     for (name, object) in unique(std::mem::take(&mut loaded.workflows), Kind::Workflow, report) {
-        let (workflow, whole) = tasks::workflow(&object, &references, &stages, report);
+        let (workflow, whole) = stages::workflow(&object, &references, &stages, report);
         if whole {
             whole_workflows.insert(Arc::clone(&name));
         }
@@ -226,7 +226,7 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     let mut global_whole = true;
     if let Some(site) = &loaded.site {
         let kinds = [Kind::Profile];
-        (global, global_whole) = tasks::profile_names(
+        (global, global_whole) = stages::profile_names(
             &site.spec.global,
             &["spec", "global"],
             None,

@@ -4,7 +4,7 @@ use super::ground::Ground;
 use super::memory::{Clean, Machines};
 use super::model::{Enrollment, MachineView, Seen, Source, Subnet};
 use super::references::References;
-use super::tasks::profile_names;
+use super::stages::profile_names;
 use super::{Named, Selectors, networks, render};
 use crate::content::kinds::{EnrollmentSpec, MachineSpec};
 use crate::content::names::is_subdomain;

@@ -19,6 +19,7 @@ mod packs;
 mod references;
 mod render;
 mod schemas;
+mod stages;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;

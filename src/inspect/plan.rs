@@ -1,7 +1,8 @@
 //! What is still to come for a machine: its boots, stages and tasks, by asking the one function over and over as if everything
 //! went well. What would stop it is said, lifted in the imagination, and passed.
 
-use super::render::{Maker, RenderQuestion, Values, What};
+use super::render::Maker;
+use super::rendered::{RenderQuestion, Values, What};
 use super::{Imagined, Subject, view_on};
 use crate::catalog::{CompiledAction, LOCAL, ServerInfo, Stage, Task};
 use crate::journal::{Ask, Event};
