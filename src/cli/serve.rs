@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
     /// Fetch packs that a revision locks and does not hold, by their locked commits; without it, packs are vendored.
-    #[arg(long, conflicts_with_all = ["hosted", "sources"], env = "FORMWORK_FETCH_PACKS")]
+    #[arg(long, env = "FORMWORK_FETCH_PACKS")]
     fetch_packs: bool,
     /// The image folder: kernels, RAM disks, disk images and loaders/.
     #[arg(
@@ -101,7 +101,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_API_LISTEN")]
     api_listen: Option<SocketAddr>,
     /// Who may sign revisions (docs: Trust); a revision that is not signed so is refused.
-    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_TRUST")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dir", env = "FORMWORK_TRUST")]
     trust: Option<PathBuf>,
     /// What opens content that SOPS encrypted with age: a file of age-keygen's, mode 0600.
     #[arg(long, value_name = "FILE", env = "FORMWORK_AGE_IDENTITIES")]
@@ -150,10 +150,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let identities = Arc::new(identities.unwrap_or_else(Identities::none));
-    if arguments.trust.is_some() && matches!(content, Content::Source(Source::Sources(_))) {
-        let message =
-            "--trust needs the history of what is followed, and of a repository elsewhere only the tip is fetched";
-        let hint = "follow a repository on this host's own disk, or mirror the other one there by `git clone --mirror`";
+    if arguments.trust.is_some()
+        && let Content::Source(Source::Sources(sources)) = &content
+        && sources.0.len() > 1
+    {
+        let message = "--trust is about one repository, and what is put together of several is signed by nobody";
+        let hint = "follow one repository, or put the tenants' folders into it; it may be elsewhere (https://, ssh://)";
         return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
     }
     let trust = arguments.trust.as_deref().map(policy).transpose()?;

@@ -3,7 +3,7 @@
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
 use super::remote::{Board, Ears, Hints, SourceStatus, start};
-use super::{GitError, History, PackCache, PackError, Revision, Sight, Source, Verifier};
+use super::{GitError, History, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
 use std::path::Path;
@@ -103,8 +103,12 @@ impl Follower {
         self.remote.as_ref().map(|(_, board)| board.status()).unwrap_or_default()
     }
 
-    /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question.
+    /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question. Repositories
+    /// elsewhere are looked at as well, and not waited for.
     pub async fn looked(&self) -> Result<(), GitError> {
+        if let Some((hints, _)) = &self.remote {
+            hints.look();
+        }
         self.ask(Request::LookNow).await
     }
 
@@ -127,21 +131,26 @@ impl Follower {
     /// # Errors
     /// [`GitError::is_fault_of_revision`] tells what trying again cannot help.
     pub async fn tree(&self, revision: &str) -> Result<Tree, GitError> {
-        let mut tree = self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await?;
+        let tree = self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await?;
+        self.completed(tree).await
+    }
+
+    /// Files with the packs that they lock and do not hold laid in, where this server fetches packs.
+    ///
+    /// # Errors
+    /// One of them cannot be fetched.
+    pub async fn completed(&self, mut tree: Tree) -> Result<Tree, GitError> {
         let Some(packs) = self.packs.clone() else { return Ok(tree) };
         // A repository far away takes its time: not on the thread that others ask, and not on one that answers machines.
         let completed = tokio::task::spawn_blocking(move || packs.complete(&mut tree).map(|()| tree));
         completed.await.map_err(|_| GitError::Stopped)?
     }
 
-    /// Fetches the packs that revisions lock and do not hold into a repository of its own.
-    ///
-    /// # Errors
-    /// That repository cannot be made.
-    pub fn fetching_packs(mut self, path: &Path) -> Result<Self, GitError> {
-        let fails = |error: PackError| GitError::Mirror { path: path.to_owned(), message: error.to_string() };
-        self.packs = Some(PackCache::for_server(path).map_err(fails)?);
-        Ok(self)
+    /// Fetches the packs that revisions lock and do not hold; none: they are not fetched.
+    #[must_use]
+    pub fn fetching_packs(mut self, packs: Option<PackCache>) -> Self {
+        self.packs = packs;
+        self
     }
 
     /// What a mirrored revision says of itself.
@@ -183,6 +192,11 @@ impl Follower {
         remembered: Option<String>,
     ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
         self.ask(|reply| Request::Verify(Arc::clone(verifier), revision.to_owned(), remembered, reply)).await
+    }
+
+    /// Which revision the next one has to follow; none was trusted yet.
+    pub async fn trusted(&self) -> Result<Option<String>, GitError> {
+        self.ask(Request::Trusted).await
     }
 
     /// Remembers which revision the next one has to follow.

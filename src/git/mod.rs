@@ -38,6 +38,7 @@ pub mod receive;
 pub mod remote;
 mod source;
 mod verify;
+mod walk;
 mod watch;
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ use owner::open;
 pub use packs::{PackCache, PackError, RemoteReference};
 pub use remote::Ears;
 pub use source::Source;
-pub use verify::Verifier;
+pub use verify::{MovedTag, Verifier};
 
 /// One commit of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]

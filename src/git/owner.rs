@@ -47,6 +47,8 @@ pub(super) enum Request {
     SetApplied(String, Reply<()>),
     /// Who signed this revision, if it may follow the one trusted last: of that, the mirror knows, or else what is given.
     Verify(Arc<Verifier>, String, Option<String>, Reply<Result<Signed, Vec<Finding>>>),
+    /// Which revision was trusted last.
+    Trusted(Reply<Option<String>>),
     /// The next one has to follow this one.
     SetTrusted(String, Reply<()>),
     /// Keep this revision for this run.
@@ -266,9 +268,15 @@ impl Owner {
         let last = self.mirror.trusted().or(remembered);
         match &self.source {
             Source::Directory { .. } => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
-            // What was fetched has no history (shallow), and what is put together of several sources is signed by nobody: a
-            // policy that needs more than a tip's own signature refuses.
-            Source::Sources(_) => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
+            // The mirror has no history. Where one repository is followed, its own history, or as much of it as this needs, is
+            // in its waiting room. What is put together of several is signed by nobody: it is asked about here, and refused.
+            Source::Sources(sources) => match sources.0.as_slice() {
+                [one] => {
+                    let room = open(&room_of(&self.mirror.path, one))?;
+                    verifier.verify(&room, one.subpath.as_deref(), last.as_deref(), id)
+                }
+                _ => verifier.verify(&self.mirror.repository, None, last.as_deref(), id),
+            },
             Source::Bare { path, subpath, .. } => {
                 let repository = open(path)?;
                 sound(&repository, path, &mut self.checked)?;
@@ -315,6 +323,7 @@ impl Owner {
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
             Request::Verify(verifier, id, last, reply) => drop(reply.send(self.verify(&verifier, &id, last))),
+            Request::Trusted(reply) => drop(reply.send(Ok(self.mirror.trusted()))),
             Request::SetTrusted(id, reply) => drop(reply.send(self.mirror.set_trusted(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),

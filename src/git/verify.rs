@@ -3,9 +3,10 @@
 use super::GitError;
 use super::gpg::Keyring;
 use super::mirror::revision_of;
+use super::walk::Walk;
 use crate::content::Finding;
 use crate::trust::{Base, Check, CommitEvidence, Evidence, Policy, Seal, Signed, TagEvidence, decide, openpgp, ssh};
-use git2::{Commit, DiffOptions, ObjectType, Oid, Repository, Sort, Tree};
+use git2::{Commit, DiffOptions, ObjectType, Oid, Repository, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
@@ -48,16 +49,42 @@ impl Verifier {
         last: Option<&str>,
         tip: &str,
     ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        self.verify_with(repository, subpath, last, tip, &[])
+    }
+
+    /// As [`Verifier::verify`], with tags that the repository does not show so (yet): those of a push.
+    ///
+    /// # Errors
+    /// The repository cannot be read. Inside: why the revision is not trusted.
+    pub fn verify_with(
+        &self,
+        repository: &Repository,
+        subpath: Option<&str>,
+        last: Option<&str>,
+        tip: &str,
+        tags: &[MovedTag],
+    ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
         let damaged = |e: git2::Error| GitError::Damaged {
             revision: tip.to_owned(),
             path: repository.path().to_owned(),
             message: e.message().to_owned(),
         };
         let tip = Oid::from_str(tip).map_err(damaged)?;
-        let gatherer = Gatherer { repository, subpath: subpath.filter(|path| !path.is_empty()), verifier: self };
+        let subpath = subpath.filter(|path| !path.is_empty());
+        let gatherer = Gatherer { repository, walk: Walk::of(repository), subpath, verifier: self, tags };
         let evidence = gatherer.gather(last, tip).map_err(damaged)?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Ok(decide(&self.policy, &evidence, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    /// The commit that a person trusts as it is.
+    pub fn anchor(&self) -> Option<&str> {
+        self.policy.anchor.as_deref()
+    }
+
+    /// Whether it is tags that have to be signed.
+    pub fn asks_for_tags(&self) -> bool {
+        self.policy.check == Check::Tag
     }
 
     fn seal(&self, signature: &[u8], signed: &[u8]) -> Seal {
@@ -78,10 +105,21 @@ impl Verifier {
     }
 }
 
+/// A tag that leads elsewhere than the repository's own reference says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedTag {
+    /// Its name, without `refs/tags/`.
+    pub name: String,
+    /// The object; none: the tag is taken away.
+    pub id: Option<String>,
+}
+
 struct Gatherer<'a> {
     repository: &'a Repository,
+    walk: Walk<'a>,
     subpath: Option<&'a str>,
     verifier: &'a Verifier,
+    tags: &'a [MovedTag],
 }
 
 impl Gatherer<'_> {
@@ -101,18 +139,10 @@ impl Gatherer<'_> {
         let (mut commits, mut too_many) = (Vec::new(), false);
         let walked = matches!(base, Base::Ancestor(_) | Base::Rewritten(_));
         if check == Check::Range && walked {
-            let mut walk = self.repository.revwalk()?;
-            walk.set_sorting(Sort::TOPOLOGICAL)?;
-            walk.push(tip)?;
-            if let Some(from) = from {
-                walk.hide(from)?;
-            }
-            for id in walk {
-                if commits.len() >= COMMITS_MAX {
-                    too_many = true;
-                    break;
-                }
-                commits.push(self.commit(&self.repository.find_commit(id?)?)?);
+            let ids = self.walk.between(from, tip, COMMITS_MAX)?;
+            too_many = ids.len() > COMMITS_MAX;
+            for id in ids.into_iter().take(COMMITS_MAX) {
+                commits.push(self.commit(&self.repository.find_commit(id)?)?);
             }
         }
         let tip_evidence = self.commit(&commit)?;
@@ -121,7 +151,7 @@ impl Gatherer<'_> {
     }
 
     fn base(&self, last: Option<&str>, tip: Oid) -> Result<Base, git2::Error> {
-        let descends = |from: Oid| self.repository.graph_descendant_of(tip, from);
+        let descends = |from: Oid| self.walk.descends(tip, from);
         if let Some(last) = last {
             let id = Oid::from_str(last)?;
             if id == tip {
@@ -136,7 +166,7 @@ impl Gatherer<'_> {
         }
         let Some(anchor) = &self.verifier.policy.anchor else { return Ok(Base::Nothing) };
         let id = Oid::from_str(anchor)?;
-        let found = id == tip || self.repository.find_commit(id).is_ok() && descends(id)?;
+        let found = id == tip || self.repository.find_commit(id).is_ok() && descends(id).unwrap_or(false);
         Ok(if id == tip {
             Base::Itself
         } else if found {
@@ -168,13 +198,9 @@ impl Gatherer<'_> {
             [] => self.changed(None, &tree)?.into_keys().collect(),
             [(_, parent)] => self.changed(Some(parent), &tree)?.into_keys().collect(),
             [(one, first), (two, second)] => {
-                let bases = self.repository.merge_bases(*one, *two);
-                let base = match bases {
-                    Ok(bases) if bases.len() == 1 => match bases.iter().next() {
-                        Some(base) => Some(self.repository.find_commit(*base)?.tree()?),
-                        None => None,
-                    },
-                    _ => None,
+                let base = match self.walk.parted(*one, *two) {
+                    Some(base) => Some(self.repository.find_commit(base)?.tree()?),
+                    None => None,
                 };
                 let from_first = self.changed(Some(first), &tree)?;
                 let from_second = self.changed(Some(second), &tree)?;
@@ -224,9 +250,20 @@ impl Gatherer<'_> {
     fn tags(&self, tip: Oid) -> Result<Vec<TagEvidence>, git2::Error> {
         let mut tags = Vec::new();
         let objects = self.repository.odb()?;
+        let mut names: BTreeMap<String, Oid> = BTreeMap::new();
         for reference in self.repository.references_glob("refs/tags/*")? {
             let reference = reference?;
-            let (Some(id), Ok(name)) = (reference.target(), reference.name()) else { continue };
+            if let (Some(id), Ok(name)) = (reference.target(), reference.name()) {
+                names.insert(name.strip_prefix("refs/tags/").unwrap_or(name).to_owned(), id);
+            }
+        }
+        for tag in self.tags {
+            match &tag.id {
+                Some(id) => names.insert(tag.name.clone(), Oid::from_str(id)?),
+                None => names.remove(&tag.name),
+            };
+        }
+        for (name, id) in names {
             let object = objects.read(id)?;
             if object.kind() != ObjectType::Tag || tags.len() >= TAGS_MAX {
                 continue;
@@ -239,7 +276,6 @@ impl Gatherer<'_> {
                 Some((signed, signature)) => self.verifier.seal(signature, signed),
                 None => Seal::None,
             };
-            let name = name.strip_prefix("refs/tags/").unwrap_or(name).to_owned();
             tags.push(TagEvidence {
                 reference: name,
                 name: String::from_utf8_lossy(tag.name_bytes()).into_owned(),

@@ -195,6 +195,11 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         self.shared.parts.follower.history(revision)
     }
 
+    /// Which revision was trusted last before this process began, by the journal: a mirror that was made anew does not know.
+    pub async fn trusted_before(&self) -> Option<String> {
+        self.shared.standing.lock().await.trusted.clone()
+    }
+
     /// Loads and compiles files as a revision would be, and says what the guards would say of it. Nothing is changed.
     ///
     /// # Errors

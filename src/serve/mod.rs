@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::{Identities, Keys};
 use crate::fleet::{Clock, Fleet, Looked, Secrets};
 use crate::git::receive::{Backend, BackendError, Hosted};
-use crate::git::{Follower, GitError, Source, Verifier};
+use crate::git::{Follower, GitError, PackCache, Source, Verifier};
 use crate::identity::IdentityError;
 use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
@@ -242,16 +242,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         line: statuses::Line::default(),
     });
     let build = crate::reconcile::catalogs(Keys::Known(options.identities));
-    let (ears, news) = sources::ears(Arc::clone(&build));
+    let packs = options.fetch_packs.then(|| packs(&options.state)).transpose()?;
+    let (ears, news) = sources::ears(Arc::clone(&build), verifier.clone(), packs.clone());
     let mirror = options.state.0.join("mirror.git");
     let (source, hosted) = content(&options.state, options.content)?;
     let hosts = hosted.is_some();
-    let receiving = Arc::new(api::push::Receiving::new(options.state.users(), &source, hosted));
-    let mut follower = Follower::start_with(source, &mirror, ears)?;
-    if options.fetch_packs {
-        follower = follower.fetching_packs(&options.state.0.join("packs.git"))?;
-    }
-    let follower = Arc::new(follower);
+    let receiving = api::push::Receiving::new(options.state.users(), &source, hosted);
+    let follower = Arc::new(Follower::start_with(source, &mirror, ears)?.fetching_packs(packs));
+    let receiving = Arc::new(receiving.checking(Arc::clone(&follower), verifier.clone()));
     let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower: Arc::clone(&follower),
@@ -389,6 +387,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Ok(())
         }
     }
+}
+
+/// Where packs are fetched to.
+fn packs(state: &StateDirectory) -> Result<PackCache, GitError> {
+    let path = state.0.join("packs.git");
+    PackCache::for_server(&path).map_err(|error| GitError::Mirror { path, message: error.to_string() })
 }
 
 /// What is followed; and the repository that people push to, where it is our own.

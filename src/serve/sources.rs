@@ -5,7 +5,7 @@ use super::ServeError;
 use crate::api::Hooks;
 use crate::catalog::Catalog;
 use crate::git::remote::SourceEvent;
-use crate::git::{Ears, Follower, Source};
+use crate::git::{Ears, Follower, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
 use crate::reconcile::Build;
 use crate::store::{Batch, Store};
@@ -19,7 +19,11 @@ const NEWS: usize = 256;
 const FINDINGS_KEPT: usize = 20;
 
 /// Who judges mounted sources, and what they tell.
-pub(super) fn ears(build: Arc<Build<Catalog>>) -> (Ears, Receiver<SourceEvent>) {
+pub(super) fn ears(
+    build: Arc<Build<Catalog>>,
+    verifier: Option<Arc<Verifier>>,
+    packs: Option<PackCache>,
+) -> (Ears, Receiver<SourceEvent>) {
     let (sender, news) = channel(NEWS);
     let ears = Ears {
         judge: Some(Arc::new(move |tree, revision| build(tree, revision).map(drop))),
@@ -28,6 +32,8 @@ pub(super) fn ears(build: Arc<Build<Catalog>>) -> (Ears, Receiver<SourceEvent>) 
                 tracing::warn!(%error, "what happened to a source is not in the journal");
             }
         }),
+        verifier,
+        packs,
     };
     (ears, news)
 }

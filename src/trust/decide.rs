@@ -1,11 +1,13 @@
 //! May this revision follow the one trusted last? Pure.
 
 use super::evidence::{Base, CommitEvidence, Evidence, Seal};
-use super::{Check, Policy, Refusal, Rewritten, Signer, ssh};
+use super::{Check, Policy, Refusal, Rewritten, Rule, Signer, ssh};
 use crate::content::{Finding, Severity};
 
 /// So many paths of one commit are named in a finding; the rest is counted.
 const PATHS_NAMED: usize = 3;
+/// So many signers of a rule are named.
+const SIGNERS_NAMED: usize = 5;
 /// So many findings are kept.
 const FINDINGS_MAX: usize = 100;
 /// So many signers of a range are remembered.
@@ -137,10 +139,11 @@ impl Judge<'_> {
         let rule = paths.first().and_then(|path| self.policy.rule(path));
         let wanted = rule.map_or_else(String::new, |rule| format!("; rule `{}` asks for one", rule.name));
         let (message, hint) = if refusal.reason.is_empty() {
-            (format!("{what} is not signed{wanted}"), Some("sign it: git commit --amend -S".to_owned()))
+            let may = rule.map_or_else(String::new, |rule| format!("; {}", may_sign(rule)));
+            (format!("{what} is not signed{wanted}"), Some(format!("sign it: git commit --amend -S{may}")))
         } else {
             let key = refusal.key.as_ref().map_or_else(String::new, |key| format!(" ({key})"));
-            (format!("{what}: its signature{key} {}{wanted}", refusal.reason), None)
+            (format!("{what}: its signature{key} {}{wanted}", refusal.reason), rule.map(may_sign))
         };
         self.say(paths.first(), format!("{message}{}", more(paths.len())), hint);
     }
@@ -163,10 +166,15 @@ impl Judge<'_> {
                 "{what} is signed by {signer} and {answers} {}{rest}, which rule `{rule}` does not allow to this signer",
                 named.join(", ")
             );
-            let hint = whole.then(|| {
-                "set `anchor` in trust.yaml to a commit that is trusted as it is, or let somebody sign who may for all of it"
-                    .to_owned()
-            });
+            let may = self.policy.rules.iter().find(|known| known.name == rule).map(may_sign);
+            let hint = match (whole, may) {
+                (true, may) => Some(format!(
+                    "set `anchor` in trust.yaml to a commit that is trusted as it is, or let somebody sign who may for all of \
+                     it{}",
+                    may.map(|may| format!("; {may}")).unwrap_or_default()
+                )),
+                (false, may) => may,
+            };
             self.say(paths.first().copied(), message, hint);
         }
     }
@@ -187,6 +195,14 @@ impl Judge<'_> {
 fn finding(path: &str, message: String, hint: Option<String>) -> Finding {
     let file = if path.is_empty() { "(the revision)".to_owned() } else { path.to_owned() };
     Finding { severity: Severity::Error, code: "untrusted", file, line: 1, column: 1, message, hint }
+}
+
+/// Who may sign, in a clause.
+fn may_sign(rule: &Rule) -> String {
+    let named: Vec<&str> = rule.signers.iter().take(SIGNERS_NAMED).map(String::as_str).collect();
+    let rest = rule.signers.len().saturating_sub(SIGNERS_NAMED);
+    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("rule `{}` lets sign: {}{rest}", rule.name, named.join(", "))
 }
 
 fn more(paths: usize) -> String {

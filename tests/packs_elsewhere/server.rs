@@ -21,6 +21,11 @@ fn free_port() -> u16 {
 
 /// Serves `site/` by its commits, with these words besides.
 fn serve(world: &World, words: &[&str]) -> Server {
+    serve_source(world, &[&["--repository", &world.path("site").to_string_lossy()], words].concat())
+}
+
+/// Serves what these words say.
+fn serve_source(world: &World, words: &[&str]) -> Server {
     let state = world.path("state");
     if !state.exists() {
         let made =
@@ -30,9 +35,7 @@ fn serve(world: &World, words: &[&str]) -> Server {
     // A free port may be taken by another test before we have it: then others are tried.
     for _ in 0..10 {
         let mut server = Command::new(FORMWORK)
-            .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--repository"])
-            .arg(world.path("site"))
-            .arg("--state-dir")
+            .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--state-dir"])
             .arg(&state)
             .args(["--http-port", &free_port().to_string(), "--api-port", &free_port().to_string()])
             .args(words)
@@ -121,4 +124,80 @@ fn a_server_fetches_the_locked_commit_once_and_waits_while_it_cannot() {
     assert!(said.contains(&first), "{said}");
     std::fs::rename(world.path("away"), world.path("pack")).expect("moved");
     serves(&world, &second);
+}
+
+/// Pushes `site/` to the server's own repository: whether it was taken, and what git printed.
+fn push(world: &World) -> (bool, String) {
+    let context: serde_json::Value = serde_json::from_str(&world.read("state/administrator.json")).expect("JSON");
+    let text = |name: &str| context[name].as_str().expect("text").to_owned();
+    world.write("ca.pem", &text("caCertificate"));
+    let output = Command::new("git")
+        .current_dir(world.path("site"))
+        .env("PUSH_TOKEN", text("token"))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env_remove("GIT_SSL_CAINFO")
+        .env("no_proxy", "*")
+        .arg("-c")
+        .arg(format!("http.sslCAInfo={}", world.path("ca.pem").display()))
+        .args(["-c", "credential.helper=!f() { echo username=administrator; echo password=$PUSH_TOKEN; }; f", "push"])
+        .arg(format!("{}/git/site.git", text("server")))
+        .arg("HEAD:main")
+        .stdin(Stdio::null())
+        .output()
+        .expect("git runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_push_is_judged_with_the_packs_that_it_locks_and_refused_where_they_cannot_be_had() {
+    let world = World::new();
+    world.ends(0, &["pack", "add", &world.url(), "--version", "^1", "--no-vendor"]);
+    world.git("site", &["init", "--quiet", "--initial-branch", "main"]);
+    let locked = commit_site(&world, "locked");
+    // A server that may not fetch.
+    let server = serve_source(&world, &["--hosted"]);
+    let (taken, said) = push(&world);
+    assert!(!taken && said.contains("are not here") && said.contains("formwork pack vendor pack"), "{said}");
+    drop(server);
+
+    let _server = serve_source(&world, &["--hosted", "--fetch-packs"]);
+    let (taken, said) = push(&world);
+    assert!(taken && said.contains("success: accepted"), "{said}");
+    serves(&world, &locked);
+
+    // What is in no lock is nothing to fetch.
+    let (site, lock) = (world.read("site/site.yaml"), world.read("site/packs.lock"));
+    std::fs::remove_file(world.path("site/packs.lock")).expect("removed");
+    commit_site(&world, "no lock");
+    let (taken, said) = push(&world);
+    assert!(!taken && said.contains("pack `pack` is not in packs.lock"), "{said}");
+    world.write("site/packs.lock", &lock);
+    commit_site(&world, "the lock again");
+
+    // A newer one, whose repository is away: refused with why, and nothing of it serves.
+    let newer = world.release("1.1.0");
+    world.ends(0, &["pack", "update"]);
+    assert!(world.read("site/packs.lock").contains(&newer));
+    commit_site(&world, "updated");
+    std::fs::rename(world.path("pack"), world.path("away")).expect("moved");
+    let (taken, said) = push(&world);
+    assert!(
+        !taken && said.contains("packs.lock:1:1: pack pack is locked and not vendored, and cannot be fetched"),
+        "{said}"
+    );
+    status_says(&world, &[&format!("\"lastAppliedRevision\":\"{locked}\"")]);
+    std::fs::rename(world.path("away"), world.path("pack")).expect("moved");
+    let (taken, said) = push(&world);
+    assert!(taken, "{said}");
+    serves(&world, &world.git("site", &["rev-parse", "HEAD"]));
+
+    // Other files than the lock says are refused with the hash, whatever the commit.
+    let hash = lock.split("sha256:").nth(1).expect("a hash").trim().to_owned();
+    world.write("site/packs.lock", &lock.replace(&hash, &"0".repeat(64)));
+    world.write("site/site.yaml", &site);
+    commit_site(&world, "another hash");
+    let (taken, said) = push(&world);
+    assert!(!taken && said.contains("is not what packs.lock pins pack `pack` to"), "{said}");
 }

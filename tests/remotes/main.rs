@@ -19,4 +19,5 @@ mod several;
 mod site;
 mod ssh;
 mod statuses;
+mod trusted;
 mod whole;

@@ -7,6 +7,7 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+mod pushed;
 mod repository;
 mod secrets;
 mod served;

@@ -111,10 +111,23 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether any file below a folder has these bytes; Git's objects as they are once inflated.
+/// Whether any file below a folder has these bytes, or any object of a repository there once it is inflated.
 fn holds(folder: &Path, wanted: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(folder) = folders.pop() {
+        if folder.join("objects").is_dir() {
+            let objects = git2::Repository::open_bare(&folder).unwrap();
+            let objects = objects.odb().unwrap();
+            objects
+                .foreach(|id| {
+                    let object = objects.read(*id).unwrap();
+                    if object.data().windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+                        found.push(folder.join(id.to_string()));
+                    }
+                    true
+                })
+                .unwrap();
+        }
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
@@ -176,6 +189,9 @@ fn a_file_that_sops_encrypted_gives_its_params_to_jobs_and_to_nobody_who_looks()
     assert!(why.contains("profiles/database.yaml") && why.contains("sops/password/"), "{why}");
     assert!(site.say(&["render", "node", "--show-secrets"]).contains(secret), "the job has it");
     assert_eq!(holds(&repository.root().join("state"), secret), Vec::<PathBuf>::new(), "nothing is written");
+    // What is looked through is what there is: a name that is no secret is in an object, and only there pressed together.
+    let shown = holds(&repository.root().join("state/mirror.git"), "metadata: {name: greet}");
+    assert!(!shown.is_empty(), "objects of the mirror are looked through");
 
     // A new password is a change, and the next job has it.
     let mut command = Command::new(&sops);

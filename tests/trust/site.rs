@@ -19,6 +19,12 @@ pub struct Site {
 impl Site {
     /// Serves the bare repository with these further options.
     pub fn start(repository: &Repository, more: &[&str]) -> Self {
+        let bare = repository.bare();
+        Self::serve(repository, &[&["--repository", &bare.to_string_lossy(), "--branch", "main"], more].concat())
+    }
+
+    /// Serves what these options say, with its state beside the repository.
+    pub fn serve(repository: &Repository, words: &[&str]) -> Self {
         let (state, images) = (repository.root().join("state"), repository.root().join("images"));
         if !state.exists() {
             std::fs::create_dir_all(images.join("loaders")).unwrap();
@@ -33,10 +39,8 @@ impl Site {
                 .arg(&images)
                 .arg("--state-dir")
                 .arg(&state)
-                .arg("--repository")
-                .arg(repository.bare())
-                .args(["--branch", "main", "--http-port", &ports[0], "--api-port", &ports[1]])
-                .args(more)
+                .args(["--http-port", &ports[0], "--api-port", &ports[1]])
+                .args(words)
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -50,6 +54,37 @@ impl Site {
             let _ = server.wait();
         }
         panic!("no server could be started");
+    }
+
+    /// Pushes from the repository's work tree to the server's own repository, as its administrator: whether it was taken, and
+    /// what git printed.
+    pub fn push(&self, repository: &Repository, words: &[&str]) -> (bool, String) {
+        let context = std::fs::read(self.state.join("administrator.json")).unwrap();
+        let context: serde_json::Value = serde_json::from_slice(&context).unwrap();
+        let text = |name: &str| context[name].as_str().unwrap().to_owned();
+        let authority = self.state.join("pushed-ca.pem");
+        std::fs::write(&authority, text("caCertificate")).unwrap();
+        let output = Command::new("git")
+            .current_dir(repository.root().join("work"))
+            .env("PUSH_TOKEN", text("token"))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env_remove("GIT_SSL_CAINFO")
+            .env("no_proxy", "*")
+            .arg("-c")
+            .arg(format!("http.sslCAInfo={}", authority.display()))
+            .args([
+                "-c",
+                "credential.helper=!f() { echo username=administrator; echo password=$PUSH_TOKEN; }; f",
+                "push",
+            ])
+            .arg(format!("{}/git/site.git", text("server")))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("git runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Types a command.

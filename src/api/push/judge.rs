@@ -1,5 +1,6 @@
 //! What a push would do: read from its quarantine, loaded, compiled and guarded as the reconciler will, compared with what serves.
 
+use super::checks::Pushed;
 use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
 use crate::api::App;
 use crate::content::Tree;
@@ -170,6 +171,7 @@ fn within(ours: &std::path::Path, theirs: &std::path::Path) -> bool {
 /// What the content of a revision came to.
 struct Content {
     revision: Revision,
+    signed_by: Vec<String>,
     findings: Vec<Shown>,
     left_out: usize,
     change: Option<Change>,
@@ -177,8 +179,15 @@ struct Content {
 }
 
 impl Content {
+    /// Of a revision that is not even compiled.
+    fn refused(revision: Revision, texts: &[String]) -> Self {
+        let (findings, left_out) = shown(texts, &Tree::default());
+        Self { revision, signed_by: Vec::new(), findings, left_out, change: None, machines: 0 }
+    }
+
     fn into_verdict(self, verdict: &mut Verdict) {
         verdict.summary = self.revision.summary;
+        verdict.signed_by = self.signed_by;
         verdict.findings = self.findings;
         verdict.left_out = self.left_out;
         verdict.change = self.change;
@@ -196,26 +205,49 @@ fn shown(texts: &[String], tree: &Tree) -> (Vec<Shown>, usize) {
     (findings, left_out)
 }
 
-async fn read(app: &App, seen: &Seen, id: &str) -> Result<(Revision, Arc<Tree>), GitError> {
+/// What a revision says of itself, as far as that can be read.
+async fn summary(app: &App, seen: &Seen, id: &str) -> Revision {
+    let (receiving, quarantine, wanted) = (Arc::clone(&app.receiving), seen.quarantine.clone(), id.to_owned());
+    let found = aside(move || receiving.received.as_ref().map(|it| it.revision(quarantine.as_deref(), &wanted))).await;
+    match found {
+        Ok(Some(Ok(revision))) => revision,
+        _ => Revision { id: id.to_owned(), summary: String::new(), message: String::new() },
+    }
+}
+
+async fn read(app: &App, seen: &Seen, id: &str) -> Result<(Revision, Tree), GitError> {
     let (receiving, quarantine, id) = (Arc::clone(&app.receiving), seen.quarantine.clone(), id.to_owned());
     let read = aside(move || match &receiving.received {
         Some(received) => received.tree(quarantine.as_deref(), &id),
         None => Err(GitError::Stopped),
     });
-    let (revision, tree) = read.await??;
-    Ok((revision, Arc::new(tree)))
+    read.await?
 }
 
 /// The followed branch's new revision.
 async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: &Rights) -> Result<Content, GitError> {
+    // Who signed it, before a byte of its content is read.
+    let updates = seen.moves.iter().map(|(update, _)| update.clone()).collect();
+    let pushed = Pushed { quarantine: seen.quarantine.clone(), id: id.to_owned(), updates };
+    let remembered = app.fleet.reconciler.trusted_before().await;
+    let signed_by = match app.receiving.signed(pushed, remembered).await? {
+        Ok(signed) => signed.0.iter().map(ToString::to_string).collect(),
+        Err(findings) => {
+            let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            return Ok(Content::refused(summary(app, seen, id).await, &texts));
+        }
+    };
     let (revision, tree) = match read(app, seen, id).await {
         Ok(read) => read,
         Err(error) if error.is_fault_of_revision() => {
             let revision = Revision { id: id.to_owned(), summary: String::new(), message: String::new() };
-            let (findings, left_out) = shown(&[error.to_string()], &Tree::default());
-            return Ok(Content { revision, findings, left_out, change: None, machines: 0 });
+            return Ok(Content::refused(revision, &[error.to_string()]));
         }
         Err(error) => return Err(error),
+    };
+    let tree = match app.receiving.completed(tree).await {
+        Ok(tree) => Arc::new(tree),
+        Err(finding) => return Ok(Content::refused(revision, &[finding])),
     };
     // What a commit's message allows counts as far as its pusher may allow it.
     let silent = Revision { message: String::new(), ..revision.clone() };
@@ -238,7 +270,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
         Err(findings) => (findings, None, 0),
     };
     let (findings, left_out) = shown(&texts, &tree);
-    Ok(Content { revision, findings, left_out, change, machines })
+    Ok(Content { revision, signed_by, findings, left_out, change, machines })
 }
 
 /// What is not followed is looked at, and taken whatever is wrong with it: nothing comes of it yet.
@@ -257,6 +289,8 @@ async fn others(app: &App, seen: &Seen) -> Vec<Other> {
             && others.len() < OTHERS_MAX
             && let Ok((revision, tree)) = read(app, seen, new).await
         {
+            // Packs are not fetched for what nothing comes of.
+            let tree = Arc::new(tree);
             let texts = match app.fleet.reconciler.check(Arc::clone(&tree), &revision.id).await {
                 Ok(built) => built.warnings,
                 Err(findings) => findings,

@@ -7,6 +7,7 @@
 //!
 //! Nothing here moves a branch or applies a revision: git does the one, the reconciler the other.
 
+mod checks;
 mod http;
 mod judge;
 mod shown;
@@ -20,8 +21,8 @@ pub use socket::{SocketError, listen};
 pub use wire::{Answer, Applied, Hook, Other, Question, Verdict};
 
 use super::App;
-use crate::git::Source;
 use crate::git::receive::{Backend, Hosted, Received, Users};
+use crate::git::{Follower, Source, Verifier};
 use crate::identity::IdentityError;
 use crate::identity::user::Rights;
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ pub struct Receiving {
     users: Users,
     hosted: Option<(Hosted, Backend)>,
     received: Option<Received>,
+    checks: Option<checks::Checks>,
     open: Mutex<HashMap<String, Open>>,
 }
 
@@ -61,7 +63,15 @@ impl Receiving {
             }
             _ => None,
         };
-        Self { users: Users::in_file(users), hosted, received, open: Mutex::default() }
+        Self { users: Users::in_file(users), hosted, received, checks: None, open: Mutex::default() }
+    }
+
+    /// Pushes are judged as this follower's revisions are: signed by this policy (none: signatures are not asked for), and with
+    /// the packs that it fetches.
+    #[must_use]
+    pub fn checking(mut self, follower: Arc<Follower>, verifier: Option<Arc<Verifier>>) -> Self {
+        self.checks = Some(checks::Checks { follower, verifier });
+        self
     }
 
     /// Takes away what broken pushes left, now and then. Blocks for a moment.

@@ -76,6 +76,8 @@ pub struct Verdict {
     pub new: Option<String>,
     /// The first line of that commit's message.
     pub summary: String,
+    /// Who signed what it brings; nobody where signatures are not asked for.
+    pub signed_by: Vec<String>,
     /// Who pushes.
     pub by: String,
     /// Nothing is to be changed.

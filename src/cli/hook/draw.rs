@@ -85,6 +85,9 @@ fn head(verdict: &Verdict) -> String {
         if !verdict.summary.is_empty() {
             head.push_str(&format!("\n{}", cut(&verdict.summary)));
         }
+        if !verdict.signed_by.is_empty() {
+            head.push_str(&format!("\n{}", cut(&format!("signed by {}", verdict.signed_by.join(", ")))));
+        }
     }
     head
 }

@@ -1,11 +1,12 @@
 //! What a push brings, read where git keeps it until the push is taken: beside the repository's own objects.
 
 use super::{Moved, Refusal, Update};
-use crate::content::Tree;
+use crate::content::{Finding, Tree};
 use crate::git::limits;
 use crate::git::loose::{Checked, Loose};
 use crate::git::mirror::{Known, Mirror, revision_of};
-use crate::git::{GitError, Revision};
+use crate::git::{GitError, MovedTag, Revision, Verifier};
+use crate::trust::Signed;
 use git2::{ErrorCode, Oid, Repository};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -88,14 +89,18 @@ impl Received {
         updates.into_iter().map(|update| Ok((update.clone(), moved(&update)?))).collect()
     }
 
-    /// A pushed revision and its files. Blocks.
+    /// What a pushed revision says of itself. Blocks.
     ///
     /// # Errors
     /// [`GitError::is_fault_of_revision`] tells what is the push's own fault.
-    pub fn tree(&self, quarantine: Option<&Path>, id: &str) -> Result<(Revision, Tree), GitError> {
+    pub fn revision(&self, quarantine: Option<&Path>, id: &str) -> Result<Revision, GitError> {
         let repository = self.open(quarantine)?;
-        let oid = Oid::from_str(id).map_err(|error| self.unreadable(&error))?;
         let loose = Loose::of(&repository).and(quarantine);
+        self.revision_in(&repository, &loose, id)
+    }
+
+    fn revision_in(&self, repository: &Repository, loose: &Loose, id: &str) -> Result<Revision, GitError> {
+        let oid = Oid::from_str(id).map_err(|error| self.unreadable(&error))?;
         let size = || -> Result<usize, git2::Error> {
             match loose.find(oid)? {
                 Some(object) => Ok(object.size),
@@ -103,13 +108,44 @@ impl Received {
             }
         };
         limits::object("a commit", size().unwrap_or_default())?;
-        let revision = match loose.commit(&repository, oid) {
-            Ok(commit) => revision_of(&commit),
+        match loose.commit(repository, oid) {
+            Ok(commit) => Ok(revision_of(&commit)),
             Err(error) if error.code() == ErrorCode::NotFound => {
-                return Err(GitError::UnknownRevision { revision: id.to_owned() });
+                Err(GitError::UnknownRevision { revision: id.to_owned() })
             }
-            Err(error) => return Err(self.unreadable(&error)),
-        };
+            Err(error) => Err(self.unreadable(&error)),
+        }
+    }
+
+    /// Who signed a pushed revision, if it may follow `last`, the one trusted last; else why it may not. Tags count as the push
+    /// leaves them. Blocks.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn verify(
+        &self,
+        quarantine: Option<&Path>,
+        verifier: &Verifier,
+        last: Option<&str>,
+        id: &str,
+        updates: &[Update],
+    ) -> Result<Result<Signed, Vec<Finding>>, GitError> {
+        let repository = self.open(quarantine)?;
+        let tags = updates.iter().filter_map(|update| {
+            let name = update.reference.strip_prefix("refs/tags/")?.to_owned();
+            Some(MovedTag { name, id: update.new.clone() })
+        });
+        verifier.verify_with(&repository, self.subpath.as_deref(), last, id, &tags.collect::<Vec<_>>())
+    }
+
+    /// A pushed revision and its files. Blocks.
+    ///
+    /// # Errors
+    /// [`GitError::is_fault_of_revision`] tells what is the push's own fault.
+    pub fn tree(&self, quarantine: Option<&Path>, id: &str) -> Result<(Revision, Tree), GitError> {
+        let repository = self.open(quarantine)?;
+        let loose = Loose::of(&repository).and(quarantine);
+        let revision = self.revision_in(&repository, &loose, id)?;
         let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let mut reader = Mirror::borrowed_knowing(&self.path, repository, loose, known);
         let tree = reader.tree(id, self.subpath.as_deref());

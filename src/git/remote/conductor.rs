@@ -11,15 +11,18 @@ use crate::content::Tree;
 use crate::git::loose::Loose;
 use crate::git::mirror::revision_of;
 use crate::git::owner::{Reply, Request, Taken, open};
-use crate::git::{GitError, Revision, Sight};
+use crate::git::{GitError, PackCache, Revision, Sight, Verifier};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How often it is seen whether the program still wants this thread.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// After so long mounted sources are judged again, where a pack that the site locks could not be had.
+const JUDGED_AGAIN: Duration = Duration::from_secs(15);
 
 /// Who judges, and who is told.
 #[derive(Clone)]
@@ -28,11 +31,15 @@ pub struct Ears {
     pub judge: Option<Arc<Judge>>,
     /// Told of what happens to sources.
     pub news: Arc<News>,
+    /// Checks signatures: history is fetched as far as that needs it; none: only what is followed is fetched.
+    pub verifier: Option<Arc<Verifier>>,
+    /// Where locked packs are fetched to before a tree is judged; none: they are not fetched.
+    pub packs: Option<PackCache>,
 }
 
 impl Default for Ears {
     fn default() -> Self {
-        Self { judge: None, news: Arc::new(|_| {}) }
+        Self { judge: None, news: Arc::new(|_| {}), verifier: None, packs: None }
     }
 }
 
@@ -56,6 +63,8 @@ pub(in crate::git) struct Conductor {
     /// The heads that the last answer was made of.
     heads: Vec<Option<String>>,
     last: Option<Result<Revision, GitError>>,
+    /// When what could not be judged for a pack's sake is judged again.
+    again: Option<Instant>,
     /// Refused commits that were told of.
     told: Vec<Option<String>>,
 }
@@ -81,6 +90,7 @@ impl Conductor {
             taken: vec![None; count],
             heads: Vec::new(),
             last: None,
+            again: None,
             told: vec![None; count],
         }
     }
@@ -91,7 +101,7 @@ impl Conductor {
         let mut seen = u64::MAX;
         while !self.stop.load(Ordering::Acquire) {
             let (now, entries) = self.board.wait(seen, LOOK_AROUND);
-            if now == seen {
+            if now == seen && self.again.is_none_or(|at| Instant::now() < at) {
                 continue;
             }
             seen = now;
@@ -145,7 +155,8 @@ impl Conductor {
         } else {
             let heads: Vec<_> =
                 entries.iter().map(|entry| entry.known.as_ref().map(|known| known.commit.clone())).collect();
-            if self.heads != heads {
+            if self.heads != heads || self.again.is_some_and(|at| Instant::now() >= at) {
+                self.again = None;
                 self.last = Some(self.compose(entries));
                 // What failed for the disk's sake is tried again with the next news.
                 self.heads = if matches!(self.last, Some(Ok(_))) { heads } else { Vec::new() };
@@ -235,13 +246,26 @@ impl Conductor {
             let from = if new.contains(&index) { &fresh } else { &self.used };
             from.get(index).and_then(Option::as_ref)
         };
+        let unfetched = Cell::new(false);
         let verdict = decide(&candidates, |new| {
             let Some(judge) = &self.ears.judge else { return Ok(()) };
+            if unfetched.get() {
+                return Err(Vec::new());
+            }
             let mounted = (1..entries.len()).filter_map(|index| {
                 let mount = self.sources.0.get(index)?.mount.as_deref()?;
                 Some((Some(mount), &chosen(index, new)?.tree))
             });
-            judge(&merged(std::iter::once((None, &main.tree)).chain(mounted)), &main.revision.id)
+            let mut whole = merged(std::iter::once((None, &main.tree)).chain(mounted));
+            // The lock is the main source's: that a pack cannot be had is nobody else's doing.
+            if let Some(packs) = &self.ears.packs
+                && let Err(error) = packs.complete(&mut whole)
+            {
+                tracing::warn!(%error, "mounted sources cannot be judged now");
+                unfetched.set(true);
+                return Err(Vec::new());
+            }
+            judge(&whole, &main.revision.id)
         });
         let (new, is_settled) = match verdict {
             Verdict::Choose { good, refused: more } => {
@@ -263,6 +287,7 @@ impl Conductor {
         let mut parts: Vec<Part> = part(0, &main).into_iter().collect();
         parts.extend((1..entries.len()).filter_map(|index| part(index, chosen(index, &new)?)));
         let revision = self.ask(|reply| Request::Compose(parts.clone(), reply))?;
+        self.again = unfetched.get().then(|| Instant::now() + JUDGED_AGAIN);
         if is_settled {
             for index in &new {
                 let Some(held) = fresh.get_mut(*index).and_then(Option::take) else { continue };

@@ -7,6 +7,7 @@
 
 use super::ancestry::{Descent, descends, parents_of};
 use super::follow::{Advertised, Follow, choose, names_move};
+use super::history::{Wanted, is_deep_enough};
 use super::job::Job;
 use super::settings::SourceSettings;
 use super::transport::Address;
@@ -24,6 +25,10 @@ const PACKS_MAX: usize = 24;
 const OBJECTS_MAX: usize = 500_000;
 /// How deep history is read, step by step, to see whether a branch was rewritten.
 const DEPTHS: [i32; 4] = [8, 64, 512, 4_096];
+/// All of it, where only a part is here.
+const WHOLE: i32 = i32::MAX;
+/// So many annotated tags of a commit are fetched.
+const TAGS_MAX: usize = 32;
 /// The reference that keeps what is followed; what is here is said by it when the next fetch asks for the rest.
 const HEAD: &str = "refs/formwork/head";
 
@@ -112,19 +117,30 @@ fn of(settings: &SourceSettings) -> String {
     format!("{}, {}", settings.location, settings.follow)
 }
 
-/// Looks, and fetches what is new. `known` is what serves and what rewriting is judged by; `held` what was seen last where that
-/// is not followed. The bytes that came are counted whatever comes of it.
+/// What earlier looks found.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// What serves, and what rewriting is judged by.
+    pub known: Option<&'a Known>,
+    /// What was seen last where that is not followed.
+    pub held: Option<&'a Known>,
+}
+
+/// Looks, and fetches what is new, with as much of its history as is wanted. The bytes that came are counted whatever comes of it.
 pub(super) fn look(
     settings: &SourceSettings,
     room: &Room,
-    known: Option<&Known>,
-    held: Option<&Known>,
+    seen: Seen<'_>,
+    wanted: &Wanted,
     bytes: &mut u64,
 ) -> Result<Look, GitError> {
-    let seen = held.or(known);
+    let known = seen.known;
+    let seen = seen.held.or(known);
     if let (Follow::Commit(id), Some(known)) = (&settings.follow, known)
         && known.commit == *id
-        && (!room.ours || Repository::open_bare(&room.repository).is_ok_and(|repository| has(&repository, id)))
+        && (!room.ours
+            || Repository::open_bare(&room.repository)
+                .is_ok_and(|repository| has(&repository, id) && has_history(&repository, wanted, id)))
     {
         return Ok(Look::Same);
     }
@@ -133,7 +149,7 @@ pub(super) fn look(
     }
     let job = Job::begin(settings).map_err(|error| failed(settings, error.to_string()))?;
     let Some(job) = job.map(Arc::new) else { return Ok(Look::Same) };
-    let fetcher = Fetcher { settings, room, job };
+    let fetcher = Fetcher { settings, room, wanted, job };
     let found = fetcher.look(known, seen);
     *bytes += fetcher.job.bytes();
     found
@@ -145,6 +161,12 @@ fn failed(settings: &SourceSettings, message: String) -> GitError {
 
 fn has(repository: &Repository, id: &str) -> bool {
     Oid::from_str(id).is_ok_and(|oid| repository.odb().is_ok_and(|odb| odb.exists(oid)))
+}
+
+/// Whether history is here as far back as it is wanted. What is shallow is known when a repository is opened, so that is done anew.
+fn has_history(repository: &Repository, wanted: &Wanted, tip: &str) -> bool {
+    let Some(base) = &wanted.base else { return true };
+    Repository::open_bare(repository.path()).and_then(|opened| is_deep_enough(&opened, base, tip)).unwrap_or(false)
 }
 
 /// A repository on the local disk: nothing is fetched.
@@ -218,6 +240,7 @@ fn descent(repository: &Repository, old: &Known, new: &Known) -> Result<Descent,
 struct Fetcher<'a> {
     settings: &'a SourceSettings,
     room: &'a Room,
+    wanted: &'a Wanted,
     job: Arc<Job>,
 }
 
@@ -270,10 +293,13 @@ impl Fetcher<'_> {
 
     /// One connection: what is shown, and, where that is new, its objects.
     fn fetch(&self, repository: &Repository, known: Option<&Known>, here: Option<&Known>) -> Result<Look, GitError> {
-        let skip = |chosen: &Advertised| here.is_some_and(|here| here.is(chosen));
+        let skip = |chosen: &Advertised| {
+            here.is_some_and(|here| here.is(chosen) && has_history(repository, self.wanted, &here.commit))
+        };
         let Some(chosen) = self.download(repository, None, skip)? else { return Ok(Look::Same) };
         let next = peel(self.settings, repository, &chosen)?;
         let rewritten = self.rewritten(repository, known, &next)?;
+        self.deepen(repository, &next)?;
         repository
             .reference(HEAD, parse(&next.commit)?, true, "fetched")
             .map_err(|error| self.room_fails(&error.message()))?;
@@ -300,6 +326,17 @@ impl Fetcher<'_> {
         Ok(seen != Descent::Yes)
     }
 
+    /// Fetches history as far back as it is wanted: step by step, and in the end all of it, within the bounds of a fetch.
+    fn deepen(&self, repository: &Repository, next: &Known) -> Result<(), GitError> {
+        for depth in DEPTHS.into_iter().chain([WHOLE]) {
+            if has_history(repository, self.wanted, &next.commit) {
+                break;
+            }
+            self.download(repository, Some((depth, &next.reference)), |_| false)?;
+        }
+        Ok(())
+    }
+
     /// Downloads what is followed, or (`deeper`) more history of a name. `skip` says whether what is shown is here already:
     /// then nothing is downloaded, and the answer is `None`.
     fn download(
@@ -322,23 +359,28 @@ impl Fetcher<'_> {
             (Some((_, name)), _) => shown.iter().find(|shown| shown.name == name).cloned(),
             (None, follow) => choose(follow, &shown).cloned(),
         };
+        let tags = chosen.as_ref().map(|chosen| self.tags_of(&shown, chosen)).unwrap_or_default();
         let (chosen, wanted, depth) = match (chosen, follow) {
             (Some(chosen), _) => {
-                if skip(&chosen) {
+                if skip(&chosen) && tags.iter().all(|tag| is_named(repository, tag)) {
                     return Ok(None);
                 }
-                let wanted = vec![format!("+{}:refs/formwork/incoming", chosen.name)];
+                let mut wanted = vec![format!("+{}:refs/formwork/incoming", chosen.name)];
+                wanted.extend(tags.iter().map(|tag| format!("+{0}:{0}", tag.name)));
                 (chosen, wanted, deeper.map_or(1, |(depth, _)| depth))
             }
             // Not at the end of any branch: asked for by its id, which most forges answer.
             (None, Follow::Commit(id)) => {
                 let chosen = Advertised { name: id.clone(), id: parse(id)? };
-                (chosen, vec![format!("+{id}:refs/formwork/incoming")], 1)
+                (chosen, vec![format!("+{id}:refs/formwork/incoming")], deeper.map_or(1, |(depth, _)| depth))
             }
             (None, follow) => return Err(missing(self.settings, follow)),
         };
         let fetched = remote.download(&wanted, Some(&mut self.options(depth)));
         let _ = remote.disconnect();
+        if fetched.is_ok() {
+            self.name_tags(repository, &tags)?;
+        }
         match fetched {
             Ok(()) if has(repository, &chosen.id.to_string()) => Ok(Some(chosen)),
             Err(error) if !matches!(follow, Follow::Commit(_)) || self.job.failed() => Err(self.failed(&error)),
@@ -353,6 +395,31 @@ impl Fetcher<'_> {
                 }
             }
         }
+    }
+
+    /// The annotated tags of what is followed, where those are asked about.
+    fn tags_of(&self, shown: &[Advertised], chosen: &Advertised) -> Vec<Advertised> {
+        if !self.wanted.tags {
+            return Vec::new();
+        }
+        let peeled = |name: &str| shown.iter().find(|it| it.name.strip_suffix("^{}") == Some(name)).map(|it| it.id);
+        let commit = peeled(&chosen.name).unwrap_or(chosen.id);
+        let is_of_it = |tag: &&Advertised| tag.name.starts_with("refs/tags/") && peeled(&tag.name) == Some(commit);
+        shown.iter().filter(is_of_it).take(TAGS_MAX).cloned().collect()
+    }
+
+    /// Lets these tags, and no others, stand in the waiting room under their names: a signature is of a name too.
+    fn name_tags(&self, repository: &Repository, tags: &[Advertised]) -> Result<(), GitError> {
+        let name = || {
+            for reference in repository.references_glob("refs/tags/*")? {
+                reference?.delete()?;
+            }
+            for tag in tags {
+                repository.reference(&tag.name, tag.id, true, "fetched")?;
+            }
+            Ok(())
+        };
+        name().map_err(|error: git2::Error| self.room_fails(&error.message()))
     }
 
     fn download_all(&self, repository: &Repository) -> Result<(), GitError> {
@@ -383,6 +450,10 @@ impl Fetcher<'_> {
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false).depth(depth);
         options
     }
+}
+
+fn is_named(repository: &Repository, tag: &Advertised) -> bool {
+    repository.refname_to_id(&tag.name).is_ok_and(|id| id == tag.id)
 }
 
 fn packs(repository: &Path) -> usize {

@@ -20,6 +20,7 @@ mod fetch;
 mod file;
 mod follow;
 pub mod forge;
+mod history;
 mod hook;
 mod https;
 mod job;

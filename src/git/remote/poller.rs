@@ -1,7 +1,8 @@
 //! The thread that looks at one source: by the clock, on a hint, further apart while it fails.
 
 use super::board::Board;
-use super::fetch::{Known, Look, Room, look};
+use super::fetch::{Known, Look, Room, Seen, look};
+use super::history::{Checked, Wanted};
 use super::schedule::{HINT_GAP, SECOND_LOOK, after_failure, after_success};
 use super::settings::{OnRewrite, SourceSettings};
 use super::url::Location;
@@ -29,6 +30,8 @@ pub(super) struct Poller {
     pub board: Arc<Board>,
     pub hints: Receiver<Hint>,
     pub news: Arc<News>,
+    /// Whose need of history and tags is met; none: nobody checks signatures.
+    pub checked: Option<Checked>,
 }
 
 impl Poller {
@@ -43,7 +46,11 @@ impl Poller {
         let (mut failures, mut second) = (0_u32, false);
         loop {
             let mut bytes = 0;
-            let found = look(&self.settings, &self.room, known.as_ref(), held.as_ref(), &mut bytes);
+            let wanted = self.checked.as_ref().map_or_else(|| Ok(Wanted::default()), Checked::wanted);
+            let found = wanted.and_then(|wanted| {
+                let seen = Seen { known: known.as_ref(), held: held.as_ref() };
+                look(&self.settings, &self.room, seen, &wanted, &mut bytes)
+            });
             let same = matches!(found, Ok(Look::Same));
             let failure = match found {
                 Ok(Look::Same) => None,

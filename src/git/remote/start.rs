@@ -3,6 +3,7 @@
 use super::board::Board;
 use super::conductor::{Conductor, Ears};
 use super::fetch::Room;
+use super::history::Checked;
 use super::poller::{Hint, Poller};
 use super::settings::Sources;
 use crate::git::GitError;
@@ -63,6 +64,7 @@ pub(in crate::git) fn start(
             board: Arc::clone(&board),
             hints: receiver,
             news: Arc::clone(&ears.news),
+            checked: ears.verifier.clone().map(|verifier| Checked { verifier, owner: owner.clone() }),
         };
         let thread = std::thread::Builder::new().name("formwork-look".to_owned());
         thread.spawn(move || poller.run()).map_err(fails)?;
