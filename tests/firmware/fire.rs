@@ -2,7 +2,7 @@
 //! the server is killed, their power is cut, their reset button is pressed and their agents are killed at seeded random moments. Then
 //! what the server wrote down is held against what the machines said on their consoles, which no server sees.
 //!
-//! The short form, three faults on one machine, runs with the other tests here. The long form is `scripts/fire --long`;
+//! `scripts/test` leaves this out, for its length: `scripts/fire --long` runs it. By itself it is three faults on one machine;
 //! `FORMWORK_FIRE_FAULTS`, `FORMWORK_FIRE_MACHINES` (1 to 3) and `FORMWORK_FIRE_SEED` say otherwise.
 
 use super::site::{Site, images};
