@@ -2,6 +2,7 @@
 //! silently accept: duplicate keys, keys that are not text, tags, numbers that do not fit.
 
 use super::finding::{Report, Severity};
+use super::nesting;
 use super::not_yaml::NotYaml;
 use super::spans::{Spot, Step, Target};
 use super::{File, Place, Sealed};
@@ -178,7 +179,12 @@ fn split(text: &str) -> Vec<(usize, usize, usize, usize)> {
 }
 
 fn parse(document: &Document, report: &mut Report) -> Option<Value> {
-    let mut state = State { troubles: Vec::new(), values: 0, text: 0 };
+    // A key and a value are two.
+    if let Err(broken) = nesting::check(document.text(), DOCUMENT_VALUES_MAX.saturating_mul(2)) {
+        not_yaml(document, broken, report);
+        return None;
+    }
+    let mut state = State { troubles: Vec::new(), values: 0, text: 0, depth: 0 };
     let read =
         Reader { state: &mut state, way: &Way::Root }.deserialize(serde_yaml::Deserializer::from_str(document.text()));
     let broken = !state.troubles.is_empty();
@@ -191,19 +197,25 @@ fn parse(document: &Document, report: &mut Report) -> Option<Value> {
         Ok(value) => Some(value),
         Err(_) if broken => None,
         Err(error) => {
-            let broken = NotYaml::of(&error, document.text());
-            let place = broken.at.map_or_else(|| document.place(), |mark| document.place_of(mark));
-            let hint = broken.hint(document.first_line);
-            report.at(Severity::Error, "not-yaml", place, broken.message).hint_if(hint);
+            not_yaml(document, NotYaml::of(&error, document.text()), report);
             None
         }
     }
+}
+
+/// Tells why a document could not be read.
+fn not_yaml(document: &Document, broken: NotYaml, report: &mut Report) {
+    let place = broken.at.map_or_else(|| document.place(), |mark| document.place_of(mark));
+    let hint = broken.hint(document.first_line);
+    report.at(Severity::Error, "not-yaml", place, broken.message).hint_if(hint);
 }
 
 struct State {
     troubles: Vec<Trouble>,
     values: usize,
     text: usize,
+    /// Lists and maps around the value being read.
+    depth: usize,
 }
 
 struct Trouble {
@@ -266,6 +278,19 @@ impl State {
             return Err(E::custom("repetition limit exceeded: too many values in one document"));
         }
         Ok(())
+    }
+
+    /// Counts a list or map that begins; an error ends the reading.
+    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.count(0)?;
+        self.depth += 1;
+        if self.depth > nesting::NESTING_MAX { Err(E::custom(nesting::TOO_DEEP)) } else { Ok(()) }
+    }
+
+    /// Gives what has ended.
+    fn leave(&mut self, value: Value) -> Value {
+        self.depth = self.depth.saturating_sub(1);
+        value
     }
 }
 
@@ -342,19 +367,19 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        self.state.count(0)?;
+        self.state.enter()?;
         let mut values = Vec::new();
         loop {
             let way = Way::Item(self.way, values.len());
             match items.next_element_seed(Reader { state: self.state, way: &way })? {
                 Some(value) => values.push(value),
-                None => return Ok(Value::Array(values)),
+                None => return Ok(self.state.leave(Value::Array(values))),
             }
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        self.state.count(0)?;
+        self.state.enter()?;
         let mut map = serde_json::Map::new();
         while let Some(key) = entries.next_key::<Key>()? {
             let (key, sound) = match key {
@@ -394,7 +419,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 map.entry(key).or_insert(value);
             }
         }
-        Ok(Value::Object(map))
+        Ok(self.state.leave(Value::Object(map)))
     }
 }
 

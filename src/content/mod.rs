@@ -14,6 +14,7 @@ pub mod kinds;
 mod load;
 mod memory;
 pub mod names;
+mod nesting;
 mod not_yaml;
 mod object;
 mod pack_tests;

@@ -34,6 +34,11 @@ impl NotYaml {
         Self::read(&error.to_string(), at, text)
     }
 
+    /// What somebody else found, with its place.
+    pub(super) fn said(message: &str, at: Option<Mark>) -> Self {
+        Self { message: format!("not YAML: {message}"), at, helps: known(message).map(Helps::Words) }
+    }
+
     fn read(said: &str, at: Option<Mark>, text: &str) -> Self {
         let (message, marks) = without_places(said);
         // The first place is that of the trouble, the second that of what was being read.
@@ -96,8 +101,13 @@ impl NotYaml {
 
 /// What helps with a message, whatever the text.
 fn known(message: &str) -> Option<&'static str> {
-    const HELP: [(&str, &str); 14] = [
+    const HELP: [(&str, &str); 16] = [
         ("repetition limit", "aliases multiply here, or values are nested too deep: write the values out"),
+        ("directives (", "content uses no directives: take these lines out"),
+        (
+            "invalid indentation",
+            "what goes on over lines, in brackets or quotes, stands deeper than its key in all of them",
+        ),
         ("recursion limit", "aliases multiply here, or values are nested too deep: write the values out"),
         ("mapping values are not allowed", "a `:` in plain text needs quotes, or the indentation is off"),
         ("expected ',' or", "a `[` or `{` is not closed, or a `,` is missing"),
@@ -128,6 +138,10 @@ fn without_places(message: &str) -> (String, Vec<Mark>) {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         (text.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or(0), digits)
     };
+    // The way to a value that is too deep is as long as it is deep.
+    if let Some(begin) = ["recursion limit", "repetition limit"].into_iter().find_map(|words| said.find(words)) {
+        said.replace_range(..begin, "");
+    }
     while let Some(begin) = said.find(" at line ") {
         let rest = said.get(begin + 9..).unwrap_or("");
         let (line, digits) = number(rest);

@@ -1,6 +1,7 @@
 //! Where keys and values of a document stand. Built only for documents that somebody asks about, from YAML events: values
 //! themselves are read by `document`, this knows places and nothing else.
 
+use super::nesting::NESTING_MAX;
 use super::{Document, Place};
 use saphyr_parser::{Event, Parser, Span};
 use std::collections::HashMap;
@@ -86,6 +87,10 @@ impl SpanIndex {
         let mut root = None;
         let mut parser = Parser::new_from_str(text);
         while let Some(Ok((event, span))) = parser.next_event() {
+            // Deeper than a value of content can be: what is told about such a text stands above it, and nodes end by recursion.
+            if open.len() > NESTING_MAX {
+                break;
+            }
             let done = match event {
                 Event::Scalar(value, ..) => Some((node(span, Inside::Leaf), value.into_owned())),
                 Event::Alias(..) => Some((node(span, Inside::Leaf), String::new())),

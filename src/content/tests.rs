@@ -110,3 +110,13 @@ fn the_place_of_a_key_its_twin_and_its_value_are_exact() {
     );
     assert_eq!(super::place_of(documents[2].0.value(&["last".into(), 1.into()])).to_string(), "f.yaml:13:3");
 }
+
+#[test]
+fn a_finding_in_a_text_of_endless_depth_has_a_place() {
+    let text = format!("a: 1\na: 2\nb:\n  {}x\n", "- ".repeat(1_000_000));
+    let tree = Tree::from_texts([("f.yaml", text)]);
+    let mut report = super::Report::default();
+    assert!(super::document::read("f.yaml", &tree.files["f.yaml"], &mut report).is_empty());
+    let said = report.into_findings().to_string();
+    assert!(said.starts_with("f.yaml:2:1: error: the key `a` is here a second time"), "{said}");
+}
