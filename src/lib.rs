@@ -20,7 +20,7 @@
 //!
 //! Doing (thin):
 //!
-//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`agent`], [`serve`], [`simulate`], [`cli`]
+//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`controller`], [`agent`], [`serve`], [`simulate`], [`cli`]
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -36,6 +36,8 @@ pub mod cli;
 pub mod cluster;
 #[cfg(feature = "server")]
 pub mod content;
+#[cfg(feature = "kubernetes")]
+pub mod controller;
 #[cfg(feature = "server")]
 pub mod fleet;
 #[cfg(feature = "server")]

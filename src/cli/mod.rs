@@ -10,6 +10,8 @@ mod client;
 mod cluster;
 mod completion;
 mod context;
+#[cfg(feature = "kubernetes")]
+mod crds;
 mod describe;
 mod diff;
 mod doctor;
@@ -132,6 +134,8 @@ enum Command {
     User(user::Arguments),
     Hook(hook::Arguments),
     Doctor(doctor::Arguments),
+    #[cfg(feature = "kubernetes")]
+    Crds(crds::Arguments),
     // -- the command line itself --
     Completion(completion::Arguments),
     Man(man::Arguments),
@@ -191,6 +195,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::User(arguments) => user::run(&arguments),
         Command::Hook(arguments) => hook::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        #[cfg(feature = "kubernetes")]
+        Command::Crds(arguments) => crds::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),

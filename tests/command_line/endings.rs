@@ -40,6 +40,8 @@ const OFFLINE: &[(&str, i32)] = &[
     ("schema", 0),
     ("schema Machine", 0),
     ("schema Nothing", 3),
+    ("crds", 0),
+    ("crds Machine", 2),
     ("completion bash", 0),
     ("completion zsh", 0),
     ("completion fish", 0),

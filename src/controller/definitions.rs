@@ -1,0 +1,221 @@
+//! The definitions of custom resources, made from the types that read content and from those of [`super::resources`].
+
+use super::resources::{ContentSourceSpec, ContentSourceStatus, MachineStatus};
+use super::{GROUP, VERSION, structural};
+use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
+use serde_json::{Value, json};
+
+/// A kind as a custom resource.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// The kind: `Machine`.
+    pub kind: &'static str,
+    /// Its name in paths: `machines`.
+    pub plural: &'static str,
+    /// What `kubectl apply` takes.
+    pub document: Value,
+}
+
+/// What is said of a kind beside its schema.
+struct Words {
+    kind: &'static str,
+    singular: &'static str,
+    plural: &'static str,
+    short: &'static [&'static str],
+    description: &'static str,
+    /// Name, type, path, and whether only `-o wide` shows it.
+    columns: &'static [(&'static str, &'static str, &'static str, bool)],
+    /// What is true of a spec, in CEL, and what is said where it is not.
+    rules: &'static [(&'static str, &'static str)],
+}
+
+const CONTENT_SOURCE: Words = Words {
+    kind: "ContentSource",
+    singular: "contentsource",
+    plural: "contentsources",
+    // `cs` is taken: componentstatuses.
+    short: &["csrc"],
+    description: "What Formwork follows: a Git repository whose commits say what machines become.",
+    columns: &[
+        ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", false),
+        ("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", false),
+        ("Applied", "string", ".status.lastAppliedRevision", false),
+        ("Machines", "integer", ".status.machines", false),
+        ("Url", "string", ".spec.url", true),
+        ("Message", "string", ".status.conditions[?(@.type==\"Ready\")].message", true),
+        ("Age", "date", ".metadata.creationTimestamp", false),
+    ],
+    rules: &[
+        (
+            "[has(self.branch), has(self.tag), has(self.semver), has(self.commit)].filter(given, given).size() <= 1",
+            "of branch, tag, semver and commit at most one is given",
+        ),
+        ("self.url.size() > 0", "url names the repository"),
+        (
+            "!self.url.startsWith('http://') && !self.url.startsWith('git://')",
+            "only https://, ssh:// and paths are followed: http:// and git:// take content from anybody on the way",
+        ),
+        (
+            "!self.url.matches('^https://[^/]*@') && !self.url.matches('^ssh://[^/]*:[^/]*@')",
+            "a URL has no password in it, and over https:// no user: they belong into the Secret that secretRef names",
+        ),
+        (
+            "!self.url.matches('^https://.*[?#]')",
+            "a repository's URL has no ? and no #: a token belongs into the Secret that secretRef names",
+        ),
+    ],
+};
+
+const MACHINE: Words = Words {
+    kind: "Machine",
+    singular: "machine",
+    plural: "machines",
+    short: &["mach"],
+    description: "A box: how it is recognised, what it carries, which workflow it walks, and where it is.",
+    columns: &[
+        ("Phase", "string", ".status.phase", false),
+        ("Boot", "string", ".status.boot", false),
+        ("Stage", "string", ".status.stage", false),
+        ("Task", "string", ".status.task", false),
+        ("Address", "string", ".status.address", false),
+        ("Waits for", "string", ".status.waitsFor", true),
+        ("Workflow", "string", ".status.workflow", true),
+        ("Last seen", "string", ".status.lastSeen", true),
+        ("Age", "date", ".metadata.creationTimestamp", false),
+    ],
+    rules: &[(
+        "(has(self.match.macs) && self.match.macs.size() > 0) || has(self.match.uuid) || has(self.match.serial)",
+        "match says which box it is: at least one of macs, uuid and serial",
+    )],
+};
+
+const CLUSTER_PROFILE: Words = Words {
+    kind: "ClusterProfile",
+    singular: "clusterprofile",
+    plural: "clusterprofiles",
+    short: &["cp"],
+    description: "The declaration of the one document that the machines of a cluster share while they are built.",
+    columns: &[
+        ("Size", "integer", ".spec.size", false),
+        ("Run", "integer", ".spec.run", false),
+        ("Age", "date", ".metadata.creationTimestamp", false),
+    ],
+    rules: &[],
+};
+
+/// All of them.
+pub fn definitions() -> Vec<Definition> {
+    let with_status = |spec, status| (spec, Some(status));
+    [
+        (CONTENT_SOURCE, with_status(structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
+        (MACHINE, with_status(structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
+        (CLUSTER_PROFILE, (structural::of::<ClusterProfileSpec>(), None)),
+    ]
+    .into_iter()
+    .map(|(words, (spec, status))| definition(&words, spec, status))
+    .collect()
+}
+
+fn definition(words: &Words, mut spec: Value, status: Option<Value>) -> Definition {
+    let rules: Vec<Value> =
+        words.rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
+    if let Some(spec) = spec.as_object_mut().filter(|_| !rules.is_empty()) {
+        spec.insert("x-kubernetes-validations".into(), rules.into());
+    }
+    let mut schema = json!({
+        "type": "object",
+        "description": words.description,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+        },
+    });
+    let columns = words.columns.iter().map(|(name, kind, path, wide)| {
+        let mut column = json!({"name": name, "type": kind, "jsonPath": path});
+        if let Some(column) = column.as_object_mut().filter(|_| *wide) {
+            column.insert("priority".into(), 1.into());
+        }
+        column
+    });
+    let mut version = json!({
+        "name": VERSION,
+        "served": true,
+        "storage": true,
+        "additionalPrinterColumns": columns.collect::<Vec<_>>(),
+    });
+    if let Some(status) = status {
+        if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
+            properties.insert("status".into(), status);
+        }
+        if let Some(version) = version.as_object_mut() {
+            version.insert("subresources".into(), json!({"status": {}}));
+        }
+    }
+    if let Some(version) = version.as_object_mut() {
+        version.insert("schema".into(), json!({"openAPIV3Schema": schema}));
+    }
+    let document = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{}.{GROUP}", words.plural)},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": words.kind,
+                "listKind": format!("{}List", words.kind),
+                "plural": words.plural,
+                "singular": words.singular,
+                "shortNames": words.short,
+                "categories": ["formwork"],
+            },
+            "versions": [version],
+        },
+    });
+    Definition { kind: words.kind, plural: words.plural, document }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a schema says nothing of what it is.
+    fn undescribed(path: &str, schema: &Value, found: &mut Vec<String>) {
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if property.get("description").is_none() {
+                found.push(path.clone());
+            }
+            undescribed(&path, property, found);
+        }
+        if let Some(items) = schema.get("items") {
+            undescribed(&format!("{path}[]"), items, found);
+        }
+    }
+
+    #[test]
+    fn every_field_of_every_definition_is_explained() {
+        for definition in definitions() {
+            let properties = &definition.document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+            let mut found = Vec::new();
+            for part in ["spec", "status"] {
+                undescribed(&format!("{}.{part}", definition.kind), &properties[part], &mut found);
+            }
+            assert!(found.is_empty(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_spec_of_a_machine_is_that_of_content() {
+        let definitions = definitions();
+        let machine = definitions.iter().find(|definition| definition.kind == "Machine").unwrap();
+        let spec = &machine.document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let kept = spec["properties"].as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        let read = crate::content::schema::of_kind(crate::content::Kind::Machine);
+        let read = read["properties"]["spec"]["properties"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(kept, read);
+    }
+}
