@@ -47,6 +47,16 @@ pub(super) fn copy_in(from: &Path, dir: &Path) -> Result<FileMedium, StoreError>
     Ok(FileMedium::at(to))
 }
 
+/// Where a backup is made ready.
+pub(super) fn restored(dir: &Path) -> PathBuf {
+    dir.join(RESTORED_FILE)
+}
+
+/// Takes away a backup that could not be made ready. A failure leaves a file that the next restore writes over.
+pub(super) fn forget_restored(dir: &Path) {
+    let _ = std::fs::remove_file(restored(dir));
+}
+
 /// Puts the restored store in its place, durably. A store that was there is put aside, under the name that is given back.
 pub(super) fn finish_restore(dir: &Path, now_unix_ms: i64) -> Result<Option<PathBuf>, StoreError> {
     let store = dir.join(FILE);

@@ -7,12 +7,15 @@
 //! * scripts of open jobs, which may hold secrets and belong to tokens that are dead, go
 
 use super::check::{Report, check_file_watched};
-use super::files::{self, Lock};
+use super::files::{self, FileMedium, Lock};
+use super::medium::{self, Medium};
 use super::progress::Watch;
+use super::tables::{VALUES, space_key};
 use super::{EmbeddedStore, Options};
 use crate::cluster;
 use crate::journal::{Event, MachineState, Stream};
 use crate::store::{Batch, Committed, Operation, Space, Store, StoreError};
+use redb::ReadableDatabase;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,8 +45,8 @@ pub struct Restored {
 /// put aside, not removed.
 ///
 /// # Errors
-/// [`StoreError::Open`] where there is a store and `replace` is not said, where it is open, or where `from` is no store;
-/// [`StoreError::Damaged`] where the backup is not whole.
+/// [`StoreError::Open`] where there is a store and `replace` is not said, where it is open or of another site, or where `from` is
+/// no store or not whole.
 pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<Restored, StoreError> {
     restore_watched(from, dir, replace, &())
 }
@@ -61,16 +64,64 @@ pub fn restore_watched(from: &Path, dir: &Path, replace: bool, watch: &dyn Watch
         )));
     }
     watch.begins("copying the backup", 0);
-    let medium = Arc::new(files::copy_in(from, dir)?);
     let now_unix_ms = now_unix_ms();
-    // A failure here fails the restore, not the process.
-    let options = Options { on_fatal: Arc::new(|_| ()), ..Options::default() };
-    let store = EmbeddedStore::start(Arc::clone(&medium) as Arc<dyn super::Medium>, options, None)?;
-    let (backup_unix_ms, machines) = hold(&store, now_unix_ms, watch)?;
-    drop(store);
-    let report = check_file_watched(&medium.path(), watch)?;
+    let ready = files::copy_in(from, dir).and_then(|medium| make_ready(Arc::new(medium), dir, now_unix_ms, watch));
+    let (report, backup_unix_ms, machines) = ready.map_err(|error| {
+        files::forget_restored(dir);
+        of_the_backup(error, from, dir)
+    })?;
     let replaced = files::finish_restore(dir, now_unix_ms)?;
     Ok(Restored { report, backup_unix_ms, machines, replaced })
+}
+
+/// Writes into the copied backup what makes it one that came back, and looks whether it is whole.
+fn make_ready(
+    medium: Arc<FileMedium>,
+    dir: &Path,
+    now_unix_ms: i64,
+    watch: &dyn Watch,
+) -> Result<(Report, i64, usize), StoreError> {
+    // A failure here fails the restore, not the process.
+    let options = Options { on_fatal: Arc::new(|_| ()), ..Options::default() };
+    let store = EmbeddedStore::start(Arc::clone(&medium) as Arc<dyn Medium>, options, None)?;
+    if let (Some(theirs), Some(ours)) = (site_of(&store), site_in(dir))
+        && theirs != ours
+    {
+        return Err(StoreError::Open(format!(
+            "the backup is of site {theirs}, and the store in {} is of site {ours}: restore it into the state directory of its own site",
+            dir.display()
+        )));
+    }
+    let (backup_unix_ms, machines) = hold(&store, now_unix_ms, watch)?;
+    drop(store);
+    Ok((check_file_watched(&medium.path(), watch)?, backup_unix_ms, machines))
+}
+
+fn site_of(store: &EmbeddedStore) -> Option<String> {
+    String::from_utf8(store.get(Space::Meta, "site").ok()??).ok()
+}
+
+/// The site of the store that is there already; not known where there is none or it cannot be read, which is why it is replaced.
+fn site_in(dir: &Path) -> Option<String> {
+    let medium = FileMedium::existing(dir).ok()?;
+    let database = medium::open(&medium, 64 << 20, false).ok()?;
+    let values = database.begin_read().ok()?.open_table(VALUES).ok()?;
+    let site = values.get((space_key(Space::Meta), "site")).ok()??;
+    std::str::from_utf8(site.value()).ok().map(str::to_owned)
+}
+
+/// What is wrong is said of the file that the person named, not of its copy.
+fn of_the_backup(error: StoreError, from: &Path, dir: &Path) -> StoreError {
+    let (from, copy) = (from.display().to_string(), files::restored(dir).display().to_string());
+    match error {
+        StoreError::Damaged(text) => StoreError::Open(format!(
+            "the backup {from} is damaged: {}; what is in {} is untouched: restore another backup",
+            text.replace(&copy, &from),
+            dir.display()
+        )),
+        StoreError::Open(text) => StoreError::Open(text.replace(&copy, &from)),
+        other => other,
+    }
 }
 
 /// Writes down that this store is an old one.

@@ -93,11 +93,33 @@ fn what_is_no_whole_store_is_not_restored_and_nothing_is_made() {
     let good = std::fs::read(&copy).unwrap();
     for bad in [Vec::new(), b"nothing".to_vec(), good[..good.len() / 2].to_vec(), vec![0; 8192]] {
         std::fs::write(&copy, bad).unwrap();
-        restore(&copy, &place, false).unwrap_err();
-        assert!(!place.join("store.redb").exists());
+        let said = restore(&copy, &place, false).unwrap_err().to_string();
+        assert!(said.contains("backup.redb") && !said.contains("store.redb"), "{said}");
+        assert!(!said.contains("stop the server"), "{said}");
+        let left: Vec<_> = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["store.lock"]);
     }
     std::fs::write(&copy, good).unwrap();
     restore(&copy, &place, false).unwrap();
+}
+
+#[test]
+fn a_backup_of_another_site_replaces_nothing() {
+    let (dir, kept, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    EmbeddedStore::create(other.path(), "rehearsal", true).unwrap();
+    let refused = restore(&copy, other.path(), true).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Open(text) if text.contains("site lab") && text.contains("site rehearsal")),
+        "{refused}"
+    );
+    assert_eq!(check(other.path()).unwrap().events, 1, "the store that was there is there");
+    assert!(!other.path().join("store.redb.restored").exists());
+    // A store that cannot be read says no site, and is what a backup is for.
+    std::fs::write(other.path().join("store.redb"), b"nothing").unwrap();
+    restore(&copy, other.path(), true).unwrap();
 }
 
 /// What a [`Watch`] was told: parts of the work, with how many entries were announced and done.
