@@ -84,12 +84,18 @@ fn question(hooked: &Hooked) -> Result<Question, String> {
 
 /// Which references move.
 fn updates(input: impl std::io::Read) -> Result<Vec<Update>, String> {
-    let mut lines = String::new();
-    input.take(INPUT_MAX + 1).read_to_string(&mut lines).map_err(|error| format!("git says nothing: {error}"))?;
+    let mut lines = Vec::new();
+    input.take(INPUT_MAX + 1).read_to_end(&mut lines).map_err(|error| format!("git says nothing: {error}"))?;
     // What is cut off here would be moved unseen.
     if u64::try_from(lines.len()).unwrap_or(u64::MAX) > INPUT_MAX {
         return Err("too many references in one push".to_owned());
     }
+    let lines = String::from_utf8(lines).map_err(|error| {
+        let mut lines = error.as_bytes().split(|byte| *byte == b'\n');
+        let line = lines.find(|line| std::str::from_utf8(line).is_err()).unwrap_or_default();
+        let name = String::from_utf8_lossy(line.splitn(3, |byte| *byte == b' ').last().unwrap_or_default());
+        format!("the name of the reference `{name}` is not UTF-8; push it by another one")
+    })?;
     let updates: Option<Vec<Update>> = lines.lines().map(Update::from_line).collect();
     updates.ok_or_else(|| "git says something else than which references move".to_owned())
 }
@@ -182,6 +188,11 @@ mod tests {
         let many = updates(text(fits + 1_000).as_bytes());
         assert!(many.is_err_and(|why| why.contains("too many references")));
         assert!(updates(b"nonsense\n".as_slice()).is_err());
+        let mut line = line(1).into_bytes();
+        line.truncate(line.len() - 1);
+        line.extend(b"\xff\n");
+        let why = updates(line.as_slice()).expect_err("refused");
+        assert!(why.contains("`refs/heads/1\u{fffd}` is not UTF-8"), "{why}");
     }
 
     #[test]

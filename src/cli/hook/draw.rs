@@ -114,7 +114,8 @@ fn ending(verdict: &Verdict) -> String {
     if verdict.dry_run {
         return "success: this push would be accepted\nhint: dry run: nothing was changed\n".to_owned();
     }
-    if verdict.followed { "success: accepted\n".to_owned() } else { String::new() }
+    // Another push may move the branch first, and git takes only one of them: that is known after this.
+    if verdict.followed { format!("success: good; {} moves now\n", verdict.branch) } else { String::new() }
 }
 
 fn push_findings(text: &mut String, findings: &[Shown], left_out: usize) {
@@ -159,10 +160,13 @@ fn applied(applied: &Applied) -> String {
     if applied.serves {
         let machines =
             if applied.machines == 1 { "1 machine".to_owned() } else { format!("{} machines", applied.machines) };
-        return format!("success: {} serves {machines}, {after} after the push\n\n", short(revision));
+        return format!(
+            "success: accepted\nsuccess: {} serves {machines}, {after} after the push\n\n",
+            short(revision)
+        );
     }
     format!(
-        "warning: {after} after the push, {} does not serve yet: {}\nhint: formwork status shows what became of it\n\n",
+        "success: accepted\nwarning: {after} after the push, {} does not serve yet: {}\nhint: formwork status shows what became of it\n\n",
         short(revision),
         applied.message
     )
@@ -204,7 +208,7 @@ mod tests {
         let dry = Verdict { dry_run: true, ..verdict() };
         let refused = Verdict { accepted: false, ..verdict() };
         for (verdict, taken, last) in [
-            (verdict(), true, "success: accepted"),
+            (verdict(), true, "success: good; main moves now"),
             (dry, false, "hint: dry run: nothing was changed"),
             (refused, false, "error: refused. Nothing was changed; main stays at 111111111111"),
         ] {
@@ -224,6 +228,7 @@ mod tests {
         let revision = Some("2".repeat(40));
         let late = Applied { revision, serves: false, after_ms: 3_000, machines: 0, message: "it is suspended".into() };
         let (text, _) = answer(&Answer::Applied(late.clone()));
+        assert!(text.starts_with("success: accepted\n"), "the branch moved: {text}");
         assert!(text.contains("222222222222 does not serve yet: it is suspended\nhint: formwork status"), "{text}");
         assert_eq!(answer(&Answer::Applied(Applied { revision: None, ..late })).0, "");
     }
