@@ -143,6 +143,11 @@ pub struct MachineState {
 }
 
 impl MachineState {
+    /// It began a run, or was taken over as one that had: it has something to lose.
+    pub const fn has_walked(&self) -> bool {
+        self.run.is_some() || self.adopted.is_some()
+    }
+
     /// Anything happened to it (since it was last forgotten).
     pub fn is_known(&self) -> bool {
         self.enrolled.is_some() || self.run.is_some() || self.adopted.is_some() || self.left || !self.macs.is_empty()

@@ -2,6 +2,7 @@
 
 use super::status::{Attempt, Outcome};
 use super::{Allowance, Census, Foreseen};
+use crate::content::kinds::WipeGuard;
 use crate::git::Revision;
 use crate::journal::Event;
 use std::time::{Duration, Instant};
@@ -96,6 +97,38 @@ pub(super) fn guard(
     ))
 }
 
+/// What a message allows to be wiped: names of machines, or `all`.
+fn wipe_words(message: &str) -> Vec<&str> {
+    let words = message.lines().filter_map(|line| line.trim().strip_prefix(WIPE_TRAILER));
+    words.flat_map(|names| names.split([',', ' '])).filter(|name| !name.is_empty()).collect()
+}
+
+/// Refuses a push that loosens the guard against wiping itself, unless its pusher may wipe and says so: else whoever may push
+/// would lift the bound with one commit, and wipe with the next.
+///
+/// # Errors
+/// The finding, which names both bounds and the word. `place` is where the new one stands.
+pub fn guard_bound(
+    serving: WipeGuard,
+    next: WipeGuard,
+    place: &str,
+    message: &str,
+    allowed: &Allowance,
+) -> Result<(), String> {
+    let loosened = next.share > serving.share || next.at_least > serving.at_least;
+    if !loosened || allowed.wipe_all || wipe_words(message).contains(&"all") {
+        return Ok(());
+    }
+    let told = |guard: WipeGuard| format!("share: {}, atLeast: {}", guard.share, guard.at_least);
+    Err(format!(
+        "{place}: error: it loosens spec.wipeGuard, from `{}` to `{}`: more machines could be wiped by one commit\n  \
+         hint: whoever may wipe (`--may wipe`) pushes it with `-o allow-wipe=all`, or with the line `{WIPE_TRAILER} all` in \
+         the commit's message",
+        told(serving),
+        told(next),
+    ))
+}
+
 /// Refuses a commit by which more than the site's share of its machines would be wiped, which is an accident far more often than
 /// a wish: a number raised in every file, an enrollment rule that was meant for a few. A person says that it is meant in
 /// the commit's message, or when pushing it; machines that are allowed by name do not count.
@@ -103,8 +136,7 @@ pub(super) fn guard(
 /// # Errors
 /// The finding, which names the machines and the word.
 pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Result<(), String> {
-    let words = message.lines().filter_map(|line| line.trim().strip_prefix(WIPE_TRAILER));
-    let words: Vec<&str> = words.flat_map(|names| names.split([',', ' '])).filter(|name| !name.is_empty()).collect();
+    let words = wipe_words(message);
     let spoken = |machine: &str| words.iter().any(|word| *word == "all" || *word == machine);
     let losses: Vec<_> =
         foreseen.losses.iter().filter(|loss| !spoken(&loss.machine) && !allowed.allows_wipe(&loss.machine)).collect();
@@ -118,15 +150,21 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
         losses.iter().take(MACHINES_NAMED).map(|loss| format!("{} ({})", loss.machine, loss.why)).collect();
     let more = if count > MACHINES_NAMED { format!(" and {} more", count - MACHINES_NAMED) } else { String::new() };
     let place = losses.iter().find_map(|loss| loss.place.as_ref()).map(ToString::to_string);
-    let names: Vec<&str> = losses.iter().take(3).map(|loss| loss.machine.as_str()).collect();
+    // With the ones that were allowed already: a line that is copied replaces the one before it.
+    let names: Vec<&str> = foreseen.losses.iter().map(|loss| loss.machine.as_str()).collect();
+    let by_name = |before: &str, between: &str| match names.len() {
+        0..=MACHINES_NAMED => format!(", or with names (`{before}{}`)", names.join(between)),
+        _ => String::new(),
+    };
     Err(format!(
         "{}: error: it would wipe {count} of {} machines, more than {share} % (spec.wipeGuard of the site that serves): \
-         {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`, or with \
-         names (`{WIPE_TRAILER} {}`); or push it with `-o allow-wipe=all`; what else it does: `formwork diff`",
+         {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`{}; or push it \
+         with `-o allow-wipe=all`{}; what else it does: `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         foreseen.machines,
         named.join(", "),
-        names.join(", "),
+        by_name(&format!("{WIPE_TRAILER} "), ", "),
+        by_name("-o allow-wipe=", ","),
     ))
 }
 

@@ -1,6 +1,6 @@
 //! The guard against wiping many machines by one commit.
 
-use super::{Allowance, Foreseen, Loss, guard_wipe};
+use super::{Allowance, Foreseen, Loss, guard_bound, guard_wipe};
 use crate::content::Place;
 use crate::content::kinds::WipeGuard;
 
@@ -61,10 +61,53 @@ fn the_finding_names_the_machines_and_the_word() {
         "machines/node-1.yaml:1:1: error: it would wipe 30 of 100 machines, more than 25 %",
         "node-20 (spec.run was raised from 1 to 2) and 10 more",
         "`Formwork-Allow-Wipe: all`",
-        "`Formwork-Allow-Wipe: node-1, node-2, node-3`",
         "`-o allow-wipe=all`",
     ] {
         assert!(finding.contains(part), "{part} is not in:\n{finding}");
     }
     assert!(!finding.contains("node-21"), "{finding}");
+}
+
+#[test]
+fn the_hint_is_a_line_to_copy_that_works() {
+    let foreseen = foreseen(5, 8, WipeGuard::default());
+    let one = Allowance { wipe: ["node-2".to_owned()].into(), ..Allowance::default() };
+    let finding = guard_wipe(&foreseen, "", &one).unwrap_err();
+    let after = |start: &str| {
+        let rest = finding.split(start).find(|rest| rest.starts_with("node-1")).expect("it is named");
+        rest.split('`').next().unwrap().to_owned()
+    };
+    let trailer = format!("Formwork-Allow-Wipe: {}", after("`Formwork-Allow-Wipe: "));
+    assert_eq!(guard_wipe(&foreseen, &trailer, &Allowance::default()), Ok(()), "{trailer}");
+    let wipe = after("`-o allow-wipe=").split(',').map(str::to_owned).collect();
+    assert_eq!(guard_wipe(&foreseen, "", &Allowance { wipe, ..Allowance::default() }), Ok(()));
+}
+
+#[test]
+fn the_guard_itself_is_loosened_by_a_word_only() {
+    let guard = |share, at_least| WipeGuard { share, at_least };
+    let none = Allowance::default();
+    for (serving, next, message, allowed) in [
+        (guard(25, 3), guard(25, 3), "", true),
+        (guard(25, 3), guard(10, 1), "", true),
+        (guard(25, 3), guard(26, 3), "", false),
+        (guard(25, 3), guard(100, 3), "", false),
+        (guard(25, 3), guard(25, 4), "", false),
+        (guard(25, 3), guard(0, 4), "", false),
+        // Taken away: the default of the language holds again.
+        (guard(10, 1), WipeGuard::default(), "", false),
+        (guard(100, 9), WipeGuard::default(), "", true),
+        (guard(25, 3), guard(100, 3), "wider\n\nFormwork-Allow-Wipe: all\n", true),
+        (guard(25, 3), guard(100, 3), "Formwork-Allow-Wipe: node-1", false),
+    ] {
+        let answer = guard_bound(serving, next, "site.yaml:5:3", message, &none);
+        assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
+        let all = Allowance { wipe_all: true, ..Allowance::default() };
+        assert_eq!(guard_bound(serving, next, "site.yaml:5:3", "", &all), Ok(()), "{serving:?} {next:?}");
+    }
+    let named = Allowance { wipe: ["node-1".to_owned()].into(), ..Allowance::default() };
+    let finding = guard_bound(guard(25, 3), guard(100, 3), "site.yaml:5:3", "", &named).unwrap_err();
+    for part in ["site.yaml:5:3: error: it loosens spec.wipeGuard", "`share: 100, atLeast: 3`", "-o allow-wipe=all"] {
+        assert!(finding.contains(part), "{part} is not in:\n{finding}");
+    }
 }

@@ -23,7 +23,7 @@ pub struct Loss {
 pub struct Foreseen {
     /// Machines that would be wiped, by name.
     pub losses: Vec<Loss>,
-    /// Machines there are in all.
+    /// Machines that have something to lose: they have walked before.
     pub machines: usize,
     /// How many may, without a word: of the revision that serves.
     pub guard: WipeGuard,
@@ -32,7 +32,7 @@ pub struct Foreseen {
 impl Foreseen {
     /// What a change takes, under the guard of the revision that serves.
     pub fn of(change: &Change, guard: WipeGuard) -> Self {
-        let machines = usize::try_from(change.machines_in_all).unwrap_or(usize::MAX);
+        let machines = usize::try_from(change.machines_walked).unwrap_or(usize::MAX);
         Self { losses: change.wiped().map(Loss::of).collect(), machines, guard }
     }
 }

@@ -34,7 +34,7 @@ mod tests;
 
 pub use allowance::Allowance;
 pub use build::{catalogs, sealed_catalogs};
-pub use decide::guard_wipe;
+pub use decide::{guard_bound, guard_wipe};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
 pub use history::{HistoryRow, NoWayBack};
 pub use people::HoldError;

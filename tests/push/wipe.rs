@@ -51,7 +51,7 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     let said = ada.push(&["origin", "main"]).refused(&["pre-receive hook declined"]);
     let commits = [(second.as_str(), "BEFORE"), (third.as_str(), "PUSHED")];
     insta::assert_snapshot!("would_wipe", steady(&said.remote(), &commits));
-    ada.push(&["-o", "allow-wipe=rack-1", "origin", "main"]).refused(&["it would wipe 2 of 8 machines"]);
+    ada.push(&["-o", "allow-wipe=rack-1", "origin", "main"]).refused(&["it would wipe 2 of 3 machines"]);
     let bob = Person::new(&site, "bob", &site.user("bob", &["--read", "--push", "main"]));
     bob.git(&["fetch", "-q", &ada.folder.path().display().to_string(), "main"]).taken();
     let word = "allow-wipe=all";
@@ -60,8 +60,24 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     let clone = bob.folder.path().display().to_string();
     bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
     bob.git(&["commit", "-q", "--amend", "-m", "Anew\n\nFormwork-Allow-Wipe: all"]).taken();
-    bob.push(&["origin", "HEAD:main"]).refused(&["it would wipe 3 of 8 machines"]);
+    bob.push(&["origin", "HEAD:main"]).refused(&["it would wipe 3 of 3 machines"]);
     assert_eq!(site.applied(), Some(second.clone()));
+    // Nor by lifting the bound first.
+    bob.git(&["reset", "-q", "--hard", &second]).taken();
+    bob.commit("Lift the bound", &[("site.yaml", &guarded.replace("10", "100"))]);
+    bob.push(&["origin", "HEAD:main"]).refused(&["site.yaml:4:8: it loosens spec.wipeGuard", "-o allow-wipe=all"]);
+    bob.git(&["commit", "-q", "--amend", "-m", "Lift it\n\nFormwork-Allow-Wipe: all"]).taken();
+    bob.push(&["origin", "HEAD:main"]).refused(&["it loosens spec.wipeGuard"]);
+    ada.git(&["fetch", "-q", &clone, "HEAD"]).taken();
+    let lift = ["-o", "dry-run", "-o", "allow-wipe=all", "origin", "FETCH_HEAD:refs/heads/main"];
+    ada.push(&lift).refused(&["this push would be accepted"]);
+    bob.git(&["fetch", "-q", &ada.folder.path().display().to_string(), "main"]).taken();
+    bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
+    bob.git(&["commit", "-q", "--amend", "-m", "Anew\n\nFormwork-Allow-Wipe: all"]).taken();
+    ada.git(&["fetch", "-q", &clone, "HEAD"]).taken();
+    // A slip of the pen is told.
+    let slip = ["-o", "allow-wipe=rack-1,rack-2,rack-3,rack-33", "origin", "main"];
+    ada.push(&slip).refused(&["there is no machine `rack-33`", "did you mean `rack-3`?"]);
     // The same commit by somebody who may.
     ada.git(&["fetch", "-q", &clone, "HEAD"]).taken();
     ada.push(&["-o", "dry-run", "origin", "FETCH_HEAD:refs/heads/main"]).refused(&["this push would be accepted"]);

@@ -3,14 +3,17 @@
 use super::checks::Pushed;
 use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
 use crate::api::App;
+use crate::catalog::Catalog;
 use crate::content::Tree;
+use crate::content::names::nearest;
 use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, refusals, short_name};
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
 use crate::journal::{Event, Stream};
-use crate::reconcile::{Allowance, Foreseen, Outcome, guard_wipe};
+use crate::reconcile::{Allowance, Foreseen, Outcome, guard_bound, guard_wipe};
 use crate::store::{Batch, StoreError};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +30,8 @@ struct Seen {
     followed: String,
     quarantine: Option<PathBuf>,
     moves: Vec<(Update, Moved)>,
+    /// Names of references that git would refuse by itself.
+    clashes: Vec<Refusal>,
 }
 
 /// Why it cannot be judged.
@@ -58,6 +63,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     };
     verdict.dry_run = options.dry_run;
     verdict.refusals = refusals(&seen.moves, &seen.followed, &pusher.rights, &options);
+    verdict.refusals.extend(seen.clashes.iter().cloned());
     if !verdict.refusals.is_empty() {
         return Answer::Judged(Box::new(verdict));
     }
@@ -154,7 +160,8 @@ async fn look(app: &App, question: &Question) -> Result<Seen, Answer> {
             return Err(Unable::Refused(Refusal::new(what, Some("push to the branch itself".to_owned()))));
         }
         let moves = received.moves(quarantine.as_deref(), updates)?;
-        Ok(Seen { followed: received.followed()?, quarantine, moves })
+        let clashes = received.clashes(&moves)?;
+        Ok(Seen { followed: received.followed()?, quarantine, moves, clashes })
     });
     match seen.await {
         Ok(Ok(seen)) => Ok(seen),
@@ -265,12 +272,47 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
             {
                 texts.push(finding);
             }
+            if let Some(serving) = app.fleet.current() {
+                let (was, is) = (serving.wipe_guard(), built.catalog.wipe_guard());
+                let message = &spoken(May::Wipe).message;
+                texts.extend(guard_bound(was, is, &bound_place(&tree), message, allowed).err());
+            }
+            texts.extend(unknown_names(app, &built.catalog, allowed));
             (texts, Some(change), built.census.machines)
         }
         Err(findings) => (findings, None, 0),
     };
     let (findings, left_out) = shown(&texts, &tree);
     Ok(Content { revision, signed_by, findings, left_out, change, machines })
+}
+
+/// Where the guard's bound stands, or would.
+fn bound_place(tree: &Tree) -> String {
+    let text = tree.files.get("site.yaml").and_then(|file| std::str::from_utf8(&file.bytes).ok()).unwrap_or_default();
+    let mut lines = text.lines().zip(1..).filter_map(|(line, number)| Some((number, line.find("wipeGuard:")? + 1)));
+    let (line, column) = lines.next().unwrap_or((1, 1));
+    format!("site.yaml:{line}:{column}")
+}
+
+/// Machines that may be wiped and that nobody knows: a slip, by which the ones that were meant would not be allowed.
+fn unknown_names(app: &App, next: &Catalog, allowed: &Allowance) -> Vec<String> {
+    if allowed.wipe.is_empty() {
+        return Vec::new();
+    }
+    let (serving, seen) = (app.fleet.current(), app.fleet.all());
+    let declared = [Some(next), serving.as_deref()].into_iter().flatten().flat_map(Catalog::machines);
+    let known: BTreeSet<&str> =
+        declared.map(|machine| machine.name.as_str()).chain(seen.iter().map(|entry| entry.name.as_str())).collect();
+    let unknown = allowed.wipe.iter().filter(|name| !known.contains(name.as_str()));
+    unknown.take(FINDINGS_MAX).map(|name| unknown_name(name, &known)).collect()
+}
+
+fn unknown_name(name: &str, known: &BTreeSet<&str>) -> String {
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "formwork get machines names them".to_owned(),
+    };
+    format!("there is no machine `{name}`, as `-o allow-wipe` has it\n  hint: {hint}")
 }
 
 /// What is not followed is looked at, and taken whatever is wrong with it: nothing comes of it yet.

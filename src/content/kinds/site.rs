@@ -40,7 +40,7 @@ pub struct SiteSpec {
     /// Profiles that every machine has, last in precedence.
     pub global: Vec<String>,
     /// How many machines one commit may wipe without an explicit word. Read from the revision that serves, so that no commit
-    /// lifts its own bound.
+    /// lifts its own bound. A push to this server that loosens it needs the right and the word to wipe.
     pub wipe_guard: WipeGuard,
 }
 

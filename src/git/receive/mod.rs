@@ -5,6 +5,7 @@
 //! git itself; we make it, configure it, and write its hooks.
 
 mod backend;
+mod clashes;
 mod hooks;
 mod options;
 mod quarantine;

@@ -39,7 +39,7 @@ impl Received {
         checked.map_err(|error| self.unreadable(&error))
     }
 
-    fn open(&self, quarantine: Option<&Path>) -> Result<Repository, GitError> {
+    pub(super) fn open(&self, quarantine: Option<&Path>) -> Result<Repository, GitError> {
         let repository = crate::git::open(&self.path)?;
         if let Some(folder) = quarantine {
             let add = || repository.odb()?.add_disk_alternate(&folder.to_string_lossy());

@@ -95,6 +95,10 @@ fn refusal(update: &Update, moved: Moved, followed: &str, rights: &Rights, optio
         let what = format!("`{}` is neither a branch nor a tag", update.reference);
         return Some(Refusal::new(what, Some("push to refs/heads/… or refs/tags/…".into())));
     };
+    if update.reference == "refs/heads/HEAD" && moved != Moved::Deleted {
+        let what = "`HEAD` is no name for a branch: it is another one's";
+        return Some(Refusal::new(what, Some("push to a branch by its own name".into())));
+    }
     if !rights.may_push(&name) {
         let hint = match rights.push.as_slice() {
             [] => "you may only read".to_owned(),
@@ -161,6 +165,8 @@ mod tests {
             ("refs/heads/feature/a", Moved::Deleted, &["feature/*"], &plain, None),
             ("refs/tags/v1", Moved::Created, &["main"], &plain, Some("may not push to `tags/v1`")),
             ("refs/tags/v1", Moved::Created, &["tags/*"], &plain, None),
+            ("refs/heads/HEAD", Moved::Created, &["*"], &plain, Some("no name for a branch")),
+            ("refs/heads/HEAD", Moved::Deleted, &["*"], &plain, None),
             ("refs/formwork/applied", Moved::Created, &["*"], &rewrite, Some("neither a branch nor a tag")),
         ] {
             let update = Update { old: None, new: None, reference: reference.to_owned() };

@@ -195,7 +195,7 @@ impl Compared<'_, '_> {
         sameness: Option<&mut Sameness<'_>>,
     ) -> Option<MachineChange> {
         let mut told = MachineChange::of(self.name, new.or(old).and_then(place_of));
-        let walked = self.state.run.is_some() || self.state.adopted.is_some();
+        let walked = self.state.has_walked();
         let Some(new) = new else {
             return self.leaves(told, old);
         };

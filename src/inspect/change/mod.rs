@@ -247,6 +247,10 @@ pub struct Change {
     pub clusters: Vec<ClusterChange>,
     /// How many machines there are: declared or enrolled on either revision.
     pub machines_in_all: u32,
+    /// How many of them have walked a workflow or were adopted, each box once under the name it goes on with: what the guard
+    /// against wiping takes its share of.
+    #[serde(default)]
+    pub machines_walked: u32,
     /// How many machines something follows for, by the word for it.
     pub counts: BTreeMap<Follows, u32>,
 }
@@ -284,6 +288,7 @@ pub fn change(question: &Question<'_>) -> Change {
         clusters: clusters(old, new, &machines),
         machines,
         machines_in_all: u32::try_from(in_all).unwrap_or(u32::MAX),
+        machines_walked: u32::try_from(walked(known, in_all)).unwrap_or(u32::MAX),
         counts,
     }
 }
@@ -318,6 +323,13 @@ fn names<'a>(question: &Question<'a>) -> (BTreeSet<&'a str>, usize) {
         }
     }
     (names, in_all)
+}
+
+/// How many machines have something to lose. Without a journal each is taken as one that has done what the old revision says.
+fn walked(known: &Knowledge, in_all: usize) -> usize {
+    let Knowledge::Journal { states, renamed, .. } = known else { return in_all };
+    let former: BTreeSet<&str> = renamed.values().map(String::as_str).collect();
+    states.iter().filter(|(name, state)| state.has_walked() && !state.left && !former.contains(name.as_str())).count()
 }
 
 fn clusters(old: Option<&Catalog>, new: &Catalog, machines: &[MachineChange]) -> Vec<ClusterChange> {

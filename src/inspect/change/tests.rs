@@ -399,6 +399,33 @@ fn ten_thousand_machines_are_told_of() {
     assert!(none.is_empty());
 }
 
+#[test]
+fn the_guard_takes_its_share_of_boxes_that_have_walked_each_once() {
+    let new = PLAIN.compile("new");
+    let (walked, unseen) = (Arc::new(walked().state), Arc::new(MachineState::default()));
+    let mut left = MachineState::clone(&walked);
+    left.left = true;
+    let adopted = MachineState { adopted: Some((1, None)), ..MachineState::default() };
+    let states: BTreeMap<String, Arc<MachineState>> = [
+        (NODE, Arc::clone(&walked)),
+        // The same box under the name that it was enrolled by.
+        ("simulated-1", walked),
+        ("never-seen", unseen),
+        ("gone", Arc::new(left)),
+        ("taken-over", Arc::new(adopted)),
+    ]
+    .map(|(name, state)| (name.to_owned(), state))
+    .into();
+    let renamed = [(NODE.to_owned(), "simulated-1".to_owned())].into();
+    let known = Knowledge::Journal { states, trust: Trust::New, renamed };
+    let pinned = BTreeMap::new();
+    let change = change(&Question { old: Some(&new), new: &new, known: &known, pinned: &pinned, now_unix_ms: 0 });
+    assert_eq!(change.machines_walked, 2);
+    let unknown = Knowledge::Nothing;
+    let asked = Question { old: Some(&new), new: &new, known: &unknown, pinned: &pinned, now_unix_ms: 0 };
+    assert_eq!(super::change(&asked).machines_walked, super::change(&asked).machines_in_all);
+}
+
 // `sops updatekeys` changes who may decrypt a file, and nothing of what it says.
 #[test]
 fn who_may_decrypt_a_file_is_no_change_and_a_default_in_part_encrypted_is_told_of_as_one() {
