@@ -97,10 +97,12 @@ fn a_client_puts_nothing_into_the_environment_of_git() {
         // curl gives up on a length that it does not send itself; the answer came before.
         assert!(answer.text.contains(expected) || !answer.good, "{header}: {}", answer.text);
     }
-    for body in ["", "0000", "garbage", "ffff"] {
+    for (body, status) in [("", "400"), ("0000", "200"), ("garbage", "400"), ("ffff", "400"), ("0008abcd", "400")] {
         let kind = "Content-Type: application/x-git-receive-pack-request";
         let answer = curl(&site, &["--data-binary", body, "-H", kind], "/git/site.git/git-receive-pack");
         assert!(!answer.text.contains("fwa_"), "{body}: {}", answer.text);
+        assert!(answer.text.ends_with(status), "{body}: {}", answer.text);
+        assert_eq!(answer.text.contains("not what git sends"), status == "400", "{body}: {}", answer.text);
     }
     assert!(site.branch("main").is_some());
 }

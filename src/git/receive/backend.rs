@@ -7,7 +7,7 @@
 use crate::git::bounded::limit_memory;
 use crate::identity::user::ADMINISTRATOR;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,9 +17,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -38,6 +38,9 @@ const PLACE_WAIT: Duration = Duration::from_secs(15);
 const RUN_MAX: Duration = Duration::from_secs(600);
 /// The next piece of a body comes within this.
 const PIECE_MAX: Duration = Duration::from_secs(60);
+/// What is too long is taken off the connection up to so many times the bound, and thrown away, so that the client comes to read
+/// why it was refused.
+const DRAINED_TIMES: u64 = 4;
 /// After its input was closed, a child has so long to end by itself.
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// After it was asked to end, it has so long to clean up.
@@ -61,6 +64,9 @@ pub enum BackendError {
     /// It could not be started, or gave no answer.
     #[error("git gave no answer: {0}")]
     Failed(String),
+    /// What came is no push.
+    #[error("what was sent is not what git sends: it ended without an answer")]
+    NotGit,
 }
 
 /// What a client wants.
@@ -185,13 +191,29 @@ impl Backend {
         }
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        tokio::spawn(end_when_told(child, stop.clone(), place));
+        let (tell_end, ended) = oneshot::channel();
+        tokio::spawn(end_when_told(child, stop.clone(), place, tell_end));
+        let (tell_cut, cut) = oneshot::channel();
         if let Some(stdin) = stdin {
-            tokio::spawn(feed(stdin, body, ask.body_max, stop));
+            let user = ask.user.clone();
+            tokio::spawn(async move {
+                let fed = tokio::time::timeout(RUN_MAX, feed(stdin, body, ask.body_max, &stop)).await;
+                let Err(why) = fed.unwrap_or(Err("it took too long")) else { return };
+                tracing::warn!(user, why, "a clone or push was cut off");
+                stop.cancel();
+                let _ = tell_cut.send(why);
+            });
         }
         let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("its output is not there"))?);
         let (status, headers) = head(&mut stdout).await.ok_or_else(|| failed("it ended, or its answer has no head"))?;
-        Ok(Answer { status, headers, body: AnswerBody { pieces: Some(ReaderStream::new(stdout)), guard: Some(guard) } })
+        let pieces = Some(ReaderStream::new(stdout));
+        let mut body = AnswerBody { first: None, pieces, guard: Some(guard), cut: Some(cut) };
+        // git ends without a word where it was sent something else; that it was asked for nothing is no fault.
+        if ask.has_body && ask.service == Service::ReceivePack && !body.begins().await && ended.await == Ok(false) {
+            tracing::warn!(user = ask.user, "what was sent to be pushed is not what git sends");
+            return Err(BackendError::NotGit);
+        }
+        Ok(Answer { status, headers, body })
     }
 
     /// A place among one user's, then one among all.
@@ -265,9 +287,10 @@ fn pid(child: &Child) -> Option<Pid> {
 }
 
 /// Waits for its end; ends it when told to, or when its time is over. The place is given back after that.
-async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place) {
+async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place, tell: oneshot::Sender<bool>) {
+    let mut good = false;
     tokio::select! {
-        _ = child.wait() => {}
+        status = child.wait() => good = status.is_ok_and(|status| status.success()),
         () = stop.cancelled() => end(&mut child).await,
         () = tokio::time::sleep(RUN_MAX) => {
             tracing::warn!("a clone or push took too long and was ended");
@@ -275,6 +298,7 @@ async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place) 
         }
     }
     drop(place);
+    let _ = tell.send(good);
 }
 
 /// Its input is closed by now: git takes its half-received objects away in order and ends. Told by a signal, its programs would do
@@ -291,24 +315,31 @@ async fn end(child: &mut Child) {
     }
 }
 
-/// Gives the body to the child. What the child does not want any more is still taken off the connection, so that the client
-/// comes to read why.
-async fn feed<S, E>(stdin: ChildStdin, mut body: S, most: u64, stop: CancellationToken)
+/// Gives the body to the child. What the child does not want any more, and what is too much for it, is still taken off the
+/// connection, so that the client comes to read why.
+///
+/// # Errors
+/// Why not all of it was taken.
+async fn feed<W, S, E>(stdin: W, mut body: S, most: u64, stop: &CancellationToken) -> Result<(), &'static str>
 where
+    W: AsyncWrite + Unpin,
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
 {
     let (mut stdin, mut taken) = (Some(stdin), 0_u64);
     loop {
         let piece = tokio::select! {
             piece = tokio::time::timeout(PIECE_MAX, body.next()) => piece,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
         };
         match piece {
-            Ok(None) => return,
+            Ok(None) => return Ok(()),
             Ok(Some(Ok(piece))) => {
                 taken = taken.saturating_add(piece.len() as u64);
                 if taken > most {
-                    break;
+                    stdin = None;
+                }
+                if taken > most.saturating_mul(DRAINED_TIMES) {
+                    return Err("it is far too large");
                 }
                 if let Some(pipe) = &mut stdin
                     && pipe.write_all(&piece).await.is_err()
@@ -316,11 +347,10 @@ where
                     stdin = None;
                 }
             }
-            // Too slow, or gone.
-            Err(_) | Ok(Some(Err(_))) => break,
+            Err(_) => return Err("it came too slowly"),
+            Ok(Some(Err(_))) => return Err("the client went away"),
         }
     }
-    stop.cancel();
 }
 
 /// The head of a CGI answer: status and headers.
@@ -347,16 +377,41 @@ async fn head(stdout: &mut BufReader<ChildStdout>) -> Option<(u16, Vec<(String, 
 
 /// The body of git's answer, as it comes.
 pub struct AnswerBody {
+    /// What was looked at already.
+    first: Option<Bytes>,
     /// None when it is over.
     pieces: Option<ReaderStream<BufReader<ChildStdout>>>,
     guard: Option<DropGuard>,
+    /// Why the question was not taken to its end, once that is known. An answer that only stopped would be taken for a whole one,
+    /// and its client would wait for the rest.
+    cut: Option<oneshot::Receiver<&'static str>>,
+}
+
+impl AnswerBody {
+    /// Waits for the first piece: whether there is one.
+    async fn begins(&mut self) -> bool {
+        let Some(pieces) = &mut self.pieces else { return false };
+        self.first = pieces.next().await.and_then(Result::ok);
+        self.first.is_some()
+    }
+
+    /// After git said all it had to say: the answer ends when the question does.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
+        let Some(cut) = &mut self.cut else { return Poll::Ready(None) };
+        let Poll::Ready(cut) = cut.poll_unpin(context) else { return Poll::Pending };
+        self.cut = None;
+        Poll::Ready(cut.ok().map(|why| Err(std::io::Error::other(why))))
+    }
 }
 
 impl Stream for AnswerBody {
     type Item = std::io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(pieces) = &mut self.pieces else { return self.poll_end(context) };
         let piece = pieces.poll_next_unpin(context);
         // It said all it had to say: it ends by itself.
         if matches!(piece, Poll::Ready(None)) {
@@ -364,6 +419,7 @@ impl Stream for AnswerBody {
             if let Some(guard) = self.guard.take() {
                 drop(guard.disarm());
             }
+            return self.poll_end(context);
         }
         piece
     }
@@ -380,47 +436,4 @@ impl Drop for AnswerBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt as _;
-
-    fn ask(user: &str, service: Service) -> Ask {
-        Ask {
-            service,
-            has_body: true,
-            length: None,
-            gzip: false,
-            version: None,
-            user: user.to_owned(),
-            peer: IpAddr::from([127, 0, 0, 1]),
-            capability: None,
-            body_max: 0,
-        }
-    }
-
-    #[test]
-    fn one_user_does_not_take_all_places() {
-        let backend = Backend::find(Path::new("/")).unwrap();
-        let place = |user: &str, service| backend.place(&ask(user, service)).now_or_never().flatten();
-        for (service, each, all) in
-            [(Service::ReceivePack, WRITERS_EACH, WRITERS), (Service::UploadPack, READERS_EACH, READERS)]
-        {
-            let mut held = Vec::new();
-            for _ in 0..each {
-                held.push(place("ada", service).expect("a place"));
-            }
-            assert!(place("ada", service).is_none(), "hers are taken");
-            held.push(place("bob", service).expect("there are others"));
-            // One that is given back is there again.
-            held.remove(0);
-            held.push(place("ada", service).expect("a place"));
-            while held.len() < all {
-                held.push(place(ADMINISTRATOR, service).expect("a place"));
-            }
-            assert!(place(ADMINISTRATOR, service).is_none(), "all are taken");
-            drop(held);
-            assert!(place("ada", service).is_some());
-        }
-        assert_eq!(backend.each.lock().unwrap().len(), 1, "who has no place is not remembered for long");
-    }
-}
+mod tests;
