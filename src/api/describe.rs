@@ -260,7 +260,13 @@ impl<'a> Subject<'a> {
                 )
             }
             Some(run) => (Phase::Ready, format!("run {} is done", run.number)),
-            None => (Phase::Ready, "no workflow to walk".into()),
+            None => match (adopted, self.view.and_then(|view| view.workflow.as_deref())) {
+                (Some(run), Some(workflow)) => {
+                    let above = state.highest_run.max(run);
+                    (Phase::Ready, format!("adopted with run {run}: raise spec.run above {above} to walk {workflow}"))
+                }
+                _ => (Phase::Ready, "no workflow to walk".into()),
+            },
         }
     }
 

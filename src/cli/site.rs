@@ -50,6 +50,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if !create.fresh {
         println!("  machines that this store has never heard of are held until `formwork adopt`");
     }
-    println!("next: formwork serve --state-dir {} --repository PATH --images DIR", create.state_dir.display());
+    println!(
+        "next: formwork serve --state-dir {} --repository PATH --images DIR --address ADDRESS --interface NAME",
+        create.state_dir.display()
+    );
     Ok(())
 }

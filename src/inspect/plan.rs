@@ -319,7 +319,8 @@ impl<'a> Walk<'_, 'a> {
         if (state.quarantined.is_some() || state.restored.is_some()) && self.imagined.view.is_some() {
             return self.lift(reason);
         }
-        if self.imagined.trust == Trust::HoldUnknown && self.imagined.state.run.is_none() && reason.contains("adopt") {
+        let never_walked = state.run.is_none() && state.adopted.is_none();
+        if self.imagined.trust == Trust::HoldUnknown && never_walked && reason.contains("adopt") {
             let remedy = format!("formwork adopt --new {}", self.plan.machine);
             self.obstacle(Obstacle { stage: None, reason: reason.to_owned(), remedy });
             self.imagined.trust = Trust::New;

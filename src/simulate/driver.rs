@@ -333,7 +333,8 @@ impl Driver {
 fn standing(summary: &MachineSummary) -> Standing {
     match (summary.phase, summary.run_status) {
         (_, Some(RunStatus::Finished)) => Standing::Finished,
-        (Phase::Ready, None) => Standing::Failed("it has no workflow to walk".into()),
+        // It has no workflow to walk, or was adopted as if it had walked it.
+        (Phase::Ready, None) => Standing::Failed(summary.waits_for.clone()),
         (Phase::Failed | Phase::Left, _) | (_, Some(RunStatus::Cancelled)) => {
             Standing::Failed(summary.waits_for.clone())
         }
