@@ -138,7 +138,7 @@ fn admit(draft: &Draft<'_>, operation: &Operation) -> Result<(), Refusal> {
             | Operation::Join { .. },
         ) => wrong("a machine"),
         (Caller::Machine { machine, .. }, _) => {
-            if !context.members.contains(machine) {
+            if !context.is_member(machine) {
                 return Err(Refusal::NotAMember { machine: machine.clone() });
             }
             match context.epoch {

@@ -74,6 +74,13 @@ pub struct Context {
     pub fence: Option<(String, u64)>,
 }
 
+impl Context {
+    /// Whether a machine belongs to the cluster on the applied revision.
+    pub fn is_member(&self, machine: &str) -> bool {
+        self.members.binary_search_by(|known| known.as_str().cmp(machine)).is_ok()
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "kind")]

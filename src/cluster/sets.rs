@@ -87,14 +87,19 @@ fn add_barrier(set: &mut Set, count: Count) -> Result<(), Refusal> {
 }
 
 fn open_satisfied(draft: &mut Draft<'_>, name: &str, set: &mut Set) {
+    // Nearly always none is, and that is known without counting: thousands join a set that opens once.
+    let waiting = set.barriers.iter().enumerate().filter(|(_, barrier)| barrier.opened.is_none());
+    let satisfied: Vec<usize> =
+        waiting.filter(|(_, barrier)| set.satisfies(barrier.count, draft.context)).map(|(place, _)| place).collect();
+    if satisfied.is_empty() {
+        return;
+    }
     let joined = set.joined(draft.context);
-    let satisfied: Vec<bool> = set.barriers.iter().map(|barrier| set.satisfies(barrier.count, draft.context)).collect();
-    for (barrier, satisfied) in set.barriers.iter_mut().zip(satisfied) {
-        if satisfied && barrier.opened.is_none() {
-            barrier.opened = Some(Opening { version: draft.version, joined });
-            draft.changed = true;
-            draft.events.push(Event::BarrierOpened { set: name.to_owned(), count: joined });
-        }
+    for place in satisfied {
+        let Some(barrier) = set.barriers.get_mut(place) else { continue };
+        barrier.opened = Some(Opening { version: draft.version, joined });
+        draft.changed = true;
+        draft.events.push(Event::BarrierOpened { set: name.to_owned(), count: joined });
     }
 }
 
@@ -106,12 +111,24 @@ impl Set {
 
     /// How many of the cluster's members (as Git has them now) joined. Who left the cluster counts no more.
     pub fn joined(&self, context: &Context) -> u32 {
-        let joined = context.members.iter().filter(|name| self.members.contains_key(name.as_str())).count();
+        let joined = if self.members.size() < context.members.len() {
+            self.members.keys().filter(|name| context.is_member(name)).count()
+        } else {
+            context.members.iter().filter(|name| self.members.contains_key(name.as_str())).count()
+        };
         u32::try_from(joined).unwrap_or(u32::MAX)
     }
 
     /// Whether a barrier would open now.
     pub fn satisfies(&self, count: Count, context: &Context) -> bool {
+        let needed = match count {
+            Count::AtLeast(count) => count as usize,
+            Count::All => context.members.len().max(context.size as usize),
+        };
+        // No more than so many joined; most ask long before a barrier opens.
+        if self.members.size() < needed {
+            return false;
+        }
         let joined = self.joined(context);
         match count {
             Count::AtLeast(count) => joined >= count,

@@ -67,6 +67,30 @@ fn a_count_is_of_members_that_joined() {
 }
 
 #[test]
+fn who_joined_is_counted_alike_whichever_is_fewer_members_or_joined() {
+    for (members, joined) in [(0_u32, 3_u32), (3, 0), (3, 2), (40, 3), (3, 40), (12, 12)] {
+        let mut cluster = Cluster::of_three();
+        // Every second one who joined is a member no more.
+        let names = |count: u32, step: u32| (0..count).map(move |number| format!("m{:03}", number * step));
+        cluster.members = names(members, 2).collect();
+        let mut set = crate::cluster::Set::default();
+        for (ordinal, name) in (0..).zip(names(joined, 1)) {
+            let member = crate::cluster::Member { ordinal, version: 1, at_unix_ms: 0 };
+            set.members.insert_mut(name, member);
+        }
+        let context = cluster.context(Caller::Server);
+        let expected = names(joined, 1).filter(|name| cluster.members.contains(name)).count();
+        assert_eq!(set.joined(&context) as usize, expected, "{members} members, {joined} joined");
+        for count in 0..5 {
+            assert_eq!(set.satisfies(Count::AtLeast(count), &context), expected >= count as usize);
+        }
+        cluster.size = 0;
+        let all = set.satisfies(Count::All, &cluster.context(Caller::Server));
+        assert_eq!(all, expected == cluster.members.len(), "{members} members, {joined} joined");
+    }
+}
+
+#[test]
 fn a_stream_tells_each_change_once_and_deletions_too() {
     let mut cluster = Cluster::of_three();
     cluster.put("a", "x", json!(1), Condition::Absent);

@@ -111,7 +111,8 @@ impl Server {
         Self::with_members(keys, ["a", "b", "c"].map(str::to_owned).to_vec())
     }
 
-    pub fn with_members(keys: Vec<KeySpec>, members: Vec<String>) -> Self {
+    pub fn with_members(keys: Vec<KeySpec>, mut members: Vec<String>) -> Self {
+        members.sort_unstable();
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
         EmbeddedStore::create(&state, "lab", true).expect("a new store");
