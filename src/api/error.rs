@@ -96,6 +96,13 @@ impl From<StoreError> for ApiError {
             )
             .hint("make room on the disk of its state directory; it goes on by itself")
             .retry(10),
+            StoreError::Unreachable(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unreachable",
+                "what keeps the server's data does not answer; nothing can be written until it does",
+            )
+            .hint("look at the Kubernetes API server; it goes on by itself")
+            .retry(5),
             StoreError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", "too many writes wait for the store").retry(1)
             }

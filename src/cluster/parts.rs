@@ -172,17 +172,61 @@ impl Document {
                 let (set_name, machine) = name.split_once('/').ok_or("it has no place in a set")?;
                 let member: Member = read(json)?;
                 let mut set = self.sets.get(set_name).cloned().unwrap_or_default();
+                leave_place(&mut set, machine);
                 set.order.insert_mut(member.ordinal, machine.to_owned());
                 set.members.insert_mut(machine.to_owned(), member);
                 self.sets.insert_mut(set_name.to_owned(), set);
             }
             REPLY => {
                 let reply: Reply = read(json)?;
+                self.forget_order(name);
                 self.reply_order.insert_mut(reply.version, name.to_owned());
                 self.replies.insert_mut(name.to_owned(), reply);
             }
             other => return Err(format!("`{other}` is no part of a document")),
         }
         Ok(())
+    }
+
+    /// Takes in that a part is not there any more. A part that was not there is no matter: a set takes its members with it.
+    ///
+    /// # Errors
+    /// What is wrong with its place.
+    pub fn drop_part(&mut self, kind: &str, name: &str) -> Result<(), String> {
+        match kind {
+            KEY => drop(self.keys.remove_mut(name)),
+            CLAIM => drop(self.claims.remove_mut(name)),
+            DELETED => drop(self.deleted.remove_mut(name)),
+            SET => drop(self.sets.remove_mut(name)),
+            MEMBER => {
+                let (set_name, machine) = name.split_once('/').ok_or("it has no place in a set")?;
+                if let Some(set) = self.sets.get_mut(set_name) {
+                    leave_place(set, machine);
+                    set.members.remove_mut(machine);
+                }
+            }
+            REPLY => {
+                self.forget_order(name);
+                self.replies.remove_mut(name);
+            }
+            other => return Err(format!("`{other}` is no part of a document that goes")),
+        }
+        Ok(())
+    }
+
+    /// The order of replies does not know this one any more.
+    fn forget_order(&mut self, id: &str) {
+        let version = self.replies.get(id).map(|reply| reply.version);
+        if let Some(version) = version.filter(|version| self.reply_order.get(version).is_some_and(|kept| kept == id)) {
+            self.reply_order.remove_mut(&version);
+        }
+    }
+}
+
+/// The place that a machine had in a set is free, unless another has it by now.
+fn leave_place(set: &mut Set, machine: &str) {
+    let ordinal = set.members.get(machine).map(|member| member.ordinal);
+    if let Some(ordinal) = ordinal.filter(|ordinal| set.order.get(ordinal).is_some_and(|who| who == machine)) {
+        set.order.remove_mut(&ordinal);
     }
 }

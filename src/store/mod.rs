@@ -1,11 +1,17 @@
 //! Where events and cluster documents are kept: commit, read, watch. The one write is conditional and atomic.
 //!
-//! Engines: [`embedded`] (redb). What an engine must keep is this trait's documentation; one conformance suite tests each.
+//! Engines: [`embedded`] (redb, a file of this machine), and with the feature `kubernetes` the Kubernetes API. What an engine must
+//! keep is this trait's documentation; one conformance suite tests each. What a batch comes to is decided once for all ([`plan`]).
 
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+mod encoding;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod logs;
+mod plan;
+mod watches;
 
 use crate::cluster;
 use crate::journal::{Event, Record, Stream};
@@ -117,6 +123,9 @@ pub enum StoreError {
     /// The disk is full: the store only reads until there is room (HTTP 503).
     #[error("the disk of the store is full; it is read-only until there is room: {0}")]
     Full(String),
+    /// What keeps the data does not answer; whether this batch was written may not be known. Read again, ask again (HTTP 503).
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
     /// The queue of writes is full: drop, count, ask again (HTTP 503).
     #[error("too many writes wait for the store; ask again")]
     Busy,

@@ -161,6 +161,10 @@ impl From<StoreError> for Refused {
                     .hint("make room on the disk of its state directory; it goes on by itself")
                     .retry_after(10)
             }
+            StoreError::Unreachable(_) => {
+                let message = "what keeps the server's data does not answer; nothing can be written until it does";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unreachable", message).retry_after(5)
+            }
             StoreError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", error.to_string()).retry_after(1)
             }

@@ -5,9 +5,9 @@ use crate::cluster::{Condition, Count, Document, Operation, changed_parts};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Parts as a store keeps them.
+/// Parts as a store keeps them, and beside them a document that took in each change as it came.
 #[derive(Default)]
-pub(super) struct Disk(BTreeMap<(&'static str, String), Vec<u8>>);
+pub(super) struct Disk(BTreeMap<(&'static str, String), Vec<u8>>, Document);
 
 impl Disk {
     /// Follows a document from `old` to `new`; gives the kinds of the parts that were written and how many bytes.
@@ -15,6 +15,11 @@ impl Disk {
         let (mut kinds, mut bytes) = (Vec::new(), 0);
         changed_parts(old, new, |(kind, name), part| {
             kinds.push(kind);
+            let followed = match &part {
+                Some(part) => self.1.take_part(kind, &name, &serde_json::to_vec(part).expect("JSON")),
+                None => self.1.drop_part(kind, &name),
+            };
+            followed.expect("a part");
             match part {
                 Some(part) => {
                     let json = serde_json::to_vec(&part).expect("JSON");
@@ -32,6 +37,7 @@ impl Disk {
         for ((kind, name), json) in &self.0 {
             document.take_part(kind, name, json).expect("a part");
         }
+        assert_eq!(self.1, document, "who follows each change has what is there");
         document
     }
 }
@@ -92,5 +98,8 @@ fn what_is_no_part_is_refused() {
         [("head", "", "{}"), ("poem", "", "{}"), ("member", "s", "{}"), ("member", "s/x", "{}"), ("key", "k", "7")]
     {
         assert!(Document::default().take_part(kind, name, json.as_bytes()).is_err(), "{kind} {name}");
+    }
+    for (kind, name) in [("head", ""), ("poem", ""), ("member", "s")] {
+        assert!(Document::default().drop_part(kind, name).is_err(), "{kind} {name}");
     }
 }

@@ -15,10 +15,17 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Makes one test of each function here, given an expression that makes a fresh `Arc<dyn Store>` and what keeps it alive.
+/// Makes one test of each function here, given an expression that makes a fresh `Arc<dyn Store>` and what keeps it alive. With
+/// `in_turn` before it, it makes one block that goes through all of them, for an engine that is not begun anew for each test.
 macro_rules! conformance_tests {
     ($make:expr) => {
-        $crate::store::conformance::conformance_tests!(@each $make,
+        $crate::store::conformance::conformance_tests! { @names tests $make }
+    };
+    (in_turn $make:expr) => {
+        $crate::store::conformance::conformance_tests! { @names in_turn $make }
+    };
+    (@names $how:ident $make:expr) => {
+        $crate::store::conformance::conformance_tests! { @$how $make,
             appended_events_get_contiguous_places,
             a_batch_decided_on_an_old_head_is_refused_whole,
             a_refused_batch_does_not_spoil_the_others_of_its_group,
@@ -33,8 +40,7 @@ macro_rules! conformance_tests {
             every_kind_of_event_comes_back_as_it_was,
             old_events_are_dropped_and_the_rest_stays_in_its_place,
             what_old_events_came_to_takes_the_place_of_the_last_of_them,
-        );
-        $crate::store::conformance::conformance_tests!(@clusters $make,
+            @clusters
             a_cluster_that_nobody_wrote_has_no_document,
             each_write_of_a_document_has_a_version_of_its_own,
             of_many_who_compare_and_swap_one_wins_each_time,
@@ -43,9 +49,9 @@ macro_rules! conformance_tests {
             a_refused_operation_is_an_answer_and_the_rest_commits,
             an_operation_in_a_refused_batch_is_not_applied,
             the_watch_of_a_cluster_rises_with_its_own_document_only,
-        );
+        }
     };
-    (@each $make:expr, $($name:ident,)*) => {
+    (@tests $make:expr, $($name:ident,)* @clusters $($cluster:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
@@ -53,16 +59,26 @@ macro_rules! conformance_tests {
                 $crate::store::conformance::$name(store).await;
             }
         )*
-    };
-    (@clusters $make:expr, $($name:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
+            async fn $cluster() {
                 let (store, _keep) = $make;
-                $crate::store::conformance::clusters::$name(store).await;
+                $crate::store::conformance::clusters::$cluster(store).await;
             }
         )*
     };
+    (@in_turn $make:expr, $($name:ident,)* @clusters $($cluster:ident,)*) => {{
+        $(
+            println!("{}", stringify!($name));
+            let (store, _keep) = $make;
+            $crate::store::conformance::$name(store).await;
+        )*
+        $(
+            println!("{}", stringify!($cluster));
+            let (store, _keep) = $make;
+            $crate::store::conformance::clusters::$cluster(store).await;
+        )*
+    }};
 }
 pub(crate) use conformance_tests;
 

@@ -1,6 +1,6 @@
 //! The embedded engine: redb, one writer thread, group commit.
 //!
-//! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`plan`]
+//! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`super::plan`]
 //! decides what a batch comes to (pure), [`transaction`] writes that, [`writer`] is the one thread that writes, [`shared`] what readers see,
 //! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it. This module opens and closes them and answers the trait.
 //!
@@ -15,13 +15,11 @@ mod dump;
 mod files;
 mod medium;
 mod migrate;
-mod plan;
 mod progress;
 mod restore;
 mod shared;
 mod tables;
 mod transaction;
-mod watches;
 mod writer;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use super::medium::{self, Fault, Medium};
 use super::tables::Start;
-use super::watches::Watches;
 use super::writer::RESERVE_BYTES;
 use super::{OnFatal, Options};
 use crate::cluster::Document;
+use crate::store::watches::Watches;
 use crate::store::{Health, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::collections::BTreeMap;

@@ -6,9 +6,9 @@
 use super::shared::ReadError;
 use crate::cluster::{self, Document};
 use crate::journal::{Record, Stream};
+use crate::store::encoding::{self, space_key, stream_key};
 use crate::store::{Lease, Space, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,52 +43,19 @@ pub(super) const GROUPS_KEY: &str = "groups";
 pub(super) const DROPPED_KEY: &str = "dropped";
 /// Key of the highest sequence that was dropped or folded in [`ENGINE`].
 pub(super) const COMPACTED_KEY: &str = "compacted";
-/// First byte of an encoded value.
-const JSON: u8 = 1;
-
-/// The part of [`VALUES`] that a space has.
-pub(super) fn space_key(space: Space) -> &'static str {
-    match space {
-        Space::Grant => "grant",
-        Space::Meta => "meta",
-        Space::Log => "log",
-    }
-}
-
-/// How a stream is called in keys.
-pub(super) fn stream_key(stream: &Stream) -> String {
-    stream.to_string()
-}
 
 /// The stream of a key.
 pub(super) fn stream_of(key: &str) -> Result<Stream, ReadError> {
-    match key.split_once('/') {
-        None if key == "site" => Ok(Stream::Site),
-        Some(("machine", name)) => Ok(Stream::Machine(name.into())),
-        Some(("box", mac)) => Ok(Stream::Box(mac.into())),
-        Some(("cluster", name)) => Ok(Stream::Cluster(name.into())),
-        _ => Err(ReadError::Damaged(format!("`{key}` is no stream"))),
-    }
-}
-
-/// Encodes a value.
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = vec![JSON];
-    serde_json::to_writer(&mut bytes, value)
-        .map_err(|error| StoreError::Io(format!("a value cannot be encoded: {error}")))?;
-    Ok(bytes)
+    encoding::stream_of(key).map_err(ReadError::Damaged)
 }
 
 /// Decodes a value; `what` names it where it is damaged.
 pub(super) fn decode<T: DeserializeOwned>(what: impl Fn() -> String, bytes: &[u8]) -> Result<T, ReadError> {
-    serde_json::from_slice(json_of(&what, bytes)?).map_err(|error| ReadError::Damaged(format!("{}: {error}", what())))
+    encoding::decode(what, bytes).map_err(ReadError::Damaged)
 }
 
 fn json_of(what: impl Fn() -> String, bytes: &[u8]) -> Result<&[u8], ReadError> {
-    match bytes.split_first() {
-        Some((&JSON, json)) => Ok(json),
-        _ => Err(ReadError::Damaged(format!("{}: unknown encoding", what()))),
-    }
+    encoding::json_of(what, bytes).map_err(ReadError::Damaged)
 }
 
 /// What an opened store starts with.

@@ -1,14 +1,14 @@
 //! Writes one group in one transaction, durably.
 
 use super::medium::{Medium, meaning};
-use super::plan::{Base, Group, Write, plan};
 use super::tables::{
-    self, CLUSTERS, COMPACTED_KEY, DROPPED_KEY, ENGINE, EVENTS, FIRSTS, GROUPS_KEY, HEADS, LEASES, PARTS, SCHEMA,
-    SCHEMA_KEY, STREAMS, VALUES,
+    CLUSTERS, COMPACTED_KEY, DROPPED_KEY, ENGINE, EVENTS, FIRSTS, GROUPS_KEY, HEADS, LEASES, PARTS, SCHEMA, SCHEMA_KEY,
+    STREAMS, VALUES,
 };
 use crate::cluster::{self, Document};
-use crate::journal::{Event, Record, Stream};
-use crate::store::{Batch, Operation, Space, StoreError};
+use crate::store::StoreError;
+use crate::store::encoding::{encode, stream_key};
+use crate::store::plan::{Group, Write, first_group};
 use redb::{Database, ReadableTable, WriteTransaction};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl<'a> Encoded<'a> {
         let mut failed = None;
         for ((cluster, document), before) in group.documents.iter().zip(durable) {
             cluster::changed_parts(before, document, |(kind, name), part| {
-                match part.map(|part| tables::encode(&part)).transpose() {
+                match part.map(|part| encode(&part)).transpose() {
                     Ok(bytes) => {
                         let length = bytes.as_ref().map_or(0, Vec::len).saturating_add(name.len());
                         all.bytes = all.bytes.saturating_add(length);
@@ -114,7 +114,7 @@ fn write(transaction: &WriteTransaction, group: &Group, encoded: &Encoded<'_>, g
     }
     let mut heads = transaction.open_table(HEADS)?;
     for (stream, head) in &group.heads {
-        heads.insert(tables::stream_key(stream).as_str(), head)?;
+        heads.insert(stream_key(stream).as_str(), head)?;
     }
     write_parts(transaction, &encoded.parts)?;
     engine.insert(GROUPS_KEY, groups)?;
@@ -140,7 +140,7 @@ pub(super) fn into_parts(transaction: &WriteTransaction, documents: &[(String, D
         let mut parts = Vec::new();
         cluster::changed_parts(&nothing, document, |(kind, name), part| {
             // What was read from JSON has a JSON text.
-            let bytes = part.and_then(|part| tables::encode(&part).ok());
+            let bytes = part.and_then(|part| encode(&part).ok());
             parts.push(Part { cluster, kind, name, bytes });
         });
         write_parts(transaction, &parts)?;
@@ -165,32 +165,6 @@ pub(super) fn initialise(
         Ok(())
     };
     schema().map_err(|error| meaning(medium, error))?;
-    let first = Batch {
-        events: vec![(Stream::Site, Event::SiteCreated { site: site.to_owned(), fresh })],
-        operations: vec![Operation::Put { space: Space::Meta, key: "site".into(), value: Some(site.into()) }],
-        ..Batch::default()
-    };
-    let (group, _) = plan(&Nothing, &Group::after(0), first, now_unix_ms)?;
+    let group = first_group(site, fresh, now_unix_ms)?;
     commit(database, &group, &Encoded::of(&group, &[])?, 1).map_err(|error| meaning(medium, error))
-}
-
-/// What a new store is decided on.
-struct Nothing;
-
-impl Base for Nothing {
-    fn head(&self, _: &Stream) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    fn document(&self, _: &str) -> Option<Arc<Document>> {
-        None
-    }
-
-    fn first(&self, _: &Stream) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    fn record(&self, _: &Stream, _: u64) -> Result<Option<Record>, StoreError> {
-        Ok(None)
-    }
 }

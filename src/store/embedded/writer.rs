@@ -1,12 +1,12 @@
 //! The one thread that writes. What waits becomes one group, one transaction, two fsyncs; then everybody is answered.
 
 use super::medium::meaning;
-use super::plan::{Base, Group, plan};
 use super::shared::{ReadError, Shared};
 use super::tables::{self, ENGINE, GROUPS_KEY, Start};
 use super::transaction;
 use crate::cluster::Document;
 use crate::journal::{Record, Stream};
+use crate::store::plan::{Base, Group, plan};
 use crate::store::{Batch, Committed, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -243,7 +243,7 @@ fn as_layout_2(dir: &std::path::Path) {
     let documents = tables::documents_of(&database.begin_read().unwrap()).unwrap();
     let write = database.begin_write().unwrap();
     for (name, document) in documents {
-        let bytes = tables::encode(&document).unwrap();
+        let bytes = crate::store::encoding::encode(&document).unwrap();
         write.open_table(CLUSTERS).unwrap().insert(name.as_str(), bytes.as_slice()).unwrap();
     }
     write.delete_table(PARTS).unwrap();

@@ -1,10 +1,10 @@
-//! What a batch comes to, decided without writing: against what is durable ([`Base`]) and what earlier batches of the
+//! What a batch comes to, in every engine alike, decided without writing: against what is durable ([`Base`]) and what earlier batches of the
 //! same group will have written ([`Group`]). A batch that is refused leaves the group as it was.
 
-use super::tables::{encode, space_key, stream_key};
+use super::encoding::{encode, space_key, stream_key};
+use super::{Batch, Committed, Operation, Space, StoreError};
 use crate::cluster::{self, Document};
 use crate::journal::{Event, Record, Stream};
-use crate::store::{Batch, Committed, Operation, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -226,6 +226,37 @@ impl Planning<'_> {
         }
         self.own.writes.push(write);
         Ok(())
+    }
+}
+
+/// What a new store begins with: its first event, and the site's name.
+pub(super) fn first_group(site: &str, fresh: bool, now_unix_ms: i64) -> Result<Group, StoreError> {
+    let first = Batch {
+        events: vec![(Stream::Site, Event::SiteCreated { site: site.to_owned(), fresh })],
+        operations: vec![Operation::Put { space: Space::Meta, key: "site".into(), value: Some(site.into()) }],
+        ..Batch::default()
+    };
+    plan(&Nothing, &Group::after(0), first, now_unix_ms).map(|(group, _)| group)
+}
+
+/// What a new store is decided on.
+struct Nothing;
+
+impl Base for Nothing {
+    fn head(&self, _: &Stream) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn document(&self, _: &str) -> Option<Arc<Document>> {
+        None
+    }
+
+    fn first(&self, _: &Stream) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn record(&self, _: &Stream, _: u64) -> Result<Option<Record>, StoreError> {
+        Ok(None)
     }
 }
 

@@ -1,0 +1,276 @@
+//! What readers, the writer and the follower share: the folded state, which objects it was folded of, and whether to go on.
+
+use super::log::{Place, Places};
+use super::objects::Objects;
+use super::segment::{Segment, digest_of};
+use super::state::State;
+use super::{OnFatal, Options};
+use crate::store::watches::Watches;
+use crate::store::{Health, StoreError};
+use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// An outage this long may have kept machines from renewing their claims.
+const OUTAGE: Duration = Duration::from_secs(1);
+
+/// What became of a segment that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was the next one.
+    Folded,
+    /// It was folded before.
+    Known,
+    /// Segments before it are missing here.
+    TooFar,
+}
+
+/// What a store begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// The state.
+    pub(super) state: State,
+    /// What it was folded of.
+    pub(super) places: Places,
+    /// The uid of the store itself.
+    pub(super) store: String,
+    /// The newest snapshot, 0: none; and its bytes.
+    pub(super) snapshot: (u64, u64),
+}
+
+/// Shared.
+pub(super) struct Shared {
+    pub(super) objects: Arc<dyn Objects>,
+    pub(super) options: Options,
+    /// The uid of the store itself.
+    pub(super) store: String,
+    /// Whoever folds holds this; readers do not.
+    places: Mutex<Places>,
+    state: ArcSwap<State>,
+    events: watch::Sender<u64>,
+    clusters: Watches,
+    failed: Mutex<Option<StoreError>>,
+    /// Why nothing can be written, and since when.
+    away: Mutex<Option<(Instant, String)>>,
+    /// Claims that are held get their lifetime anew with the next write.
+    lifetimes_due: AtomicBool,
+    /// The newest complete snapshot; 0: none.
+    snapshot: AtomicU64,
+    snapshot_bytes: AtomicU64,
+    /// Bytes of the segments since.
+    log_bytes: AtomicU64,
+    opened: Instant,
+    /// Somebody has the store: a failure is not an answer to who opens it any more.
+    open: AtomicBool,
+    on_fatal: OnFatal,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("number", &self.state.load().number).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(objects: Arc<dyn Objects>, options: Options, start: Start) -> Self {
+        Self {
+            objects,
+            on_fatal: Arc::clone(&options.on_fatal),
+            options,
+            store: start.store,
+            places: Mutex::new(start.places),
+            events: watch::Sender::new(start.state.sequence),
+            state: ArcSwap::from_pointee(start.state),
+            clusters: Watches::default(),
+            failed: Mutex::default(),
+            away: Mutex::default(),
+            lifetimes_due: AtomicBool::new(true),
+            snapshot: AtomicU64::new(start.snapshot.0),
+            snapshot_bytes: AtomicU64::new(start.snapshot.1),
+            log_bytes: AtomicU64::new(0),
+            opened: Instant::now(),
+            open: AtomicBool::new(false),
+        }
+    }
+
+    /// The newest state.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// What the state was folded of.
+    pub(super) fn places(&self) -> Places {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The object that a segment was folded of.
+    pub(super) fn place(&self, number: u64) -> Option<Place> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    /// Folds a segment that is there, where it is the next one, and tells who waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], which is remembered.
+    pub(super) fn take(&self, number: u64, uid: &str, sealed: &[u8]) -> Result<Taken, StoreError> {
+        let taken = self.fold(number, uid, sealed);
+        taken.map_err(|text| self.fail(StoreError::Damaged(format!("segment {number} of the log: {text}"))))
+    }
+
+    fn fold(&self, number: u64, uid: &str, sealed: &[u8]) -> Result<Taken, String> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.load();
+        if number <= state.number {
+            return match places.get(&number) {
+                Some(place) if place.uid != uid => Err(
+                    "it is not the one that was read: etcd came back from an older backup, or somebody made it anew"
+                        .into(),
+                ),
+                _ => Ok(Taken::Known),
+            };
+        }
+        if number != state.number.saturating_add(1) {
+            return Ok(Taken::TooFar);
+        }
+        let segment = Segment::open(sealed)?;
+        let next = Arc::new(state.after(&segment, digest_of(sealed))?);
+        let first = self.snapshot.load(Ordering::Relaxed).saturating_sub(self.options.kept_segments).min(state.number);
+        *places = places.split_off(&first);
+        places.insert(number, Place { uid: uid.to_owned(), batch: segment.batch });
+        self.log_bytes.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+        self.state.store(Arc::clone(&next));
+        drop(places);
+        for name in State::changed(&segment.effects) {
+            self.clusters.rise(name, next.document_of(name).map_or(0, |document| document.version));
+        }
+        self.events.send_if_modified(|last| std::mem::replace(last, next.sequence) != next.sequence);
+        Ok(Taken::Folded)
+    }
+
+    /// Goes on with a later state, where segments that are missing here were folded into a snapshot.
+    pub(super) fn jump(&self, state: State, uid: String) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.number <= self.state.load().number {
+            return;
+        }
+        let next = Arc::new(state);
+        *places = Places::from([(next.number, Place { uid, batch: String::new() })]);
+        self.state.store(Arc::clone(&next));
+        drop(places);
+        for (name, document) in next.documents() {
+            self.clusters.rise(name, document.version);
+        }
+        self.events.send_if_modified(|last| std::mem::replace(last, next.sequence) != next.sequence);
+    }
+
+    /// Remembers a failure after which nothing may go on, and says so; gives it back for those who wait.
+    pub(super) fn fail(&self, error: StoreError) -> StoreError {
+        let first = {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = failed.is_none();
+            failed.get_or_insert(error.clone());
+            first
+        };
+        if first && self.open.load(Ordering::Relaxed) {
+            tracing::error!(%error, store = %self.objects.place(), "the store cannot go on; the process ends");
+            (self.on_fatal)(&error);
+        }
+        error
+    }
+
+    /// From now on a failure ends the process.
+    pub(super) fn is_open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {
+        match &*self.failed.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The API server did not answer.
+    pub(super) fn is_away(&self, why: &str) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        if away.is_none() {
+            tracing::warn!(store = %self.objects.place(), "the store only reads until the API server answers: {why}");
+        }
+        *away = Some((since, why.to_owned()));
+        if since.elapsed() >= OUTAGE {
+            self.lifetimes_due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It answered.
+    pub(super) fn is_back(&self) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, _)) = away.take() {
+            if since.elapsed() >= OUTAGE {
+                self.lifetimes_due.store(true, Ordering::Relaxed);
+            }
+            tracing::info!(store = %self.objects.place(), "the API server answers again");
+        }
+    }
+
+    /// Whether it did not answer the last time, and why.
+    pub(super) fn away(&self) -> Option<String> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, why)| why.clone())
+    }
+
+    /// Whether claims that are held get their lifetime anew now, and the lifetime clock.
+    pub(super) fn lifetimes_due(&self) -> Option<u64> {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.options.now_ms.saturating_add(elapsed);
+        self.lifetimes_due.load(Ordering::Relaxed).then_some(now_ms)
+    }
+
+    /// They got it.
+    pub(super) fn lifetimes_given(&self) {
+        self.lifetimes_due.store(false, Ordering::Relaxed);
+    }
+
+    /// The newest complete snapshot; 0: none.
+    pub(super) fn snapshot(&self) -> u64 {
+        self.snapshot.load(Ordering::Relaxed)
+    }
+
+    /// A complete snapshot was seen.
+    pub(super) fn saw_snapshot(&self, number: u64) {
+        if self.snapshot.fetch_max(number, Ordering::Relaxed) < number {
+            self.log_bytes.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A snapshot of so many bytes was made.
+    pub(super) fn made_snapshot(&self, number: u64, bytes: u64) {
+        self.saw_snapshot(number);
+        self.snapshot_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it is time for a snapshot: so many segments were written since the last one and it will not cost more than they did,
+    /// or the log is long.
+    pub(super) fn snapshot_due(&self) -> bool {
+        let segments = self.state.load().number.saturating_sub(self.snapshot());
+        let log = self.log_bytes.load(Ordering::Relaxed);
+        let every = self.options.snapshot_segments.max(1);
+        let worth = log >= self.snapshot_bytes.load(Ordering::Relaxed) / 2;
+        (segments >= every && worth) || segments >= every.saturating_mul(8) || log >= self.options.snapshot_log_bytes
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let bytes = self.log_bytes.load(Ordering::Relaxed).saturating_add(self.snapshot_bytes.load(Ordering::Relaxed));
+        Health { full: self.away(), bytes }
+    }
+
+    pub(super) fn watch_events(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn watch_cluster(&self, name: &str) -> watch::Receiver<u64> {
+        self.clusters.subscribe(name, || self.state.load().document_of(name).map_or(0, |document| document.version))
+    }
+}

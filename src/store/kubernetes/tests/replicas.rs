@@ -1,0 +1,112 @@
+//! Several replicas on one log.
+
+use super::*;
+use crate::store::BoxFuture;
+use crate::store::kubernetes::objects::{Changes, Fault, Head, Listed, Object, Objects};
+use futures_util::StreamExt as _;
+use tokio::sync::Notify;
+
+/// A connection that says nothing of what happens, until it ends.
+struct Deaf(Arc<Memory>, Arc<Notify>);
+
+impl Objects for Deaf {
+    fn create(&self, kind: Kind, name: &str, bytes: Arc<[u8]>) -> BoxFuture<'_, Result<String, Fault>> {
+        self.0.create(kind, name, bytes)
+    }
+    fn get(&self, name: &str) -> BoxFuture<'_, Result<Option<Object>, Fault>> {
+        self.0.get(name)
+    }
+    fn uid(&self, name: &str) -> BoxFuture<'_, Result<Option<String>, Fault>> {
+        self.0.uid(name)
+    }
+    fn list(&self) -> BoxFuture<'_, Result<Listed, Fault>> {
+        self.0.list()
+    }
+    fn watch(&self, _: &str) -> BoxFuture<'_, Result<Changes, Fault>> {
+        let ends = Arc::clone(&self.1);
+        let nothing = futures_util::stream::once(async move { ends.notified().await });
+        Box::pin(async move { Ok(nothing.filter_map(|()| async { None }).boxed()) })
+    }
+    fn delete(&self, head: &Head) -> BoxFuture<'_, Result<(), Fault>> {
+        self.0.delete(head)
+    }
+    fn place(&self) -> String {
+        "the deaf mock".into()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_stores_and_many_clients_one_leads() {
+    let memory = site();
+    let stores = [open(&memory), open(&memory), open(&memory)];
+    for round in 0..10 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..64 {
+            let store = Arc::clone(&stores[number % 3]);
+            tasks.spawn(async move {
+                let claim = crate::cluster::Operation::Claim { claim: format!("lead-{round}"), ttl_ms: 60_000 };
+                match ask(&*store, &member(number), claim).await {
+                    Answer::Claim(answer) => (answer.role, answer.fence, answer.holder),
+                    other => panic!("{other:?}"),
+                }
+            });
+        }
+        let answers = tasks.join_all().await;
+        assert_eq!(answers.iter().filter(|(role, ..)| *role == Role::Leader).count(), 1);
+        assert!(answers.windows(2).all(|pair| pair[0].1 == pair[1].1 && pair[0].2 == pair[1].2), "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_writes_wakes_who_waits_at_the_other() {
+    let memory = site();
+    let (one, other) = (open(&memory), open(&memory));
+    let (mut events, mut cluster) = (other.watch_events(), other.watch_cluster("etcd"));
+    let before = *events.borrow_and_update();
+    one.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), events.changed()).await.unwrap().unwrap();
+    assert_eq!(*events.borrow(), before + 1);
+    ask(&*one, "m00", put("k", 1, Condition::Absent)).await;
+    tokio::time::timeout(Duration::from_secs(60), cluster.changed()).await.unwrap().unwrap();
+    assert_eq!(other.cluster("etcd").unwrap(), one.cluster("etcd").unwrap());
+    // A refusal is as of now at whichever replica, though the other has not heard of the write yet.
+    for round in 0..50 {
+        ask(&*one, "m00", put(&format!("k{round}"), 1, Condition::Any)).await;
+        let refused = ask(&*other, "m01", put(&format!("k{round}"), 2, Condition::Absent)).await;
+        assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
+        let gone = crate::cluster::Operation::Delete { key: format!("k{round}"), condition: Condition::Any };
+        ask(&*one, "m00", gone).await;
+        let written = ask(&*other, "m01", put(&format!("k{round}"), 2, Condition::Absent)).await;
+        assert!(matches!(written, Answer::Written { .. }), "{written:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_and_who_was_away_goes_on_from_a_snapshot() {
+    let memory = site();
+    let options = Options { snapshot_segments: 10, kept_segments: 3, ..Fatal::default().options() };
+    let store = KubernetesStore::open(memory.connect(), options).unwrap();
+    let ends = Arc::new(Notify::new());
+    let deaf = Deaf(Arc::clone(&memory), Arc::clone(&ends));
+    let late = Arc::new(KubernetesStore::open(Box::new(|| Ok(Arc::new(deaf))), Fatal::default().options()).unwrap());
+    let mut wakes = late.watch_cluster("etcd");
+    let stream = machine("m");
+    for index in 0..200 {
+        store.commit(decided(&stream, index, &format!("{index}")), NOW).await.unwrap();
+        ask(&store, "m00", put("k", index, Condition::Any)).await;
+    }
+    until("snapshots were made", || store.position().1 > 300).await;
+    // At most what eight times the bound allows, and what stays for late ones.
+    until("segments went", || memory.names().len() < 100).await;
+    assert_eq!(late.position().0, 0);
+    ends.notify_one();
+    tokio::time::timeout(Duration::from_secs(60), wakes.changed()).await.unwrap().unwrap();
+    until("the late one is there", || late.position().0 == store.position().0).await;
+    let opened = open(&memory);
+    for other in [&late, &opened] {
+        assert_eq!(other.events_after(0, 1_000).unwrap(), store.events_after(0, 1_000).unwrap());
+        assert_eq!(other.cluster("etcd").unwrap(), store.cluster("etcd").unwrap());
+    }
+    late.commit(decided(&stream, 200, "by the late one"), NOW).await.unwrap();
+    until("and the other hears it", || store.head(&stream).unwrap() == 201).await;
+}
