@@ -130,7 +130,8 @@ impl Cluster {
         std::fs::File::options().create(true).append(true).open(self.path(name)).unwrap().into()
     }
 
-    fn start_etcd(&mut self) {
+    /// Starts etcd, or starts it again over its folder `etcd`.
+    pub fn start_etcd(&mut self) {
         let (client, peer) = self.etcd_ports;
         let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let child = Command::new(&self.programs.etcd)
@@ -182,6 +183,20 @@ impl Cluster {
     /// `kill -9`.
     pub fn kill_api_server(&mut self) {
         end(&mut self.api_server);
+    }
+
+    /// `kill -9`.
+    #[allow(dead_code, reason = "the tests of the store do it")]
+    pub fn kill_etcd(&mut self) {
+        end(&mut self.etcd);
+    }
+
+    /// Sends the API server a signal: `STOP`, `CONT`.
+    #[allow(dead_code, reason = "the tests of the store do it")]
+    pub fn signal_api_server(&self, signal: &str) {
+        let process = self.api_server.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// The last of what a process said.
