@@ -14,8 +14,10 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server and output")]
 pub struct Options {
-    /// The file that says where the server is, with the token (default: ~/.config/formwork/administrator.json).
-    #[arg(long, value_name = "FILE", env = "FORMWORK_CONTEXT")]
+    /// The file that says where the server is, with the token (default: what FORMWORK_CONTEXT names, else
+    /// ~/.config/formwork/administrator.json).
+    // The variable is read in `context_path`: clap would name what it holds in the usage of a wrong line, as if it were needed.
+    #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
     /// How the answer is printed (default: table on a terminal, json in a pipe).
     #[arg(short, long, value_name = "FORMAT")]
@@ -28,9 +30,10 @@ impl Options {
     /// # Errors
     /// Nothing says which.
     pub fn context_path(&self) -> Result<PathBuf, CliError> {
-        // An empty FORMWORK_CONTEXT is none.
-        match self.context.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => Ok(path.clone()),
+        let named = self.context.clone().or_else(|| std::env::var_os("FORMWORK_CONTEXT").map(PathBuf::from));
+        // An empty one is none.
+        match named.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => Ok(path),
             None => {
                 context::default_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")).ok_or_else(|| {
                     CliError::Usage {

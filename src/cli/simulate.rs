@@ -1,8 +1,9 @@
 //! `formwork simulate`: machines that are not there.
 
+use super::client::Client;
 use super::error::CliError;
 use super::{context, session};
-use crate::simulate::{Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
+use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table};
 use std::io::IsTerminal;
@@ -108,6 +109,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             hint: Some("--relay ADDRESS of this host, in a subnet that the site declares".into()),
         });
     }
+    let context = context::read(&arguments.session.context_path()?)?;
+    // Every run's end is asked of this server: one that cannot be asked is told of now, as by the other commands.
+    Client::new(&context)?.status()?;
     let options = Options {
         server: arguments.server,
         http_port: arguments.http_port,
@@ -129,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         relay: arguments.relay,
         in_flight: arguments.in_flight,
         limit: Duration::from_secs(arguments.limit_seconds),
-        context: context::read(&arguments.session.context_path()?)?,
+        context,
         record: arguments.record.clone(),
     };
     let output = arguments.session.output();
@@ -151,6 +155,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Ok::<_, CliError>(report)
     })?;
     output.answer(&report, Vec::new, |_| table(&report))?;
+    if let Some(Away { server, what }) = report.unreachable.clone() {
+        let hint =
+            "this is the API that tickets name, by `serve --address` and `--api-port`; it has to be reached from here";
+        return Err(CliError::Unreachable { server, what, hint, away: true });
+    }
     if report.unfinished > 0 {
         return Err(CliError::TimedOut(format!("{} of {} runs are not over", report.unfinished, report.machines)));
     }
@@ -165,6 +174,12 @@ fn meaning(error: &SimulateError) -> CliError {
         SimulateError::NotMeant(_) => {
             CliError::Refused { code: "not-meant".into(), message: error.to_string(), hint: error.hint() }
         }
+        SimulateError::Away { address, error: what } => CliError::Unreachable {
+            server: format!("http://{address}"),
+            what: what.to_string(),
+            hint: "--server and --http-port are where `formwork serve` gives boot scripts; is it running?",
+            away: true,
+        },
         other => CliError::NotSo(other.to_string()),
     }
 }
@@ -177,6 +192,11 @@ fn show_progress(progress: impl Fn() -> String + Send + 'static) -> tokio::task:
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     })
+}
+
+/// A kind of question, as the report in JSON names it.
+fn word(kind: impl serde::Serialize) -> String {
+    serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The report as people read it. Pure.
@@ -203,11 +223,14 @@ fn table(report: &Report) -> String {
     for (reason, count) in &report.reasons {
         text.push_str(&format!("{count} x {reason}\n"));
     }
+    for wrong in &report.errors {
+        let (kind, what) = (word(wrong.kind), wrong.what.word());
+        text.push_str(&format!("{kind}: {} {what}; the first: {}\n", wrong.count, wrong.first));
+    }
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["KIND", "ANSWERED", "REFUSED", "LOST", "DROPPED", "SENT", "RECEIVED", "P50 MS", "P99 MS"]);
     for row in &report.questions {
-        let kind = serde_json::to_value(row.kind).ok();
         let ms = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
         let numbers = [
             row.answered.to_string(),
@@ -219,7 +242,7 @@ fn table(report: &Report) -> String {
             ms(row.p50_ms),
             ms(row.p99_ms),
         ];
-        let mut cells = vec![Cell::new(kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default())];
+        let mut cells = vec![Cell::new(word(row.kind))];
         cells.extend(numbers.map(|number| Cell::new(number).set_alignment(CellAlignment::Right)));
         table.add_row(cells);
     }

@@ -1,6 +1,7 @@
 //! Counts and times of what simulated machines asked: lock-free, of fixed size, so that memory stays flat whatever the load.
 
 use super::acts::Kind;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -44,15 +45,34 @@ impl Times {
     }
 }
 
+/// What went wrong, and how it did the first time.
+#[derive(Default)]
+pub struct Wrong {
+    /// How often.
+    pub count: AtomicU64,
+    /// The first time's words.
+    pub first: OnceLock<String>,
+}
+
+impl Wrong {
+    /// Counts one more. The words are only made for the first.
+    pub fn add(&self, words: impl FnOnce() -> String) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.first.get_or_init(words);
+    }
+}
+
 /// What is counted of one kind of question.
 #[derive(Default)]
 pub struct Count {
     /// Asked and answered as it should be.
     pub answered: AtomicU64,
     /// Answered with a status of 400 and above, but for waits that ended (408).
-    pub refused: AtomicU64,
+    pub refused: Wrong,
     /// No answer came.
-    pub lost: AtomicU64,
+    pub lost: Wrong,
+    /// What was answered is of no use.
+    pub unusable: Wrong,
     /// Answers that the simulation threw away.
     pub dropped: AtomicU64,
     /// Bytes of bodies sent.

@@ -6,16 +6,17 @@ use super::dhcp::Relay;
 use super::http::{Client, HttpError, Question, Reply, Server};
 use super::machine::{Habits, Machine};
 use super::record::{Entry, Fact};
+use super::report::Away;
 use super::script::{file_in_archive, read};
 use super::{Progress, tftp};
 use crate::api::views::{Context, MachineSummary, Phase};
 use crate::journal::RunStatus;
-use crate::wire::BootFile;
+use crate::wire::{BootFile, Problem};
 use bytes::Bytes;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a file may take.
 const FILE_PATIENCE: Duration = Duration::from_secs(600);
+/// How long the API that tickets name may be away at first: a server that starts is there sooner.
+const API_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that ask as an administrator.
 const ADMINISTRATORS: usize = 4;
 
@@ -42,6 +45,11 @@ pub struct Shared {
     token: String,
     began: Instant,
     record: Option<Mutex<std::io::BufWriter<std::fs::File>>>,
+    /// Wakes who waits for an API that is not there.
+    pub away: tokio::sync::Notify,
+    api_lost_since: OnceLock<Instant>,
+    /// How the API that tickets name was met first: it answered, or it is not there.
+    api_first: OnceLock<Option<Away>>,
 }
 
 impl Shared {
@@ -68,6 +76,9 @@ impl Shared {
             token: context.token.clone(),
             began: Instant::now(),
             record: record.map(|file| Mutex::new(std::io::BufWriter::new(file))),
+            away: tokio::sync::Notify::new(),
+            api_lost_since: OnceLock::new(),
+            api_first: OnceLock::new(),
         }
     }
 
@@ -105,21 +116,61 @@ impl Shared {
         Ok(server)
     }
 
-    fn count(&self, kind: Kind, began: Instant, sent: usize, reply: &Result<Reply, HttpError>) {
+    fn count(&self, kind: Kind, path: &str, began: Instant, sent: usize, reply: &Result<Reply, HttpError>) {
         let count = self.counts.of(kind);
+        // What stands behind the question mark is one machine's.
+        let path = path.split('?').next().unwrap_or_default();
         count.sent.fetch_add(sent as u64, Ordering::Relaxed);
         match reply {
             Ok(reply) => {
                 count.times.add(began.elapsed());
                 count.received.fetch_add(reply.length, Ordering::Relaxed);
-                let refused = reply.status >= 400 && reply.status != 408;
-                let counter = if refused { &count.refused } else { &count.answered };
-                counter.fetch_add(1, Ordering::Relaxed);
+                if reply.status >= 400 && reply.status != 408 {
+                    count.refused.add(|| format!("{path} was answered with {}", words_of(reply)));
+                } else {
+                    count.answered.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            Err(_) => {
-                count.lost.fetch_add(1, Ordering::Relaxed);
+            Err(error) => count.lost.add(|| format!("{path}: {error}")),
+        }
+    }
+
+    /// What was answered is of no use.
+    fn unusable(&self, kind: Kind, why: String) -> Happened {
+        self.counts.of(kind).unusable.add(|| why.clone());
+        Happened::Lost(why)
+    }
+
+    /// The API that tickets name answered, or did not. One that never did, for longer than a server takes to start, is not there.
+    fn met_api(&self, server: &str, reply: &Result<Reply, HttpError>) {
+        let first = &self.api_first;
+        match reply {
+            Ok(_) => {
+                let _ = first.set(None);
+            }
+            Err(error) => {
+                let since = self.api_lost_since.get_or_init(Instant::now);
+                if first.get().is_none() && since.elapsed() >= API_PATIENCE {
+                    let away = Away { server: server.to_owned(), what: error.to_string() };
+                    if first.set(Some(away)).is_ok() {
+                        self.away.notify_one();
+                    }
+                }
             }
         }
+    }
+
+    /// The API that tickets name, where it never answered.
+    pub fn unreachable(&self) -> Option<&Away> {
+        self.api_first.get()?.as_ref()
+    }
+}
+
+/// A refusal in a few words: its status, and what a problem document says.
+fn words_of(reply: &Reply) -> String {
+    match serde_json::from_slice::<Problem>(&reply.body) {
+        Ok(problem) => format!("status {}: {}", reply.status, problem.message),
+        Err(_) => format!("status {}", reply.status),
     }
 }
 
@@ -193,7 +244,7 @@ impl Driver {
                 Happened::Passed
             }
             Err(error) => {
-                count.lost.fetch_add(1, Ordering::Relaxed);
+                count.lost.add(|| error.clone());
                 Happened::Lost(error)
             }
         }
@@ -212,7 +263,7 @@ impl Driver {
                 Happened::Passed
             }
             Err(error) => {
-                count.lost.fetch_add(1, Ordering::Relaxed);
+                count.lost.add(|| error.clone());
                 Happened::Lost(error)
             }
         }
@@ -222,7 +273,7 @@ impl Driver {
         let _room = self.shared.room.acquire().await;
         let began = Instant::now();
         let reply = self.boot.ask(&Question::get(path, patience), keep).await;
-        self.shared.count(kind, began, 0, &reply);
+        self.shared.count(kind, path, began, 0, &reply);
         match reply {
             Ok(reply) if reply.status == 200 => Ok(reply),
             Ok(reply) => Err(format!("{path} was answered with status {}", reply.status)),
@@ -234,7 +285,7 @@ impl Driver {
         match self.get(Kind::Script, &machine.script_path(), PATIENCE, true).await {
             Ok(reply) => match read(&String::from_utf8_lossy(&reply.body)) {
                 Some(script) => Happened::Script(script),
-                None => Happened::Lost("what came is no boot script".into()),
+                None => self.shared.unusable(Kind::Script, "what came is no boot script".into()),
             },
             Err(error) => Happened::Lost(error),
         }
@@ -259,7 +310,7 @@ impl Driver {
         let file = file_in_archive(&reply.body, "formwork/boot.json");
         match file.and_then(|bytes| serde_json::from_slice::<BootFile>(bytes).ok()) {
             Some(file) => self.boot_file(file),
-            None => Happened::Lost("the overlay has no boot file".into()),
+            None => self.shared.unusable(Kind::Overlay, "the overlay has no boot file".into()),
         }
     }
 
@@ -269,7 +320,7 @@ impl Driver {
                 self.api = Some(Client::new(server));
                 Happened::BootFile(Box::new(file))
             }
-            Err(error) => Happened::Lost(error.to_string()),
+            Err(error) => self.shared.unusable(Kind::Overlay, error.to_string()),
         }
     }
 
@@ -292,7 +343,8 @@ impl Driver {
         };
         let reply = api.ask(&question, true).await;
         drop(room);
-        self.shared.count(ask.kind, began, ask.body.len(), &reply);
+        self.shared.count(ask.kind, &ask.path, began, ask.body.len(), &reply);
+        self.shared.met_api(&api.server(), &reply);
         match reply {
             Ok(_) if ask.lose_answer => {
                 // The server has done it and has said so; the machine never hears of it.
@@ -317,11 +369,11 @@ impl Driver {
         question.bearer = Some(&self.shared.token);
         let reply = client.ask(&question, true).await;
         drop(client);
-        self.shared.count(Kind::Administrator, began, 0, &reply);
+        self.shared.count(Kind::Administrator, &path, began, 0, &reply);
         match reply {
             Ok(reply) if reply.status == 200 => match serde_json::from_slice::<MachineSummary>(&reply.body) {
                 Ok(summary) => Happened::Stands(standing(&summary)),
-                Err(error) => Happened::Lost(error.to_string()),
+                Err(error) => self.shared.unusable(Kind::Administrator, format!("how a machine stands: {error}")),
             },
             Ok(reply) => Happened::Lost(format!("{path} was answered with status {}", reply.status)),
             Err(error) => Happened::Lost(error.to_string()),

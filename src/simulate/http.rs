@@ -143,6 +143,12 @@ impl Client {
         Self { server, sender: None }
     }
 
+    /// Where it asks.
+    pub fn server(&self) -> String {
+        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.server.address)
+    }
+
     /// Lets the connection go.
     pub fn disconnect(&mut self) {
         self.sender = None;

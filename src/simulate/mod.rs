@@ -25,7 +25,7 @@ mod work;
 
 pub use dice::{Seconds, probability};
 pub use machine::Habits;
-pub use report::{Report, Row};
+pub use report::{Away, Report, Row, What, Wrongs};
 
 use crate::api::views::Context;
 use acts::Verdict;
@@ -84,6 +84,14 @@ pub enum SimulateError {
     /// The server does not take simulated machines.
     #[error("this server does not mean to be simulated against: {0}")]
     NotMeant(String),
+    /// Nobody answers at the boot address.
+    #[error("no answer from the boot server http://{address}: {error}")]
+    Away {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What the network said.
+        error: HttpError,
+    },
     /// The server does not answer as one does.
     #[error("the boot server {address}: {what}")]
     Server {
@@ -191,7 +199,8 @@ impl Simulation {
         move || report::progress(&shared, machines, began.elapsed())
     }
 
-    /// Runs all machines to their ends, or until the limit, or until `stop`.
+    /// Runs all machines to their ends, or until the limit, or until `stop`, or until it is plain that the API that their tickets
+    /// name is not there.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Report {
         let Self { shared, options, began } = self;
         let mut tasks = tokio::task::JoinSet::new();
@@ -224,6 +233,7 @@ impl Simulation {
                     }
                     Some(Err(error)) => tracing::error!(%error, "a simulated machine stopped at an error of this program"),
                 },
+                () = shared.away.notified() => break,
                 () = &mut over => break,
                 () = &mut stop => break,
             }
@@ -244,7 +254,7 @@ async fn first_asks(address: SocketAddr, machine: &Machine) -> Result<(), Simula
         let reply = client
             .ask(&Question::get(&path, Duration::from_secs(10)), true)
             .await
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| SimulateError::Away { address, error })?;
         let script = script::read(&String::from_utf8_lossy(&reply.body))
             .ok_or_else(|| wrong(format!("what came is no boot script (status {})", reply.status)))?;
         if let Some(name) = script.machine.filter(|name| !name.starts_with(NAME_PREFIX)) {
@@ -278,3 +288,6 @@ fn enough_files(machines: u32) -> Result<(), SimulateError> {
     let least = u64::from(machines) + OTHER_FILES;
     if allowed < least { Err(SimulateError::Files { machines, needed: least, allowed }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What a simulation came to: a table for people, JSON for programs.
 
 use super::acts::{Kind, Verdict};
+use super::count::Count;
 use super::driver::Shared;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,8 +39,59 @@ pub struct Report {
     pub requests: u64,
     /// Why machines failed, with how many.
     pub reasons: BTreeMap<String, usize>,
+    /// The server that tickets name, where it never answered and the simulation ended for it.
+    pub unreachable: Option<Away>,
+    /// What went wrong with questions, by kind.
+    pub errors: Vec<Wrongs>,
     /// Questions by kind.
     pub questions: Vec<Row>,
+}
+
+/// A server that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Away {
+    /// Its base URL.
+    pub server: String,
+    /// What the network said.
+    pub what: String,
+}
+
+/// What went wrong with questions of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wrongs {
+    /// The kind.
+    pub kind: Kind,
+    /// What went wrong.
+    pub what: What,
+    /// How often.
+    pub count: u64,
+    /// The first time's words.
+    pub first: String,
+}
+
+/// How a question can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// It was answered with a refusal.
+    Refused,
+    /// No answer came.
+    Lost,
+    /// It was answered with something that is of no use.
+    Unusable,
+}
+
+impl What {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Unusable => "unusable",
+        }
+    }
 }
 
 /// Percentiles, seconds.
@@ -120,6 +172,8 @@ impl Report {
             jobs_per_second: jobs as f64 / seconds.max(0.001),
             requests: shared.counts.answered(),
             reasons,
+            unreachable: shared.unreachable().cloned(),
+            errors: Kind::ALL.into_iter().flat_map(|kind| wrongs(shared.counts.of(kind), kind)).collect(),
             questions: Kind::ALL.into_iter().filter_map(|kind| row(shared, kind)).collect(),
         }
     }
@@ -148,6 +202,14 @@ fn percentiles(mut times: Vec<f64>) -> Option<Percentiles> {
     Some(Percentiles { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, max: at(1.0)? })
 }
 
+fn wrongs(count: &Count, kind: Kind) -> impl Iterator<Item = Wrongs> {
+    let all = [(What::Refused, &count.refused), (What::Lost, &count.lost), (What::Unusable, &count.unusable)];
+    all.into_iter().filter_map(move |(what, wrong)| {
+        let first = unnamed(wrong.first.get()?);
+        Some(Wrongs { kind, what, count: wrong.count.load(Ordering::Relaxed), first })
+    })
+}
+
 fn row(shared: &Shared, kind: Kind) -> Option<Row> {
     let count = shared.counts.of(kind);
     let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -155,8 +217,8 @@ fn row(shared: &Shared, kind: Kind) -> Option<Row> {
     let row = Row {
         kind,
         answered: get(&count.answered),
-        refused: get(&count.refused),
-        lost: get(&count.lost),
+        refused: get(&count.refused.count),
+        lost: get(&count.lost.count),
         dropped: get(&count.dropped),
         sent_bytes: get(&count.sent),
         received_bytes: get(&count.received),
@@ -172,10 +234,16 @@ pub(super) fn progress(shared: &Shared, machines: u32, took: Duration) -> String
     let failed = shared.progress.failed.load(Ordering::Relaxed);
     let jobs = shared.counts.of(Kind::End).answered.load(Ordering::Relaxed);
     let seconds = took.as_secs();
-    format!(
+    let mut line = format!(
         "{seconds} s: {finished} of {machines} runs done, {failed} failed, {jobs} jobs, {} requests",
         shared.counts.answered()
-    )
+    );
+    let wrong = |kind| wrongs(shared.counts.of(kind), kind).map(|wrong| wrong.count).sum::<u64>();
+    let wrong: u64 = Kind::ALL.into_iter().map(wrong).sum();
+    if wrong > 0 {
+        line.push_str(&format!(", {wrong} went wrong"));
+    }
+    line
 }
 
 #[cfg(test)]
@@ -186,6 +254,19 @@ mod tests {
     fn a_reason_is_the_same_for_all_machines_that_have_it() {
         let said = unnamed("task a failed; push a fix, or `formwork retry simulated-024657000001`");
         assert_eq!(said, "task a failed; push a fix, or `formwork retry MACHINE`");
+    }
+
+    #[test]
+    fn the_first_error_of_each_kind_is_told_with_how_often_there_was_one() {
+        let count = Count::default();
+        for turn in 1..=3 {
+            count.refused.add(|| format!("/v1/machines/simulated-02465700000{turn} was answered with status 503"));
+        }
+        count.unusable.add(|| "what came is no boot script".into());
+        let told: Vec<_> = wrongs(&count, Kind::Administrator).collect();
+        let first = "/v1/machines/simulated-024657000001 was answered with status 503";
+        let of = |what, count, first: &str| Wrongs { kind: Kind::Administrator, what, count, first: first.to_owned() };
+        assert_eq!(told, [of(What::Refused, 3, first), of(What::Unusable, 1, "what came is no boot script")]);
     }
 
     #[test]

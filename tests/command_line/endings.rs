@@ -188,6 +188,8 @@ const ONLINE: &[(&str, i32)] = &[
     ("cancel web-1 --reason x", 0),
     ("cancel web-1 --reason x", 4),
     ("logs web-1", 3),
+    // Nobody gives boot scripts there.
+    ("simulate --server 127.0.0.1 --http-port 1 --machines 1", 5),
 ];
 
 #[test]
@@ -209,7 +211,7 @@ fn each_command_that_asks_a_server_ends_with_its_code() {
     let copy = folder.path().join("context.json");
     std::fs::write(&copy, text).expect("written");
     std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("0600");
-    for line in ["get machines", "why web-1", "plan web-1", "render web-1"] {
+    for line in ["get machines", "why web-1", "plan web-1", "render web-1", "simulate --server 127.0.0.1"] {
         let output =
             Command::new(FORMWORK).args(line.split(' ')).arg("--context").arg(&copy).output().expect("formwork starts");
         if output.status.code() != Some(5) {
@@ -217,4 +219,13 @@ fn each_command_that_asks_a_server_ends_with_its_code() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_context_that_is_set_is_not_asked_for_in_the_usage_of_a_wrong_line() {
+    let output =
+        Command::new(FORMWORK).arg("simulate").env("FORMWORK_CONTEXT", "/x").output().expect("formwork starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--server <ADDRESS>") && !said.contains("--context"), "{said}");
 }

@@ -70,6 +70,11 @@ fn one_round(seed: u64, kills: &mut u64, wanted: u64) -> Evidence {
     site.start();
     let mut machines = site.simulate(seed);
     let limit = Instant::now() + Duration::from_secs(600);
+    // A server that is away before the first machine was let in ends a simulation, as it should.
+    while !site.records() && machines.try_wait().expect("a child").is_none() {
+        assert!(Instant::now() < limit, "no machine was let in:\n{}", site.said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let mut turn = 0;
     let status = loop {
         if *kills < wanted {

@@ -176,6 +176,11 @@ impl Site {
         command.spawn().expect("formwork starts")
     }
 
+    /// The server let the first machine in.
+    pub fn records(&self) -> bool {
+        self.path("record.jsonl").exists()
+    }
+
     /// The last of what server and machines said.
     pub fn said(&self) -> String {
         ["server.log", "machines.log"]

@@ -1,0 +1,111 @@
+//! Whole simulations against stand-ins for a server.
+
+use super::*;
+use crate::boot::overlay::{OverlayFile, cpio};
+use crate::wire::{BootFile, BootFileKind};
+use axum::Router;
+use axum::routing::get;
+
+const SCRIPT: &str = "#!ipxe
+echo Formwork: machine simulated-024657000001, workflow build
+kernel /files/ram/vmlinuz
+initrd --name overlay /boot/overlay/one.cpio
+boot
+";
+
+fn authority() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+}
+
+/// A port of loopback that nobody has.
+async fn nowhere() -> String {
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    format!("https://{address}")
+}
+
+fn boot_file(server: &str) -> BootFile {
+    BootFile {
+        kind: BootFileKind::Boot,
+        site: "rehearsal".into(),
+        server: server.to_owned(),
+        ca_certificate: authority(),
+        ca_fingerprint: String::new(),
+        ticket: "one.secret".into(),
+        machine: "simulated-024657000001".into(),
+        environment: "ram".into(),
+        server_time_unix_ms: 0,
+    }
+}
+
+/// A boot server that gives every machine the same script, and a ticket for a server that is named here.
+async fn boots(tickets_for: &str) -> u16 {
+    let file = serde_json::to_vec(&boot_file(tickets_for)).unwrap();
+    let overlay = cpio(&[OverlayFile { path: "formwork/boot.json", bytes: &file, mode: 0o600 }]).unwrap();
+    let router = Router::new()
+        .route(crate::boot::script::SCRIPT_PATH, get(async || SCRIPT))
+        .route("/boot/overlay/one.cpio", get(async move || overlay.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+fn options(http_port: u16, files: bool, limit: Duration) -> Options {
+    let none: Seconds = "0".parse().unwrap();
+    Options {
+        server: Ipv4Addr::LOCALHOST,
+        http_port,
+        machines: 3,
+        first: 1,
+        habits: Habits {
+            seed: 1,
+            dhcp: false,
+            tftp: false,
+            files,
+            boot_seconds: none,
+            task_seconds: none,
+            fail: 0.0,
+            drop_replies: 0.0,
+            power_cuts: 0.0,
+            agent_kills: 0.0,
+        },
+        proxy: false,
+        relay: None,
+        in_flight: 8,
+        limit,
+        context: Context { server: "https://127.0.0.1:1".into(), ca_certificate: authority(), token: "secret".into() },
+        record: None,
+    }
+}
+
+#[tokio::test]
+async fn an_api_of_tickets_that_was_never_there_ends_it_and_is_named() {
+    let api = nowhere().await;
+    let port = boots(&api).await;
+    let simulation = Simulation::prepare(options(port, false, Duration::from_secs(300))).await.unwrap();
+    let report = simulation.run(std::future::pending()).await;
+    assert!(report.seconds < 60.0, "it went on for {} s", report.seconds);
+    assert_eq!(report.unreachable.as_ref().map(|away| away.server.as_str()), Some(api.as_str()));
+    let [error] = report.errors.as_slice() else { panic!("{:?}", report.errors) };
+    assert_eq!((error.kind, error.what), (acts::Kind::Exchange, What::Lost));
+    assert!(error.count >= 3 && error.first.starts_with("/v1/agent/exchange: "), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_told_of_by_its_name() {
+    let port = boots(&nowhere().await).await;
+    let simulation = Simulation::prepare(options(port, true, Duration::from_secs(2))).await.unwrap();
+    let report = simulation.run(std::future::pending()).await;
+    let [error] = report.errors.as_slice() else { panic!("{:?}", report.errors) };
+    assert_eq!((error.kind, error.what), (acts::Kind::File, What::Refused));
+    assert_eq!(error.first, "/files/ram/vmlinuz was answered with status 404");
+    assert_eq!(report.unreachable, None);
+}
+
+#[tokio::test]
+async fn a_boot_server_that_is_not_there_is_no_failed_run() {
+    let port = nowhere().await.rsplit(':').next().unwrap().parse().unwrap();
+    let error = Simulation::prepare(options(port, false, Duration::from_secs(2))).await.err().unwrap();
+    assert!(matches!(error, SimulateError::Away { .. }), "{error}");
+}
