@@ -197,7 +197,7 @@ pub struct SiteStatus {
     /// Where all of it is kept.
     #[serde(default)]
     pub store: StoreStatus,
-    /// Boot files that are not what content declares, in sentences; they are not served.
+    /// Boot files that are not there or not what content declares, in sentences; they are not served.
     #[serde(default)]
     pub files: Vec<String>,
     /// The repositories that are followed, the main one first; empty where that is one on the server's own disk.

@@ -148,14 +148,14 @@ pub enum Event {
         /// Why; may be empty.
         reason: String,
     },
-    /// A file of the image folder is not what the applied revision declares; it is not served.
+    /// A file of the image folder is not there or not what the applied revision declares; it is not served.
     FileWrong {
         /// The file.
         file: String,
         /// In what.
         reason: String,
     },
-    /// It is what the revision declares (again).
+    /// It is there, and what the revision declares (again).
     FileRight {
         /// The file.
         file: String,

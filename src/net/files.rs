@@ -23,7 +23,7 @@ pub struct Folder {
     sums: Mutex<Sums>,
 }
 
-/// By path, the SHA-256 (hexadecimal) that a file may have; a file that is not in it may have any.
+/// By path, the SHA-256 (hexadecimal) that a file may have; one with none, and a file that is not in it, may have any.
 pub type Declared = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Debug, Default)]
@@ -119,6 +119,12 @@ impl Folder {
         }
         self.sums().accepted.insert((path.to_owned(), found));
         Ok(())
+    }
+
+    /// Files that the applied revision declares and that are not there. Reads none.
+    pub fn missing(&self) -> Vec<String> {
+        let declared = self.declared.load();
+        declared.keys().filter(|path| self.file(path).is_err()).cloned().collect()
     }
 
     /// What is wrong with the files that the applied revision declares, by path. Blocks.
@@ -236,6 +242,11 @@ mod tests {
         std::fs::remove_file(&at).expect("removed");
         assert!(matches!(images.checked("kernel"), Err(FileError::Missing(_))));
         assert_eq!(images.troubles().len(), 1);
+        // One without a checksum may be anything, but not nothing.
+        declare(&[]);
+        assert_eq!((images.missing(), images.troubles().len()), (vec!["kernel".to_owned()], 1));
+        std::fs::write(&at, b"whatever").expect("written");
+        assert!(images.missing().is_empty() && images.troubles().is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::files::Folder;
 use crate::boot::script::autoexec;
 use async_tftp::packet;
 use async_tftp::server::{Handler, TftpServerBuilder};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -23,6 +23,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tracing::{debug, warn};
 
+/// What firmware of the machines that are served asks for first, by whom.
+pub const FIRST_LOADERS: &[(&str, &str)] = &[("undionly.kpxe", "BIOS machines"), ("snponly.efi", "UEFI machines")];
 /// The largest loader, bytes.
 const LARGEST_LOADER: u64 = 16 << 20;
 /// Loaders at most.
@@ -67,7 +69,21 @@ pub struct TftpCounters {
 
 /// The table of names.
 #[derive(Debug, Default)]
-pub struct Loaders(RwLock<HashMap<String, Arc<[u8]>>>);
+pub struct Loaders(RwLock<Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    files: HashMap<String, Loader>,
+    /// What cannot be served, and why: said once, not at each look.
+    refused: HashMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+struct Loader {
+    /// The file's validator: one that has not changed is not read again.
+    tag: String,
+    bytes: Arc<[u8]>,
+}
 
 impl Loaders {
     /// Reads `loaders/` of the image folder and makes `autoexec.ipxe`. Names that are in the folder win.
@@ -77,30 +93,59 @@ impl Loaders {
         loaders
     }
 
-    /// Reads them again. What cannot be read is said and left out.
+    /// Reads what has come or changed since. What cannot be read is said and left out.
     pub fn reload(&self, images: &Path, http_port: u16) {
-        let mut table: HashMap<String, Arc<[u8]>> = HashMap::new();
-        table.insert("autoexec.ipxe".to_owned(), Arc::from(autoexec(http_port).into_bytes()));
+        let own = Loader { tag: String::new(), bytes: Arc::from(autoexec(http_port).into_bytes()) };
+        let mut next = Names { files: HashMap::from([("autoexec.ipxe".to_owned(), own)]), ..Names::default() };
         if let Ok(folder) = Folder::open(&images.join("loaders")) {
             let names = std::fs::read_dir(images.join("loaders")).into_iter().flatten();
             for name in names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).take(LOADERS) {
-                let mut bytes = Vec::new();
-                match folder.file(&name).and_then(|o| o.file.take(LARGEST_LOADER + 1).read_to_end(&mut bytes)) {
-                    Ok(read) if read as u64 <= LARGEST_LOADER => {
-                        table.insert(name, Arc::from(bytes));
-                    }
-                    Ok(_) => warn!(%name, "a loader over 16 MiB is not served"),
-                    Err(error) => warn!(%name, %error, "a loader cannot be read"),
+                match self.one(&folder, &name) {
+                    Ok(loader) => drop(next.files.insert(name, loader)),
+                    Err(reason) => drop(next.refused.insert(name, reason)),
                 }
             }
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = table;
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, reason) in next.refused.iter().filter(|(name, reason)| names.refused.get(*name) != Some(*reason)) {
+            warn!(%name, %reason, "a loader is not served");
+        }
+        *names = next;
+    }
+
+    fn one(&self, folder: &Folder, name: &str) -> Result<Loader, String> {
+        let opened = folder.file(name).map_err(|error| error.to_string())?;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).files.get(name).cloned();
+        if let Some(known) = known.filter(|known| known.tag == opened.tag) {
+            return Ok(known);
+        }
+        let mut bytes = Vec::new();
+        match opened.file.take(LARGEST_LOADER + 1).read_to_end(&mut bytes) {
+            Ok(read) if read as u64 <= LARGEST_LOADER => Ok(Loader { tag: opened.tag, bytes: Arc::from(bytes) }),
+            Ok(_) => Err("it is over 16 MiB".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Those that firmware is told to fetch and that are not there, with what it means: a path of the image folder each.
+    pub fn lacking(&self) -> BTreeMap<String, String> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let lacks = |name: &str| names.files.get(name).is_none_or(|loader| loader.bytes.is_empty());
+        let wanted = FIRST_LOADERS.iter().filter(|(name, _)| lacks(name));
+        let said = wanted.map(|(name, whom)| {
+            let path = format!("loaders/{name}");
+            let said =
+                format!("{path} is not in the image folder, so {whom} boot nothing; scripts/build-images makes it");
+            (path, said)
+        });
+        said.collect()
     }
 
     /// A file by the name that a client asks for: any leading slashes or backslashes are taken off, nothing else is done.
     pub fn get(&self, name: &str) -> Option<Arc<[u8]>> {
         let name = name.trim_start_matches(['/', '\\']);
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.files.get(name).map(|loader| Arc::clone(&loader.bytes))
     }
 }
 
@@ -231,5 +276,34 @@ impl futures_util::io::AsyncWrite for Nowhere {
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loader_that_comes_later_is_served_and_one_that_stays_is_not_read_again() {
+        let images = tempfile::tempdir().unwrap();
+        let loaders = Loaders::read(images.path(), 8080);
+        assert_eq!(loaders.lacking().into_keys().collect::<Vec<_>>(), ["loaders/snponly.efi", "loaders/undionly.kpxe"]);
+        assert!(loaders.get("autoexec.ipxe").is_some() && loaders.get("snponly.efi").is_none());
+        std::fs::create_dir(images.path().join("loaders")).unwrap();
+        std::fs::write(images.path().join("loaders/snponly.efi"), b"loader").unwrap();
+        loaders.reload(images.path(), 8080);
+        let first = loaders.get("/snponly.efi").unwrap();
+        assert_eq!(&*first, b"loader");
+        assert_eq!(loaders.lacking().into_keys().collect::<Vec<_>>(), ["loaders/undionly.kpxe"]);
+        std::fs::write(images.path().join("loaders/undionly.kpxe"), b"other").unwrap();
+        loaders.reload(images.path(), 8080);
+        assert!(loaders.lacking().is_empty());
+        assert!(Arc::ptr_eq(&first, &loaders.get("snponly.efi").unwrap()));
+        std::fs::write(images.path().join("loaders/snponly.efi"), b"a newer one").unwrap();
+        loaders.reload(images.path(), 8080);
+        assert_eq!(&*loaders.get("snponly.efi").unwrap(), b"a newer one");
+        std::fs::remove_file(images.path().join("loaders/snponly.efi")).unwrap();
+        loaders.reload(images.path(), 8080);
+        assert!(loaders.get("snponly.efi").is_none());
     }
 }

@@ -312,10 +312,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
         options.state.set_server(&format!("https://{last}"))?;
     }
-    let (told, folder) = (Arc::clone(&fleet), Arc::clone(&images));
+    let files = files::Files {
+        fleet: Arc::clone(&fleet),
+        images: Arc::clone(&images),
+        folder: folder.clone(),
+        loaders: Arc::clone(&loaders),
+        gives_loaders: options.tftp || !options.interfaces.is_empty(),
+        http_port: options.http_port,
+    };
+    let missing = files.missing();
     let revisions = app.applied.clone();
     services.spawn(async move {
-        files::follow(told, folder, revisions).await;
+        files.follow(revisions).await;
         Ok(())
     });
     let addresses = listeners
@@ -370,8 +378,16 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         took = ?started.elapsed(),
         "serving"
     );
+    let status = match missing {
+        None => "serving".to_owned(),
+        Some(missing) => {
+            let folder = folder.display();
+            tracing::warn!(%folder, missing, "machines will not boot before these files are in the image folder");
+            format!("serving; not in the image folder {folder}: {missing}")
+        }
+    };
     // Under systemd, what is ordered after this service waits for this word.
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]) {
         tracing::warn!(%error, "the service manager could not be told that this is ready");
     }
     tokio::select! {

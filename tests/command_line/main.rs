@@ -7,5 +7,6 @@ mod changes;
 mod contract;
 mod endings;
 mod findings;
+mod images;
 mod shells;
 mod site;

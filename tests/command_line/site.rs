@@ -40,6 +40,11 @@ impl Site {
         let folder = tempfile::tempdir().expect("a folder");
         let images = folder.path().join("images");
         std::fs::create_dir_all(images.join("loaders")).expect("made");
+        // What the example boots.
+        std::fs::create_dir_all(images.join("discovery")).expect("made");
+        for name in ["discovery/vmlinuz", "discovery/initrd.zst"] {
+            std::fs::write(images.join(name), "anything").expect("written");
+        }
         let state = folder.path().join("state");
         let made = Command::new(FORMWORK)
             .args(["site", "create", "every-kind", "--fresh", "--state-dir"])
@@ -105,6 +110,20 @@ impl Site {
         panic!("the status never said {words}: {said}");
     }
 
+    /// Waits for something.
+    pub fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(120);
+        while !so() {
+            assert!(Instant::now() < end, "never: {what}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The image folder.
+    pub fn images(&self) -> PathBuf {
+        self.folder.path().join("images")
+    }
+
     /// The context file.
     pub fn context(&self) -> PathBuf {
         self.folder.path().join("state/administrator.json")
@@ -124,8 +143,12 @@ impl Site {
 
     /// A machine's firmware asks what to boot.
     pub fn firmware_asks(&self, mac: &str) -> String {
+        self.boot_server_gives(&format!("/boot/script?mac={}&arch=x86_64&platform=efi", mac.replace(':', "-")))
+    }
+
+    /// What the boot server answers to a `GET`, head and body.
+    pub fn boot_server_gives(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("a connection");
-        let path = format!("/boot/script?mac={}&arch=x86_64&platform=efi", mac.replace(':', "-"));
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");

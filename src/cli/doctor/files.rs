@@ -5,16 +5,16 @@ use crate::catalog::Catalog;
 use crate::cli::error::CliError;
 use crate::cli::offline::Place;
 use crate::cli::progress::{Progress, Unit};
+use crate::cli::sentence::count;
 use crate::content::kinds::FileSource;
 use crate::net::files::Folder;
+use crate::net::tftp::FIRST_LOADERS;
 use rustls::pki_types::pem::PemObject as _;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// What firmware is served first: BIOS, and UEFI.
-const LOADERS: &[(&str, &str)] = &[("undionly.kpxe", "BIOS machines"), ("snponly.efi", "UEFI machines")];
 /// A certificate that ends sooner is worth a word, seconds.
 const SOON_SECONDS: i64 = 90 * 86_400;
 
@@ -95,6 +95,10 @@ pub(super) fn validity(pem: &[u8]) -> Option<(i64, i64)> {
     Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
+fn of_days(days: i64) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+}
+
 pub(super) fn judge_validity(name: &str, now: i64, from: i64, until: i64) -> Check {
     let days = until.saturating_sub(now) / 86_400;
     let renew = "every agent and administrator needs the new one: plan it";
@@ -102,12 +106,12 @@ pub(super) fn judge_validity(name: &str, now: i64, from: i64, until: i64) -> Che
         return Check::fail(name, "its certificate is not good yet", "set this computer's clock");
     }
     if now >= until {
-        return Check::fail(name, format!("its certificate ended {} days ago", -days), renew);
+        return Check::fail(name, format!("its certificate ended {} ago", of_days(-days)), renew);
     }
     if until - now < SOON_SECONDS {
-        return Check::warn(name, format!("its certificate ends in {days} days"), renew);
+        return Check::warn(name, format!("its certificate ends in {}", of_days(days)), renew);
     }
-    Check::ok(name, format!("its certificate is good for {days} days more"))
+    Check::ok(name, format!("its certificate is good for {} more", of_days(days)))
 }
 
 /// Content: readable, and what would be said of it.
@@ -116,8 +120,8 @@ pub(super) fn content(place: &Place) -> (Vec<Check>, Option<Catalog>) {
         Ok(None) => (Vec::new(), None),
         Ok(Some(offline)) => {
             let catalog = offline.catalog;
-            let machines = catalog.machines().count();
-            let says = format!("revision {}: site {}, {machines} machines", catalog.revision, catalog.site);
+            let machines = count(catalog.machines().count(), "machine");
+            let says = format!("revision {}: site {}, {machines}", catalog.revision, catalog.site);
             (vec![Check::ok("content", says)], Some(catalog))
         }
         Err(CliError::NotSo(message)) => {
@@ -142,7 +146,7 @@ pub(super) fn images(folder: &Path, catalog: Option<&Catalog>) -> Vec<Check> {
         }
     };
     let mut checks = Vec::new();
-    for (loader, whom) in LOADERS {
+    for (loader, whom) in FIRST_LOADERS {
         let name = format!("loader {loader}");
         checks.push(match opened.file(&format!("loaders/{loader}")) {
             Ok(file) if file.length > 0 => Check::ok(name, format!("{} KiB, for {whom}", file.length >> 10)),

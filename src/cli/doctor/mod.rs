@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
     /// The image folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "FORMWORK_IMAGES")]
     images: Option<PathBuf>,
     /// The IPv4 address that machines will reach this server at.
     #[arg(long)]

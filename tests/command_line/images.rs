@@ -1,0 +1,23 @@
+//! The image folder: what is not in it is told, and what comes later is served.
+
+use super::site::Site;
+
+#[test]
+fn files_that_machines_boot_are_missed_by_name_and_served_when_they_come() {
+    let site = Site::start();
+    let images = site.images();
+    std::fs::remove_dir_all(images.join("discovery")).expect("removed");
+    site.wait_for("discovery/vmlinuz is not in the image folder");
+    let shown = site.type_in(&["status", "-o", "table"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("not served: discovery/initrd.zst is not in the image folder"), "{shown}");
+    std::fs::create_dir(images.join("discovery")).expect("made");
+    for name in ["discovery/vmlinuz", "discovery/initrd.zst"] {
+        std::fs::write(images.join(name), "anything").expect("written");
+    }
+    site.wait_for("\"files\": []");
+    // A loader, too, though the table of loaders is kept in memory.
+    assert!(site.boot_server_gives("/boot/loaders/late.efi").starts_with("HTTP/1.1 404"));
+    std::fs::write(images.join("loaders/late.efi"), "a loader").expect("written");
+    site.wait_until("the loader is served", || site.boot_server_gives("/boot/loaders/late.efi").ends_with("a loader"));
+}
