@@ -6,11 +6,12 @@
 mod boot_text;
 
 use super::boot_info::BootInfo;
-use super::model::{CompiledAction, MachineView, Source, Stage, Task, Template, Workflow};
-use super::render::{self, RenderError, Scope, ServerInfo};
+use super::model::{CompiledAction, MachineView, Source, Stage, Task, Workflow};
+use super::render::{self, Scope, ServerInfo};
 use super::tasks::takes_in_others;
+use super::tell::{message_of, render_hint, template_place};
 use super::{Catalog, schemas::is_secret_reference, underscored};
-use crate::content::{Document, Place, Report, Severity, Step, place_of};
+use crate::content::{Place, Report, Severity, Step, place_of};
 use crate::params::{self, ClusterKeys, LayerParams};
 use crate::wire::MachineInfo;
 use boot_text::{BootSource, BootText, boot_texts};
@@ -362,25 +363,6 @@ fn hash(values: &Map<String, Value>, machine: Option<&MachineView>) -> u64 {
     hasher.finish()
 }
 
-/// What helps against a failed rendering, where that can be said.
-fn render_hint(message: &str) -> Option<String> {
-    let hint = if message.contains("undefined") {
-        "give the value, or ask for it in the template: `{% if params.name is defined %}`"
-    } else if message.contains("out of fuel") || message.contains("recursion limit") {
-        "a rendering is bounded: it loops too often, calls itself, or makes too long a text"
-    } else {
-        return None;
-    };
-    Some(hint.to_owned())
-}
-
-fn message_of(error: &RenderError) -> String {
-    match error {
-        RenderError::Failed { message, .. } => message.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn machine_info(view: &MachineView) -> MachineInfo {
     MachineInfo {
         name: view.name.clone(),
@@ -463,40 +445,4 @@ fn check_declared(catalog: &Catalog, task: &Task, report: &mut Report) {
 /// A `-` in a template is a minus.
 fn written_with_underscores(param: &str) -> String {
     format!("a `-` in a param's name is written `_` here: `params.{}`", underscored(param))
-}
-
-/// Where in a template an error is.
-fn template_place(template: &Template, error: &RenderError) -> Place {
-    let RenderError::Failed { line, range, .. } = error else { return template.document.place() };
-    let column = range.and_then(|(start, _)| {
-        let before = template.text.get(..start)?;
-        Some(before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
-    });
-    match &template.file {
-        Some(file) => Place { file: Arc::clone(file), line: *line, column: column.unwrap_or(1) },
-        None => inline_place(&template.document, &[Step::Key("spec"), Step::Key("text")], *line, column),
-    }
-}
-
-/// Where a line of a text that stands in a document is; exact in a block (`|`).
-fn inline_place(document: &Document, path: &[Step<'_>], line: usize, column: Option<usize>) -> Place {
-    let place = place_of(document.value(path));
-    // A block's place is its first line of text; the line above ends with its indicator.
-    let above = place.line.checked_sub(document.first_line() + 1).and_then(|above| document.text().lines().nth(above));
-    if !above.is_some_and(|above| above.trim_end().trim_end_matches(['-', '+']).ends_with('|')) {
-        return place;
-    }
-    Place { line: place.line + line - 1, column: column.map_or(1, |column| column + place.column - 1), ..place }
-}
-
-/// Tells what is wrong with a template where it is.
-pub(super) fn tell_template(template: &Template, error: &RenderError, hint: Option<String>, report: &mut Report) {
-    report
-        .at(
-            Severity::Error,
-            "template",
-            template_place(template, error),
-            format!("template `{}`: {}", template.name, message_of(error)),
-        )
-        .hint_if(hint);
 }

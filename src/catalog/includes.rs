@@ -93,7 +93,7 @@ fn taken(text: &str) -> Vec<Taken<'_>> {
 fn tell(template: &Template, at: usize, message: String, hint: Option<String>, report: &mut Report) {
     let line = template.text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
     let error = RenderError::Failed { what: String::new(), line, range: Some((at, at)), message };
-    super::check::tell_template(template, &error, hint, report);
+    super::tell::tell_template(template, &error, hint, report);
 }
 
 #[cfg(test)]

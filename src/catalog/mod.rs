@@ -21,6 +21,7 @@ mod render;
 mod schemas;
 mod stages;
 mod tasks;
+mod tell;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -6,9 +6,14 @@ use super::schemas::Schemas;
 use super::{Named, render, underscored};
 use crate::content::kinds::{StepSpec, TaskSpec, TemplateSpec};
 use crate::content::names::{is_subdomain, nearest};
-use crate::content::{Document, File, FileKind, Kind, LFS_POINTER, Object, REFERENCED_BYTES_MAX, Report, Step};
-use std::collections::{BTreeMap, HashMap};
+use crate::content::{
+    CONFLICT_HELP, Document, File, FileKind, Kind, LFS_POINTER, Object, REFERENCED_BYTES_MAX, Report, Step, conflict,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+/// Names of a folder's files that a hint shows at most.
+const NAMES_SHOWN_MAX: usize = 12;
 
 /// Where files that documents refer to are found.
 pub(super) struct Files<'a> {
@@ -88,18 +93,47 @@ impl Files<'_> {
         }
     }
 
-    /// How the path would be written, where the file lies at the pack's root instead or has a similar name.
+    /// How the path would be written, where the file lies elsewhere in the pack or has a similar name; else what there is.
     fn elsewhere(&self, folder: &str, root: &str, written: &str, full: &str) -> Option<String> {
         if join(root, written, root).is_some_and(|at_root| self.get(&at_root).is_some()) {
             let inside = folder.strip_prefix(root).unwrap_or(folder);
             let up = inside.split('/').filter(|part| !part.is_empty()).count();
             return Some(format!("paths are relative to the document: write `{}{written}`", "../".repeat(up)));
         }
-        let beside = full.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let all = self.builtin.keys().chain(self.site.keys());
-        let names = all.filter(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder) == beside);
-        nearest(full, names.map(String::as_str)).map(|near| format!("did you mean {near}?"))
+        let (beside, name) = full.rsplit_once('/').unwrap_or(("", full));
+        let all: Vec<&str> = if root.starts_with("builtin:") {
+            self.builtin.keys().map(String::as_str).collect()
+        } else {
+            self.site.keys().map(String::as_str).collect()
+        };
+        let inside = |path: &&str| root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        let (mut there, mut same) = (Vec::new(), Vec::new());
+        for path in all.into_iter().filter(inside) {
+            match path.rsplit_once('/').unwrap_or(("", path)) {
+                (folder, file) if folder == beside => there.push(file),
+                (_, file) if file == name => same.push(path),
+                _ => {}
+            }
+        }
+        if let Some(near) = nearest(name, there.iter().copied()) {
+            let near = if beside.is_empty() { near.to_owned() } else { format!("{beside}/{near}") };
+            return Some(format!("did you mean {near}?"));
+        }
+        if let [only] = same.as_slice() {
+            return Some(format!("there is {only}: write `{}`", relative(folder, only)));
+        }
+        let few = !there.is_empty() && there.len() <= NAMES_SHOWN_MAX;
+        few.then(|| format!("files in that folder: {}", there.join(", ")))
     }
+}
+
+/// The path of a file as a document in a folder writes it.
+fn relative(folder: &str, file: &str) -> String {
+    let from: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    let to: Vec<&str> = file.split('/').collect();
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let rest = to.get(common..).unwrap_or_default().join("/");
+    format!("{}{rest}", "../".repeat(from.len() - common))
 }
 
 /// The path of a file from a folder, `.` and `..` resolved; `None` where it leads out of the root.
@@ -151,7 +185,7 @@ pub(super) fn templates(
         let template = Template { name: Arc::clone(&name), text, file, document: object.document.clone() };
         if let Err(error) = environment.add_template_owned(name.to_string(), template.text.to_string()) {
             let error = render::failed(format!("template {name}"), &error);
-            super::check::tell_template(&template, &error, None, report);
+            super::tell::tell_template(&template, &error, None, report);
         }
         templates.insert(name, template);
     }
@@ -190,7 +224,14 @@ pub(super) fn task(
     }
     let mut steps = Vec::with_capacity(object.spec.steps.len());
     let mut whole = true;
+    let mut names: HashSet<&str> = HashSet::new();
     for (index, spec) in object.spec.steps.iter().enumerate() {
+        if !spec.name.is_empty() && !names.insert(&spec.name) {
+            let spot = [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key("name")];
+            report
+                .warning("twin", document.value(&spot), format!("a second step named `{}`", spec.name))
+                .hint("the task's log tells steps by their names");
+        }
         match step(object, index, spec, references, files, report) {
             Some(step) => steps.push(step),
             None => whole = false,
@@ -268,18 +309,14 @@ fn step(
     let name = if spec.name.is_empty() { format!("step-{}", index + 1) } else { spec.name.clone() };
     let pack = object.pack.as_ref();
     let action = if let Some(text) = &spec.script {
+        if text.trim().is_empty() {
+            report.error("empty-script", document.value(&at("script")), "the script is empty").hint(EMPTY_HELP);
+        }
         CompiledAction::Script { text: Arc::from(text.as_str()) }
     } else if let Some(file) = &spec.script_file {
         let (text, path) = files.text(pack, document, &at("scriptFile"), file, report)?;
-        if text.contains('\r') {
-            report
-                .error("line-endings", document.value(&at("scriptFile")), format!("{path} has Windows line endings"))
-                .hint("the kernel looks for an interpreter whose name ends with a carriage return: commit the file with LF only (`* text=auto eol=lf` in .gitattributes)");
-        }
-        if text.contains('\0') {
-            report
-                .error("not-a-script", document.value(&at("scriptFile")), format!("{path} is a program, not a script"))
-                .hint("programs belong into the server's image folder, fetched by the script");
+        if let Some((code, trouble, hint)) = wrong_script(&text) {
+            report.error(code, document.value(&at("scriptFile")), format!("{path} {trouble}")).hint(hint);
         }
         CompiledAction::Script { text }
     } else if let Some(template) = &spec.template {
@@ -291,6 +328,29 @@ fn step(
         CompiledAction::File { content, to, mode }
     };
     Some(CompiledStep { name, condition: spec.condition.as_deref().map(Arc::from), action })
+}
+
+const EMPTY_HELP: &str = "write what the step does, or take the step out";
+
+/// What is wrong with a script's text, if something is: a stable word, what, and what to do.
+fn wrong_script(text: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    if text.contains('\0') {
+        let hint = "programs belong into the server's image folder, fetched by the script";
+        return Some(("not-a-script", "is a program, not a script", hint));
+    }
+    if text.trim().is_empty() {
+        return Some(("empty-script", "is empty", EMPTY_HELP));
+    }
+    if text.starts_with('\u{feff}') {
+        let hint = "the kernel looks for `#!` in the first two bytes: save the file as UTF-8 without a byte order mark";
+        return Some(("byte-order-mark", "begins with a byte order mark", hint));
+    }
+    if text.contains('\r') {
+        let hint = "the kernel looks for an interpreter whose name ends with a carriage return: commit the file with LF only \
+                    (`* text=auto eol=lf` in .gitattributes)";
+        return Some(("line-endings", "has Windows line endings", hint));
+    }
+    conflict(text).map(|_| ("merge-conflict", "has a merge conflict that is not resolved", CONFLICT_HELP))
 }
 
 /// SHA-256 over everything a task is made of. Templates that take in others are made of all of them.

@@ -5,6 +5,7 @@
 
 use super::finding::Report;
 use super::names::did_you_mean;
+use super::slips;
 use super::spans::{Spot, Step, Target};
 use super::{Document, Kind, kinds};
 use serde::de::DeserializeOwned;
@@ -261,9 +262,15 @@ fn tell(
     let shown = if shown.is_empty() { "the file" } else { shown.trim_start_matches('.') };
     let spot = |target| Spot { document, path: &path, target };
     match trouble {
-        Trouble::UnknownField { field, known } => report
-            .error("unknown-field", spot(Target::Key), format!("unknown field `{field}`"))
-            .hint_if(did_you_mean(field, known.iter().map(String::as_str))),
+        Trouble::UnknownField { field, known } => {
+            let of_head = root == "spec" && way.len() == 1 && matches!(field.as_str(), "labels" | "annotations");
+            let hint = if of_head {
+                Some(format!("`{field}` stands under metadata: `metadata: {{name: …, {field}: {{…}}}}`"))
+            } else {
+                did_you_mean(field, known.iter().map(String::as_str))
+            };
+            report.error("unknown-field", spot(Target::Key), format!("unknown field `{field}`")).hint_if(hint);
+        }
         Trouble::MissingField(field) => {
             report.error("missing-field", spot(Target::Value), format!("{shown}.{field} is missing"));
         }
@@ -287,6 +294,13 @@ fn remedy(said: &str, field: &str) -> Option<String> {
     const LENGTHS_OF_TIME: [&str; 8] =
         ["timeout", "bootTimeout", "leaseTime", "ttl", "backoff", "interval", "after", "within"];
     let written = said.split('`').nth(1).unwrap_or_default();
+    let text = said.strip_prefix("invalid type: string \"").and_then(|rest| rest.split_once("\", expected "));
+    if let Some((text, expected)) = text
+        && ["struct ", "a map", "a sequence"].iter().any(|word| expected.starts_with(word))
+        && let Some((key, value)) = slips::key_without_space(text)
+    {
+        return Some(format!("behind the `:` of a key stands a space: `{key}: {value}`"));
+    }
     if said.contains("expected a boolean") {
         return Some("write `true` or `false`, without quotes".to_owned());
     }

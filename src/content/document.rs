@@ -1,9 +1,10 @@
 //! From bytes to documents: size, encoding, splitting at `---`, YAML to plain values. Refuses what other readers would
 //! silently accept: duplicate keys, keys that are not text, tags, numbers that do not fit.
 
-use super::finding::{Report, Severity};
+use super::finding::{self, Report, Severity};
 use super::nesting;
 use super::not_yaml::NotYaml;
+use super::slips;
 use super::spans::{Spot, Step, Target};
 use super::{File, Place, Sealed};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -119,6 +120,13 @@ pub(crate) fn read(path: &str, file: &File, report: &mut Report) -> Vec<(Documen
         report
             .at(Severity::Error, "control-character", place, "a control character")
             .hint("content is plain text: take it out, or write it as an escape in double quotes, such as \"\\x1b\"");
+        return Vec::new();
+    }
+    if let Some(line) = slips::conflict(text) {
+        let place = Place { line, ..start() };
+        report
+            .at(Severity::Error, "merge-conflict", place, "a merge conflict that is not resolved")
+            .hint(slips::CONFLICT_HELP);
         return Vec::new();
     }
     let mut documents = Vec::new();
@@ -426,7 +434,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 impl Reader<'_> {
     fn bad_number<E: serde::de::Error>(self, shown: String) -> Result<Value, E> {
         self.state.trouble(
-            "number",
+            finding::NUMBER,
             self.way,
             Target::Value,
             format!("the number {shown} cannot be kept exactly"),

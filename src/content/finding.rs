@@ -1,5 +1,6 @@
 //! What is wrong with content, where, and what to do about it.
 
+use super::slips;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -76,17 +77,42 @@ impl std::fmt::Display for Finding {
 /// All findings of one look at content, sorted by place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Findings(pub Vec<Finding>);
+pub struct Findings(pub Vec<Finding>, #[serde(skip)] LeftOut);
+
+/// How many findings there were beyond those that are kept; the last of these then tells of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    errors: usize,
+    warnings: usize,
+}
+
+/// The code of the finding that tells of those that are not kept.
+const MORE: &str = "more-findings";
 
 impl Findings {
-    /// The number of errors.
+    /// The number of errors, with those that are not kept.
     pub fn errors(&self) -> usize {
-        self.0.iter().filter(|finding| finding.severity == Severity::Error).count()
+        self.1.errors + self.kept(Severity::Error)
     }
 
-    /// The number of warnings.
+    /// The number of warnings, with those that are not kept.
     pub fn warnings(&self) -> usize {
-        self.0.len() - self.errors()
+        self.1.warnings + self.kept(Severity::Warning)
+    }
+
+    fn kept(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|finding| finding.severity == severity && finding.code != MORE).count()
+    }
+
+    /// As many more there were: told at the last place.
+    fn left_out(&mut self, left_out: LeftOut) {
+        let (more, Some(last)) = (left_out.errors + left_out.warnings, self.0.last()) else { return };
+        if more > 0 {
+            let severity = if left_out.errors > 0 { Severity::Error } else { Severity::Warning };
+            let message = format!("{} findings in all; the first {} are shown", self.0.len() + more, self.0.len());
+            self.0.push(Finding { severity, code: MORE, message, hint: None, ..last.clone() });
+            self.1 = left_out;
+        }
     }
 
     /// Whether there is an error among them.
@@ -118,6 +144,9 @@ impl std::fmt::Display for Findings {
 }
 
 impl std::error::Error for Findings {}
+
+/// The code of a number that cannot be kept.
+pub(super) const NUMBER: &str = "number";
 
 /// Where findings are gathered while content is read and compiled.
 #[derive(Debug, Default)]
@@ -197,8 +226,21 @@ impl Report {
     ) -> Hinted<'_> {
         // Finding a place takes time: not for what is not shown.
         let full = self.findings.len() >= FINDINGS_MAX && self.errors >= FINDINGS_MAX;
-        let place = if full { spot.document.place() } else { self.place(spot) };
-        self.at(severity, code, place, message)
+        if full {
+            return self.at(severity, code, spot.document.place(), message);
+        }
+        let place = self.place(spot);
+        // What cannot be seen explains more than anything that is said of what can be.
+        let unseen = slips::in_line(spot.document.text(), (place.line + 1).saturating_sub(spot.document.first_line()));
+        let Hinted(finding) = self.at(severity, code, place, message);
+        match (finding, unseen) {
+            (Some(finding), Some(unseen)) => {
+                finding.hint = Some(unseen);
+                // Whoever wants to say more, says it to nobody.
+                Hinted(None)
+            }
+            (finding, _) => Hinted(finding),
+        }
     }
 
     /// The place of a spot; documents are indexed once.
@@ -218,13 +260,19 @@ impl Report {
 
     /// All of them, sorted.
     pub(crate) fn into_findings(mut self) -> Findings {
-        if self.left_out > 0
-            && let Some(last) = self.findings.last_mut()
-        {
-            last.hint = Some(format!("{} more findings are not shown", self.left_out));
+        let kept = self.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        let errors = self.errors.saturating_sub(kept);
+        let left_out = LeftOut { errors, warnings: self.left_out.saturating_sub(errors) };
+        // A number that cannot be kept is read as nothing: what is said of nothing there is not the author's.
+        let place = |finding: &Finding| (finding.file.clone(), finding.line, finding.column);
+        let numbers = self.findings.iter().filter(|finding| finding.code == NUMBER);
+        let numbers: std::collections::HashSet<_> = numbers.map(place).collect();
+        if !numbers.is_empty() {
+            self.findings.retain(|finding| finding.code == NUMBER || !numbers.contains(&place(finding)));
         }
         let mut findings = Findings::default();
         findings.merge(self.findings);
+        findings.left_out(left_out);
         findings
     }
 }
@@ -264,6 +312,25 @@ mod tests {
         report.at(Severity::Error, "e", place(5_000), "an error");
         assert!(report.refuses());
         let findings = report.into_findings();
-        assert_eq!((findings.0.len(), findings.errors()), (FINDINGS_MAX, 1));
+        assert_eq!((findings.errors(), findings.warnings()), (1, FINDINGS_MAX + 10));
+        assert_eq!(findings.0.len(), FINDINGS_MAX + 1);
+    }
+
+    #[test]
+    fn findings_that_are_not_kept_are_counted_and_told_of_in_the_last_line() {
+        let mut report = Report::default();
+        for line in 1..=FINDINGS_MAX + 234 {
+            let place = Place { file: Arc::from("a.yaml"), line, column: 1 };
+            report.at(Severity::Error, "e", place, "an error").hint("its own hint");
+        }
+        let findings = report.into_findings();
+        assert_eq!((findings.errors(), findings.warnings()), (FINDINGS_MAX + 234, 0));
+        let last: Vec<String> = findings.0.iter().rev().take(2).map(ToString::to_string).collect();
+        assert_eq!(last[0], "a.yaml:1000:1: error: 1234 findings in all; the first 1000 are shown");
+        assert!(last[1].ends_with("hint: its own hint"), "{}", last[1]);
+        // None of it where all are kept.
+        let mut report = Report::default();
+        report.at(Severity::Error, "e", Place { file: Arc::from("a.yaml"), line: 1, column: 1 }, "an error");
+        assert_eq!(report.into_findings().0.len(), 1);
     }
 }

@@ -1,6 +1,8 @@
 //! What is wrong with a text that is no YAML, and what helps: a scanner says where it could not go on, which is often far below the
 //! mistake. Pure.
 
+use super::slips;
+
 /// Line and column, from 1, inside the document's own text.
 type Mark = (usize, usize);
 
@@ -15,10 +17,12 @@ pub(super) struct NotYaml {
 }
 
 /// What helps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Helps {
     /// These words.
     Words(&'static str),
+    /// Words about this text.
+    Said(String),
     /// A quote was opened there, and closes where something else was meant.
     QuoteSince(Mark),
     /// The map began there, and this line is none of its lines.
@@ -46,7 +50,21 @@ impl NotYaml {
         let mut broken = Self { message: format!("not YAML: {message}"), at, helps: None };
         let has = |words: &str| message.contains(words);
         let by_tab = text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
-        if by_tab && ["cannot start any token", "did not find", "tab character"].into_iter().any(has) {
+        let no_colon = has("could not find expected ':'");
+        if no_colon && since.is_some() {
+            // A key without its colon is noticed below: the key is what is to be looked at.
+            broken.at = since;
+        }
+        let lines =
+            [broken.at, at, since].into_iter().flatten().filter_map(|at| text.lines().nth(at.0.checked_sub(1)?));
+        if let Some(said) = lines.clone().find_map(slips::lookalike) {
+            broken.helps = Some(Helps::Said(said));
+        } else if lines.clone().any(slips::has_bare_braces) {
+            broken.helps = Some(Helps::Words("a text that begins with `{{` stands in quotes: `\"{{ … }}\"`"));
+        } else if let Some((key, value)) = lines.clone().find_map(slips::key_without_space).filter(|_| no_colon) {
+            let value = value.chars().take(40).collect::<String>();
+            broken.helps = Some(Helps::Said(format!("behind the `:` of a key stands a space: `{key}: {value}`")));
+        } else if by_tab && ["cannot start any token", "did not find", "tab character"].into_iter().any(has) {
             broken.helps = Some(Helps::Words("a line is indented by a tab: YAML is indented by spaces"));
         } else if has("quoted scalar") && has("unexpected end of stream") {
             // The end of the file is no place to look at: the opening quote is.
@@ -78,21 +96,22 @@ impl NotYaml {
     /// What helps, in words; `first_line` is the line of the file that the text begins in.
     pub(super) fn hint(&self, first_line: usize) -> Option<String> {
         let line = |mark: Mark| first_line.saturating_add(mark.0.saturating_sub(1));
-        Some(match self.helps? {
-            Helps::Words(words) => words.to_owned(),
+        Some(match self.helps.as_ref()? {
+            Helps::Words(words) => (*words).to_owned(),
+            Helps::Said(said) => said.clone(),
             Helps::QuoteSince(mark) => format!(
                 "the quote that is opened in line {}, column {}, is closed only in this line: close it where its text ends",
-                line(mark),
+                line(*mark),
                 mark.1
             ),
             Helps::MapSince(mark) => format!(
                 "the indentation is off: keys of the map that begins in line {} stand in column {}",
-                line(mark),
+                line(*mark),
                 mark.1
             ),
             Helps::ListSince(mark) => format!(
                 "the indentation is off: items of the list that begins in line {} have their `-` in column {}",
-                line(mark),
+                line(*mark),
                 mark.1
             ),
         })
@@ -220,8 +239,13 @@ mod tests {
             ("a: \"\\w\"\n", (1, 5), "begins an escape"),
             ("a: @x\n", (1, 4), "stands in quotes"),
             ("a: - x\n", (1, 4), "lines of their own"),
-            ("a: 1\nb\nc: 2\n", (3, 1), "is `key: value`"),
-            ("a: 1\nb 2\n", (3, 1), "is `key: value`"),
+            ("a: 1\nb\nc: 2\n", (2, 1), "is `key: value`"),
+            ("a: 1\nb 2\n", (2, 1), "is `key: value`"),
+            ("a: 1\nb:2\nc: 3\n", (2, 1), "stands a space: `b: 2`"),
+            ("a: {{ b }}\nc: 2\n", (1, 5), "begins with `{{` stands in quotes"),
+            ("a: {{ b }}/c\n", (1, 5), "begins with `{{` stands in quotes"),
+            ("a: 1\nb:\u{a0}2\nc: 3\n", (2, 1), "a no-break space (U+00A0)"),
+            ("a: \u{201c}b: c\u{201d}\n", (1, 6), "a typographic one"),
         ] {
             let (place, said) = of(text);
             assert!(said.contains(hint), "{text:?}: {said}");
