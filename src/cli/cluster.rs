@@ -172,7 +172,11 @@ fn key_value(key: &Value) -> Word {
                 None => text.into(),
             }
         }
-        None => Word::new(format!("secret, {} bytes", field_text(key, "bytes")), Tone::Waiting),
+        None => {
+            let bytes = field_text(key, "bytes");
+            let unit = if bytes == "1" { "byte" } else { "bytes" };
+            Word::new(format!("secret, {bytes} {unit}"), Tone::Waiting)
+        }
     }
 }
 

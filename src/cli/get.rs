@@ -94,8 +94,13 @@ fn parse_selector(text: &str) -> Result<Selector, String> {
     } else {
         Selector::Has(text.to_owned())
     };
+    if text.contains(',') {
+        return Err("one label each: give the option again for each that must hold".to_owned());
+    }
     let (Selector::Has(key) | Selector::Is(key, _) | Selector::IsNot(key, _)) = &selector;
-    if key.is_empty() { Err(format!("`{text}` is not key=value, key!=value or key")) } else { Ok(selector) }
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    let sound = !key.is_empty() && key.chars().all(word);
+    if sound { Ok(selector) } else { Err(format!("`{text}` is not key=value, key!=value or key")) }
 }
 
 impl Selector {
@@ -439,7 +444,9 @@ mod tests {
         ] {
             assert_eq!(parse_selector(text).unwrap().holds(&labels), expected, "{text}");
         }
-        assert!(parse_selector("=a").is_err());
+        for wrong in ["=a", "!!", "!rack", "a b=c", "", "rack=a1,role=x"] {
+            assert!(parse_selector(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::progress::{Progress, Stages, Unit};
+use super::sentence::count;
 use crate::api::views::Context;
 use crate::serve::StateDirectory;
 use crate::store::StoreError;
@@ -101,6 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
         }
         StoreCommand::Backup(Backup { place, to, output }) => {
+            new_file(to)?;
             let report = match Copy::of_running(place)? {
                 Some(copy) => {
                     copy.give_to(to)?;
@@ -133,6 +135,23 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
         }
     }
+}
+
+/// Refuses a place where there is something already, before a server is asked for a copy.
+fn new_file(to: &Path) -> Result<(), CliError> {
+    let shown = to.display();
+    let (message, hint) = match std::fs::symlink_metadata(to) {
+        Ok(there) if there.is_dir() => (
+            format!("{shown} is a directory"),
+            format!("name a new file in it, such as {}", to.join("store.redb").display()),
+        ),
+        Ok(_) => (
+            format!("{shown} is there already, and a backup never takes a file's place"),
+            "name another file, or take this one away first".to_owned(),
+        ),
+        Err(_) => return Ok(()),
+    };
+    Err(CliError::Refused { code: "store".to_owned(), message, hint: Some(hint) })
 }
 
 /// A copy that a running server made of its store; removed when it was looked at.
@@ -196,20 +215,50 @@ fn restored_sentence(restored: &Restored) -> String {
         text.push_str(&format!("the store that was there is now {}\n", aside.display()));
     }
     text.push_str(&format!(
-        "{} machines are held until `formwork adopt`, {} clusters are frozen until `formwork cluster thaw`\n",
-        restored.machines, restored.report.clusters
+        "held until `formwork adopt`: {}; frozen until `formwork cluster thaw`: {}\n",
+        many(restored.machines, "machine"),
+        many(restored.report.clusters, "cluster")
     ));
     text
 }
 
 fn sentence(report: &Report, words: &str) -> String {
     let Report { events, streams, clusters, leases } = report;
-    format!("{words}: {events} events in {streams} streams, {clusters} clusters, {leases} leases\n")
+    let (events, streams) = (many(*events, "event"), many(*streams, "stream"));
+    format!("{words}: {events} in {streams}, {}, {}\n", many(*clusters, "cluster"), many(*leases, "lease"))
+}
+
+fn many(number: impl TryInto<usize>, thing: &str) -> String {
+    count(number.try_into().unwrap_or(usize::MAX), thing)
 }
 
 fn failed(error: StoreError) -> CliError {
     match error {
         StoreError::Open(message) => CliError::Refused { code: "store".to_owned(), message, hint: None },
         other => CliError::NotSo(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_never_takes_the_place_of_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("store.redb");
+        assert!(new_file(&at).is_ok());
+        std::fs::write(&at, "an older backup").unwrap();
+        let error = new_file(&at).unwrap_err();
+        assert!(error.to_string().ends_with("is there already, and a backup never takes a file's place"), "{error}");
+        assert_eq!((error.exit_code(), error.hint()), (4, Some("name another file, or take this one away first")));
+        let error = new_file(folder.path()).unwrap_err();
+        assert!(error.hint().unwrap().ends_with("/store.redb"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn one_of_a_thing_is_one() {
+        let report = Report { events: 1, streams: 1, clusters: 0, leases: 2 };
+        assert_eq!(sentence(&report, "whole"), "whole: 1 event in 1 stream, no clusters, 2 leases\n");
     }
 }

@@ -81,7 +81,8 @@ pub(super) fn guard(
 ) -> Result<(), String> {
     let Some(serving) = serving else { return Ok(()) };
     let emptied = if serving.objects > 0 && next.objects == 0 {
-        format!("it declares nothing, the revision that serves declares {} objects", serving.objects)
+        let objects = if serving.objects == 1 { "1 object".to_owned() } else { format!("{} objects", serving.objects) };
+        format!("it declares nothing, the revision that serves declares {objects}")
     // A site of one machine that loses it is a decision; all of many at once hardly.
     } else if serving.machines > 1 && next.machines == 0 {
         format!("it declares no machine, the revision that serves declares {}", serving.machines)

@@ -1,6 +1,7 @@
 //! `formwork pack add`: one more pack for the site.
 
 use super::super::CliError;
+use super::super::sentence::count;
 use super::super::suggest;
 use super::Place;
 use super::resolve::{resolve, shown, versions};
@@ -88,8 +89,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some((locked, tree)) = pinned {
         println!("{name}: {}", shown(locked.reference.as_deref(), &locked.commit));
         if !arguments.no_vendor {
-            let count = site.write_vendored(&name, &tree)?;
-            println!("{name}: {count} files in {}", vendor_folder(&name));
+            let files = count(site.write_vendored(&name, &tree)?, "file");
+            println!("{name}: {files} in {}", vendor_folder(&name));
         }
         let mut lock = Lock::of(site.lock.packs.clone());
         lock.put(locked);

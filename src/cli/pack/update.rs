@@ -1,6 +1,7 @@
 //! `formwork pack update`: what packs' requests mean now, into the lock.
 
 use super::super::CliError;
+use super::super::sentence::count;
 use super::Place;
 use super::resolve::{resolve, shown};
 use super::site::{SiteFiles, cache};
@@ -76,8 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     for (name, tree) in files {
-        let count = site.write_vendored(name, &tree)?;
-        println!("{name}: {count} files in {}", vendor_folder(name));
+        let files = count(site.write_vendored(name, &tree)?, "file");
+        println!("{name}: {files} in {}", vendor_folder(name));
     }
     if lock.packs != site.lock.packs {
         site.write_lock(&lock)?;

@@ -1,6 +1,7 @@
 //! `formwork pack vendor`: the files of packs, into the site.
 
 use super::super::CliError;
+use super::super::sentence::count;
 use super::Place;
 use super::site::{SiteFiles, cache};
 use crate::content::elsewhere::vendor_folder;
@@ -51,8 +52,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 locked.commit, found.hash, locked.hash
             )));
         }
-        let count = site.write_vendored(name, &tree)?;
-        println!("{name}: {count} files in {}", vendor_folder(name));
+        let files = count(site.write_vendored(name, &tree)?, "file");
+        println!("{name}: {files} in {}", vendor_folder(name));
     }
     Ok(())
 }
