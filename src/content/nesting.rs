@@ -136,6 +136,90 @@ mod tests {
         }
     }
 
+    /// How deep lists and maps stand in one another.
+    fn depth_of(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Array(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
+            serde_json::Value::Object(map) => 1 + map.values().map(depth_of).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// The same, as the reader of events sees it; `None`: it does not read it.
+    fn depth_of_events(text: &str) -> Option<usize> {
+        let (mut depth, mut most, mut parser) = (0_usize, 0, Parser::new_from_str(text));
+        while let Some(event) = parser.next_event() {
+            match event.ok()?.0 {
+                Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+                Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            most = most.max(depth);
+        }
+        Some(most)
+    }
+
+    /// The depth of each document that content is read from; `None`: the text is refused.
+    fn depth_of_content(text: &str) -> Option<usize> {
+        let mut report = crate::content::Report::default();
+        let bytes = std::sync::Arc::from(text.as_bytes());
+        let file = crate::content::File { bytes, kind: crate::content::FileKind::Regular, blob: None };
+        let documents = crate::content::document::read("a.yaml", &file, &mut report);
+        let depth = documents.iter().map(|(_, value)| depth_of(value)).max().unwrap_or(0);
+        (!report.refuses()).then_some(depth)
+    }
+
+    /// Lists and maps in one another: blocks on the outside, brackets on the inside.
+    fn nested(blocks: &[bool], brackets: &[bool]) -> String {
+        let mut text = String::new();
+        for (indent, list) in blocks.iter().enumerate() {
+            let line = if *list { "- # a list\n" } else { "b: c\na:\n" };
+            line.split_inclusive('\n').for_each(|line| {
+                text.push_str(&" ".repeat(indent));
+                text.push_str(line);
+            });
+        }
+        text.push_str(&" ".repeat(blocks.len()));
+        brackets.iter().for_each(|list| text.push_str(if *list { "[x, [], " } else { "{b: {}, a: " }));
+        text.push('x');
+        brackets.iter().rev().for_each(|list| text.push(if *list { ']' } else { '}' }));
+        text + "\n"
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn both_readers_and_content_see_the_same_depth(
+            blocks in proptest::collection::vec(proptest::bool::ANY, 0..50),
+            brackets in proptest::collection::vec(proptest::bool::ANY, 0..50),
+        ) {
+            let text = nested(&blocks, &brackets);
+            // The small list or map beside the way down is one more where the way ends.
+            let depth = blocks.len() + brackets.len() + usize::from(!brackets.is_empty());
+            let value = serde_yaml::from_str::<serde_json::Value>(&text).expect("sound");
+            proptest::prop_assert_eq!(depth_of(&value), depth);
+            proptest::prop_assert_eq!(depth_of_events(&text), Some(depth));
+            proptest::prop_assert_eq!(depth_of_content(&text), Some(depth).filter(|depth| *depth <= NESTING_MAX));
+        }
+
+        #[test]
+        fn no_text_gives_content_that_nests_deeper_whatever_a_reader_makes_of_it(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "[", "]", "{", "}", "[[", "{a: ", "a: ", "- ", "? ", ": ", ",", "x", "\"", "'", "\n", "  ", "&a ", "*a", "# ", "|", "\u{85}",
+                ]),
+                0..400,
+            ),
+        ) {
+            let text = pieces.concat();
+            proptest::prop_assert!(depth_of_content(&text).is_none_or(|depth| depth <= NESTING_MAX));
+            // What both read, they read alike.
+            if let (Ok(value), Some(depth)) = (serde_yaml::from_str::<serde_json::Value>(&text), depth_of_events(&text)) {
+                let aliases = text.contains('*');
+                proptest::prop_assert!(aliases || depth_of(&value) <= depth, "{} and {}", depth_of(&value), depth);
+            }
+        }
+    }
+
     #[test]
     fn values_have_an_end_here_too() {
         let said = check(&"- [a]\n".repeat(1_000), 900).expect_err("too many").message;

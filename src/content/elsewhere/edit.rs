@@ -4,6 +4,7 @@
 
 use super::super::finding::Report;
 use super::super::kinds::PackSource;
+use super::super::nesting::NESTING_MAX;
 use super::super::{File, FileKind, document};
 use saphyr_parser::{Event, Parser, Span};
 use serde_json::Value;
@@ -144,19 +145,25 @@ impl Node {
         loop {
             match parser.next_event()?.ok()? {
                 (Event::StreamStart | Event::DocumentStart(..), _) => {}
-                (event, span) => return Self::read(event, span, &mut parser),
+                (event, span) => return Self::read(event, span, &mut parser, 0),
             }
         }
     }
 
-    fn read(event: Event<'_>, span: Span, parser: &mut Parser<'_, saphyr_parser::StrInput<'_>>) -> Option<Self> {
+    /// `depth`: lists and maps around it. Deeper than a value of content can be it is not sound, and would end by recursion.
+    fn read(
+        event: Event<'_>,
+        span: Span,
+        parser: &mut Parser<'_, saphyr_parser::StrInput<'_>>,
+        depth: usize,
+    ) -> Option<Self> {
         let start = (span.start.line(), span.start.col());
         let mut node =
             Self { start, end: (span.end.line(), span.end.col()), flow: false, inside: Inside::Leaf(String::new()) };
         match event {
             Event::Scalar(text, ..) => node.inside = Inside::Leaf(text.into_owned()),
             Event::Alias(..) => {}
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
+            Event::SequenceStart(..) | Event::MappingStart(..) if depth < NESTING_MAX => {
                 let is_list = matches!(event, Event::SequenceStart(..));
                 // The one character of a bracket; a block begins with nothing of its own.
                 node.flow = span.end.index() > span.start.index();
@@ -171,7 +178,7 @@ impl Node {
                         }
                         break;
                     }
-                    nodes.push(Self::read(event, span, parser)?);
+                    nodes.push(Self::read(event, span, parser, depth + 1)?);
                 }
                 node.inside = if is_list { Inside::Items(nodes) } else { Inside::Entries(pairs(nodes)) };
             }
@@ -243,6 +250,17 @@ mod tests {
                 assert_eq!(edited, Ok(format!("{head}{after}")), "{before}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_nests_without_end_ends_nothing_else() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Node::of(&nested(NESTING_MAX)).is_some());
+        assert!(Node::of(&nested(NESTING_MAX + 1)).is_none());
+        // By block lists the parser has no limit of its own, and a thread's stack has one.
+        let blocks = format!("{}a\n", "- ".repeat(100_000));
+        assert!(Node::of(&blocks).is_none());
+        assert!(append_to_packs(&format!("{HEAD}spec:\n  {blocks}"), &entry()).is_err());
     }
 
     #[test]
