@@ -5,6 +5,7 @@
 //! ([`Walk::is_at_edge`]).
 
 use git2::{Oid, Repository, Sort};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 /// History as it is here.
@@ -12,13 +13,15 @@ pub(super) struct Walk<'a> {
     repository: &'a Repository,
     /// The commits whose parents were not fetched.
     edge: HashSet<Oid>,
+    /// The parents that were read: one history is walked for each merge in it.
+    parents: RefCell<HashMap<Oid, Vec<Oid>>>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn of(repository: &'a Repository) -> Self {
         let text = std::fs::read_to_string(repository.path().join("shallow")).unwrap_or_default();
         let edge = text.lines().filter_map(|line| Oid::from_str(line.trim()).ok()).collect();
-        Self { repository, edge }
+        Self { repository, edge, parents: RefCell::default() }
     }
 
     /// Whether all of history is here.
@@ -107,12 +110,22 @@ impl<'a> Walk<'a> {
             if found.contains_key(&id) {
                 continue;
             }
-            let Ok(commit) = self.repository.find_commit(id) else { continue };
-            let parents: Vec<Oid> = if self.is_at_edge(id) { Vec::new() } else { commit.parent_ids().collect() };
+            let Some(parents) = self.parents_of(id) else { continue };
             waiting.extend(parents.iter().copied());
             found.insert(id, parents);
         }
         found
+    }
+
+    /// A commit's parents that are here, read once; `None`: it is not here itself.
+    fn parents_of(&self, id: Oid) -> Option<Vec<Oid>> {
+        if let Some(known) = self.parents.borrow().get(&id) {
+            return Some(known.clone());
+        }
+        let commit = self.repository.find_commit(id).ok()?;
+        let parents: Vec<Oid> = if self.is_at_edge(id) { Vec::new() } else { commit.parent_ids().collect() };
+        self.parents.borrow_mut().insert(id, parents.clone());
+        Some(parents)
     }
 }
 
@@ -159,6 +172,13 @@ mod tests {
             assert_eq!(walk.parted(id(&tip), id(&side)), Some(id(&side)));
             assert_eq!(walk.between(Some(id(&base)), id(&tip), 1).expect("a walk").len(), 2);
         }
+        // Each commit was read once for all of these walks, and is not read again.
+        assert!(whole.parents.borrow().is_empty());
+        let read: HashMap<Oid, Vec<Oid>> = shallow.parents.borrow().clone();
+        assert!(read.len() >= 5 && read[&id(&tip)].len() == 2, "{read:?}");
+        shallow.parents.borrow_mut().insert(id(&tip), vec![id(&main)]);
+        assert_eq!(shallow.between(Some(id(&base)), id(&tip), 10).expect("a walk"), [id(&tip), id(&main)]);
+        shallow.parents.borrow_mut().clear();
         // Beyond the edge nothing is claimed.
         assert!(whole.descends(id(&tip), id(&far[0])).expect("known"));
         assert!(shallow.descends(id(&tip), id(&far[0])).is_err());
