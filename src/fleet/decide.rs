@@ -1,7 +1,8 @@
 //! Drives [`workflow::next`]: gathers what it decides on, writes down what it wants written, asks again until it answers.
 
+use super::entry::Entry;
 use super::identify::is_untouched;
-use super::machines::{Entry, Fleet};
+use super::machines::Fleet;
 use crate::catalog::{Catalog, MachineView};
 use crate::cluster;
 use crate::journal::{Event, MachineState};

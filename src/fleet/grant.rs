@@ -1,7 +1,8 @@
 //! From a decision to grant a job to the job itself: params resolved, steps rendered, written down before it leaves.
 
 use super::decide::Decision;
-use super::machines::{Entry, Fleet};
+use super::entry::Entry;
+use super::machines::Fleet;
 use super::tickets::asks_approval;
 use crate::catalog::{Catalog, MachineView, ServerInfo};
 use crate::identity;

@@ -1,6 +1,7 @@
 //! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
 
-use super::machines::{Entry, Fleet, Identity, Told};
+use super::entry::Entry;
+use super::machines::{Fleet, Identity, Told};
 use crate::catalog::{Catalog, Seen};
 use crate::content::kinds::Architecture;
 use crate::journal::{Event, MachineState, Stream};

@@ -1,6 +1,7 @@
 //! Installers that call back: who may say that a boot is over, and what follows.
 
-use super::machines::{Entry, Fleet};
+use super::entry::Entry;
+use super::machines::Fleet;
 use crate::boot::desk::{InstallerRefusal, InstallerSaid};
 use crate::identity;
 use crate::journal::{Event, Offer};

@@ -6,6 +6,7 @@
 mod approval_tests;
 mod clock;
 mod decide;
+mod entry;
 mod files;
 mod foresee;
 mod grant;
@@ -26,9 +27,10 @@ mod tickets;
 
 pub use clock::Clock;
 pub use decide::Decision;
+pub use entry::{Entry, Live};
 pub use grant::GrantError;
 pub use identify::Resolved;
-pub use machines::{BoxRow, Entry, Fleet, Identity, Live};
+pub use machines::{BoxRow, Fleet, Identity};
 pub use retention::Looked;
 pub use secrets::Secrets;
 pub(crate) use tickets::asks_approval;

@@ -1,7 +1,8 @@
 //! Drops what happened long ago: of each machine what [`Retention`] does not keep is folded into one event, and the logs of
 //! those jobs go with it.
 
-use super::machines::{Entry, Fleet};
+use super::entry::Entry;
+use super::machines::Fleet;
 use crate::journal::{Event, Retention, Stream, fold_below};
 use crate::store::logs::LogStore;
 use crate::store::{Batch, Operation, StoreError};

@@ -1,6 +1,7 @@
 //! Tickets for tokens, and what a token still opens.
 
-use super::machines::{Entry, Fleet};
+use super::entry::Entry;
+use super::machines::Fleet;
 use crate::catalog::{Catalog, MachineView};
 use crate::content::kinds::Assurance;
 use crate::identity::{self, Audience, Claims};

@@ -2,6 +2,7 @@
 
 mod event;
 mod hold;
+mod record;
 mod retention;
 mod run;
 mod state;
@@ -9,8 +10,9 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Ask, Event, Record, Stream};
+pub use event::{Ask, Event};
 pub use hold::{Hold, Pin, Word};
+pub use record::{Record, Stream};
 pub use retention::{Retention, fold_below};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};
