@@ -13,6 +13,7 @@ mod detached;
 mod drained;
 mod error;
 mod extract;
+mod health;
 mod hooks;
 mod inspect;
 mod openapi;
@@ -74,6 +75,7 @@ fn own() -> Routes<App> {
         .merge(changes::routes())
         .merge(store::routes())
         .merge(hooks::routes())
+        .merge(health::routes())
 }
 
 /// Answers the hooks of pushes for as long as it is polled.

@@ -131,6 +131,7 @@ fn tag(route: &Route) -> &'static str {
         Opens::Administrator => "administrators",
         Opens::Hook => "hooks",
         Opens::Git => "git",
+        Opens::Anybody if route.path == super::health::PATH => "health",
         Opens::Anybody | Opens::Offer | Opens::Callback => "boot",
     }
 }
@@ -203,7 +204,8 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
-    let text = matches!(route.opens, Opens::Anybody | Opens::Offer | Opens::Git);
+    let api = route.path == super::health::PATH;
+    let text = matches!(route.opens, Opens::Anybody | Opens::Offer | Opens::Git) && !api;
     let refused = if text && route.path == "/v1/push" {
         // Asked by a hook: what is no token is told as git's clients are, what is no question as all programs are.
         let problem = json!({"schema": {"$ref": "#/components/schemas/Problem"}});

@@ -76,6 +76,10 @@ pub struct Arguments {
     /// The IPv4 address that machines reach this server at.
     #[arg(long, env = "FORMWORK_ADDRESS")]
     address: Ipv4Addr,
+    /// Where boot files, TFTP and the API are listened for, if that is not --address: behind a load balancer. Clients behind
+    /// DHCP relays are told --address then.
+    #[arg(long, value_name = "ADDRESS", env = "FORMWORK_LISTEN")]
+    listen: Option<Ipv4Addr>,
     /// An interface to serve DHCP on; several by commas, or by giving it again.
     #[arg(
         long,
@@ -164,6 +168,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         content,
         images: arguments.images.clone(),
         address: arguments.address,
+        listen: arguments.listen,
         interfaces: arguments.interface.clone(),
         tftp: !arguments.no_tftp,
         http_port: arguments.http_port,

@@ -66,11 +66,14 @@ pub struct DhcpConfig {
     pub http_port: u16,
     /// Whether pool addresses are probed before they are offered.
     pub probe: bool,
+    /// What clients behind relays are told to be our address, where the one that their packets arrive at is not reached by
+    /// them: behind a load balancer.
+    pub advertised: Option<Ipv4Addr>,
 }
 
 impl Default for DhcpConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), port: 67, proxy_port: 4011, http_port: 8080, probe: true }
+        Self { interfaces: Vec::new(), port: 67, proxy_port: 4011, http_port: 8080, probe: true, advertised: None }
     }
 }
 
@@ -239,7 +242,7 @@ impl<D: BootDesk> Inner<D> {
         });
         let relay = Some(request.giaddr).filter(|relay| !relay.is_unspecified());
         let server = match relay {
-            Some(relay) => self.toward(&arrival.interface, relay),
+            Some(relay) => self.config.advertised.or_else(|| self.toward(&arrival.interface, relay)),
             None => local,
         };
         let (Some(server), Some(interface)) = (server, local.or(server)) else {
@@ -426,7 +429,7 @@ impl<D: BootDesk> Inner<D> {
             Ok(Ok(false)) => Probed::Free,
             Ok(Err(error)) => {
                 self.warn_now_and_then("probe", || {
-                    format!("pool addresses are offered without a probe: {error} (CAP_NET_RAW is needed)")
+                    format!("pool addresses are offered without a probe: {error} (CAP_NET_RAW is needed, or a group in net.ipv4.ping_group_range)")
                 });
                 Probed::Free
             }

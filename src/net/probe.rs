@@ -12,9 +12,12 @@ pub(super) const WAIT: Duration = Duration::from_millis(400);
 /// Asks and waits; blocks at most [`WAIT`]. `true`: somebody answered.
 ///
 /// # Errors
-/// When this process may not open a raw socket.
+/// When this process may open neither a raw socket (CAP_NET_RAW) nor one for pings alone (`net.ipv4.ping_group_range`).
 pub(super) fn answers(interface: &str, address: Ipv4Addr, identifier: u16) -> io::Result<bool> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
+    // The kernel gives such a socket the answers to its own pings only, with an identifier of its own: enough to know.
+    let socket =
+        raw.or_else(|error| Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)).map_err(|_| error))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     let echo = echo_request(identifier);
     // No route or nobody at the link layer: nobody there.

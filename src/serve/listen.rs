@@ -17,13 +17,13 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).map_err(|error| ServeError::Listen { address, error })
 }
 
-/// The server's certificate, for every address it listens on, made anew at each start.
+/// The server's certificate, for every address it is reached at or listens on, made anew at each start.
 pub(super) fn tls(
     keys: &SiteKeys,
-    address: Ipv4Addr,
+    own: [Ipv4Addr; 2],
     administrators: Option<&TcpListener>,
 ) -> Result<RustlsConfig, ServeError> {
-    let mut addresses = vec![IpAddr::V4(address), IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let mut addresses: Vec<IpAddr> = own.into_iter().chain([Ipv4Addr::LOCALHOST]).map(IpAddr::V4).collect();
     if let Some(listener) = administrators.and_then(|listener| listener.local_addr().ok()) {
         addresses.push(listener.ip());
     }

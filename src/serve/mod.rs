@@ -66,6 +66,9 @@ pub struct Options {
     pub images: Option<PathBuf>,
     /// The address that machines reach this server at.
     pub address: Ipv4Addr,
+    /// Where boot files, TFTP and the API are listened for, if that is not `address`: behind a load balancer. Clients behind
+    /// relays are then told `address` by DHCP, too.
+    pub listen: Option<Ipv4Addr>,
     /// Interfaces to serve DHCP on; empty: no DHCP.
     pub interfaces: Vec<String>,
     /// TFTP is served.
@@ -305,8 +308,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         // Nobody may ever push to what is followed.
         Err(error) => tracing::warn!(%error, "hooks of pushes are not answered"),
     }
-    let tls = listen::tls(&keys, options.address, options.administrators.as_ref())?;
-    let api_address = SocketAddr::new(IpAddr::V4(options.address), options.api_port);
+    let own = options.listen.unwrap_or(options.address);
+    let tls = listen::tls(&keys, [options.address, own], options.administrators.as_ref())?;
+    let api_address = SocketAddr::new(IpAddr::V4(own), options.api_port);
     let mut listeners = vec![listen::bind(api_address)?];
     listeners.extend(options.administrators);
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
@@ -343,18 +347,22 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         ca_pem: keys.authority_certificate().to_owned().into(),
         http_port: options.http_port,
     };
-    let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(options.address), options.http_port))?;
+    let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(own), options.http_port))?;
     let routes = crate::net::http::routes(Arc::clone(&desk), http, Arc::new(HttpCounters::default()));
     services.spawn(async move { listen::serve_plain(http_listener, bounded, routes).await });
     if options.tftp {
-        let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(options.address), 69), loaders)?;
+        let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(own), 69), loaders)?;
         services.spawn(async move {
             tftp.serve().await.map_err(|error| ServeError::Ended { service: "TFTP", message: error.to_string() })
         });
     }
     if !options.interfaces.is_empty() {
-        let config =
-            DhcpConfig { interfaces: options.interfaces, http_port: options.http_port, ..DhcpConfig::default() };
+        let config = DhcpConfig {
+            interfaces: options.interfaces,
+            http_port: options.http_port,
+            advertised: options.listen.map(|_| options.address),
+            ..DhcpConfig::default()
+        };
         let dhcp = DhcpService::bind(Arc::clone(&desk), config, started)?;
         services.spawn(async move {
             dhcp.serve().await;

@@ -9,7 +9,7 @@ use formwork::boot::leases::LeaseTable;
 use formwork::boot::network::{Network, Subnet};
 use formwork::store::{BoxFuture, Lease, StoreError};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -115,9 +115,15 @@ pub struct Server {
 impl Server {
     /// Starts DHCP on a device, TFTP and HTTP on all addresses.
     pub fn start(desk: &Arc<Desk>, device: &str, images: &Path) -> Self {
+        Self::advertised(desk, device, images, None)
+    }
+
+    /// The same behind a load balancer, whose address clients are told.
+    pub fn advertised(desk: &Arc<Desk>, device: &str, images: &Path, advertised: Option<Ipv4Addr>) -> Self {
         use formwork::net::{dhcp, files, http, tftp};
         let mut tasks = tokio::task::JoinSet::new();
-        let config = dhcp::DhcpConfig { interfaces: vec![device.to_owned()], ..dhcp::DhcpConfig::default() };
+        let interfaces = vec![device.to_owned()];
+        let config = dhcp::DhcpConfig { interfaces, advertised, ..dhcp::DhcpConfig::default() };
         let service = dhcp::DhcpService::bind(Arc::clone(desk), config, Instant::now()).expect("DHCP binds");
         let counters = service.counters();
         tasks.spawn(service.serve());

@@ -153,6 +153,80 @@ fn real_dhcp_clients_get_their_addresses_and_what_to_boot() {
     runtime.block_on(server.kill());
 }
 
+/// A relay on the client's side: asks for a box that boots over HTTP, and prints what the answer says of the server.
+const RELAY: &str = r#"
+import socket, struct
+relay, server = socket.inet_aton("10.77.0.2"), ("10.77.0.1", 67)
+wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+wire.bind(("10.77.0.2", 67))
+wire.settimeout(10)
+header = struct.pack("!4BIHH12x4s6s10x", 1, 1, 6, 1, 7, 0, 0x8000, relay, bytes.fromhex("525400000001")) + bytes(192)
+option = lambda code, value: bytes([code, len(value)]) + value
+discover = option(53, b"\x01") + option(60, b"HTTPClient:Arch:00016:UNDI:003001") + option(93, b"\x00\x10") + b"\xff"
+wire.sendto(header + b"\x63\x82\x53\x63" + discover, server)
+answer, at = wire.recvfrom(4096)[0], 240
+print("offered", socket.inet_ntoa(answer[16:20]))
+while answer[at] != 255:
+    code, value = answer[at], answer[at + 2:at + 2 + answer[at + 1]]
+    if code == 54: print("server", socket.inet_ntoa(value))
+    if code == 67: print("file", value.decode())
+    at += 2 + len(value)
+"#;
+
+#[test]
+fn clients_behind_a_relay_are_told_the_address_of_the_load_balancer_before_us() {
+    let test = "clients_behind_a_relay_are_told_the_address_of_the_load_balancer_before_us";
+    if !possible(test, &["python3", "nsenter", "ip"]) || !inside(test) {
+        return;
+    }
+    let client = pair();
+    client.must("ip addr add 10.77.0.2/24 dev fw1");
+    let folder = images();
+    let script = folder.path().join("relay.py");
+    std::fs::write(&script, RELAY).expect("written");
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    for (advertised, told) in [(Some([192, 0, 2, 10].into()), "192.0.2.10"), (None, "10.77.0.1")] {
+        let desk = Desk::new(BTreeMap::new());
+        let server = Server::advertised(&desk, "fw0", folder.path(), advertised);
+        let said = client.must(&format!("python3 {}", script.display()));
+        let file = format!("file http://{told}:8080/boot/loaders/snponly.efi\n");
+        assert!(said.contains(&format!("server {told}\n")) && said.contains(&file), "{told}: {said}");
+        assert!(said.contains("offered 10.77.0.11\n"), "{said}");
+        runtime.block_on(server.kill());
+    }
+}
+
+#[test]
+fn pool_addresses_are_probed_by_a_process_that_may_ping_and_no_more() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let test = "pool_addresses_are_probed_by_a_process_that_may_ping_and_no_more";
+    if !possible(test, &["busybox", "nsenter", "ip"]) || !inside(test) {
+        return;
+    }
+    let client = pair();
+    must("echo 0 0 >/proc/sys/net/ipv4/ping_group_range");
+    // Of this thread, and of those that it starts.
+    let mut own = capabilities(None).expect("asked");
+    own.effective.remove(CapabilitySet::NET_RAW);
+    own.permitted.remove(CapabilitySet::NET_RAW);
+    set_capabilities(None, own).expect("given up");
+    let folder = images();
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    let desk = Desk::new(BTreeMap::new());
+    let server = Server::start(&desk, "fw0", folder.path());
+    // Somebody without a lease sits on one of the pool's two addresses: the first that comes gets the other, the second nothing.
+    client.must("ip addr add 10.77.0.100/24 dev fw1");
+    for (mac, gets) in [("52:54:00:00:00:77", true), ("52:54:00:00:00:78", false)] {
+        client.must(&format!("ip link set fw1 down && ip link set fw1 address {mac} && ip link set fw1 up"));
+        let (good, said) = client.run("busybox udhcpc -i fw1 -f -n -q -t 3 -T 2 -s /bin/true");
+        assert_eq!((good, said.contains("lease of 10.77.0.101 obtained")), (gets, gets), "{mac}: {said}");
+    }
+    assert!(server.dhcp.conflicts.get() > 0);
+    runtime.block_on(server.kill());
+}
+
 #[test]
 fn tftp_and_http_give_real_clients_every_byte_and_nothing_else() {
     let test = "tftp_and_http_give_real_clients_every_byte_and_nothing_else";

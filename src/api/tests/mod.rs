@@ -1,6 +1,7 @@
 //! The routes on a whole server without its sockets.
 
 mod asks;
+mod health;
 mod hooks;
 mod tokens;
 
