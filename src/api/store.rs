@@ -63,6 +63,11 @@ pub(super) fn routes() -> Routes<App> {
 }
 
 async fn snapshots(State(app): State<App>) -> Result<Json<SnapshotMade>, ApiError> {
-    let file = app.snapshots.make(Arc::clone(&app.fleet.store)).await?;
+    let made = app.snapshots.make(Arc::clone(&app.fleet.store)).await;
+    let file = made.map_err(|error| match error {
+        // Such as a store that is no file: the asker is told where it lies.
+        StoreError::Open(message) => ApiError::conflict("no-copy", message),
+        other => other.into(),
+    })?;
     Ok(Json(SnapshotMade { file }))
 }

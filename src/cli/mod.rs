@@ -30,6 +30,7 @@ mod history;
 mod hold;
 mod hook;
 mod init;
+mod keeping;
 mod logs;
 mod man;
 mod offline;

@@ -1,6 +1,7 @@
 //! `formwork serve`: the boot server.
 
 use super::error::CliError;
+use super::keeping::StoreAt;
 use crate::content::sops::Identities;
 use crate::git::Source;
 use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
@@ -31,6 +32,8 @@ pub struct Arguments {
     /// The state directory that `formwork site create` made.
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
+    #[command(flatten)]
+    store: StoreAt,
     /// A Git repository, whose commits are followed: a path on the local disk, https://, ssh:// or user@host:path.
     #[arg(long, value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
     repository: Option<String>,
@@ -165,6 +168,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let trust = arguments.trust.as_deref().map(policy).transpose()?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
+        keeping: arguments.store.keeping()?,
         content,
         images: arguments.images.clone(),
         address: arguments.address,

@@ -1,6 +1,7 @@
 //! `formwork site create`: makes a site's keys, its first administrator and its store, once.
 
 use super::error::CliError;
+use super::keeping::StoreAt;
 use crate::serve::StateDirectory;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ struct Create {
     /// The state directory.
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
+    #[command(flatten)]
+    store: StoreAt,
     /// No machine of this site was ever installed: declared machines may start at once.
     #[arg(long)]
     fresh: bool,
@@ -42,7 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let SiteCommand::Create(create) = &arguments.command;
     let state = StateDirectory(create.state_dir.clone());
     let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
-    let keys = state.create(&create.name, create.fresh, "https://127.0.0.1:8443").map_err(|error| failed(&error))?;
+    let keeping = create.store.keeping()?;
+    let keys = state.create_with(&keeping, &create.name, create.fresh, "https://127.0.0.1:8443");
+    let keys = keys.map_err(|error| failed(&error))?;
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
     println!("site {} made in {}", create.name, create.state_dir.display());
     println!("  authority SHA-256 {fingerprint}");

@@ -6,18 +6,27 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
+    /// What the lifetime clock showed then.
+    started_ms: u64,
     started_unix_ms: i64,
 }
 
 impl Clock {
     /// Starts counting.
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_unix_ms: unix_ms() }
+        Self { started: Instant::now(), started_ms: 0, started_unix_ms: unix_ms() }
     }
 
-    /// Milliseconds of this process: monotonic. Lifetimes count it.
+    /// Starts counting at the wall clock, for a store whose lifetimes outlive this process; it goes on steadily from there.
+    pub fn start_by_the_wall() -> Self {
+        let started_unix_ms = unix_ms();
+        Self { started: Instant::now(), started_ms: u64::try_from(started_unix_ms).unwrap_or(0), started_unix_ms }
+    }
+
+    /// Milliseconds of the lifetime clock: monotonic, from the start of this process or from where the wall clock stood then.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.started_ms.saturating_add(elapsed)
     }
 
     /// Wall clock, Unix milliseconds: for people, and for what outlives a process.

@@ -3,19 +3,21 @@
 mod connections;
 mod desk;
 mod files;
+mod keeping;
 mod listen;
 mod namespace;
 mod site;
 mod sources;
 mod statuses;
 
+pub use keeping::Keeping;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::{Identities, Keys};
-use crate::fleet::{Clock, Fleet, Looked, Secrets};
+use crate::fleet::{Fleet, Looked, Secrets};
 use crate::git::receive::{Backend, BackendError, Hosted};
 use crate::git::{Follower, GitError, PackCache, Source, Verifier};
 use crate::identity::IdentityError;
@@ -25,7 +27,6 @@ use crate::net::files::Folder;
 use crate::net::http::{HttpConfig, HttpCounters};
 use crate::net::tftp::{Loaders, TftpError, TftpService};
 use crate::reconcile::{Change, Foresee, Foreseen, Hook, Parts, ReconcileError, Reconciler};
-use crate::store::embedded::{EmbeddedStore, Options as StoreOptions};
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
 use crate::trust::Policy;
@@ -58,6 +59,8 @@ pub enum Content {
 pub struct Options {
     /// The state directory.
     pub state: StateDirectory,
+    /// Where what happens is kept.
+    pub keeping: Keeping,
     /// Where content comes from.
     pub content: Content,
     /// Packs that a revision locks and does not hold are fetched, by their locked commits.
@@ -218,14 +221,11 @@ async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>) {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let bounded = listen::connections();
     let started = Instant::now();
-    let clock = Clock::start();
+    let clock = options.keeping.clock();
     let keys = Arc::new(options.state.keys()?);
     let administrator = Arc::new(options.state.administrator()?);
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate())?;
-    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open_with(
-        &options.state.0,
-        StoreOptions { now_ms: clock.now_ms(), on_fatal: Arc::new(end_process), ..StoreOptions::default() },
-    )?);
+    let store = options.keeping.open(&options.state.0, &clock, end_process)?;
     let site = site_name(store.as_ref())?;
     let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
     let server = Arc::new(ServerInfo {

@@ -12,10 +12,10 @@
 //! STATE/logs/ STATE/mirror.git STATE/snapshots/
 //! ```
 
+use super::keeping::Keeping;
 use crate::api::views::Context;
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
-use crate::store::embedded::EmbeddedStore;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -99,6 +99,14 @@ impl StateDirectory {
     /// # Errors
     /// [`SiteError`]; an existing store is refused and nothing of it is touched.
     pub fn create(&self, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
+        self.create_with(&Keeping::Embedded, site, fresh, server)
+    }
+
+    /// The same, with a store that may be elsewhere.
+    ///
+    /// # Errors
+    /// As [`StateDirectory::create`].
+    pub fn create_with(&self, keeping: &Keeping, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
         let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if site.is_empty()
             || site.len() > 63
@@ -113,6 +121,11 @@ impl StateDirectory {
             return Err(StoreError::Open(message).into());
         }
         make_folder(&self.0)?;
+        let elsewhere = !matches!(keeping, Keeping::Embedded);
+        if elsewhere {
+            // First: a store that is there already has keys, which may be these.
+            keeping.create(&self.0, site, fresh)?;
+        }
         make_folder(&self.0.join("keys"))?;
         make_folder(&self.0.join("secrets"))?;
         let keys = SiteKeys::generate(site)?;
@@ -128,7 +141,9 @@ impl StateDirectory {
         let context =
             Context { server: server.to_owned(), ca_certificate: keys.authority_certificate().to_owned(), token };
         self.write_context(&context)?;
-        EmbeddedStore::create(&self.0, site, fresh)?;
+        if !elsewhere {
+            keeping.create(&self.0, site, fresh)?;
+        }
         Ok(keys)
     }
 

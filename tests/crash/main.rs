@@ -17,41 +17,21 @@ mod machine;
 mod program;
 mod proxy;
 mod server;
+mod walk;
 
-use formwork::journal::{Event, Stream};
-use formwork::store::Store;
 use formwork::store::embedded::{self, EmbeddedStore};
-use history::Seen;
 use machine::Machine;
-use program::{Dice, Program};
+use program::Dice;
 use proxy::Proxy;
 use server::Server;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use walk::{PATIENCE, Shared, walk};
 
 /// Machines, all members of one cluster.
 const MACHINES: u64 = 64;
 /// Of so many replies the proxy loses one.
 const LOST_REPLY: u64 = 20;
-/// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What all clients share.
-#[derive(Default)]
-struct Shared {
-    /// One clock of all clients.
-    tick: AtomicU64,
-    /// Answers so far.
-    answers: AtomicU64,
-    /// The furthest round that anybody is in.
-    furthest: AtomicU64,
-    /// Clients end before this round.
-    rounds: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
-}
-
 #[test]
 fn a_server_killed_under_64_machines_keeps_every_word_it_gave() {
     let kills = std::env::var("FORMWORK_CRASH_KILLS").map_or(20, |text| text.parse().unwrap());
@@ -88,56 +68,6 @@ fn a_server_killed_under_64_machines_keeps_every_word_it_gave() {
     assert!(lost > 0);
     let wrong = history::check(&seen, &last, u32::try_from(MACHINES).unwrap());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    journal_agrees(&server, &last);
-}
-
-/// One machine's walk until the last round.
-fn walk(machine: &Machine, number: u64, server: std::net::SocketAddr, shared: &Shared) {
-    let mut program = Program::new(machine.name.clone(), number + 1);
-    let mut connection = machine.connect(server);
-    while let Some(question) = program.question(shared.rounds.load(Ordering::SeqCst)) {
-        let asked = shared.tick.fetch_add(1, Ordering::SeqCst);
-        let began = Instant::now();
-        let answer = loop {
-            match connection.ask(&question) {
-                Ok(answer) => break answer,
-                Err(why) => assert!(began.elapsed() < PATIENCE, "{}: {question:?}: {why}", machine.name),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let answered = shared.tick.fetch_add(1, Ordering::SeqCst);
-        program.answered(&answer);
-        shared.furthest.fetch_max(program.round, Ordering::SeqCst);
-        let machine = machine.name.clone();
-        shared.seen.lock().unwrap().push(Seen { machine, asked, answered, question, answer });
-        shared.answers.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// The journal tells the same story as the document: each fence granted once, each claim done once.
-fn journal_agrees(server: &Server, last: &history::Last) {
     embedded::check(&server.state()).unwrap();
-    let store = EmbeddedStore::open(&server.state()).unwrap();
-    let mut granted = BTreeSet::new();
-    let mut done = BTreeMap::new();
-    let mut opened = BTreeSet::new();
-    for record in store.events_of(&Stream::Cluster("crash".into()), 0, usize::MAX).unwrap() {
-        match record.event {
-            Event::Claim { claim, change, fence, .. } if change == "granted" => {
-                assert!(granted.insert(fence), "fence {fence} of {claim} was granted twice");
-            }
-            Event::Claim { claim, change, fence, .. } if change == "done" => {
-                assert_eq!(done.insert(claim.clone(), fence), None, "{claim} was done twice");
-            }
-            Event::BarrierOpened { set, count } => {
-                assert_eq!(u64::from(count), MACHINES, "{set}");
-                assert!(opened.insert(set.clone()), "{set} opened twice");
-            }
-            _ => {}
-        }
-    }
-    for (claim, end) in &last.claims {
-        assert_eq!(done.get(claim), end.done.is_some().then_some(&end.fence), "{claim}");
-    }
-    assert!(opened.iter().eq(last.openings.keys()), "{opened:?} {:?}", last.openings);
+    walk::journal_agrees(&EmbeddedStore::open(&server.state()).unwrap(), &last, MACHINES);
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Server {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// What every command of this site has in its environment.
+    environment: Vec<(String, String)>,
     pub api: SocketAddr,
     pub http: SocketAddr,
 }
@@ -50,6 +52,11 @@ fn free_port() -> SocketAddr {
 impl Server {
     /// Makes the site; nothing runs yet.
     pub fn new(machines: u64) -> Self {
+        Self::new_with(machines, Vec::new())
+    }
+
+    /// The same, with more in the environment of each command.
+    pub fn new_with(machines: u64, environment: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut site = format!(
             "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {{name: crash}}\n\
@@ -68,7 +75,7 @@ impl Server {
         std::fs::create_dir(folder.path().join("site")).unwrap();
         std::fs::create_dir(folder.path().join("images")).unwrap();
         std::fs::write(folder.path().join("site/site.yaml"), site).unwrap();
-        let server = Self { folder, child: None, api: free_port(), http: free_port() };
+        let server = Self { folder, child: None, environment, api: free_port(), http: free_port() };
         let mut create = server.formwork();
         create.args(["site", "create", "crash", "--fresh", "--state-dir"]).arg(server.state());
         let created = create.output().unwrap();
@@ -77,7 +84,9 @@ impl Server {
     }
 
     fn formwork(&self) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_formwork"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_formwork"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     pub fn state(&self) -> PathBuf {
@@ -169,6 +178,12 @@ impl Server {
         let retry = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let retry = retry.to_owned();
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap(), retry)
+    }
+
+    /// Whether it ended by itself.
+    #[allow(dead_code, reason = "where another server can take its store")]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// kill -9.

@@ -12,6 +12,7 @@ mod faulty;
 mod figures;
 mod outages;
 mod replicas;
+mod served;
 
 // What the suite calls by its place in the program.
 use formwork::{cluster, journal};

@@ -39,7 +39,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut version: String) {
                 pause = FIRST_PAUSE;
                 shared.is_back();
             }
-            Err(StoreError::Damaged(_)) => return,
+            Err(_) if shared.refuse_if_failed().is_err() => return,
             Err(error) => shared.is_away(&error.to_string()),
         }
     }

@@ -72,6 +72,9 @@ pub struct Options {
     pub kept_segments: u64,
     /// With more bytes of events, leases and small values than this the store takes only what makes it smaller.
     pub state_bytes: u64,
+    /// Opening takes the store over from whoever had it: a store that was opened so before can write nothing any more, and fails. For
+    /// servers that know of no others.
+    pub exclusive: bool,
     /// What ends the process.
     pub on_fatal: OnFatal,
 }
@@ -88,6 +91,7 @@ impl Default for Options {
             snapshot_log_bytes: 32 << 20,
             kept_segments: 64,
             state_bytes: 512 << 20,
+            exclusive: false,
             on_fatal: Arc::new(|_| std::process::abort()),
         }
     }
@@ -227,11 +231,11 @@ fn run(
 async fn start(connect: Connect, options: Options, name: String) -> Result<(Arc<Shared>, String, Writer), StoreError> {
     let objects = connect()?;
     let start = read::load(&*objects).await?;
-    let shared = Arc::new(Shared::new(objects, options, start));
+    let shared = Arc::new(Shared::new(objects, options, name, start));
     let version = read::catch_up(&shared).await?;
-    let mut writer = Writer::new(Arc::clone(&shared), name);
+    let mut writer = Writer::new(Arc::clone(&shared));
     writer.begin().await?;
-    shared.is_open();
+    shared.is_open()?;
     Ok((shared, version, writer))
 }
 

@@ -6,7 +6,7 @@ use super::segment::{Segment, digest_of};
 use super::state::State;
 use super::{OnFatal, Options};
 use crate::store::watches::Watches;
-use crate::store::{Health, StoreError};
+use crate::store::{Health, Space, StoreError};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,9 @@ use tokio::sync::watch;
 
 /// An outage this long may have kept machines from renewing their claims.
 const OUTAGE: Duration = Duration::from_secs(1);
+
+/// Under which key of [`Space::Meta`] a store says who has it for itself alone.
+pub(super) const HOLDER: &str = "server";
 
 /// What became of a segment that was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(super) struct Start {
 pub(super) struct Shared {
     pub(super) objects: Arc<dyn Objects>,
     pub(super) options: Options,
+    /// This replica, a random word.
+    pub(super) name: String,
     /// The uid of the store itself.
     pub(super) store: String,
     /// Whoever folds holds this; readers do not.
@@ -74,11 +79,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(objects: Arc<dyn Objects>, options: Options, start: Start) -> Self {
+    pub(super) fn new(objects: Arc<dyn Objects>, options: Options, name: String, start: Start) -> Self {
         Self {
             objects,
             on_fatal: Arc::clone(&options.on_fatal),
             options,
+            name,
             store: start.store,
             places: Mutex::new(start.places),
             events: watch::Sender::new(start.state.sequence),
@@ -115,8 +121,26 @@ impl Shared {
     /// # Errors
     /// [`StoreError::Damaged`], which is remembered.
     pub(super) fn take(&self, number: u64, uid: &str, sealed: &[u8]) -> Result<Taken, StoreError> {
-        let taken = self.fold(number, uid, sealed);
-        taken.map_err(|text| self.fail(StoreError::Damaged(format!("segment {number} of the log: {text}"))))
+        let taken = self
+            .fold(number, uid, sealed)
+            .map_err(|text| self.fail(StoreError::Damaged(format!("segment {number} of the log: {text}"))))?;
+        self.has_it_still()?;
+        Ok(taken)
+    }
+
+    /// A store that was opened for itself alone writes nothing once another was opened so: no write of its own can be folded before
+    /// the other's word.
+    fn has_it_still(&self) -> Result<(), StoreError> {
+        if !self.options.exclusive || !self.open.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.state.load().value(Space::Meta, HOLDER) {
+            Some(holder) if holder == self.name.as_bytes() => Ok(()),
+            _ => Err(self.fail(StoreError::Open(format!(
+                "another server took over the store in {}; one at a time serves a site",
+                self.objects.place()
+            )))),
+        }
     }
 
     fn fold(&self, number: u64, uid: &str, sealed: &[u8]) -> Result<Taken, String> {
@@ -159,6 +183,8 @@ impl Shared {
         *places = Places::from([(next.number, Place { uid, batch: String::new() })]);
         self.state.store(Arc::clone(&next));
         drop(places);
+        // Who writes after this is told; nobody can be told here.
+        let _ = self.has_it_still();
         for (name, document) in next.documents() {
             self.clusters.rise(name, document.version);
         }
@@ -181,8 +207,12 @@ impl Shared {
     }
 
     /// From now on a failure ends the process.
-    pub(super) fn is_open(&self) {
+    ///
+    /// # Errors
+    /// Another took the store over meanwhile.
+    pub(super) fn is_open(&self) -> Result<(), StoreError> {
         self.open.store(true, Ordering::Relaxed);
+        self.has_it_still()
     }
 
     pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {

@@ -6,11 +6,11 @@
 use super::objects::{Fault, Kind, Packed, pack, segment_name};
 use super::read::{self, Unread, catch_up};
 use super::segment::Segment;
-use super::shared::Shared;
+use super::shared::{HOLDER, Shared};
 use super::snapshots;
 use super::state::State;
 use crate::store::plan::{Group, plan};
-use crate::store::{Batch, Committed, Operation, StoreError};
+use crate::store::{Batch, Committed, Operation, Space, StoreError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,8 +76,6 @@ enum Tried {
 /// The writer's own state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    /// This replica, a random word.
-    name: String,
     /// Taken from the queue, and did not fit into the group before.
     rest: VecDeque<Waiting>,
     /// So many of them are in the group that is being decided or written.
@@ -87,8 +85,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, name: String) -> Self {
-        Self { shared, name, rest: VecDeque::new(), group: 0, snapshot: None, snapshot_failed: None }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, rest: VecDeque::new(), group: 0, snapshot: None, snapshot_failed: None }
     }
 
     /// Serves until every sender is gone.
@@ -115,15 +113,19 @@ impl Writer {
         }
     }
 
-    /// Gives claims that are held their lifetime anew, before anybody asks.
+    /// Gives claims that are held their lifetime anew, before anybody asks; and takes the store over, where it is to be had alone.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
-        if self.shared.state().lifetimes_anew(0).is_empty() {
+        let mut batch = Batch::default();
+        if self.shared.options.exclusive {
+            let value = Some(self.shared.name.clone().into_bytes());
+            batch.operations.push(Operation::Put { space: Space::Meta, key: HOLDER.into(), value });
+        } else if self.shared.state().lifetimes_anew(0).is_empty() {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        self.rest.push_back(Waiting { batch: Batch::default(), now_unix_ms, since: Instant::now(), reply });
+        self.rest.push_back(Waiting { batch, now_unix_ms, since: Instant::now(), reply });
         self.serve(false).await;
         answer.await.map_err(|_| ended())?.map(drop)
     }
@@ -248,7 +250,7 @@ impl Writer {
         } else {
             let batch = crate::identity::new_id().map_err(|error| StoreError::Io(error.to_string()))?;
             let number = state.number.saturating_add(1);
-            let (previous, writer) = (state.digest, self.name.clone());
+            let (previous, writer) = (state.digest, self.shared.name.clone());
             let at_unix_ms = self.rest.front().map_or(0, |first| first.now_unix_ms);
             let sealed = Segment { number, previous, writer, batch: batch.clone(), at_unix_ms, effects }.seal()?;
             let packed = pack(number, &batch, &sealed);

@@ -110,3 +110,27 @@ async fn the_log_stays_short_and_who_was_away_goes_on_from_a_snapshot() {
     late.commit(decided(&stream, 200, "by the late one"), NOW).await.unwrap();
     until("and the other hears it", || store.head(&stream).unwrap() == 201).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_a_store_for_itself_alone_takes_it_from_who_had_it() {
+    let memory = site();
+    let alone = |fatal: &Fatal| {
+        let options = Options { exclusive: true, ..fatal.options() };
+        KubernetesStore::open(memory.connect(), options).unwrap()
+    };
+    let (first, second) = (Fatal::default(), Fatal::default());
+    let old = alone(&first);
+    old.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
+    let new = alone(&second);
+    // It may not have heard of it: its write comes after, and is none.
+    let refused = old.commit(decided(&machine("m"), 1, "late"), NOW).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Open(text) if text.contains("took over")), "{refused}");
+    assert!(first.said().is_some_and(|said| said.contains("took over")));
+    new.commit(decided(&machine("m"), 1, "x"), NOW).await.unwrap();
+    assert_eq!(new.events_of(&machine("m"), 0, 10).unwrap().len(), 2);
+    assert!(second.said().is_none());
+    // Who only listens is told, too.
+    let third = Fatal::default();
+    let _newest = alone(&third);
+    until("it is told", || second.said().is_some()).await;
+}
