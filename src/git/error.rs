@@ -51,6 +51,12 @@ pub enum GitError {
         /// Why, without credentials.
         message: String,
     },
+    /// Nothing is followed now.
+    #[error("{why}")]
+    NotFollowed {
+        /// Why, in a sentence.
+        why: String,
+    },
     /// A branch was rewritten, and is held where it was.
     #[error(
         "{url}: {reference} was rewritten from {from} to {to}, and is held where it was; set `onRewrite: follow` for this \

@@ -2,31 +2,55 @@
 
 use super::mirror::Mirror;
 use super::owner::{Owner, Reply, Request};
-use super::remote::{Board, Ears, Hints, SourceStatus, start};
+use super::remote::{Ears, Remote, SourceStatus, Sources, start};
 use super::{GitError, History, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
-use std::path::Path;
-use std::sync::Arc;
+use arc_swap::ArcSwap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 /// Questions that may wait for the thread; one more is answered [`GitError::Busy`].
 const QUEUE: usize = 256;
 
-/// Follows one source. Dropping it ends the thread.
-#[derive(Debug)]
+/// Follows one source at a time. Dropping it ends the thread.
 pub struct Follower {
-    source: Source,
+    source: ArcSwap<Source>,
     requests: SyncSender<Request>,
     sight: watch::Receiver<Sight>,
     stop: Arc<AtomicBool>,
     /// Where packs are fetched to; none: they are not.
     packs: Option<PackCache>,
-    /// Of sources with threads of their own: how to reach those, and how they stand.
-    remote: Option<(Hints, Arc<Board>)>,
+    /// They are fetched for what is followed now.
+    fetches_packs: AtomicBool,
+    /// Of sources with threads of their own: those.
+    remote: Mutex<Remotes>,
+    /// What such threads need: the folder of what is fetched, and who hears of it.
+    rooms: PathBuf,
+    ears: Ears,
     next_look: Arc<AtomicI64>,
+}
+
+/// Threads that look at sources.
+#[derive(Default)]
+struct Remotes {
+    /// Of what is followed now.
+    now: Option<Remote>,
+    /// Of what was followed before, on their way out.
+    before: Vec<JoinHandle<()>>,
+}
+
+impl Remotes {
+    fn end(&mut self) {
+        if let Some(remote) = self.now.take() {
+            self.before.extend(remote.end());
+        }
+        self.before.retain(|thread| !thread.is_finished());
+    }
 }
 
 impl Follower {
@@ -41,6 +65,20 @@ impl Follower {
     /// # Errors
     /// [`GitError`], for the mirror's sake only.
     pub fn start_with(source: Source, mirror: &Path, ears: Ears) -> Result<Self, GitError> {
+        let follower = Self::start_idle(source, mirror, ears)?;
+        if let Source::Sources(sources) = &**follower.source.load() {
+            let remote = start(sources, &follower.rooms, follower.ears.clone(), follower.requests.clone(), Vec::new())?;
+            follower.remotes().now = Some(remote);
+        }
+        Ok(follower)
+    }
+
+    /// As [`Follower::start_with`], but of sources with threads of their own none is looked at before [`Follower::follow`] says
+    /// so; until then `source` says how to read what was mirrored before.
+    ///
+    /// # Errors
+    /// [`GitError`], for the mirror's sake only.
+    pub fn start_idle(source: Source, mirror: &Path, ears: Ears) -> Result<Self, GitError> {
         let mirror_path = mirror.to_owned();
         let mirror = Mirror::open(mirror)?;
         let (requests, receiver) = sync_channel(QUEUE);
@@ -64,19 +102,52 @@ impl Follower {
             .name("formwork-git".to_owned())
             .spawn(move || owner.run())
             .map_err(|e| GitError::Mirror { path: mirror_path.clone(), message: e.to_string() })?;
-        let remote = match &source {
-            Source::Sources(sources) => {
-                let rooms = mirror_path.with_file_name("remotes");
-                Some(start(sources, &rooms, ears, requests.clone(), Arc::clone(&stop))?)
-            }
-            _ => None,
-        };
-        Ok(Self { source, requests, sight, stop, next_look, packs: None, remote })
+        Ok(Self {
+            source: ArcSwap::from_pointee(source),
+            requests,
+            sight,
+            stop,
+            next_look,
+            packs: None,
+            fetches_packs: AtomicBool::new(true),
+            remote: Mutex::default(),
+            rooms: mirror_path.with_file_name("remotes"),
+            ears,
+        })
+    }
+
+    fn remotes(&self) -> MutexGuard<'_, Remotes> {
+        self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is followed.
-    pub const fn source(&self) -> &Source {
-        &self.source
+    pub fn source(&self) -> Arc<Source> {
+        self.source.load_full()
+    }
+
+    /// Follows these from now on, in place of what was followed. Nothing that the others show is seen after this; what serves
+    /// goes on until a revision of these is applied.
+    ///
+    /// # Errors
+    /// The thread does not take it, or others cannot be had: then nothing is followed, and it may be said again.
+    pub fn follow(&self, sources: Sources, fetch_packs: bool) -> Result<(), GitError> {
+        let mut remotes = self.remotes();
+        remotes.end();
+        self.send(Request::Follow(sources.clone()))?;
+        self.fetches_packs.store(fetch_packs, Ordering::Release);
+        self.source.store(Arc::new(Source::Sources(sources.clone())));
+        let before = std::mem::take(&mut remotes.before);
+        remotes.now = Some(start(&sources, &self.rooms, self.ears.clone(), self.requests.clone(), before)?);
+        Ok(())
+    }
+
+    /// Follows nothing from now on, for this reason. What serves goes on.
+    ///
+    /// # Errors
+    /// The thread does not take it: it may be said again.
+    pub fn follow_nothing(&self, why: GitError) -> Result<(), GitError> {
+        self.remotes().end();
+        self.send(Request::Present(Sight::Unavailable(why), Arc::default()))
     }
 
     /// What the last look showed; changes within a second of a push.
@@ -87,27 +158,27 @@ impl Follower {
     /// Looks now, without waiting for the next poll. A hint: nothing is lost when it is.
     pub fn look(&self) {
         let _ = self.requests.try_send(Request::Look);
-        if let Some((hints, _)) = &self.remote {
-            hints.look();
+        if let Some(remote) = &self.remotes().now {
+            remote.look();
         }
     }
 
     /// Looks at one source soon, because a webhook says that something was pushed there, and once more a few seconds later where
     /// that is not visible yet. False: there is no such source.
     pub fn webhook(&self, source: &str) -> bool {
-        self.remote.as_ref().is_some_and(|(hints, _)| hints.webhook(source))
+        self.remotes().now.as_ref().is_some_and(|remote| remote.webhook(source))
     }
 
     /// How each source stands; empty for a source on the local disk alone.
     pub fn sources(&self) -> Vec<SourceStatus> {
-        self.remote.as_ref().map(|(_, board)| board.status()).unwrap_or_default()
+        self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default()
     }
 
     /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question. Repositories
     /// elsewhere are looked at as well, and not waited for.
     pub async fn looked(&self) -> Result<(), GitError> {
-        if let Some((hints, _)) = &self.remote {
-            hints.look();
+        if let Some(remote) = &self.remotes().now {
+            remote.look();
         }
         self.ask(Request::LookNow).await
     }
@@ -140,7 +211,8 @@ impl Follower {
     /// # Errors
     /// One of them cannot be fetched.
     pub async fn completed(&self, mut tree: Tree) -> Result<Tree, GitError> {
-        let Some(packs) = self.packs.clone() else { return Ok(tree) };
+        let packs = self.packs.clone().filter(|_| self.fetches_packs.load(Ordering::Acquire));
+        let Some(packs) = packs else { return Ok(tree) };
         // A repository far away takes its time: not on the thread that others ask, and not on one that answers machines.
         let completed = tokio::task::spawn_blocking(move || packs.complete(&mut tree).map(|()| tree));
         completed.await.map_err(|_| GitError::Stopped)?
@@ -165,7 +237,8 @@ impl Follower {
 
     /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
     pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<>> {
-        let Source::Bare { path, subpath, .. } = &self.source else { return None };
+        let source = self.source.load();
+        let Source::Bare { path, subpath, .. } = &**source else { return None };
         let (path, subpath, revision) = (path.clone(), subpath.clone(), revision.to_owned());
         Some(move || History::of_repository(&path, &revision, subpath.as_deref()))
     }
@@ -221,17 +294,22 @@ impl Follower {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, GitError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(request(reply)).map_err(|e| match e {
+        self.send(request(reply))?;
+        answer.await.map_err(|_| GitError::Stopped)?
+    }
+
+    fn send(&self, request: Request) -> Result<(), GitError> {
+        self.requests.try_send(request).map_err(|e| match e {
             std::sync::mpsc::TrySendError::Full(_) => GitError::Busy,
             std::sync::mpsc::TrySendError::Disconnected(_) => GitError::Stopped,
-        })?;
-        answer.await.map_err(|_| GitError::Stopped)?
+        })
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        self.remotes().end();
         self.look();
     }
 }

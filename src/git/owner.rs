@@ -2,7 +2,7 @@
 
 use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
-use super::remote::{Part, room_of};
+use super::remote::{Part, Sources, room_of};
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, Verifier, directory};
 use crate::content::{Finding, Tree};
@@ -61,8 +61,10 @@ pub(super) enum Request {
     Pins(Reply<Vec<(String, String)>>),
 
     // -- from who puts several sources together --
-    /// This is to be seen.
-    Present(Sight),
+    /// This is to be seen, unless whoever presents it was told to end since.
+    Present(Sight, Arc<AtomicBool>),
+    /// These are followed from now on, and nobody has looked at them yet.
+    Follow(Sources),
     /// Copy a source's commit into the mirror and keep it; what it says, and its files.
     Take(Taken, Reply<(Revision, Tree)>),
     /// Put these together as one commit.
@@ -115,12 +117,7 @@ impl Owner {
         let mut next_look = Instant::now();
         // Thirty events of one push are one hint, or a few: one that waits is enough.
         let hinted = Arc::new(AtomicBool::new(false));
-        if let Source::Sources(sources) = &self.source {
-            let names: Vec<&str> = sources.0.iter().map(|source| source.name.as_str()).collect();
-            if let Err(error) = self.mirror.keep_sources_only(&names) {
-                tracing::warn!(%error, "sources that are followed no longer are still kept");
-            }
-        }
+        self.forget_others();
         self.prune();
         while !self.stop.load(Ordering::Acquire) {
             if Instant::now() >= next_look {
@@ -143,6 +140,15 @@ impl Owner {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Lets go of what was kept for sources that are followed no longer.
+    fn forget_others(&self) {
+        let Source::Sources(sources) = &self.source else { return };
+        let names: Vec<&str> = sources.0.iter().map(|source| source.name.as_str()).collect();
+        if let Err(error) = self.mirror.keep_sources_only(&names) {
+            tracing::warn!(%error, "sources that are followed no longer are still kept");
         }
     }
 
@@ -215,7 +221,8 @@ impl Owner {
             Source::Sources(_) if self.mirror.is_composite(id) => return self.mirror.tree(id, None),
             Source::Sources(sources) => match sources.0.first() {
                 Some(main) => (room_of(&self.mirror.path, main), main.subpath.clone()),
-                None => return Err(GitError::UnknownRevision { revision: id.to_owned() }),
+                // Nothing is followed (yet): what was mirrored before is there all the same.
+                None => return self.mirror.tree(id, None),
             },
         };
         let subpath = subpath.as_deref();
@@ -329,7 +336,16 @@ impl Owner {
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
             Request::Keep(ids, reply) => drop(reply.send(self.mirror.keep(&ids))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
-            Request::Present(sight) => self.show(sight),
+            Request::Present(sight, stopped) => {
+                if !stopped.load(Ordering::Acquire) {
+                    self.show(sight);
+                }
+            }
+            Request::Follow(sources) => {
+                self.source = Source::Sources(sources);
+                self.forget_others();
+                self.show(Sight::Nothing);
+            }
             Request::Take(what, reply) => drop(reply.send(self.take(&what))),
             Request::Compose(parts, reply) => drop(reply.send(self.mirror.compose(&parts))),
             Request::KeepSource(name, id, reply) => drop(reply.send(self.mirror.keep_source(&name, &id))),

@@ -257,3 +257,41 @@ async fn an_empty_repository_and_a_file_too_large_are_told_in_words() {
     let error = follower.tree(&id).await.expect_err("too large");
     assert!(error.is_fault_of_revision() && error.to_string().contains("kernel"), "{error}");
 }
+
+/// One source on this disk.
+fn sources(path: std::path::PathBuf, subpath: Option<&str>) -> super::remote::Sources {
+    use super::remote::{Follow, Location, SourceSettings, Sources};
+    let mut settings = SourceSettings::new("site", Location::Local(path), Follow::Branch("main".to_owned()));
+    settings.subpath = subpath.map(str::to_owned);
+    Sources(vec![settings])
+}
+
+#[tokio::test]
+async fn what_is_followed_changes_while_the_program_runs_and_what_the_one_before_shows_is_not_seen() {
+    let (one, other) = (TestRepository::new(), TestRepository::new());
+    let first = one.push("first", &[("a/site.yaml", "one"), ("site.yaml", "root")]);
+    let second = other.push("second", &[("site.yaml", "two")]);
+    let source = Source::Sources(super::remote::Sources(Vec::new()));
+    let follower = Follower::start_idle(source, &one.beside("mirror.git"), super::Ears::default()).expect("a mirror");
+    assert!(follower.looked().await.is_ok() && *follower.sight().borrow() == Sight::Nothing, "nobody said what");
+    follower.follow(sources(one.bare(), Some("a")), false).expect("it follows");
+    until_head(&follower, &first).await;
+    assert_eq!(text(&follower.tree(&first).await.expect("a tree"), "site.yaml"), "one");
+    follower.follow(sources(one.bare(), None), false).expect("it follows");
+    until_head(&follower, &first).await;
+    assert_eq!(text(&follower.tree(&first).await.expect("the whole of it"), "site.yaml"), "root");
+    follower.follow(sources(other.bare(), None), false).expect("it follows");
+    until_head(&follower, &second).await;
+    one.push("third", &[("site.yaml", "three")]);
+    let fourth = other.push("fourth", &[("site.yaml", "four")]);
+    until_head(&follower, &fourth).await;
+    let why = || GitError::NotFollowed { why: "a person said so".to_owned() };
+    follower.follow_nothing(why()).expect("it stops");
+    until(&follower, "nothing", |sight| *sight == Sight::Unavailable(why())).await;
+    other.push("fifth", &[("site.yaml", "five")]);
+    follower.looked().await.expect("a look");
+    assert_eq!(*follower.sight().borrow(), Sight::Unavailable(why()));
+    assert_eq!(text(&follower.tree(&fourth).await.expect("what was mirrored"), "site.yaml"), "four");
+    follower.follow(sources(other.bare(), None), false).expect("it follows again");
+    until(&follower, "the newest", |sight| matches!(sight, Sight::Head(revision) if revision.summary == "fifth")).await;
+}

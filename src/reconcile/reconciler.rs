@@ -100,6 +100,8 @@ pub(super) struct Standing {
     pub hold: Hold,
     /// What is in the revision that serves.
     pub serving: Option<Census>,
+    /// What was followed when it was put in place: another folder of the same commit is something else.
+    pub source: String,
     /// The journal's last word on a revision.
     pub last_event: Option<Event>,
     /// Its last refusal.
@@ -122,6 +124,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let standing = Standing {
             hold: past.hold.clone(),
             serving: None,
+            source: String::new(),
             last_event: past.last_event.clone(),
             last_refused: past.last_refused.clone(),
             trusted: past.trusted.clone(),
@@ -250,12 +253,12 @@ async fn see<C: Send + Sync + 'static>(shared: Arc<Shared<C>>) {
     let mut sights = shared.parts.follower.sight();
     loop {
         let sight = sights.borrow_and_update().clone();
-        shared.update(|status| status.see(&sight));
+        shared.see(&sight);
         if let crate::git::Sight::Unavailable(error) = &sight {
             tracing::warn!(source = shared.status.borrow().source, %error, "the source cannot be read");
         }
         if sights.changed().await.is_err() {
-            shared.update(|status| status.see(&crate::git::Sight::Unavailable(GitError::Stopped)));
+            shared.see(&crate::git::Sight::Unavailable(GitError::Stopped));
             return;
         }
     }
@@ -336,6 +339,12 @@ impl<C: Send + Sync + 'static> Shared<C> {
         let Some(serving) = self.catalog.load_full() else { return Ok(Ok(())) };
         let foreseen = self.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
         Ok(decide::guard_wipe(&foreseen, &revision.message, &allowed).map_err(|finding| vec![finding]))
+    }
+
+    /// Says what is seen.
+    pub fn see(&self, sight: &crate::git::Sight) {
+        let source = self.parts.follower.source();
+        self.update(|status| status.see(&source, sight));
     }
 
     pub fn update(&self, change: impl FnOnce(&mut Status)) {

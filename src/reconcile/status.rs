@@ -1,7 +1,7 @@
 //! How content stands: what was seen, what was attempted, what is applied. Never one in place of another.
 
 use super::verdict::{self, Condition, ConditionRow, Verdict};
-use crate::git::{Revision, Sight};
+use crate::git::{Revision, Sight, Source};
 use crate::journal::{Hold, Pin, Word};
 use serde::Serialize;
 
@@ -124,10 +124,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Takes in a sight.
-    pub(super) fn see(&mut self, sight: &Sight) {
+    /// Takes in what is followed, and a sight of it.
+    pub(super) fn see(&mut self, source: &Source, sight: &Sight) {
+        self.source = source.to_string();
         match sight {
-            Sight::Nothing => {}
+            // Nobody has looked at what is followed now.
+            Sight::Nothing => (self.head, self.unavailable) = (None, None),
             Sight::Head(Revision { id, .. }) => {
                 self.head = Some(id.clone());
                 self.unavailable = None;

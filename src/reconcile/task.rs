@@ -87,6 +87,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
         self.keep(None).await;
         let mut sights = shared.parts.follower.sight();
+        let mut source = shared.parts.follower.source();
         let mut again = false;
         loop {
             let token = shared.requested();
@@ -95,7 +96,13 @@ impl<C: Send + Sync + 'static> Task<C> {
                 tracing::debug!(%error, "the source could not be looked at now");
             }
             let sight = sights.borrow_and_update().clone();
-            shared.update(|status| status.see(&sight));
+            // What was tried of a commit says nothing of the same commit in another folder, or with other packs at hand.
+            let now = shared.parts.follower.source();
+            if !Arc::ptr_eq(&source, &now) {
+                source = now;
+                shared.update(|status| status.attempted = None);
+            }
+            shared.see(&sight);
             if std::mem::take(&mut again) {
                 // Should it not come to an attempt (the source is away), the next try is due again later.
                 self.retry_at = Some(tokio::time::Instant::now() + decide::backoff(self.postponed));
@@ -240,12 +247,17 @@ impl<C: Send + Sync + 'static> Task<C> {
         // Only what was applied here, and was trusted then where there is a policy, can be pinned: going back is no new trust
         // and takes none away.
         let pinned = sights.is_none();
+        let source = shared.parts.follower.source();
         let signed_by = if pinned { Vec::new() } else { self.verify(revision).await? };
         let built = self.build(revision, sights).await?;
         let follower = &shared.parts.follower;
         // Of a pinned revision only its id was known; what people wrote in its message counts for the guards.
         let revision = &follower.revision(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         let mut standing = shared.standing.lock().await;
+        // Another repository or folder is followed since: nothing of the one before is applied any more.
+        if !Arc::ptr_eq(&source, &follower.source()) {
+            return Err(Stop::Overtaken);
+        }
         let guard = shared.guard(standing.serving, &built, revision).await;
         guard.map_err(|e| Stop::Postponed(e.to_string()))?.map_err(Stop::Refused)?;
         // Asked under the lock: whoever was told "suspended" sees nothing applied after it.
@@ -258,7 +270,8 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
         let event = decide::applied_event(revision, built.census, signed_by.clone());
         record(&shared, &mut standing, event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
-        let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id);
+        let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id)
+            && standing.source == follower.source().to_string();
         if !already {
             let previous = shared.catalog.load_full();
             self.swap(&mut standing, revision, &built, signed_by).await;
@@ -284,6 +297,7 @@ impl<C: Send + Sync + 'static> Task<C> {
 
     async fn swap(&self, standing: &mut Standing, revision: &Revision, built: &Built<C>, signed_by: Vec<String>) {
         standing.serving = Some(built.census);
+        standing.source = self.shared.parts.follower.source().to_string();
         self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
         self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));
         let applied = AppliedRevision {

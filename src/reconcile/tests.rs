@@ -251,3 +251,27 @@ async fn files_that_are_only_looked_at_are_compiled_without_the_keys_of_secrets(
     let judged = site.reconciler().judge(tree, &revision, &super::Allowance::default()).await.expect("it compiles");
     assert!(judged.warnings.is_empty(), "what is to serve is compiled as it will be");
 }
+
+#[tokio::test]
+async fn another_folder_of_the_same_commit_is_applied_and_the_status_says_what_is_followed() {
+    use crate::git::remote::{Follow, Location, SourceSettings, Sources};
+    let site = Site::new().await;
+    let id = site.repository.push("two folders", &[("one/machines", "a"), ("two/machines", "b c"), ("machines", "r")]);
+    site.attempted(&id).await;
+    for (folder, machines) in [("one", 1), ("two", 2), ("one", 1)] {
+        let place = Location::Local(site.repository.bare());
+        let mut settings = SourceSettings::new("site", place, Follow::Branch("main".to_owned()));
+        settings.subpath = Some(folder.to_owned());
+        site.reconciler().follower().follow(Sources(vec![settings]), false).expect("it follows");
+        let token = site.reconciler().ask();
+        let status = site
+            .until(folder, |status| {
+                status.observed_request >= token
+                    && status.condition().0 == Condition::Ready
+                    && status.applied.as_ref().is_some_and(|applied| applied.machines == machines)
+            })
+            .await;
+        assert!(status.source.ends_with(&format!("folder {folder}")), "{}", status.source);
+        assert_eq!(site.serves().map(|words| words.len()), Some(machines));
+    }
+}

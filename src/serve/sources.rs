@@ -40,7 +40,8 @@ pub(super) fn ears(
 
 /// The webhooks that sources.yaml declares.
 pub(super) fn hooks(follower: &Arc<Follower>) -> Hooks {
-    let sources = match follower.source() {
+    let source = follower.source();
+    let sources = match &*source {
         Source::Sources(sources) => sources.0.as_slice(),
         _ => &[],
     };

@@ -103,7 +103,7 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
 
 /// Watches what becomes of commits and tells the forges. Ends only with the server.
 pub(super) async fn tell(follower: Arc<Follower>, mut status: watch::Receiver<Arc<Status>>, line: Line) {
-    let declared: Vec<(SourceSettings, Forge)> = match follower.source() {
+    let declared: Vec<(SourceSettings, Forge)> = match &*follower.source() {
         Source::Sources(sources) => {
             sources.0.iter().filter_map(|source| Some((source.clone(), source.forge.clone()?))).collect()
         }

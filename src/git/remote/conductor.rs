@@ -106,7 +106,7 @@ impl Conductor {
             }
             seen = now;
             let Some(sight) = self.sight(&entries) else { continue };
-            if self.owner.send(Request::Present(sight)).is_err() {
+            if self.owner.send(Request::Present(sight, Arc::clone(&self.stop))).is_err() {
                 return;
             }
         }

@@ -1,10 +1,10 @@
 //! `sources.yaml`: which repositories a server follows. In the server's hands, never in a repository: who may write it can say
 //! what the machines become. Read strictly, with findings that say where.
 
-use super::follow::{Follow, is_reference};
+use super::follow::Follow;
 use super::settings::{
-    Allow, Credentials, DOWNLOAD_BYTES, Forge, ForgeKind, INTERVAL, INTERVAL_LOCAL, OnRewrite, SourceSettings, Sources,
-    TIMEOUT, Webhook, WebhookKind,
+    Allow, Credentials, DOWNLOAD_BYTES, Forge, ForgeKind, INTERVAL, INTERVAL_LEAST, INTERVAL_LOCAL, INTERVAL_MOST,
+    OnRewrite, SourceSettings, Sources, TIMEOUT, Webhook, WebhookKind, is_folder,
 };
 use super::url::Location;
 use crate::content::kinds::{API_VERSION, Span};
@@ -19,10 +19,7 @@ use std::time::Duration;
 
 /// The most sources of one site.
 const SOURCES_MAX: usize = 64;
-/// The shortest interval.
-const INTERVAL_LEAST: Duration = Duration::from_secs(5);
-/// The longest interval, and the longest a fetch may take.
-const INTERVAL_MOST: Duration = Duration::from_secs(86_400);
+/// The longest a fetch may take.
 const TIMEOUT_MOST: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Default, Deserialize)]
@@ -266,24 +263,13 @@ impl Checker<'_> {
             self.error(&[], "follow", said, Some("such as `branch: main`".to_owned()));
             return None;
         };
-        let follow = match key {
-            "branch" if is_reference(value) => Some(Follow::Branch(value.to_owned())),
-            "tag" if is_reference(value) => Some(Follow::Tag(value.to_owned())),
-            "semver" => semver::VersionReq::parse(value).ok().map(Follow::Semver),
-            "commit" if value.len() == 40 && value.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) => {
-                Some(Follow::Commit(value.to_owned()))
+        match Follow::read(key, value) {
+            Ok(follow) => Some(follow),
+            Err(hint) => {
+                self.error(&[key], "follow", format!("`{value}` is no {key}"), Some(hint.to_owned()));
+                None
             }
-            _ => None,
-        };
-        if follow.is_none() {
-            let hint = match key {
-                "semver" => "a range such as `^1.4` or `>=1.2, <2`",
-                "commit" => "all 40 characters of its id, in lower case",
-                _ => "a name without `refs/…`",
-            };
-            self.error(&[key], "follow", format!("`{value}` is no {key}"), Some(hint.to_owned()));
         }
-        follow
     }
 
     fn credentials(&mut self, location: &Location, spec: CredentialsSpec) -> Credentials {
@@ -408,9 +394,4 @@ impl Checker<'_> {
         }
         Allow { kinds, names: spec.names, machines: spec.machines }
     }
-}
-
-fn is_folder(path: &str) -> bool {
-    path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.starts_with('.'))
-        && !path.chars().any(char::is_control)
 }

@@ -18,6 +18,29 @@ pub enum Follow {
     Commit(String),
 }
 
+impl Follow {
+    /// Reads what stands under one of the keys `branch`, `tag`, `semver` and `commit`.
+    ///
+    /// # Errors
+    /// How it is to be written.
+    pub fn read(key: &str, value: &str) -> Result<Self, &'static str> {
+        let follow = match key {
+            "branch" if is_reference(value) => Some(Self::Branch(value.to_owned())),
+            "tag" if is_reference(value) => Some(Self::Tag(value.to_owned())),
+            "semver" => VersionReq::parse(value).ok().map(Self::Semver),
+            "commit" if value.len() == 40 && value.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) => {
+                Some(Self::Commit(value.to_owned()))
+            }
+            _ => None,
+        };
+        follow.ok_or(match key {
+            "semver" => "a range such as `^1.4` or `>=1.2, <2`",
+            "commit" => "all 40 characters of its id, in lower case",
+            _ => "a name without `refs/…`",
+        })
+    }
+}
+
 impl std::fmt::Display for Follow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -65,7 +88,7 @@ pub(super) fn names_move(follow: &Follow) -> bool {
 }
 
 /// Whether a word can be a branch's or a tag's name.
-pub(super) fn is_reference(name: &str) -> bool {
+fn is_reference(name: &str) -> bool {
     !name.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{name}"))
 }
 

@@ -39,12 +39,15 @@ pub use file::{parse_sources, read_sources};
 pub use follow::Follow;
 pub use hook::is_signed;
 pub use secret::{Secret, SecretError};
-pub use settings::{Allow, Credentials, Forge, ForgeKind, OnRewrite, SourceSettings, Sources, Webhook, WebhookKind};
+pub use settings::{
+    Allow, Credentials, Forge, ForgeKind, INTERVAL_LEAST, INTERVAL_MOST, OnRewrite, SourceSettings, Sources, Webhook,
+    WebhookKind, is_folder,
+};
 pub use url::{Location, UrlError};
 
 pub(super) use compose::{Part, message_of};
 pub use conductor::Ears;
-pub(super) use start::{Hints, start};
+pub(super) use start::{Remote, start};
 
 mod start;
 

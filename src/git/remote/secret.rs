@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroize as _;
 
 /// The largest credential, bytes: keys and tokens are far smaller.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
@@ -36,6 +37,12 @@ pub enum SecretError {
 
 /// A credential. It has neither `Debug` nor `Display`, so that no log, error or status can hold it by accident.
 pub struct Secret(String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Secret {
     /// Reads one from a file that not everybody can read. Space around it (the newline of editors) is no part of it.

@@ -10,6 +10,10 @@ use std::time::Duration;
 pub const INTERVAL: Duration = Duration::from_secs(60);
 /// How often a repository on the local disk is looked at, where nothing is said.
 pub const INTERVAL_LOCAL: Duration = Duration::from_millis(500);
+/// The shortest interval that is taken.
+pub const INTERVAL_LEAST: Duration = Duration::from_secs(5);
+/// The longest interval that is taken.
+pub const INTERVAL_MOST: Duration = Duration::from_secs(86_400);
 /// How long a fetch may take where nothing is said.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
 /// How much one fetch may download where nothing is said, bytes.
@@ -163,6 +167,12 @@ impl SourceSettings {
             allow: Allow::default(),
         }
     }
+}
+
+/// Whether a path can be a folder inside a repository: no step out of it, nothing hidden.
+pub fn is_folder(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.starts_with('.'))
+        && !path.chars().any(char::is_control)
 }
 
 /// All sources of a site: the main one first.

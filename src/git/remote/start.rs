@@ -1,4 +1,4 @@
-//! Starts the threads of several sources, and sends them hints.
+//! Starts the threads of several sources, sends them hints, and ends them when others are followed.
 
 use super::board::Board;
 use super::conductor::{Conductor, Ears};
@@ -9,28 +9,43 @@ use super::settings::Sources;
 use crate::git::GitError;
 use crate::git::owner::Request;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// Hints that may wait for one source: more say nothing more.
 const HINTS: usize = 4;
 
-/// Sends hints to pollers. When the last one is dropped, they end.
+/// The threads that look at sources, and how to reach them.
 #[derive(Debug)]
-pub(in crate::git) struct Hints(Vec<(String, SyncSender<Hint>)>);
+pub(in crate::git) struct Remote {
+    /// To each poller. When they are dropped, pollers end.
+    hints: Vec<(String, SyncSender<Hint>)>,
+    /// How the sources stand.
+    pub board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
 
-impl Hints {
+impl Remote {
+    /// Tells its threads to end, and waits for none of them: a fetch may take its time. What they present from now on is not
+    /// shown.
+    pub(in crate::git) fn end(self) -> Vec<JoinHandle<()>> {
+        self.stop.store(true, Ordering::Release);
+        self.threads
+    }
+
     /// To all of them: look now.
     pub(in crate::git) fn look(&self) {
-        for (_, sender) in &self.0 {
+        for (_, sender) in &self.hints {
             let _ = sender.try_send(Hint::Look);
         }
     }
 
     /// To one: a webhook came. False: there is no such source.
     pub(in crate::git) fn webhook(&self, source: &str) -> bool {
-        let found = self.0.iter().find(|(name, _)| name == source);
+        let found = self.hints.iter().find(|(name, _)| name == source);
         if let Some((_, sender)) = found {
             let _ = sender.try_send(Hint::Webhook);
         }
@@ -38,7 +53,8 @@ impl Hints {
     }
 }
 
-/// Starts a poller a source and the conductor. `state`: the folder that what is fetched lies in.
+/// Starts a poller a source and the conductor. `state`: the folder that what is fetched lies in; `before`: threads of what was
+/// followed before, which may still be at work in that folder: nobody looks before they have ended.
 ///
 /// # Errors
 /// The folder or a thread cannot be had.
@@ -47,13 +63,15 @@ pub(in crate::git) fn start(
     state: &Path,
     ears: Ears,
     owner: SyncSender<Request>,
-    stop: Arc<AtomicBool>,
-) -> Result<(Hints, Arc<Board>), GitError> {
+    before: Vec<JoinHandle<()>>,
+) -> Result<Remote, GitError> {
     let fails = |error: std::io::Error| GitError::Mirror { path: state.to_owned(), message: error.to_string() };
     std::fs::create_dir_all(state).map_err(fails)?;
     let board = Arc::new(Board::new(sources));
     let rooms: Vec<Room> = sources.0.iter().map(|settings| Room::new(state, settings)).collect();
-    let mut hints = Vec::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let before = Arc::new(Mutex::new(before));
+    let (mut hints, mut threads) = (Vec::new(), Vec::new());
     for (index, (settings, room)) in sources.0.iter().zip(&rooms).enumerate() {
         let (sender, receiver) = sync_channel(HINTS);
         hints.push((settings.name.clone(), sender));
@@ -67,10 +85,18 @@ pub(in crate::git) fn start(
             checked: ears.verifier.clone().map(|verifier| Checked { verifier, owner: owner.clone() }),
         };
         let thread = std::thread::Builder::new().name("formwork-look".to_owned());
-        thread.spawn(move || poller.run()).map_err(fails)?;
+        let before = Arc::clone(&before);
+        let run = move || {
+            // Whoever comes second waits for the lock, and so for the same threads.
+            let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+            before.drain(..).for_each(|thread| drop(thread.join()));
+            drop(before);
+            poller.run();
+        };
+        threads.push(thread.spawn(run).map_err(fails)?);
     }
-    let conductor = Conductor::new(sources.clone(), rooms, Arc::clone(&board), ears, owner, stop);
+    let conductor = Conductor::new(sources.clone(), rooms, Arc::clone(&board), ears, owner, Arc::clone(&stop));
     let thread = std::thread::Builder::new().name("formwork-sources".to_owned());
-    thread.spawn(move || conductor.run()).map_err(fails)?;
-    Ok((Hints(hints), board))
+    threads.push(thread.spawn(move || conductor.run()).map_err(fails)?);
+    Ok(Remote { hints, board, stop, threads })
 }
