@@ -9,7 +9,7 @@ use super::views::{
     AskAnswer, AskBody, ClusterRow, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SourceRow, StoreStatus,
 };
 use super::{ApiError, App};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, MachineView};
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
@@ -65,10 +65,10 @@ pub(super) fn routes() -> Routes<App> {
 }
 
 /// What serves at the moment a question is asked: an answer of many rows is made of one revision, whatever comes meanwhile.
-pub(super) type Serving = Option<Arc<Catalog>>;
+pub type Serving = Option<Arc<Catalog>>;
 
 /// All machines: declared, enrolled, and those that left.
-pub(super) fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTreeSet<String> {
+pub fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTreeSet<String> {
     let mut names: std::collections::BTreeSet<String> =
         fleet.all().into_iter().filter(|entry| entry.state().is_known()).map(|entry| entry.name.clone()).collect();
     if let Some(catalog) = serving {
@@ -79,13 +79,23 @@ pub(super) fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTree
 
 /// Looks at a machine without changing anything, as its last boot or as firmware.
 pub(super) async fn look<T>(app: &App, serving: &Serving, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+    look_in(&app.fleet, serving, entry, show).await
+}
+
+async fn look_in<T>(fleet: &Fleet, serving: &Serving, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
     let live = entry.live();
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
-    let decision = app.fleet.look_on(serving.clone(), entry, running).await;
-    let heard = entry.heard(&app.fleet.clock);
-    let trust = app.fleet.trust();
-    show(&Subject::of(&entry.name, &decision, &live, app.fleet.clock.now_ms(), heard).within(running, trust))
+    let decision = fleet.look_on(serving.clone(), entry, running).await;
+    let heard = entry.heard(&fleet.clock);
+    let trust = fleet.trust();
+    show(&Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard).within(running, trust))
+}
+
+/// A machine as lists show it, and as that revision has it; none: it is not in it.
+pub async fn shown(fleet: &Fleet, serving: &Serving, name: &str) -> (MachineSummary, Option<MachineView>) {
+    let entry = fleet.entry(name);
+    look_in(fleet, serving, &entry, |subject| (subject.summary(), subject.view.cloned())).await
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {

@@ -23,6 +23,7 @@ mod store;
 mod tests;
 pub mod views;
 
+pub use administrators::{Serving, names, shown};
 pub use error::ApiError;
 pub use hooks::Hooks;
 pub use openapi::document as openapi;

@@ -13,9 +13,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What goes with no word about Kubernetes. (A `requires` is not asked for where what it wants conflicts with what is there.)
+#[cfg(feature = "kubernetes")]
+const OTHER_SOURCES: [&str; 4] = ["repository", "hosted", "sources", "dir"];
+/// What is logged where nobody says. What this crate says of a connection that fails, we say.
+const LOGGED: &str = "info,kube_client::client::builder=off";
+
 /// Serves a site: follows its repository, boots its machines, answers its administrators.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["repository", "dir", "hosted", "sources"])), after_help = "Examples:
+#[command(group(ArgGroup::new("source").required(true)), after_help = "Examples:
   formwork serve --repository /srv/site.git --images /srv/images --address 10.77.0.1 --interface br0
   formwork serve --repository /srv/site.git --trust /etc/formwork/trust.yaml --images /srv/images \\
     --address 10.77.0.1 --interface br0            only signed revisions
@@ -25,6 +31,8 @@ use std::sync::Arc;
   formwork serve --repository https://git.example.org/platform/site.git --branch main --token-file /etc/formwork/token \\
     --images /srv/images --address 10.77.0.1 --interface br0
   formwork serve --sources /etc/formwork/sources.yaml --images /srv/images --address 10.77.0.1 --interface br0
+  formwork serve --kubernetes --namespace lab --images /srv/images --address 10.77.0.1 --interface br0
+                                                   what the ContentSource of that namespace says
   formwork serve --repository site.git --images images --address 10.77.0.1 --interface br0 \\
     --enter 4711 --api-listen 127.0.0.1:8443       the boot network in the namespace of process 4711,
                                                    the API on this host")]
@@ -35,14 +43,26 @@ pub struct Arguments {
     #[command(flatten)]
     store: StoreAt,
     /// A Git repository, whose commits are followed: a path on the local disk, https://, ssh:// or user@host:path.
-    #[arg(long, value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
+    #[arg(long, group = "source", value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
     repository: Option<String>,
     /// A repository of the server's own, in the state directory: people push to /git/site.git on the API's port.
-    #[arg(long, env = "FORMWORK_HOSTED")]
+    #[arg(long, group = "source", env = "FORMWORK_HOSTED")]
     hosted: bool,
     /// A sources.yaml: one repository or several, with all that can be said of each (see docs/remotes.md).
-    #[arg(long, value_name = "FILE", env = "FORMWORK_SOURCES")]
+    #[arg(long, group = "source", value_name = "FILE", env = "FORMWORK_SOURCES")]
     sources: Option<PathBuf>,
+    /// What a ContentSource in Kubernetes says (see docs/kubernetes.md): in a pod, or as KUBECONFIG has it.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, group = "source", conflicts_with_all = ["branch", "path", "fetch_packs"], env = "FORMWORK_KUBERNETES")]
+    kubernetes: bool,
+    /// Its namespace; where not given, that of the pod or of the context.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OTHER_SOURCES, env = "FORMWORK_NAMESPACE")]
+    namespace: Option<String>,
+    /// Its name; where not given, there is exactly one in the namespace.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OTHER_SOURCES, env = "FORMWORK_CONTENT_SOURCE")]
+    content_source: Option<String>,
     /// Over https://: the file with the token that the repository asks for.
     #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -62,7 +82,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dir", "sources"], env = "FORMWORK_PATH")]
     path: Option<String>,
     /// A plain directory, as it stands: for authors.
-    #[arg(long, value_name = "DIR", env = "FORMWORK_DIR")]
+    #[arg(long, group = "source", value_name = "DIR", env = "FORMWORK_DIR")]
     dir: Option<PathBuf>,
     /// Fetch packs that a revision locks and does not hold, by their locked commits; without it, packs are vendored.
     #[arg(long, env = "FORMWORK_FETCH_PACKS")]
@@ -133,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("FORMWORK_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED)),
         )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -148,12 +168,17 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let content = if arguments.hosted {
-        Content::Hosted { branch: arguments.branch.clone(), subpath: arguments.path.clone() }
-    } else {
-        let source = source(arguments)?;
-        is_there(&source)?;
-        Content::Source(source)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let content = match in_cluster(arguments, &runtime)? {
+        Some(content) => content,
+        None if arguments.hosted => {
+            Content::Hosted { branch: arguments.branch.clone(), subpath: arguments.path.clone() }
+        }
+        None => {
+            let source = source(arguments)?;
+            is_there(&source)?;
+            Content::Source(source)
+        }
     };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let identities = Arc::new(identities.unwrap_or_else(Identities::none));
@@ -187,8 +212,43 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         identities,
         administrators,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
+}
+
+/// The way to the Kubernetes API where that says what is followed, once it answered; also where it does not, and something was
+/// followed before.
+#[cfg(feature = "kubernetes")]
+fn in_cluster(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<Option<Content>, CliError> {
+    use crate::controller::{Link, LinkError, has_followed};
+    if !arguments.kubernetes {
+        return Ok(None);
+    }
+    let wrong = |error: LinkError| {
+        let (message, hint) = (error.to_string(), error.hint());
+        let shown = Some(hint.to_owned());
+        match error {
+            LinkError::Configuration(_) | LinkError::Name(..) => CliError::Usage { message, hint: shown },
+            LinkError::Unknown { .. } => CliError::NotFound { message, hint: shown },
+            LinkError::Forbidden { .. } => CliError::Refused { code: "forbidden".to_owned(), message, hint: shown },
+            LinkError::Away { server, what } => CliError::Unreachable { server, what, hint, away: false },
+        }
+    };
+    let (namespace, source) = (arguments.namespace.as_deref(), arguments.content_source.as_deref());
+    runtime.block_on(async {
+        let link = Link::configured(namespace, source).await.map_err(wrong)?;
+        match link.tried().await {
+            Err(error @ LinkError::Away { .. }) if has_followed(&arguments.state_dir) => {
+                tracing::warn!(%error, "what was followed before goes on");
+            }
+            tried => tried.map_err(wrong)?,
+        }
+        Ok(Some(Content::Kubernetes(link)))
+    })
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn in_cluster(_: &Arguments, _: &tokio::runtime::Runtime) -> Result<Option<Content>, CliError> {
+    Ok(None)
 }
 
 /// Reads the policy, and the files that it names beside it.
@@ -314,6 +374,22 @@ mod tests {
         }
         assert!(parse(&["--repository", "/srv/site.git"]).is_ok_and(|it| it.arguments.path.as_deref() == Some("lab")));
         assert!(parse(&["--hosted"]).is_ok());
+        #[cfg(feature = "kubernetes")]
+        {
+            let always = ["serve", "--no-dhcp", "--no-tftp", "--address", "10.0.0.1"];
+            let parse = |words: &[&str]| Program::try_parse_from(always.iter().chain(words)).map(drop);
+            assert!(parse(&["--kubernetes", "--namespace", "lab", "--content-source", "site"]).is_ok());
+            for words in [
+                &["--hosted", "--namespace", "lab"][..],
+                &["--dir", "x", "--content-source", "site"],
+                &["--kubernetes", "--hosted"],
+                &["--kubernetes", "--path", "lab"],
+                &["--kubernetes", "--fetch-packs"],
+            ] {
+                let error = parse(words).expect_err("refused").to_string();
+                assert!(error.contains("cannot be used with"), "{words:?}: {error}");
+            }
+        }
     }
 
     #[test]

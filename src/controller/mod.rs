@@ -1,22 +1,75 @@
-//! Formwork in Kubernetes: custom resources, made from the types of content.
+//! Formwork in Kubernetes: custom resources, made from the types of content, and the controllers that keep them.
 //!
 //! ```text
 //!  content::kinds::MachineSpec ──┐
 //!  resources::MachineStatus ─────┼──► structural schema ──► definition ──► `formwork crds`, charts/formwork-crds
 //!  columns, names, rules (CEL) ──┘
+//!
+//!  ContentSource, Secret ──► source_of ──► follower ──► reconciler ──► status_of ──► ContentSource.status, events
+//!  applied revision, journal ──► wanted ──┬──► diff ──► Machine, ClusterProfile
+//!  what a watch shows ────────────────────┘
 //! ```
 //!
-//! The floor of content knows nothing of Kubernetes: what an API server wants to be told otherwise is made here. What keeps
-//! these resources is still to come; `docs/kubernetes.md` says what is there.
+//! The floor of content knows nothing of Kubernetes: what an API server wants to be told otherwise is made here. What is decided
+//! is decided by pure functions (`source`, `report`, `mirror::diff`); the tasks around them watch and write. Nobody who serves a machine
+//! ever waits for an API server.
 
 mod definitions;
+mod files;
+mod follow;
+mod link;
+mod mirror;
+mod objects;
+mod report;
 mod resources;
+mod secret;
+mod source;
 mod structural;
 
 pub use definitions::{Definition, definitions};
+pub use link::{Link, LinkError};
 pub use resources::{ContentSourceSpec, ContentSourceStatus, MachineStatus, ResourceCondition, SecretReference};
+
+use crate::fleet::Fleet;
+use crate::git::Source;
+use crate::git::remote::Sources;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The group of all custom resources.
 pub const GROUP: &str = "formwork.dev";
 /// Their version.
 pub const VERSION: &str = "v1alpha1";
+/// Who writes, in `metadata.managedFields`.
+const FIELD_MANAGER: &str = "formwork";
+/// Whose objects of the mirror are, by their label.
+const MANAGED_BY: &str = "formwork";
+
+/// What was followed last in this state directory: how to read what was mirrored of it. Nothing, where nothing was.
+pub fn followed_last(state: &Path) -> Source {
+    let spec = files::Folder::open(state).ok().and_then(|folder| folder.remembered());
+    let settings = spec.and_then(|spec| source::settings_of(&spec).ok());
+    Source::Sources(Sources(settings.into_iter().collect()))
+}
+
+/// Whether something was followed, which goes on where no API server answers.
+pub fn has_followed(state: &Path) -> bool {
+    matches!(followed_last(state), Source::Sources(sources) if !sources.0.is_empty())
+}
+
+/// Keeps the resources, and follows what they say. Never ends.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>) -> std::io::Result<()> {
+    let folder = files::Folder::open(state)?;
+    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet));
+    tokio::join!(follow::Follow::new(link, folder, fleet).run(), mirror.run());
+    Ok(())
+}
+
+/// Now, as objects hold it.
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}

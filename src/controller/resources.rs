@@ -127,7 +127,7 @@ pub struct MachineStatus {
     pub last_seen: Option<String>,
     /// Who says that there is such a machine: `git`, `enrollment RULE` or `left`.
     pub source: String,
-    /// The commit that this was said on.
+    /// The commit that its last run is pinned to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// Ready, Reconciling and Stalled, as kstatus reads them.

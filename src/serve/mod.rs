@@ -1,6 +1,7 @@
 //! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
 
 mod connections;
+mod content;
 mod desk;
 mod files;
 mod keeping;
@@ -10,6 +11,7 @@ mod site;
 mod sources;
 mod statuses;
 
+pub use content::Content;
 pub use keeping::Keeping;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
@@ -18,8 +20,8 @@ use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::{Identities, Keys};
 use crate::fleet::{Fleet, Looked, Secrets};
-use crate::git::receive::{Backend, BackendError, Hosted};
-use crate::git::{Follower, GitError, PackCache, Source, Verifier};
+use crate::git::receive::BackendError;
+use crate::git::{Follower, GitError, PackCache, Verifier};
 use crate::identity::IdentityError;
 use crate::journal::Retention;
 use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
@@ -41,19 +43,6 @@ use tokio::sync::watch;
 const BRING_LOGS_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked for events that are kept no longer.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
-
-/// Where content comes from.
-pub enum Content {
-    /// From here.
-    Source(Source),
-    /// From a repository of the server's own in the state directory, which people push to.
-    Hosted {
-        /// The branch to follow; none: `main`.
-        branch: Option<String>,
-        /// The site's folder inside the repository; none: its root.
-        subpath: Option<String>,
-    },
-}
 
 /// How a server is run.
 pub struct Options {
@@ -245,13 +234,20 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         line: statuses::Line::default(),
     });
     let build = crate::reconcile::catalogs(Keys::Known(options.identities));
-    let packs = options.fetch_packs.then(|| packs(&options.state)).transpose()?;
+    // In a cluster that may be said later.
+    let may_fetch = options.fetch_packs || !matches!(options.content, Content::Source(_) | Content::Hosted { .. });
+    let packs = may_fetch.then(|| packs(&options.state)).transpose()?;
     let (ears, news) = sources::ears(Arc::clone(&build), verifier.clone(), packs.clone());
     let mirror = options.state.0.join("mirror.git");
-    let (source, hosted) = content(&options.state, options.content)?;
+    let (source, hosted, cluster) = content::opened(&options.state, options.content)?;
     let hosts = hosted.is_some();
     let receiving = api::push::Receiving::new(options.state.users(), &source, hosted);
-    let follower = Arc::new(Follower::start_with(source, &mirror, ears)?.fetching_packs(packs));
+    let follower = match &cluster {
+        // The cluster says what is looked at.
+        Some(_) => Follower::start_idle(source, &mirror, ears)?,
+        None => Follower::start_with(source, &mirror, ears)?,
+    };
+    let follower = Arc::new(follower.fetching_packs(packs));
     let receiving = Arc::new(receiving.checking(Arc::clone(&follower), verifier.clone()));
     let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
@@ -307,6 +303,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Err(error) if hosts => return Err(error.into()),
         // Nobody may ever push to what is followed.
         Err(error) => tracing::warn!(%error, "hooks of pushes are not answered"),
+    }
+    #[cfg(feature = "kubernetes")]
+    if let Some(cluster) = cluster {
+        let (state, fleet) = (options.state.0.clone(), Arc::clone(&fleet));
+        services.spawn(async move {
+            let kept = Box::pin(crate::controller::run(cluster, &state, fleet)).await;
+            kept.map_err(|error| SiteError::File { path: state, error }.into())
+        });
     }
     let own = options.listen.unwrap_or(options.address);
     let tls = listen::tls(&keys, [options.address, own], options.administrators.as_ref())?;
@@ -417,22 +421,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 fn packs(state: &StateDirectory) -> Result<PackCache, GitError> {
     let path = state.0.join("packs.git");
     PackCache::for_server(&path).map_err(|error| GitError::Mirror { path, message: error.to_string() })
-}
-
-/// What is followed; and the repository that people push to, where it is our own.
-fn content(state: &StateDirectory, content: Content) -> Result<(Source, Option<(Hosted, Backend)>), ServeError> {
-    let (branch, subpath) = match content {
-        Content::Source(source) => return Ok((source, None)),
-        Content::Hosted { branch, subpath } => (branch, subpath),
-    };
-    // A hook runs in the repository: what it is given are whole paths.
-    let wrong = |error| SiteError::File { path: state.0.clone(), error };
-    let folder = state.0.canonicalize().map_err(wrong)?;
-    let program = std::env::current_exe().map_err(wrong)?;
-    let socket = folder.join(HOOK_SOCKET);
-    let hosted = Hosted::open(&folder, branch.as_deref(), subpath.as_deref(), &program, &socket)?;
-    let backend = Backend::find(hosted.root())?;
-    Ok((hosted.source(), Some((hosted, backend))))
 }
 
 /// Drops what happened long ago, now and then; what fails now is tried the next time.

@@ -12,6 +12,8 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Whose word is law, by the token in the API server's file.
 const ADMINISTRATOR: &str = "administrator-of-the-test";
+/// Who is Formwork, by the same file: user `formwork`, who may do nothing that no Role says.
+pub const SERVER: &str = "server-of-the-test";
 
 /// Where the programs are.
 pub struct Programs {
@@ -89,11 +91,13 @@ impl Cluster {
             .output()
             .expect("openssl runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        std::fs::write(cluster.path("tokens.csv"), format!("{ADMINISTRATOR},ann,ann,system:masters\n")).unwrap();
+        std::fs::write(
+            cluster.path("tokens.csv"),
+            format!("{ADMINISTRATOR},ann,ann,system:masters\n{SERVER},formwork,formwork\n"),
+        )
+        .unwrap();
         cluster.start_etcd();
         cluster.start_api_server();
-        let config = cluster.kubeconfig(ADMINISTRATOR, "default");
-        std::fs::write(cluster.path("kubeconfig"), config).unwrap();
         // As the book has it, and once more as those do who let the API server merge.
         let definitions = formwork(&["crds"]);
         cluster.warned = cluster.piped(&definitions, &["apply", "-f", "-"]);
@@ -130,8 +134,18 @@ impl Cluster {
         std::fs::File::options().create(true).append(true).open(self.path(name)).unwrap().into()
     }
 
-    /// Starts etcd, or starts it again over its folder `etcd`.
+    /// Starts etcd, or starts it again over its folder `etcd`. A free port may be taken by another test before we have it: then
+    /// others are tried.
     pub fn start_etcd(&mut self) {
+        let again = self.path("etcd").exists();
+        while !self.try_etcd() {
+            // Started again, it is where the API server looks for it, or nowhere.
+            assert!(!again, "{}", self.said("etcd.log"));
+            self.etcd_ports = (free_port(), free_port());
+        }
+    }
+
+    fn try_etcd(&mut self) -> bool {
         let (client, peer) = self.etcd_ports;
         let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let child = Command::new(&self.programs.etcd)
@@ -144,12 +158,28 @@ impl Cluster {
             .stderr(self.log("etcd.log"))
             .spawn()
             .unwrap();
-        self.etcd = Some(child);
-        wait_for_port(self.etcd_ports.0, || self.said("etcd.log"));
+        answers(self.etcd.insert(child), self.etcd_ports.0)
     }
 
     /// Starts the API server, or starts it again over what etcd holds, and waits until it is ready.
     pub fn start_api_server(&mut self) {
+        while !self.try_api_server() {
+            // Started again, it is where clients look for it, or nowhere.
+            assert!(!self.path("kubeconfig").exists(), "{}", self.said("apiserver.log"));
+            self.port = free_port();
+        }
+        std::fs::write(self.path("kubeconfig"), self.kubeconfig(ADMINISTRATOR, "default")).unwrap();
+        self.until("the API server is ready", || {
+            let answer = self.try_kubectl(&["get", "--raw", "/readyz"]);
+            answer.status.success().then_some(())
+        });
+        // Namespaces are made by the API server a moment after it is ready.
+        self.until("there is a default namespace", || {
+            self.try_kubectl(&["get", "namespace", "default"]).status.success().then_some(())
+        });
+    }
+
+    fn try_api_server(&mut self) -> bool {
         let child = Command::new(&self.programs.api_server)
             .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_ports.0)])
             .args(["--bind-address", "127.0.0.1", "--secure-port", &self.port.to_string()])
@@ -167,17 +197,7 @@ impl Cluster {
             .stderr(self.log("apiserver.log"))
             .spawn()
             .unwrap();
-        self.api_server = Some(child);
-        wait_for_port(self.port, || self.said("apiserver.log"));
-        std::fs::write(self.path("kubeconfig"), self.kubeconfig(ADMINISTRATOR, "default")).unwrap();
-        self.until("the API server is ready", || {
-            let answer = self.try_kubectl(&["get", "--raw", "/readyz"]);
-            answer.status.success().then_some(())
-        });
-        // Namespaces are made by the API server a moment after it is ready.
-        self.until("there is a default namespace", || {
-            self.try_kubectl(&["get", "namespace", "default"]).status.success().then_some(())
-        });
+        answers(self.api_server.insert(child), self.port)
     }
 
     /// `kill -9`.
@@ -238,6 +258,15 @@ impl Cluster {
         said
     }
 
+    /// Waits as anybody does: `kubectl wait --for=condition=…`.
+    pub fn wait_for(&self, condition: &str, object: &str) {
+        let output = self.try_kubectl(&["wait", "--timeout=120s", &format!("--for=condition={condition}"), object]);
+        if !output.status.success() {
+            let is = self.try_kubectl(&["get", object, "-o", "yaml"]);
+            panic!("{object} is not {condition}\n{}", String::from_utf8_lossy(&is.stdout));
+        }
+    }
+
     /// `kubectl apply` of these documents; what does not succeed ends the test. Gives what kubectl warned of.
     pub fn apply(&self, text: &str) -> String {
         let output = self.try_apply(text);
@@ -279,12 +308,17 @@ fn end(child: &mut Option<Child>) {
     }
 }
 
-fn wait_for_port(port: u16, said: impl Fn() -> String) {
+/// Waits until a process answers on its port. False: it ended before that.
+fn answers(child: &mut Child, port: u16) -> bool {
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(began.elapsed() < PATIENCE, "nothing answers on port {port}\n{}", said());
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(began.elapsed() < PATIENCE, "nothing answers on port {port}");
         std::thread::sleep(Duration::from_millis(50));
     }
+    true
 }
 
 /// What our own program prints.

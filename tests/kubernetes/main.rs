@@ -1,9 +1,13 @@
 //! Formwork in Kubernetes, against a real kube-apiserver and a real etcd, with a real kubectl.
 //!
 //! The programs come from `KUBEBUILDER_ASSETS`, or from `scripts/kubernetes-programs`; without them a test says SKIPPED and why.
-//! `definitions` has what the API server makes of our custom resources.
+//! `definitions` has what the API server makes of our custom resources, `follow` and `mirror`
+//! what `formwork serve --kubernetes` makes of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
 mod cluster;
 mod definitions;
+mod follow;
+mod mirror;
+mod server;

@@ -1,0 +1,156 @@
+//! What is to be written so that a mirror is as it should be. Pure.
+
+use super::wanted::{Wanted, settled};
+use crate::controller::resources::MachineStatus;
+use kube::core::ObjectMeta;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// An object of the mirror as it was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Mirrored {
+    pub metadata: ObjectMeta,
+    /// In its normal form.
+    pub spec: Value,
+    pub status: MachineStatus,
+}
+
+/// One write. What is written is what is wanted when it is made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Write {
+    /// It is not there.
+    Create(String),
+    /// Its spec or its labels are not what they should be: a revision changed them, or somebody else.
+    Replace(String),
+    /// It says something else of itself.
+    Status(String, Box<MachineStatus>),
+    /// It is ours, and should not be there.
+    Delete(String),
+}
+
+impl Write {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Create(name) | Self::Replace(name) | Self::Status(name, _) | Self::Delete(name) => name,
+        }
+    }
+}
+
+/// What is to be written, by name. `marks`: the labels of what is ours.
+pub(super) fn diff(
+    marks: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, Wanted>,
+    seen: &BTreeMap<String, Mirrored>,
+    now: &str,
+) -> Vec<Write> {
+    let of = |name: &String, wanted: &Wanted| -> Option<Write> {
+        let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
+        // It is made anew once it is gone.
+        if seen.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        if seen.spec != wanted.spec || seen.metadata.labels.as_ref() != Some(&wanted.labels) {
+            return Some(Write::Replace(name.clone()));
+        }
+        let status = settled(wanted.status.as_ref()?, &seen.status, seen.metadata.generation, now);
+        (status != seen.status).then(|| Write::Status(name.clone(), Box::new(status)))
+    };
+    let ours = |seen: &Mirrored| {
+        let labels = seen.metadata.labels.as_ref();
+        marks.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    };
+    let gone = seen
+        .iter()
+        .filter(|(name, seen)| !wanted.contains_key(*name) && ours(seen) && seen.metadata.deletion_timestamp.is_none())
+        .map(|(name, _)| Write::Delete(name.clone()));
+    let mut writes: Vec<Write> = wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone).collect();
+    writes.sort_by(|one, other| one.name().cmp(other.name()));
+    writes
+}
+
+/// At most so many of them, beginning after that name: where there are more than can be written, everybody comes to a turn.
+pub(super) fn in_turn(mut writes: Vec<Write>, after: &str, most: usize) -> Vec<Write> {
+    let first = writes.partition_point(|write| write.name() <= after);
+    writes.rotate_left(first);
+    writes.truncate(most);
+    writes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::mirror::wanted::marks;
+    use serde_json::json;
+
+    fn wanted(spec: u32, phase: &str) -> Wanted {
+        let status = MachineStatus { phase: phase.to_owned(), ..MachineStatus::default() };
+        Wanted { labels: marks("lab"), spec: json!(spec), status: Some(status) }
+    }
+
+    fn seen(of: &Wanted, site: &str, generation: i64) -> Mirrored {
+        let metadata = ObjectMeta { labels: Some(marks(site)), generation: Some(generation), ..ObjectMeta::default() };
+        let status = of.status.clone().unwrap_or_default();
+        let status = settled(&status, &MachineStatus::default(), Some(generation), "then");
+        Mirrored { metadata, spec: of.spec.clone(), status }
+    }
+
+    fn said(writes: &[Write]) -> Vec<String> {
+        let word = |write: &Write| match write {
+            Write::Create(_) => "create",
+            Write::Replace(_) => "replace",
+            Write::Status(..) => "status",
+            Write::Delete(_) => "delete",
+        };
+        writes.iter().map(|write| format!("{} {}", word(write), write.name())).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_written_and_only_what_is_ours_is_deleted() {
+        let one = wanted(1, "ready");
+        let mut edited = seen(&one, "lab", 1);
+        edited.spec = json!(2);
+        let mut labelled = seen(&one, "lab", 1);
+        labelled.metadata.labels.get_or_insert_default().insert("mine".to_owned(), "x".to_owned());
+        let mut going = seen(&one, "lab", 1);
+        going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        let other_generation = Mirrored {
+            metadata: ObjectMeta { generation: Some(2), ..seen(&one, "lab", 1).metadata },
+            ..seen(&one, "lab", 1)
+        };
+        let all = |pairs: Vec<(&str, Option<&Wanted>, Option<Mirrored>)>| {
+            let want = pairs.iter().filter_map(|(name, it, _)| Some(((*name).to_owned(), (*it)?.clone()))).collect();
+            let see = pairs.into_iter().filter_map(|(name, _, it)| Some((name.to_owned(), it?))).collect();
+            said(&diff(&marks("lab"), &want, &see, "now"))
+        };
+        for (what, is, should, written) in [
+            ("as it should be", Some(seen(&one, "lab", 1)), Some(&one), vec![]),
+            ("not there", None, Some(&one), vec!["create a"]),
+            ("edited", Some(edited), Some(&one), vec!["replace a"]),
+            ("labelled", Some(labelled), Some(&one), vec!["replace a"]),
+            ("another site's, and wanted", Some(seen(&one, "other", 1)), Some(&one), vec!["replace a"]),
+            ("another site's", Some(seen(&one, "other", 1)), None, vec![]),
+            ("gone from Git", Some(seen(&one, "lab", 1)), None, vec!["delete a"]),
+            ("on its way out", Some(going.clone()), None, vec![]),
+            ("on its way out, and wanted", Some(going), Some(&one), vec![]),
+            ("at work", Some(seen(&wanted(1, "working"), "lab", 1)), Some(&one), vec!["status a"]),
+            ("judged of another generation", Some(other_generation), Some(&one), vec!["status a"]),
+        ] {
+            assert_eq!(all(vec![("a", should, is)]), written, "{what}");
+        }
+        let silent = Wanted { status: None, ..wanted(1, "") };
+        assert!(all(vec![("a", Some(&silent), Some(seen(&one, "lab", 1)))]).is_empty(), "a kind that says nothing");
+    }
+
+    #[test]
+    fn everybody_comes_to_a_turn() {
+        let writes: Vec<Write> = ["a", "b", "c", "d"].map(|name| Write::Create(name.to_owned())).to_vec();
+        let turn = |after: &str| {
+            in_turn(writes.clone(), after, 3).iter().map(|write| write.name().to_owned()).collect::<String>()
+        };
+        assert_eq!(
+            (turn(""), turn("c"), turn("d"), turn("bb")),
+            ("abc".into(), "dab".into(), "abc".into(), "cda".into())
+        );
+        assert!(in_turn(Vec::new(), "c", 3).is_empty());
+    }
+}

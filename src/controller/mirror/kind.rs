@@ -1,0 +1,208 @@
+//! One kind of the mirror: what is wanted, what was seen, and the writes that bring one to the other.
+
+use super::diff::{Mirrored, Write, diff, in_turn};
+use super::wanted::{Wanted, marks, normal, to_write};
+use crate::controller::link::{Failure, Link, in_time, resource, write_status};
+use crate::controller::objects::{Objects, Seen};
+use crate::controller::{FIELD_MANAGER, now};
+use futures_util::StreamExt as _;
+use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::core::ObjectMeta;
+use kube::core::discovery::ApiResource;
+use kube::runtime::watcher::Event;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// So many writes of one turn, and so many of them at a time: an API server has others to answer.
+const WRITES_MAX: usize = 100;
+const AT_A_TIME: usize = 8;
+/// What was refused for its own sake is tried again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
+impl Seen for Mirrored {
+    fn read(object: DynamicObject) -> Self {
+        let mut data = object.data;
+        let mut metadata = object.metadata;
+        // The largest part of it, and nobody's business here.
+        metadata.managed_fields = None;
+        Self {
+            metadata,
+            spec: data["spec"].take(),
+            status: serde_json::from_value(data["status"].take()).unwrap_or_default(),
+        }
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
+}
+
+/// One kind.
+pub(super) struct Kind {
+    api: Api<DynamicObject>,
+    resource: ApiResource,
+    marks: BTreeMap<String, String>,
+    normal: fn(Value) -> Value,
+    seen: Objects<Mirrored>,
+    wanted: BTreeMap<String, Wanted>,
+    /// Where the next turn begins.
+    after: String,
+    /// What was refused, and until when it rests.
+    refused: BTreeMap<String, Instant>,
+    broken: bool,
+}
+
+impl Kind {
+    pub fn new<T: Serialize + DeserializeOwned>(link: &Link, site: &str, kind: &str, plural: &str) -> Self {
+        Self {
+            api: link.objects(kind, plural),
+            resource: resource(kind, plural),
+            marks: marks(site),
+            normal: normal::<T>,
+            seen: Objects::default(),
+            wanted: BTreeMap::new(),
+            after: String::new(),
+            refused: BTreeMap::new(),
+            broken: false,
+        }
+    }
+
+    pub fn api(&self) -> Api<DynamicObject> {
+        self.api.clone()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.resource.kind
+    }
+
+    /// Takes in what a watch shows.
+    pub fn take(&mut self, event: Event<DynamicObject>) {
+        let event = event.modify(|object| self.normalize(object));
+        if !matches!(event, Event::Init) {
+            self.broken = false;
+        }
+        self.seen.take(event);
+    }
+
+    fn normalize(&self, object: &mut DynamicObject) {
+        let spec = object.data["spec"].take();
+        object.data["spec"] = (self.normal)(spec);
+    }
+
+    /// Its watch broke. True: it did not before.
+    pub const fn breaks(&mut self) -> bool {
+        !std::mem::replace(&mut self.broken, true)
+    }
+
+    pub const fn listed(&self) -> bool {
+        self.seen.listed()
+    }
+
+    /// Wants nothing any more of others than these.
+    pub fn keep_only(&mut self, these: impl Fn(&str) -> bool) {
+        self.wanted.retain(|name, _| these(name));
+    }
+
+    /// Wants these and no others.
+    pub fn want_all(&mut self, these: impl Iterator<Item = (String, Wanted)>) {
+        self.wanted = these.collect();
+    }
+
+    /// Wants one to be so, or not to be.
+    pub fn want(&mut self, name: &str, wanted: Option<Wanted>) {
+        match wanted {
+            Some(wanted) => {
+                self.wanted.insert(name.to_owned(), wanted);
+            }
+            None => {
+                self.wanted.remove(name);
+            }
+        }
+    }
+
+    /// Writes what differs, as much as a turn may.
+    ///
+    /// # Errors
+    /// Nobody answered, or all of it is forbidden: with what words.
+    pub async fn write(&mut self) -> Result<(), String> {
+        let (now, at) = (now(), Instant::now());
+        self.refused.retain(|_, until| *until > at);
+        let mut writes = diff(&self.marks, &self.wanted, self.seen.all(), &now);
+        writes.retain(|write| !self.refused.contains_key(write.name()));
+        let writes = in_turn(writes, &self.after, WRITES_MAX);
+        let Some(last) = writes.last() else { return Ok(()) };
+        self.after = last.name().to_owned();
+        let this = &*self;
+        let results: Vec<(Write, Result<Option<DynamicObject>, Failure>)> = futures_util::stream::iter(writes)
+            .map(|write| async move {
+                let result = this.carry_out(&write).await;
+                (write, result)
+            })
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        let mut answered = Ok(());
+        for (write, result) in results {
+            match result {
+                Ok(Some(mut object)) => {
+                    self.normalize(&mut object);
+                    self.seen.put(object);
+                }
+                Ok(None) => self.seen.remove(write.name()),
+                // Somebody else was quicker; the watch shows what is there now.
+                Err(Failure::Overtaken) => {}
+                Err(Failure::Away(error)) => answered = Err(error),
+                Err(Failure::Refused(error)) => {
+                    tracing::warn!(
+                        kind = self.resource.kind,
+                        name = write.name(),
+                        error,
+                        "refused by the Kubernetes API"
+                    );
+                    self.refused.insert(write.name().to_owned(), Instant::now() + REFUSED_AGAIN);
+                }
+            }
+        }
+        answered
+    }
+
+    /// Carries a write out: the object as it is then, or none where there is none.
+    async fn carry_out(&self, write: &Write) -> Result<Option<DynamicObject>, Failure> {
+        let ours = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let (wanted, seen) = (self.wanted.get(write.name()), self.seen.all().get(write.name()));
+        match (write, wanted, seen) {
+            (Write::Create(name), Some(wanted), _) => {
+                let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+                let object = self.object(metadata, wanted);
+                in_time(self.api.create(&ours, &object)).await.map(Some)
+            }
+            (Write::Replace(name), Some(wanted), Some(seen)) => {
+                let object = self.object(seen.metadata.clone(), wanted);
+                in_time(self.api.replace(name, &ours, &object)).await.map(Some)
+            }
+            (Write::Status(name, status), ..) => {
+                write_status(&self.api, name, &self.resource.kind, status).await.map(Some)
+            }
+            (Write::Delete(name), _, Some(seen)) => {
+                let this_one = Preconditions { uid: seen.metadata.uid.clone(), resource_version: None };
+                let parameters = DeleteParams::default().preconditions(this_one);
+                match in_time(self.api.delete(name, &parameters)).await {
+                    // Something else wants to be done before it is gone.
+                    Ok(answer) => Ok(answer.left()),
+                    Err(failure) => Err(failure),
+                }
+            }
+            _ => Err(Failure::Overtaken),
+        }
+    }
+
+    fn object(&self, metadata: ObjectMeta, wanted: &Wanted) -> DynamicObject {
+        let metadata = ObjectMeta { labels: Some(wanted.labels.clone()), ..metadata };
+        let mut object = DynamicObject::new("", &self.resource).data(json!({"spec": to_write(&wanted.spec)}));
+        object.metadata = metadata;
+        object
+    }
+}

@@ -1,0 +1,181 @@
+//! The mirror: machines and cluster profiles of the applied revision as objects of the namespace, so that `kubectl` shows them.
+//!
+//! Nothing is read from it. What somebody else writes into a spec or a label is put back; annotations are anybody's. What is
+//! looked at follows from events and revisions, what is written is what differs, and never more at once than a bound.
+
+mod diff;
+mod kind;
+mod wanted;
+
+use super::link::{Link, said, watch};
+use crate::api;
+use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
+use crate::fleet::Fleet;
+use crate::journal::Stream;
+use futures_util::StreamExt as _;
+use kind::Kind;
+use kube::runtime::watcher;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What differs is written this often, all that changed in between at once.
+const WRITE_EVERY: Duration = Duration::from_millis(500);
+/// The longest pause after writes that nobody answered.
+const WRITE_AGAIN_MOST: Duration = Duration::from_secs(30);
+/// What no event tells (a wait in a cluster, a silence) is looked for so often.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// Events read at a time.
+const PAGE: usize = 1_000;
+
+/// Which machines are to be looked at.
+enum Stale {
+    All,
+    These(BTreeSet<String>),
+}
+
+/// The mirror's task.
+pub(super) struct Mirror {
+    link: Link,
+    fleet: Arc<Fleet>,
+    machines: Kind,
+    profiles: Kind,
+    stale: Stale,
+    /// Events up to this were looked at.
+    sequence: u64,
+    /// When the next write may be, and the pause after the last that nobody answered.
+    write_at: Instant,
+    pause: Duration,
+}
+
+impl Mirror {
+    pub fn new(link: Link, fleet: Arc<Fleet>) -> Self {
+        let sequence = *fleet.store.watch_events().borrow();
+        Self {
+            machines: Kind::new::<MachineSpec>(&link, &fleet.site, "Machine", "machines"),
+            profiles: Kind::new::<ClusterProfileSpec>(&link, &fleet.site, "ClusterProfile", "clusterprofiles"),
+            link,
+            fleet,
+            stale: Stale::All,
+            sequence,
+            write_at: Instant::now(),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// Never ends.
+    pub async fn run(mut self) {
+        let everything = watcher::Config::default;
+        let mut machines = std::pin::pin!(watch(self.machines.api(), everything()));
+        let mut profiles = std::pin::pin!(watch(self.profiles.api(), everything()));
+        let mut events = self.fleet.store.watch_events();
+        let mut status = self.fleet.reconciler.status();
+        let mut applied = None;
+        let (mut writes, mut looks) = (tokio::time::interval(WRITE_EVERY), tokio::time::interval(LOOK_EVERY));
+        for ticks in [&mut writes, &mut looks] {
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                Some(event) = machines.next() => self.take(event, |mirror| &mut mirror.machines),
+                Some(event) = profiles.next() => self.take(event, |mirror| &mut mirror.profiles),
+                Ok(()) = events.changed() => self.take_events(),
+                Ok(()) = status.changed() => {
+                    let now = status.borrow_and_update().applied.as_ref().map(|applied| applied.revision.clone());
+                    if now != applied {
+                        (applied, self.stale) = (now, Stale::All);
+                    }
+                }
+                _ = looks.tick() => self.stale = Stale::All,
+                _ = writes.tick() => self.write().await,
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: Result<watcher::Event<kube::api::DynamicObject>, watcher::Error>,
+        of: impl Fn(&mut Self) -> &mut Kind,
+    ) {
+        match event {
+            Ok(event) => of(self).take(event),
+            Err(error) => {
+                let (server, error) = (self.link.server.clone(), said(&error));
+                let kind = of(self);
+                if kind.breaks() {
+                    tracing::warn!(server, kind = kind.name(), error, "the mirror cannot be watched now");
+                }
+            }
+        }
+    }
+
+    /// Which machines something happened to.
+    fn take_events(&mut self) {
+        loop {
+            let page = match self.fleet.store.events_after(self.sequence, PAGE) {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "events cannot be read for the mirror");
+                    self.stale = Stale::All;
+                    return;
+                }
+            };
+            let Some(last) = page.last() else { return };
+            self.sequence = last.sequence;
+            let more = page.len() == PAGE;
+            if let Stale::These(names) = &mut self.stale {
+                names.extend(page.into_iter().filter_map(|record| match record.stream {
+                    Stream::Machine(name) => Some(name),
+                    _ => None,
+                }));
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Looks at what may have changed, and writes what differs.
+    async fn write(&mut self) {
+        if Instant::now() < self.write_at || !self.machines.listed() || !self.profiles.listed() {
+            return;
+        }
+        self.look().await;
+        let written = match self.machines.write().await {
+            Ok(()) => self.profiles.write().await,
+            away => away,
+        };
+        match written {
+            Ok(()) => self.pause = Duration::ZERO,
+            Err(error) => {
+                if self.pause.is_zero() {
+                    tracing::warn!(server = self.link.server, error, "the mirror cannot be written now");
+                }
+                self.pause = (self.pause * 2).clamp(WRITE_EVERY * 2, WRITE_AGAIN_MOST);
+            }
+        }
+        self.write_at = Instant::now() + self.pause;
+    }
+
+    async fn look(&mut self) {
+        // Without a revision nobody knows what should be there: what is there stays.
+        let serving = self.fleet.current();
+        let Some(catalog) = &serving else { return };
+        let site = self.fleet.site.clone();
+        let names = match std::mem::replace(&mut self.stale, Stale::These(BTreeSet::new())) {
+            Stale::These(names) => names,
+            Stale::All => {
+                let names = api::names(&self.fleet, &serving);
+                self.machines.keep_only(|name| names.contains(name));
+                self.profiles.want_all(
+                    catalog.cluster_profiles().map(|it| (it.name.to_string(), wanted::cluster_profile(&site, it))),
+                );
+                names
+            }
+        };
+        for name in names {
+            let (summary, view) = api::shown(&self.fleet, &serving, &name).await;
+            self.machines.want(&name, view.map(|view| wanted::machine(&site, &view, &summary)));
+        }
+    }
+}

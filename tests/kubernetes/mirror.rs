@@ -1,0 +1,175 @@
+//! Machines of the applied revision as objects: what they say, what is put back, what is deleted, and one that is walked to its end.
+
+use super::cluster::Cluster;
+use super::server::{Server, machine, source};
+use serde_json::Value;
+
+/// An object, once it is so.
+fn until(cluster: &Cluster, server: &Server, name: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let began = std::time::Instant::now();
+    loop {
+        let machine = cluster.object("machine", name).unwrap_or_default();
+        if so(&machine) {
+            return machine;
+        }
+        assert!(began.elapsed() < super::cluster::PATIENCE, "not so: {what}\n{machine:#}\n{}", server.said());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
+    let Some(mut cluster) = Cluster::started("the mirror of machines") else { return };
+    let mut server = Server::new(&cluster);
+    server.write(
+        "machines/a.yaml",
+        &machine("a", 1, ", params: {}, protect: true").replace("rack: \"1\"", "rack: \"1\", room: two words"),
+    );
+    server.write("machines/b.yaml", &machine("b", 2, ""));
+    server.write(
+        "profile.yaml",
+        "apiVersion: formwork.dev/v1alpha1\nkind: ClusterProfile\nmetadata: {name: etcd}\nspec: {size: 3}\n",
+    );
+    server.push("two machines and a cluster");
+    // Somebody's own, under a name that Git does not declare, and one that it does.
+    let own = |name: &str| {
+        format!(
+            "{{apiVersion: formwork.dev/v1alpha1, kind: Machine, metadata: {{name: {name}}}, spec: {{match: {{serial: x}}, workflow: theirs}}}}"
+        )
+    };
+    cluster.apply(&own("mine"));
+    cluster.apply(&own("b"));
+    server.start(&[]);
+    cluster.apply(&source("site", &server, ", branch: main"));
+    cluster.wait_for("Ready", "contentsource/site");
+
+    let a = until(&cluster, &server, "a", "it is shown", |machine| machine["status"]["phase"] == "expected");
+    assert_eq!(a["spec"]["match"]["macs"][0], "52:54:00:00:00:01", "{a:#}");
+    assert_eq!((&a["spec"]["workflow"], &a["spec"]["protect"]), (&"hardware.inventory".into(), &true.into()), "{a:#}");
+    let labels = &a["metadata"]["labels"];
+    assert_eq!((&labels["rack"], &labels["formwork.dev/site"]), (&"1".into(), &"lab".into()), "{a:#}");
+    assert!(labels["room"].is_null(), "no label for an API server: {a:#}");
+    until(&cluster, &server, "b", "the one of that name is taken over", |machine| {
+        machine["spec"]["match"]["macs"][0] == "52:54:00:00:00:02" && machine["spec"]["match"]["serial"].is_null()
+    });
+    let etcd = cluster.until("the cluster profile is shown", || cluster.object("clusterprofile", "etcd"));
+    assert_eq!(etcd["spec"]["size"], 3, "{etcd:#}");
+    let table = cluster.kubectl(&["get", "machines", "-l", "rack=1"]);
+    assert!(table.contains("expected") && !table.contains("mine"), "{table}");
+
+    // Edits of the spec and of labels are put back; annotations stay.
+    let a_again = |patch: &str| cluster.kubectl(&["patch", "machine", "a", "--type=merge", "-p", patch]);
+    a_again(
+        r#"{"spec": {"protect": false, "params": {"disk": "sdb"}}, "metadata": {"labels": {"rack": "2"}, "annotations": {"note": "x"}}}"#,
+    );
+    let back = until(&cluster, &server, "a", "it is put back", |machine| machine["spec"]["protect"] == true);
+    assert!(back["spec"]["params"]["disk"].is_null(), "{back:#}");
+    assert_eq!(
+        (&back["metadata"]["labels"]["rack"], &back["metadata"]["annotations"]["note"]),
+        (&"1".into(), &"x".into()),
+        "{back:#}"
+    );
+    cluster.kubectl(&["delete", "machine", "b"]);
+    until(&cluster, &server, "b", "it is made anew", |machine| machine["status"]["phase"] == "expected");
+
+    // Quiet: what did not change is not written. Another commit touches one machine and no other.
+    let version = |name: &str| cluster.object("machine", name).unwrap()["metadata"]["resourceVersion"].clone();
+    let (before, of_b) = (version("a"), version("b"));
+    server.write("machines/b.yaml", &machine("b", 2, ", run: 2"));
+    server.write("machines/c.yaml", &machine("c", 3, ""));
+    server.push("another");
+    until(&cluster, &server, "c", "the new one is shown", |machine| machine["status"]["phase"] == "expected");
+    until(&cluster, &server, "b", "it is raised", |machine| machine["spec"]["run"] == 2);
+    assert_eq!(version("a"), before, "nothing happened to it");
+    assert_ne!(version("b"), of_b);
+
+    // Gone from Git while the API server is away: deleted when it is back, and nobody else's.
+    cluster.kill_api_server();
+    server.remove("machines/c.yaml");
+    let gone = server.push("gone");
+    server.until("it serves without an API server", |content| content["lastAppliedRevision"] == gone.as_str());
+    cluster.start_api_server();
+    until(&cluster, &server, "c", "it is gone", Value::is_null);
+    assert_eq!(cluster.object("machine", "mine").unwrap()["spec"]["workflow"], "theirs");
+    assert!(cluster.object("machine", "a").is_some());
+}
+
+const SIMULATED: &str = "apiVersion: formwork.dev/v1alpha1
+kind: Enrollment
+metadata: {name: simulated}
+spec:
+  match: {macPrefixes: [\"02:46:57\"]}
+  name: \"simulated-{{ mac | replace(':', '') }}\"
+  workflow: build
+---
+apiVersion: formwork.dev/v1alpha1
+kind: BootEnv
+metadata: {name: ram}
+spec: {architectures: {x86_64: {kernel: {file: ram/vmlinuz}, initrds: [{file: ram/initrd}]}}}
+---
+apiVersion: formwork.dev/v1alpha1
+kind: Task
+metadata: {name: look}
+spec: {steps: [{name: look, script: \"echo look\"}]}
+---
+apiVersion: formwork.dev/v1alpha1
+kind: Stage
+metadata: {name: look}
+spec: {bootEnv: ram, tasks: [look]}
+---
+apiVersion: formwork.dev/v1alpha1
+kind: Workflow
+metadata: {name: build}
+spec: {stages: [look]}
+";
+
+#[test]
+fn a_machine_that_walks_its_workflow_is_seen_to_its_end() {
+    let Some(cluster) = Cluster::started("a machine that walks its workflow") else { return };
+    let mut server = Server::new(&cluster);
+    server.write("simulated.yaml", SIMULATED);
+    server.push("simulated machines are let in");
+    let ram = server.path("images/ram");
+    std::fs::create_dir_all(&ram).unwrap();
+    for file in ["vmlinuz", "initrd"] {
+        std::fs::write(ram.join(file), file).unwrap();
+    }
+    server.start(&["--images", "images"]);
+    cluster.apply(&source("site", &server, ""));
+    cluster.wait_for("Ready", "contentsource/site");
+    let port = server.http_port().to_string();
+    let walked = server.type_in(
+        &[
+            &[
+                "simulate",
+                "--server",
+                "127.0.0.1",
+                "--http-port",
+                &port,
+                "--machines",
+                "2",
+                "--seed",
+                "7",
+                "--script-only",
+            ][..],
+            &["--boot-seconds", "0..1", "--task-seconds", "0", "--limit-seconds", "120", "-o", "json"],
+        ]
+        .concat(),
+    );
+    let said = String::from_utf8_lossy(&walked.stderr);
+    assert!(walked.status.success(), "{said}\n{}\n{}", String::from_utf8_lossy(&walked.stdout), server.said());
+    let name = cluster.until("it is there", || {
+        let names = cluster.kubectl(&["get", "machines", "-o", "name"]);
+        names.lines().find(|name| name.contains("simulated-")).map(str::to_owned)
+    });
+    cluster.wait_for("Ready", &name);
+    let name = name.rsplit('/').next().unwrap();
+    let machine = until(&cluster, &server, name, "its run is done", |machine| machine["status"]["phase"] == "ready");
+    let status = &machine["status"];
+    assert_eq!((&status["run"], &status["workflow"]), (&1.into(), &"build".into()), "{machine:#}");
+    assert_eq!(status["source"], "enrollment simulated", "{machine:#}");
+    let seen = status["lastSeen"].as_str().unwrap();
+    assert!(seen.ends_with("0:00Z"), "to ten minutes: {seen}");
+    assert_eq!(status["observedGeneration"], machine["metadata"]["generation"], "{machine:#}");
+    assert!(machine["spec"]["match"]["macs"][0].as_str().unwrap().starts_with("02:46:57"), "{machine:#}");
+}
