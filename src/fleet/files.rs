@@ -25,8 +25,20 @@ impl Fleet {
         let events: Vec<_> = wrong.chain(right).map(|event| (Stream::Site, event)).collect();
         if !events.is_empty() {
             self.commit(Batch { expected: Vec::new(), events, operations: Vec::new() }).await?;
-            self.file_troubles.store(Arc::new(troubles));
         }
         Ok(())
+    }
+
+    /// Takes in what the journal says of a boot file: a restart tells nothing a second time.
+    pub(super) fn take_in_file(&self, event: &Event) {
+        self.file_troubles.rcu(|known| {
+            let mut troubles = BTreeMap::clone(known);
+            match event {
+                Event::FileWrong { file, reason } => drop(troubles.insert(file.clone(), reason.clone())),
+                Event::FileRight { file } => drop(troubles.remove(file)),
+                _ => return Arc::clone(known),
+            }
+            Arc::new(troubles)
+        });
     }
 }

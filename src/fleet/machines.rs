@@ -355,7 +355,7 @@ impl Fleet {
                 }
                 // What was enrolled and installed after the backup is not known here.
                 Event::StoreRestored { .. } => self.trusted.store(false, Ordering::Relaxed),
-                _ => {}
+                event => self.take_in_file(event),
             },
             Stream::Cluster(_) => {}
         }

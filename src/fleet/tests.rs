@@ -58,6 +58,28 @@ async fn an_enrolled_box_is_not_moved_by_the_uuid_it_reports() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_boot_files_is_written_down_once_and_outlives_a_restart() {
+    let mut lab = Lab::new(true, RULE).await;
+    let wrong = std::collections::BTreeMap::from([("ram/vmlinuz".to_owned(), "it is not there".to_owned())]);
+    let events = |lab: &Lab| {
+        let all = lab.fleet().store.events_of(&Stream::Site, 0, 1000).unwrap();
+        let of_files = |event: &Event| matches!(event, Event::FileWrong { .. } | Event::FileRight { .. });
+        all.into_iter().filter(|record| of_files(&record.event)).count()
+    };
+    lab.fleet().found_files(wrong.clone()).await.unwrap();
+    lab.fleet().found_files(wrong.clone()).await.unwrap();
+    assert_eq!((events(&lab), lab.fleet().file_troubles().as_ref()), (1, &wrong));
+    lab.start().await;
+    assert_eq!(lab.fleet().file_troubles().as_ref(), &wrong);
+    lab.fleet().found_files(wrong).await.unwrap();
+    assert_eq!(events(&lab), 1);
+    lab.fleet().found_files(Default::default()).await.unwrap();
+    assert_eq!((events(&lab), lab.fleet().file_troubles().len()), (2, 0));
+    lab.start().await;
+    assert_eq!(lab.fleet().file_troubles().len(), 0);
+}
+
+#[tokio::test]
 async fn a_machine_that_left_is_not_enrolled_again_until_it_is_forgotten() {
     let mut lab = Lab::new(true, RULE).await;
     let entry = lab.machine(&box_with(None)).await;

@@ -45,6 +45,7 @@ impl Files {
 
     /// Takes in loaders that came, and tells what is wrong with files, after each revision and now and then. Never ends.
     pub(super) async fn follow(self, mut applied: watch::Receiver<u64>) {
+        let mut first = true;
         loop {
             applied.mark_unchanged();
             self.declare();
@@ -57,11 +58,17 @@ impl Files {
                 }
                 troubles
             };
-            if let Ok(troubles) = tokio::task::spawn_blocking(look).await {
+            if let Ok(mut troubles) = tokio::task::spawn_blocking(look).await {
                 let known = self.fleet.file_troubles();
-                for reason in troubles.iter().filter(|(file, _)| !known.contains_key(*file)).map(|trouble| trouble.1) {
+                if self.fleet.current().is_none() {
+                    // Before a revision serves, nothing that it boots is known to be right again.
+                    let boots = known.iter().filter(|(file, _)| !file.starts_with("loaders/"));
+                    troubles.extend(boots.map(|(file, reason)| (file.clone(), reason.clone())));
+                }
+                for (_, reason) in troubles.iter().filter(|(file, _)| first || !known.contains_key(*file)) {
                     tracing::warn!(reason, "a boot file is not served");
                 }
+                first = false;
                 if let Err(error) = self.fleet.found_files(troubles).await {
                     tracing::error!(%error, "what is wrong with boot files could not be written down");
                 }
