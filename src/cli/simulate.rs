@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::error::CliError;
+use super::output::printable;
 use super::{context, session};
 use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
 use clap::{Args, ValueEnum};
@@ -221,11 +222,11 @@ fn table(report: &Report) -> String {
         ));
     }
     for (reason, count) in &report.reasons {
-        text.push_str(&format!("{count} x {reason}\n"));
+        text.push_str(&format!("{count} x {}\n", printable(reason)));
     }
     for wrong in &report.errors {
         let (kind, what) = (word(wrong.kind), wrong.what.word());
-        text.push_str(&format!("{kind}: {} {what}; the first: {}\n", wrong.count, wrong.first));
+        text.push_str(&format!("{kind}: {} {what}; the first: {}\n", wrong.count, printable(&wrong.first)));
     }
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);

@@ -69,7 +69,7 @@ pub async fn fetch(server: SocketAddr, name: &str) -> Result<u64, String> {
                 in_window = 0;
                 last = acknowledge(next.wrapping_sub(1));
             }
-            [0, 5] => return Err(format!("TFTP: {name}: error {number}")),
+            [0, 5] => return Err(format!("TFTP: {name}: {}", refusal(number, rest.get(2..).unwrap_or_default()))),
             _ => continue,
         }
         tries = 0;
@@ -92,9 +92,32 @@ fn options(bytes: &[u8]) -> (usize, u16) {
     (value(b"blksize").map_or(512, usize::from), value(b"windowsize").unwrap_or(1).max(1))
 }
 
+/// What a server refuses with: its own words, else those of the code (RFC 1350, appendix; 8 of RFC 2347).
+fn refusal(code: u16, words: &[u8]) -> String {
+    let words: String = String::from_utf8_lossy(words).chars().take_while(|c| *c != '\0').take(80).collect();
+    let meaning = match code {
+        1 => "file not found",
+        2 => "access violation",
+        3 => "disk full",
+        4 => "illegal operation",
+        5 => "unknown transfer",
+        8 => "options refused",
+        _ => "not defined",
+    };
+    let words = if words.trim().is_empty() { meaning } else { words.trim() };
+    format!("error {code}: {words}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_said_in_words() {
+        assert_eq!(refusal(1, b"\0"), "error 1: file not found");
+        assert_eq!(refusal(0, b"busy, ask again\0"), "error 0: busy, ask again");
+        assert_eq!(refusal(9, b""), "error 9: not defined");
+    }
 
     #[test]
     fn what_a_server_grants_is_what_holds() {
