@@ -246,6 +246,12 @@ impl Cluster {
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
+    /// The same of an object in another namespace.
+    pub fn object_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let output = self.try_kubectl(&["get", kind, name, "--namespace", namespace, "-o", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
     /// `… | kubectl WORDS`; what does not succeed ends the test. Gives what kubectl said beside its answer.
     fn piped(&self, text: &str, words: &[&str]) -> String {
         let mut command = Command::new(&self.programs.kubectl);

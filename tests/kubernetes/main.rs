@@ -2,10 +2,11 @@
 //!
 //! The programs come from `KUBEBUILDER_ASSETS`, or from `scripts/kubernetes-programs`; without them a test says SKIPPED and why.
 //! `definitions` has what the API server makes of our custom resources, `follow` and `mirror`
-//! what `formwork serve --kubernetes` makes of them.
+//! what `formwork serve --kubernetes` makes of them, `charts` what helm makes of the charts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
+mod charts;
 mod cluster;
 mod definitions;
 mod follow;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 
+mod chart;
 mod commands;
 mod docs;
 mod floors;

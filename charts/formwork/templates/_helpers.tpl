@@ -1,0 +1,72 @@
+{{- define "formwork.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "formwork.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "formwork.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "formwork.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "formwork.selector" -}}
+app.kubernetes.io/name: {{ include "formwork.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "formwork.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "formwork.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "formwork.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "formwork.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "formwork.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* No more than the ports below 1024. The program in the image has the same as a file capability: without it here it does not start. */}}
+{{- define "formwork.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+  add: [NET_BIND_SERVICE]
+{{- end }}
+
+{{- define "formwork.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+# Once: what the server makes for itself alone stays so.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* What is wrong with the values together, beyond what their schema can say. */}}
+{{- define "formwork.check" -}}
+{{- $picked := list }}
+{{- range $word := list "branch" "tag" "semver" "commit" }}
+{{- if index $.Values.source $word }}{{ $picked = append $picked (printf "source.%s" $word) }}{{ end }}
+{{- end }}
+{{- if gt (len $picked) 1 }}{{ fail (printf "%s: at most one of them says what is followed" (join " and " $picked)) }}{{ end }}
+{{- if and .Values.networkPolicy.enabled (eq .Values.network.mode "hostNetwork") }}
+{{- fail "networkPolicy.enabled: no NetworkPolicy is for a pod on its node's network; leave it off, or choose another network.mode" }}
+{{- end }}
+{{- end }}
