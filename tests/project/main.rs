@@ -6,6 +6,7 @@ mod chart;
 mod commands;
 mod docs;
 mod floors;
+mod image;
 mod links;
 mod reference;
 
