@@ -42,7 +42,8 @@ pub const GROUP: &str = "formwork.dev";
 pub const VERSION: &str = "v1alpha1";
 /// Who writes, in `metadata.managedFields`.
 const FIELD_MANAGER: &str = "formwork";
-/// Whose objects of the mirror are, by their label.
+/// The label that says whose objects of the mirror are, and what it says.
+const MANAGED_LABEL: &str = "app.kubernetes.io/managed-by";
 const MANAGED_BY: &str = "formwork";
 
 /// What was followed last in this state directory: how to read what was mirrored of it. Nothing, where nothing was.

@@ -38,6 +38,11 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
         )
     };
     cluster.apply(&own("mine"));
+    // Of another site, under a name that this one declares, too.
+    let labels = "labels: {app.kubernetes.io/managed-by: formwork, formwork.dev/site: other}";
+    cluster.apply(&own("theirs").replace("{name: theirs}", &format!("{{name: theirs, {labels}}}")));
+    server.write("machines/theirs.yaml", &machine("theirs", 7, ""));
+    server.push("a name that another site has");
     cluster.apply(&own("b"));
     server.start(&[]);
     cluster.apply(&source("site", &server, ", branch: main"));
@@ -90,7 +95,10 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     server.until("it serves without an API server", |content| content["lastAppliedRevision"] == gone.as_str());
     cluster.start_api_server();
     until(&cluster, &server, "c", "it is gone", Value::is_null);
-    assert_eq!(cluster.object("machine", "mine").unwrap()["spec"]["workflow"], "theirs");
+    for name in ["mine", "theirs"] {
+        assert_eq!(cluster.object("machine", name).unwrap()["spec"]["workflow"], "theirs", "{name}");
+    }
+    assert!(std::fs::read_to_string(server.path("serve.log")).unwrap().contains("another site"), "{}", server.said());
     assert!(cluster.object("machine", "a").is_some());
 }
 

@@ -1,6 +1,7 @@
 //! What is to be written so that a mirror is as it should be. Pure.
 
 use super::wanted::{Wanted, settled};
+use crate::controller::MANAGED_LABEL;
 use crate::controller::resources::MachineStatus;
 use kube::core::ObjectMeta;
 use serde_json::Value;
@@ -45,6 +46,10 @@ pub(super) fn diff(
 ) -> Vec<Write> {
     let of = |name: &String, wanted: &Wanted| -> Option<Write> {
         let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
+        // Two sites that put each other's back would never come to an end.
+        if is_another_sites(marks, seen) {
+            return None;
+        }
         // It is made anew once it is gone.
         if seen.metadata.deletion_timestamp.is_some() {
             return None;
@@ -66,6 +71,13 @@ pub(super) fn diff(
     let mut writes: Vec<Write> = wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone).collect();
     writes.sort_by(|one, other| one.name().cmp(other.name()));
     writes
+}
+
+/// Whether it is in the mirror of another site.
+pub(super) fn is_another_sites(marks: &BTreeMap<String, String>, seen: &Mirrored) -> bool {
+    let label = |key: &str| seen.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+    let differs = marks.iter().any(|(key, value)| label(key).is_some_and(|label| label != value));
+    differs && label(MANAGED_LABEL) == marks.get(MANAGED_LABEL)
 }
 
 /// At most so many of them, beginning after that name: where there are more than can be written, everybody comes to a turn.
@@ -111,6 +123,8 @@ mod tests {
         edited.spec = json!(2);
         let mut labelled = seen(&one, "lab", 1);
         labelled.metadata.labels.get_or_insert_default().insert("mine".to_owned(), "x".to_owned());
+        let mut nobodys = seen(&one, "lab", 1);
+        nobodys.metadata.labels = None;
         let mut going = seen(&one, "lab", 1);
         going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
         let other_generation = Mirrored {
@@ -127,7 +141,8 @@ mod tests {
             ("not there", None, Some(&one), vec!["create a"]),
             ("edited", Some(edited), Some(&one), vec!["replace a"]),
             ("labelled", Some(labelled), Some(&one), vec!["replace a"]),
-            ("another site's, and wanted", Some(seen(&one, "other", 1)), Some(&one), vec!["replace a"]),
+            ("another site's, and wanted", Some(seen(&one, "other", 1)), Some(&one), vec![]),
+            ("nobody's, and wanted", Some(nobodys), Some(&one), vec!["replace a"]),
             ("another site's", Some(seen(&one, "other", 1)), None, vec![]),
             ("gone from Git", Some(seen(&one, "lab", 1)), None, vec!["delete a"]),
             ("on its way out", Some(going.clone()), None, vec![]),

@@ -1,6 +1,6 @@
 //! One kind of the mirror: what is wanted, what was seen, and the writes that bring one to the other.
 
-use super::diff::{Mirrored, Write, diff, in_turn};
+use super::diff::{Mirrored, Write, diff, in_turn, is_another_sites};
 use super::wanted::{Wanted, marks, normal, to_write};
 use crate::controller::link::{Failure, Link, in_time, resource, write_status};
 use crate::controller::objects::{Objects, Seen};
@@ -13,7 +13,7 @@ use kube::runtime::watcher::Event;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// So many writes of one turn, and so many of them at a time: an API server has others to answer.
@@ -52,6 +52,8 @@ pub(super) struct Kind {
     after: String,
     /// What was refused, and until when it rests.
     refused: BTreeMap<String, Instant>,
+    /// What is wanted here and is another site's.
+    others: BTreeSet<String>,
     broken: bool,
 }
 
@@ -66,6 +68,7 @@ impl Kind {
             wanted: BTreeMap::new(),
             after: String::new(),
             refused: BTreeMap::new(),
+            others: BTreeSet::new(),
             broken: false,
         }
     }
@@ -76,6 +79,17 @@ impl Kind {
 
     pub fn name(&self) -> &str {
         &self.resource.kind
+    }
+
+    /// Says once of each object that it is another site's.
+    fn tell_of_others(&mut self) {
+        let another =
+            |name: &&String| self.seen.all().get(*name).is_some_and(|seen| is_another_sites(&self.marks, seen));
+        let others: BTreeSet<String> = self.wanted.keys().filter(another).cloned().collect();
+        for name in others.difference(&self.others) {
+            tracing::warn!(kind = self.resource.kind, name, "is in the mirror of another site, and is left to it");
+        }
+        self.others = others;
     }
 
     /// Takes in what a watch shows.
@@ -129,6 +143,7 @@ impl Kind {
     /// Nobody answered, or all of it is forbidden: with what words.
     pub async fn write(&mut self) -> Result<(), String> {
         let (now, at) = (now(), Instant::now());
+        self.tell_of_others();
         self.refused.retain(|_, until| *until > at);
         let mut writes = diff(&self.marks, &self.wanted, self.seen.all(), &now);
         writes.retain(|write| !self.refused.contains_key(write.name()));

@@ -5,7 +5,7 @@ use crate::catalog::{ClusterProfile, MachineView};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec, Params, Selectors};
 use crate::controller::report::{Wanted as WantedCondition, conditions};
 use crate::controller::resources::MachineStatus;
-use crate::controller::{GROUP, MANAGED_BY};
+use crate::controller::{GROUP, MANAGED_BY, MANAGED_LABEL};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,10 +45,7 @@ pub(super) fn to_write(spec: &Value) -> Value {
 
 /// The labels of every object of a site's mirror: by them it is known what may be deleted.
 pub(super) fn marks(site: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned()),
-        (format!("{GROUP}/site"), site.to_owned()),
-    ])
+    BTreeMap::from([(MANAGED_LABEL.to_owned(), MANAGED_BY.to_owned()), (format!("{GROUP}/site"), site.to_owned())])
 }
 
 /// A machine. Params are left out: they may be out of encrypted files.
