@@ -71,7 +71,11 @@ fn batch(what: u8, who: u8, number: u8) -> Batch {
         0 => Batch { events: vec![(stream.clone(), held(key)), (stream, held("x"))], ..Batch::default() },
         1 => operation(Operation::Compact { stream, below: u64::from(number), folded: None }),
         2 => operation(Operation::Compact { stream, below: u64::from(number), folded: Some(Box::new(held("all"))) }),
-        3 => operation(Operation::Put { space: Space::Grant, key, value: (number % 3 > 0).then(|| vec![number]) }),
+        3 => operation(Operation::Put {
+            space: Space::Grant,
+            key,
+            value: (!number.is_multiple_of(3)).then(|| vec![number]),
+        }),
         4 => operation(Operation::PutLease(Lease {
             mac: key,
             address: std::net::Ipv4Addr::new(10, 0, 0, number),
