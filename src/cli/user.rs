@@ -172,6 +172,9 @@ fn users(at: &At) -> Result<Users, CliError> {
 fn wrong(error: UsersError) -> CliError {
     match error {
         UsersError::Wrong(message) => CliError::Usage { message, hint: None },
+        UsersError::Exists(_) => {
+            CliError::Refused { code: "exists".to_owned(), message: error.to_string(), hint: None }
+        }
         UsersError::Unknown(_) => CliError::NotFound { message: error.to_string(), hint: None },
         error => CliError::NotSo(error.to_string()),
     }

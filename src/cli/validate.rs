@@ -5,7 +5,7 @@ use super::formats;
 use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
-use crate::content::{File, FileKind, Findings, Tree};
+use crate::content::{File, FileKind, Finding, Findings, Tree};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,7 +36,8 @@ Exit codes:
 
 /// Checks a directory of content as the server would: all findings at once, each with its place.
 ///
-/// Reads the files as they lie there, committed or not; `.git` is left out. Nothing is asked of a server.
+/// Reads the files as they lie there, committed or not; `.git` is left out. Nothing is asked of a server. Paths are told from
+/// where the command is started, in every format; below an absolute directory, from that directory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -80,8 +81,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     })?;
     super::pack::lay_in_fetched(&mut tree);
     let progress = Progress::new("checking", Unit::Files, 0);
-    let answer = from_tree_with(&tree, &builtin_packs(), "work tree", &keys);
+    let mut answer = from_tree_with(&tree, &builtin_packs(), "work tree", &keys);
     drop(progress);
+    let (Ok(Catalog { warnings: findings, .. }) | Err(findings)) = &mut answer;
+    findings.0.iter_mut().for_each(|finding| finding.file = formats::path_from_here(&arguments.path, &finding.file));
     let text = match arguments.output {
         Format::Text => text(&answer),
         Format::Json => json(&answer),
@@ -89,9 +92,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             .ok()
             .and_then(|value| serde_yaml::to_string(&value).ok())
             .unwrap_or_default(),
-        Format::Sarif => formats::sarif::draw(shown(&answer, &arguments.path)),
-        Format::Github => formats::github::draw(shown(&answer, &arguments.path)),
-        Format::Junit => formats::junit::draw(&[formats::junit::of_findings(shown(&answer, &arguments.path))]),
+        Format::Sarif => formats::sarif::draw(shown(&answer)),
+        Format::Github => formats::github::draw(shown(&answer)),
+        Format::Junit => formats::junit::draw(&[formats::junit::of_findings(shown(&answer))]),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     match answer {
@@ -104,9 +107,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
 }
 
-fn shown<'a>(answer: &'a Result<Catalog, Findings>, directory: &'a Path) -> formats::Findings<'a> {
+fn shown(answer: &Result<Catalog, Findings>) -> &[Finding] {
     let (Ok(Catalog { warnings: findings, .. }) | Err(findings)) = answer;
-    formats::Findings { findings: &findings.0, directory }
+    &findings.0
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -83,6 +83,7 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
         };
         report.at(Severity::Error, "file-too-large", place, message).hint(hint);
     }
+    let said = report.said();
     let Some(site_documents) = site_documents(tree, report) else { return loaded };
     let mut homes = Homes::default();
     let mut rest = Vec::new();
@@ -106,7 +107,9 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
             homes.unknown = true;
         }
     }
-    if sites == 0 {
+    // Of what cannot be read it is not known what it would be.
+    homes.unknown |= sites == 0;
+    if sites == 0 && report.said() == said {
         let place = Place { file: Arc::from(SITE_FILE), line: 1, column: 1 };
         report
             .at(Severity::Error, "no-site", place, "there is no document of kind Site in site.yaml")

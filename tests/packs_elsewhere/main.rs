@@ -125,6 +125,30 @@ fn a_pack_that_is_not_vendored_is_read_from_the_cache_or_asked_for() {
 }
 
 #[test]
+fn a_lock_that_names_another_commit_for_files_that_are_there_is_noticed() {
+    let world = World::new();
+    world.ends(0, &["pack", "add", &world.url(), "--version", "=1.0.0"]);
+    let lock = world.read("site/packs.lock");
+    let commit = lock.split("commit: ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a commit");
+    // One that is nowhere, and one that holds other files.
+    world.release("1.1.0");
+    let other = world.git("pack", &["rev-parse", "HEAD"]);
+    for (forged, code, says) in [("a".repeat(40), 3, "no commit"), (other, 1, "one of them is not what it was")] {
+        world.write("site/packs.lock", &lock.replace(commit, forged.trim()));
+        assert_eq!(world.findings(), [], "the files are those of the hash");
+        let said = world.ends(code, &["pack", "vendor"]);
+        assert!(said.contains(says), "{said}");
+    }
+    world.write("site/packs.lock", &lock);
+    world.ends(0, &["pack", "vendor"]);
+    // A repository that is away takes nothing from files that are there.
+    std::fs::remove_dir_all(world.path("cache")).expect("removed");
+    std::fs::rename(world.path("pack"), world.path("away")).expect("moved");
+    let said = world.ends(0, &["pack", "vendor"]);
+    assert!(said.contains("cannot be asked about now"), "{said}");
+}
+
+#[test]
 fn files_that_are_not_those_of_the_lock_are_not_written() {
     let world = World::new();
     world.ends(0, &["pack", "add", &world.url(), "--no-vendor"]);

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest piece of a line that is shown, characters.
 const LINE_MAX: usize = 64;
+/// Stands where the line goes on.
+const CUT: char = '…';
 
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,9 +66,19 @@ fn line_of(place: &str, tree: &Tree) -> Option<Source> {
     if characters.iter().all(|c| c.is_whitespace()) || at > characters.len() {
         return None;
     }
-    let from = if characters.len() <= LINE_MAX { 0 } else { at.saturating_sub(LINE_MAX / 2) };
-    let piece: String = characters.iter().skip(from).take(LINE_MAX).collect();
-    Some(Source { line, text: piece, at: at - from })
+    if characters.len() <= LINE_MAX {
+        return Some(Source { line, text: characters.into_iter().collect(), at });
+    }
+    // Where a line goes on beyond its piece, a sign says so.
+    let from = at.saturating_sub(LINE_MAX / 2).min(characters.len() - LINE_MAX);
+    let mut piece: Vec<char> = characters.iter().copied().skip(from).take(LINE_MAX).collect();
+    if let Some(first) = piece.first_mut().filter(|_| from > 0) {
+        *first = CUT;
+    }
+    if let Some(last) = piece.last_mut().filter(|_| from + LINE_MAX < characters.len()) {
+        *last = CUT;
+    }
+    Some(Source { line, text: piece.into_iter().collect(), at: at - from })
 }
 
 #[cfg(test)]
@@ -112,5 +124,10 @@ mod tests {
         let source = shown.source.expect("a line");
         assert_eq!(source.text.chars().count(), LINE_MAX);
         assert!(!source.text.contains('\x1b') && source.at == LINE_MAX / 2);
+        assert!(source.text.starts_with("…xxx") && source.text.ends_with("yyy…"), "{}", source.text);
+        let piece = |place: &str| Shown::from_text(&format!("{place}: error: e"), &tree(&long)).source.expect("a line");
+        let (first, last) = (piece("a b.yaml:1:2"), piece("a b.yaml:1:605"));
+        assert!(first.text.starts_with("xxx") && first.text.ends_with("xxx…") && first.at == 1, "{first:?}");
+        assert!(last.text.starts_with("…yyy") && last.text.ends_with("yyy") && last.at == LINE_MAX - 1, "{last:?}");
     }
 }

@@ -1,13 +1,12 @@
 //! Annotations of GitHub's runner ("workflow commands"), which Gitea's and Forgejo's read too: one line a finding.
 
 use super::super::output::printable;
-use super::Findings;
-use crate::content::Severity;
+use crate::content::{Finding, Severity};
 
 /// The annotations, one a line.
-pub fn draw(findings: Findings<'_>) -> String {
+pub fn draw(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for finding in findings.findings {
+    for finding in findings {
         let command = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -15,7 +14,7 @@ pub fn draw(findings: Findings<'_>) -> String {
         let hint = finding.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         text.push_str(&format!(
             "::{command} file={},line={},col={},title={}::{}\n",
-            property(&findings.path(finding)),
+            property(&finding.file),
             finding.line,
             finding.column,
             property(finding.code),
@@ -39,12 +38,11 @@ fn property(text: &str) -> String {
 mod tests {
     use super::super::testing::hostile;
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn each_finding_is_one_annotation_whatever_it_says() {
         let findings = hostile();
-        let text = draw(Findings { findings: &findings, directory: Path::new("site") });
+        let text = draw(&findings);
         assert_eq!(text.lines().count(), findings.len());
         insta::assert_snapshot!(text);
     }

@@ -1,7 +1,6 @@
 //! JUnit's XML, as continuous integration reads results of tests: suites, cases, failures.
 
-use super::Findings;
-use crate::content::Severity;
+use crate::content::{Finding, Severity};
 
 /// A list of tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,13 +36,13 @@ pub struct Failure {
 }
 
 /// Findings as tests: an error is a failed one, a warning one that passed and says something.
-pub fn of_findings(findings: Findings<'_>) -> Suite {
+pub fn of_findings(findings: &[Finding]) -> Suite {
     let mut suite = Suite { name: "formwork validate".to_owned(), cases: Vec::new() };
-    for finding in findings.findings {
-        let file = findings.path(finding);
+    for finding in findings {
+        let file = &finding.file;
         let mut case = Case {
             name: format!("{}:{} {}", finding.line, finding.column, finding.code),
-            class: file.clone(),
+            class: file.to_owned(),
             ..Case::default()
         };
         let mut text = format!("{file}:{}:{}: {}", finding.line, finding.column, finding.message);
@@ -127,18 +126,17 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::super::testing::hostile;
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn findings_are_tests_and_what_they_say_stays_inside() {
         let findings = hostile();
-        let suite = of_findings(Findings { findings: &findings, directory: Path::new("site") });
+        let suite = of_findings(&findings);
         insta::assert_snapshot!(draw(&[suite]));
     }
 
     #[test]
     fn nothing_wrong_is_a_test_that_passed() {
-        let suite = of_findings(Findings { findings: &[], directory: Path::new(".") });
+        let suite = of_findings(&[]);
         let text = draw(&[suite]);
         assert!(text.contains("<testsuites tests=\"1\" failures=\"0\""), "{text}");
     }

@@ -5,41 +5,37 @@ pub mod github;
 pub mod junit;
 pub mod sarif;
 
-use crate::content::Finding;
+use std::path::{Component, Path};
 
-/// Findings of a directory, with where that directory lies in the repository that the reader looks at.
-#[derive(Debug, Clone, Copy)]
-pub struct Findings<'a> {
-    /// The findings, sorted.
-    pub findings: &'a [Finding],
-    /// The directory that was looked at, as it was named; its files are shown below it.
-    pub directory: &'a std::path::Path,
-}
-
-impl Findings<'_> {
-    /// The path of a finding's file from where the command was started: `site/machines/a.yaml`. An absolute directory is left
-    /// out: a forge knows only the repository.
-    fn path(&self, finding: &Finding) -> String {
-        use std::path::Component;
-        let named = self.directory.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        let parts = self.directory.components().filter_map(|part| match part {
-            Component::Normal(part) if named => Some(part.to_string_lossy().into_owned()),
-            _ => None,
-        });
-        // Of a pack that comes with the program there is no file in the repository.
-        if finding.file.starts_with("builtin:") {
-            return finding.file.clone();
-        }
-        parts.chain([finding.file.clone()]).collect::<Vec<_>>().join("/")
+/// A file of a directory, seen from where the command was started: `site/machines/a.yaml`. An absolute directory (or one above) is
+/// left out: a forge knows only the repository.
+pub fn path_from_here(directory: &Path, file: &str) -> String {
+    let named = directory.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let parts = directory.components().filter_map(|part| match part {
+        Component::Normal(part) if named => Some(part.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    // Of a pack that comes with the program there is no file in the repository.
+    if file.starts_with("builtin:") {
+        return file.to_owned();
     }
+    parts.chain([file.to_owned()]).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
 pub(super) mod testing {
     use crate::content::{Finding, Severity};
 
-    /// Findings that mean no good.
+    /// Findings that mean no good, of the directory `site`.
     pub fn hostile() -> Vec<Finding> {
+        let mut findings = findings();
+        for finding in &mut findings {
+            finding.file = super::path_from_here(std::path::Path::new("site"), &finding.file);
+        }
+        findings
+    }
+
+    fn findings() -> Vec<Finding> {
         vec![
             Finding {
                 severity: Severity::Error,
@@ -75,11 +71,9 @@ pub(super) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn files_are_named_as_the_repository_knows_them() {
-        let findings = testing::hostile();
         for (directory, expected) in [
             (".", "packs/etcd/pack.yaml"),
             ("", "packs/etcd/pack.yaml"),
@@ -88,9 +82,9 @@ mod tests {
             ("/srv/site", "packs/etcd/pack.yaml"),
             ("../site", "packs/etcd/pack.yaml"),
         ] {
-            let shown = Findings { findings: &findings, directory: Path::new(directory) };
-            assert_eq!(shown.path(&findings[1]), expected, "{directory}");
-            assert_eq!(shown.path(&findings[2]), "builtin:discovery/pack.yaml", "{directory}");
+            assert_eq!(path_from_here(Path::new(directory), "packs/etcd/pack.yaml"), expected, "{directory}");
         }
+        let builtin = "builtin:discovery/pack.yaml";
+        assert_eq!(path_from_here(Path::new("site"), builtin), builtin);
     }
 }

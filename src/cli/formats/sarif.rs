@@ -1,21 +1,19 @@
 //! SARIF 2.1.0 (OASIS Static Analysis Results Interchange Format): what code scanning shows beside the lines of a change.
 
-use super::Findings;
-use crate::content::Severity;
+use crate::content::{Finding, Severity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The document.
-pub fn draw(findings: Findings<'_>) -> String {
+pub fn draw(findings: &[Finding]) -> String {
     // One rule a code, with what to do about it where a finding says that.
     let mut rules: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-    for finding in findings.findings {
+    for finding in findings {
         let hint = rules.entry(finding.code).or_default();
         *hint = hint.or(finding.hint.as_deref());
     }
     let index = |code: &str| rules.keys().position(|known| *known == code).unwrap_or_default();
     let results: Vec<Value> = findings
-        .findings
         .iter()
         .map(|finding| {
             let hint = finding.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
@@ -29,7 +27,7 @@ pub fn draw(findings: Findings<'_>) -> String {
                 "message": {"text": format!("{}{hint}", finding.message)},
                 "locations": [{
                     "physicalLocation": {
-                        "artifactLocation": {"uri": uri(&findings.path(finding)), "uriBaseId": "%SRCROOT%"},
+                        "artifactLocation": {"uri": uri(&finding.file), "uriBaseId": "%SRCROOT%"},
                         "region": {"startLine": finding.line.max(1), "startColumn": finding.column.max(1)},
                     },
                 }],
@@ -80,7 +78,6 @@ fn uri(path: &str) -> String {
 mod tests {
     use super::super::testing::hostile;
     use super::*;
-    use std::path::Path;
 
     /// The published schema, as its standard gives it.
     const SCHEMA: &str = include_str!("../../../tests/command_line/sarif-schema-2.1.0.json");
@@ -96,8 +93,8 @@ mod tests {
     fn the_document_keeps_to_the_standards_schema_whatever_findings_say() {
         let validator = validator();
         let findings = hostile();
-        for (findings, directory) in [(findings.as_slice(), "site"), (&[], ".")] {
-            let text = draw(Findings { findings, directory: Path::new(directory) });
+        for findings in [findings.as_slice(), &[]] {
+            let text = draw(findings);
             let document: Value = serde_json::from_str(&text).expect("JSON");
             let wrong: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
             assert!(wrong.is_empty(), "{wrong:?}\n{text}");
@@ -109,7 +106,7 @@ mod tests {
     #[test]
     fn a_code_is_one_rule_and_a_hint_its_help() {
         let findings = hostile();
-        let text = draw(Findings { findings: &findings, directory: Path::new("site") });
+        let text = draw(&findings);
         insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     }
 }

@@ -131,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 /// What a person does now.
 fn next_steps(dir: &Path, no_git: bool) -> String {
-    let shown = dir.display();
+    let shown = shell_word(dir);
     let commit = if no_git { "" } else { "\n  git add --all && git commit -m 'The first content'" };
     format!(
         "\nnext:
@@ -142,6 +142,14 @@ fn next_steps(dir: &Path, no_git: bool) -> String {
   formwork serve --repository {shown} …          or push it to where your server reads
 "
     )
+}
+
+/// A path as one word of a command line, whatever is in it.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn site_name(arguments: &Arguments) -> Result<String, CliError> {
@@ -182,6 +190,22 @@ mod tests {
                 }
                 Err(findings) => panic!("{findings}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_can_be_typed() {
+        for (dir, word) in [
+            ("lab", "lab"),
+            ("/srv/site-1", "/srv/site-1"),
+            ("Lab 1", "'Lab 1'"),
+            ("it's $(here)", r"'it'\''s $(here)'"),
+            ("-x", "./-x"),
+        ] {
+            assert_eq!(shell_word(Path::new(dir)), word);
+            let steps = next_steps(Path::new(dir), false);
+            assert!(steps.contains(&format!("\n  cd {word}\n")), "{steps}");
+            assert!(steps.contains(&format!("--repository {word} ")), "{steps}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::identity::IdentityError;
 use crate::identity::user::{self, Rights, User};
 use rustix::fs::OFlags;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,17 +57,33 @@ impl Users {
     /// # Errors
     /// [`UsersError::File`].
     pub fn all(&self) -> Result<Arc<Vec<User>>, UsersError> {
-        let seen = match std::fs::metadata(&self.path) {
-            Ok(about) => (about.ino(), about.len(), about.mtime(), about.mtime_nsec()),
+        // Run by root, in a folder that is another's: a link that they put there would show them a file of root's.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut options = std::fs::OpenOptions::new();
+        let file = match options.read(true).custom_flags(flags.bits().cast_signed()).open(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Arc::default()),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(self.wrong(&"it is a symbolic link; links are not followed"));
+            }
             Err(error) => return Err(self.wrong(&error)),
         };
+        let about = file.metadata().map_err(|error| self.wrong(&error))?;
+        if !about.is_file() {
+            return Err(self.wrong(&"it is no plain file"));
+        }
+        let owner = |path: &Path| std::fs::metadata(path).map(|about| about.uid()).ok();
+        if about.nlink() != 1 && self.path.parent().and_then(owner) != Some(about.uid()) {
+            return Err(self.wrong(&"it is another user's file under a second name"));
+        }
+        let seen = (about.ino(), about.len(), about.mtime(), about.mtime_nsec());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.0 != Some(seen) {
             if seen.1 > FILE_MAX {
                 return Err(self.wrong(&"it is too large"));
             }
-            let bytes = std::fs::read(&self.path).map_err(|error| self.wrong(&error))?;
+            let mut bytes = Vec::new();
+            file.take(FILE_MAX).read_to_end(&mut bytes).map_err(|error| self.wrong(&error))?;
             let users: Vec<User> = serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error))?;
             *read = (Some(seen), Arc::new(users));
         }
@@ -234,6 +250,22 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious", "hard: {hard}");
             assert!(!path.symlink_metadata().unwrap().is_symlink() && !new.exists());
         }
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("users.json"), folder.path().join("target"));
+        let rights = || Rights { read: true, ..Rights::default() };
+        let token = Users::in_file(target.clone()).add("eve", rights(), 1).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let users = Users::in_file(path.clone());
+        for error in [users.whose(&token).unwrap_err(), users.add("ada", rights(), 1).unwrap_err()] {
+            assert!(error.to_string().contains("links are not followed"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(users.all().unwrap_err().to_string().contains("no plain file"));
     }
 
     #[test]
