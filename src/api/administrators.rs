@@ -5,10 +5,11 @@ use super::asks::ask;
 use super::content::{content_status, held, unknown};
 use super::describe::Subject;
 use super::extract::{Json, Path, Query};
+use super::standings::{self, counted};
 use super::views::{
     AskAnswer, AskBody, ClusterRow, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SourceRow, StoreStatus,
 };
-use super::{ApiError, App};
+use super::{ApiError, App, ReadOnce};
 use crate::catalog::{Catalog, MachineView};
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::journal::{Event, Stream};
@@ -20,7 +21,6 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,31 +78,43 @@ pub fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTreeSet<Str
 }
 
 /// Looks at a machine without changing anything, as its last boot or as firmware.
-pub(super) async fn look<T>(app: &App, serving: &Serving, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+/// `show` is also told after how long time alone may change the answer.
+pub(super) async fn look<T>(
+    app: &App,
+    serving: &Serving,
+    entry: &Entry,
+    show: impl FnOnce(&Subject<'_>, Option<u64>) -> T,
+) -> T {
     look_in(&app.fleet, serving, entry, show).await
 }
 
-async fn look_in<T>(fleet: &Fleet, serving: &Serving, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> T {
+async fn look_in<T>(
+    fleet: &Fleet,
+    serving: &Serving,
+    entry: &Entry,
+    show: impl FnOnce(&Subject<'_>, Option<u64>) -> T,
+) -> T {
     let live = entry.live();
     let state = entry.state();
     let running = crate::inspect::last_said(&state);
     let decision = fleet.look_on(serving.clone(), entry, running).await;
     let heard = entry.heard(&fleet.clock);
     let trust = fleet.trust();
-    show(&Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard).within(running, trust))
+    let subject = Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard).within(running, trust);
+    show(&subject, decision.next.ask_again_ms)
 }
 
 /// A machine as lists show it, and as that revision has it; none: it is not in it.
 pub async fn shown(fleet: &Fleet, serving: &Serving, name: &str) -> (MachineSummary, Option<MachineView>) {
     let entry = fleet.entry(name);
-    look_in(fleet, serving, &entry, |subject| (subject.summary(), subject.view.cloned())).await
+    look_in(fleet, serving, &entry, |subject, _| (subject.summary(), subject.view.cloned())).await
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
     let serving = app.fleet.current();
     let mut items = Vec::new();
     for name in names(&app.fleet, &serving) {
-        items.push(look(&app, &serving, &app.fleet.entry(&name), |subject| subject.summary()).await);
+        items.push(look(&app, &serving, &app.fleet.entry(&name), |subject, _| subject.summary()).await);
     }
     Json(list_of(&app, &serving, items))
 }
@@ -113,7 +125,7 @@ async fn machine(
     Path(name): Path<String>,
 ) -> Result<Json<MachineDetail>, ApiError> {
     let entry = existing(&app, &name)?;
-    Ok(Json(look(&app, &app.fleet.current(), &entry, |subject| subject.detail()).await))
+    Ok(Json(look(&app, &app.fleet.current(), &entry, |subject, _| subject.detail()).await))
 }
 
 pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
@@ -137,32 +149,23 @@ pub(super) fn list_of<T>(app: &App, serving: &Serving, items: Vec<T>) -> List<T>
 }
 
 async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
-    let (mut machines, mut drift) = (BTreeMap::new(), BTreeMap::new());
-    let count = |counts: &mut BTreeMap<String, u32>, word: Result<serde_json::Value, _>| {
-        let word = word.ok().and_then(|value| value.as_str().map(str::to_owned));
-        *counts.entry(word.unwrap_or_default()).or_insert(0) += 1;
-    };
-    let serving = app.fleet.current();
-    for name in names(&app.fleet, &serving) {
-        let entry = app.fleet.entry(&name);
-        let (phase, standing) =
-            look(&app, &serving, &entry, |subject| (subject.summary().phase, subject.standing())).await;
-        count(&mut machines, serde_json::to_value(phase));
-        count(&mut drift, serde_json::to_value(standing.standing));
-    }
-    for standing in unknown(&app) {
-        count(&mut drift, serde_json::to_value(standing.standing));
-    }
+    let standings = standings::all(&app, &app.fleet.current()).await;
+    let unknown = unknown(&app).map(|standing| standing.standing);
+    let drift = counted(standings.iter().map(|(_, standing)| standing.standing).chain(unknown));
+    let read_once = Arc::clone(&app.read_once);
+    let changed = tokio::task::spawn_blocking(move || read_once.iter().filter_map(ReadOnce::changed).collect()).await;
     Json(SiteStatus {
         site: app.fleet.site.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_fingerprint: app.fleet.fingerprint.clone(),
         content: content_status(&app),
-        machines,
+        machines: counted(standings.iter().map(|(phase, _)| *phase)),
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
         files: app.fleet.file_troubles().values().cloned().collect(),
+        pushes: app.receiving.rejected(),
+        changed_since_start: changed.unwrap_or_default(),
         sources: app.fleet.reconciler.follower().sources().into_iter().map(source_row).collect(),
     })
 }

@@ -31,7 +31,7 @@ pub(super) async fn ask(
     if ask == "forget" && !entry.state().is_known() {
         return Ok(Json(AskAnswer { message: format!("{name}: forgotten; a box with its MAC may be enrolled again") }));
     }
-    let message = look(&app, &app.fleet.current(), &entry, |subject| {
+    let message = look(&app, &app.fleet.current(), &entry, |subject, _| {
         let summary = subject.summary();
         format!("{}: {}", summary.name, summary.waits_for)
     })

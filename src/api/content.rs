@@ -1,8 +1,9 @@
 //! `/v1/…` about content as a whole: how it stands, its history, and what people say about following its source.
 
 use super::access::Administrator;
-use super::administrators::{list, list_of, look, names};
-use super::extract::{Json, Query};
+use super::administrators::{list, list_of};
+use super::extract::{Json, Path, Query};
+use super::standings;
 use super::views::{AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
 use super::{ApiError, App};
 use crate::inspect::{MachineStanding, Standing};
@@ -38,6 +39,16 @@ pub(super) fn routes() -> Routes<App> {
                 .optional()
                 .gives::<AskAnswer>(),
             resume,
+        )
+        .route(
+            post(
+                "/v1/sources/{name}/accept",
+                "A source's branch that was rewritten and is held is followed from where it is now",
+            )
+            .takes::<HoldBody>()
+            .optional()
+            .gives::<AskAnswer>(),
+            accept,
         )
         .route(
             post("/v1/rollback", "An earlier good revision serves, and stays until it is lifted")
@@ -76,6 +87,8 @@ pub(super) fn content_status(app: &App) -> ContentStatus {
         suspended: status.suspended,
         pinned: status.pinned,
         recent: status.recent,
+        generation: status.generation,
+        observed_generation: status.observed_generation,
         observed_request: status.observed_request,
         next_look_unix_ms: app.fleet.reconciler.next_look_unix_ms(),
         retry_unix_ms: status.retry_unix_ms,
@@ -115,6 +128,19 @@ async fn resume(
     let body = body.map(|Json(body)| body).unwrap_or_default();
     let lifted = app.fleet.reconciler.resume(&who.name, reason(&body.reason)?).await?;
     Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}") }))
+}
+
+async fn accept(
+    State(app): State<App>,
+    who: Administrator,
+    Path(name): Path<String>,
+    body: Option<Json<HoldBody>>,
+) -> Result<Json<AskAnswer>, ApiError> {
+    let body = body.map(|Json(body)| body).unwrap_or_default();
+    let (from, to) = app.fleet.reconciler.accept(&name, &who.name, reason(&body.reason)?).await?;
+    let message =
+        format!("source {name} goes on at {to}; it was rewritten from {from}. `formwork status` says what comes of it");
+    Ok(Json(AskAnswer { message }))
 }
 
 async fn roll_back(
@@ -173,11 +199,8 @@ async fn history(
 
 async fn drift(State(app): State<App>, _: Administrator) -> Json<List<MachineStanding>> {
     let serving = app.fleet.current();
-    let mut items = Vec::new();
-    for name in names(&app.fleet, &serving) {
-        items.push(look(&app, &serving, &app.fleet.entry(&name), |subject| subject.standing()).await);
-    }
-    items.extend(unknown(&app));
+    let standings = standings::all(&app, &serving).await;
+    let items = standings.into_iter().map(|(_, standing)| standing).chain(unknown(&app)).collect();
     Json(list_of(&app, &serving, items))
 }
 
@@ -199,6 +222,7 @@ impl From<HoldError> for ApiError {
         match error {
             HoldError::Suspended { .. } => Self::conflict("suspended", message).hint("formwork resume lifts it"),
             HoldError::Following => Self::conflict("following", message),
+            HoldError::NotHeld { .. } => Self::not_found(message).hint("formwork status says how each source stands"),
             HoldError::Pinned { .. } => Self::conflict("pinned", message)
                 .hint("formwork resume lifts it; another rollback with --to goes to another revision"),
             HoldError::NoWayBack(NoWayBack::NeverApplied { .. }) => {

@@ -9,6 +9,19 @@ use crate::wire::JobOutcome;
 use crate::workflow::silence::{Heard, Silence, silence};
 use crate::workflow::{Action, Question, Running, Trust, position};
 
+impl Phase {
+    /// Somebody works on it, and should be heard of.
+    const fn may_be_silent(self) -> bool {
+        matches!(self, Self::Booting | Self::Working | Self::Waiting)
+    }
+
+    /// The phase of a machine that is silent for so long.
+    pub(super) fn heard(self, silence: Option<&Silence>) -> Self {
+        let overdue = self.may_be_silent() && silence.is_some_and(|silence| silence.overdue);
+        if overdue { Self::Overdue } else { self }
+    }
+}
+
 /// A machine as administrators see it.
 pub(super) struct Subject<'a> {
     pub name: &'a str,
@@ -169,17 +182,18 @@ impl<'a> Subject<'a> {
     }
 
     /// The phase in a word, and in a sentence what it does or waits for. A silence says more than what it broke off.
-    fn phase(&self) -> (Phase, String) {
+    pub fn phase(&self) -> (Phase, String) {
         let (phase, reason) = self.phase_as_heard();
-        match self.silence().filter(|_| matches!(phase, Phase::Booting | Phase::Working | Phase::Waiting)) {
-            Some(silence) if silence.overdue => (Phase::Overdue, silence.reason),
-            Some(silence) => (phase, silence.reason),
-            None => (phase, reason),
+        let silence = self.silence();
+        let heard = phase.heard(silence.as_ref());
+        match silence.filter(|_| phase.may_be_silent()) {
+            Some(silence) => (heard, silence.reason),
+            None => (heard, reason),
         }
     }
 
     /// The same by its last word, however long ago that was.
-    fn phase_as_heard(&self) -> (Phase, String) {
+    pub fn phase_as_heard(&self) -> (Phase, String) {
         let state = self.state;
         if state.left || self.view.is_none() {
             return (Phase::Left, "gone from Git; boots its own disk".into());

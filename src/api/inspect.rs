@@ -17,6 +17,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// So many of a machine's newest events are looked through for evidence.
 const EVIDENCE_MAX: u64 = 1000;
@@ -48,9 +49,13 @@ pub(super) fn routes() -> Routes<App> {
 
 /// Looks at a machine with all that can be known of it.
 async fn subject<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> Result<T, ApiError> {
-    let state = entry.state();
+    let (state, current) = (entry.state(), app.fleet.current());
+    let view = current.as_ref().and_then(|catalog| Some((&**catalog, catalog.machine(&entry.name)?)));
+    // A declared machine that is another until its next word is shown as it will be then.
+    let to_adopt = view.and_then(|(catalog, view)| app.fleet.adopting(catalog, view, &state));
+    let state = to_adopt.map_or(state, |it| it.state);
     let running = inspect::last_said(&state);
-    let decision = app.fleet.look(entry, running).await;
+    let decision = app.fleet.look_as(current.clone(), entry, Arc::clone(&state), running).await;
     let stream = Stream::Machine(entry.name.clone());
     let from = decision.state.head.saturating_sub(EVIDENCE_MAX);
     let records = app.fleet.store.events_of(&stream, from, usize::try_from(EVIDENCE_MAX).unwrap_or(usize::MAX))?;

@@ -18,6 +18,8 @@ mod hooks;
 mod inspect;
 mod openapi;
 pub mod push;
+mod read_once;
+mod standings;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,8 @@ pub use administrators::{Serving, names, shown};
 pub use error::ApiError;
 pub use hooks::Hooks;
 pub use openapi::document as openapi;
+pub use read_once::ReadOnce;
+pub use standings::Standings;
 pub use store::Snapshots;
 
 use crate::catalog::ServerInfo;
@@ -50,6 +54,10 @@ pub struct App {
     pub administrators: Arc<AdministratorToken>,
     /// Where machines find this server.
     pub server: Arc<ServerInfo>,
+    /// How machines stand, as far as that was asked.
+    pub standings: Arc<Standings>,
+    /// What was read at the start and not again.
+    pub read_once: Arc<[ReadOnce]>,
     /// Webhooks of forges.
     pub hooks: Arc<Hooks>,
     /// What receives pushes.

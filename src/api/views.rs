@@ -200,9 +200,43 @@ pub struct SiteStatus {
     /// Boot files that are not there or not what content declares, in sentences; they are not served.
     #[serde(default)]
     pub files: Vec<String>,
+    /// Pushes that were judged and not taken; none where nobody pushes to what is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushes: Option<PushStatus>,
+    /// Files that the server read at its start and that were changed since, in sentences.
+    #[serde(default)]
+    pub changed_since_start: Vec<String>,
     /// The repositories that are followed, the main one first; empty where that is one on the server's own disk.
     #[serde(default)]
     pub sources: Vec<SourceRow>,
+}
+
+/// Pushes that were judged and not taken, since the server's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PushStatus {
+    /// How many.
+    pub rejected: u64,
+    /// The last few, the newest last.
+    pub recent: Vec<RejectedPush>,
+}
+
+/// A push that was judged and not taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedPush {
+    /// Who pushed.
+    pub by: String,
+    /// When, Unix milliseconds.
+    pub at_unix_ms: i64,
+    /// The revision that the followed branch was to come to, where it was.
+    pub revision: Option<String>,
+    /// That one's subject line, as far as it could be read.
+    pub summary: String,
+    /// Why, in a line.
+    pub reason: String,
+    /// How many findings there were.
+    pub count: usize,
 }
 
 /// A repository that is followed.
@@ -317,6 +351,12 @@ pub struct ContentStatus {
     /// The last few outcomes, the newest last.
     #[serde(default)]
     pub recent: Vec<Recent>,
+    /// Rises whenever what is wanted changes: the source shows another revision, or a person says a word about following it.
+    #[serde(default)]
+    pub generation: u64,
+    /// Which of these was acted on.
+    #[serde(default)]
+    pub observed_generation: u64,
     /// The last request for a look that was acted on: every request up to this number was.
     #[serde(default)]
     pub observed_request: u64,

@@ -1,11 +1,15 @@
 //! Subnets and reservations as DHCP needs them: made once for each revision, read for every packet.
 
 use super::Mac;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, MachineView};
 use crate::content::dhcp_options::{self, Encoded, OptionError};
 use crate::content::kinds::{SubnetMode, SubnetSpec};
-use std::collections::{HashMap, HashSet};
+use rpds::{HashTrieMapSync, HashTrieSetSync};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// So many machines that differ are put in place of what they were; of more the whole is made anew.
+const PATCHED_MAX: usize = 1024;
 
 /// A lease where a subnet names no length, seconds.
 pub const DEFAULT_LEASE_SECONDS: u32 = 3600;
@@ -168,13 +172,15 @@ pub struct Reservation {
     pub address: Ipv4Addr,
 }
 
-/// All subnets and reservations of a revision.
+/// All subnets and reservations of a revision. A copy shares with what it is a copy of.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Network {
+    /// The revision that it is of, where it is of one.
+    revision: Option<Arc<str>>,
     subnets: Vec<Subnet>,
-    reservations: HashMap<Mac, Reservation>,
-    reserved: HashSet<Ipv4Addr>,
-    names: HashMap<Mac, String>,
+    reservations: HashTrieMapSync<Mac, Reservation>,
+    reserved: HashTrieSetSync<Ipv4Addr>,
+    names: HashTrieMapSync<Mac, String>,
 }
 
 impl Network {
@@ -185,34 +191,54 @@ impl Network {
     ) -> Self {
         subnets.sort_by(|a, b| b.prefix.length().cmp(&a.prefix.length()).then_with(|| a.name.cmp(&b.name)));
         let mut network = Self { subnets, ..Self::default() };
-        for (machine, macs, address) in machines {
-            for mac in macs {
-                network.names.insert(mac, machine.to_owned());
-                if let Some(address) = address {
-                    network.reservations.insert(mac, Reservation { machine: machine.to_owned(), address });
-                    network.reserved.insert(address);
-                }
+        machines.into_iter().for_each(|(machine, macs, address)| network.put(machine, macs, address));
+        network
+    }
+
+    fn put(&mut self, machine: &str, macs: impl IntoIterator<Item = Mac>, address: Option<Ipv4Addr>) {
+        for mac in macs {
+            self.names.insert_mut(mac, machine.to_owned());
+            if let Some(address) = address {
+                self.reservations.insert_mut(mac, Reservation { machine: machine.to_owned(), address });
+                self.reserved.insert_mut(address);
             }
         }
-        network
     }
 
     /// The network of a revision. A catalog holds no subnet that cannot be served; should one be there all the same, it is
     /// left out and said, and the others serve.
     pub fn of(catalog: &Catalog) -> (Self, Vec<NetworkError>) {
-        let mut wrong = Vec::new();
-        let mut subnets = Vec::new();
-        for subnet in catalog.subnets() {
-            match Subnet::new(&subnet.name, &subnet.spec) {
-                Ok(subnet) => subnets.push(subnet),
-                Err(error) => wrong.push(error),
+        let (subnets, wrong) = subnets(catalog);
+        let machines =
+            catalog.machines().map(|machine| (machine.name.as_str(), macs(machine).collect(), machine.address));
+        let network = Self { revision: Some(Arc::clone(&catalog.revision)), ..Self::new(subnets, machines) };
+        (network, wrong)
+    }
+
+    /// The same, where this is the network of the revision before: machines that are the same in both are not looked at.
+    pub fn after(&self, before: &Catalog, catalog: &Catalog) -> (Self, Vec<NetworkError>) {
+        let (differing, _) = catalog.differing(before);
+        if self.revision.as_deref() != Some(&*before.revision) || differing.len() > PATCHED_MAX {
+            return Self::of(catalog);
+        }
+        let (subnets, wrong) = subnets(catalog);
+        let none: [(&str, Vec<Mac>, Option<Ipv4Addr>); 0] = [];
+        let mut next = Self { subnets: Self::new(subnets, none).subnets, ..self.clone() };
+        next.revision = Some(Arc::clone(&catalog.revision));
+        // All that goes before all that comes: a MAC may move from one machine to another.
+        for machine in differing.iter().filter_map(|name| before.machine(name)) {
+            for mac in macs(machine) {
+                next.names.remove_mut(&mac);
+                next.reservations.remove_mut(&mac);
+            }
+            if let Some(address) = &machine.address {
+                next.reserved.remove_mut(address);
             }
         }
-        let machines = catalog.machines().map(|machine| {
-            let macs = machine.macs.iter().filter_map(|mac| mac.parse().ok()).collect();
-            (machine.name.as_str(), macs, machine.address)
-        });
-        (Self::new(subnets, machines), wrong)
+        for machine in differing.iter().filter_map(|name| catalog.machine(name)) {
+            next.put(&machine.name, macs(machine), machine.address);
+        }
+        (next, wrong)
     }
 
     /// The subnet that an address is of.
@@ -239,6 +265,21 @@ impl Network {
     pub fn machine(&self, mac: Mac) -> Option<&str> {
         self.names.get(&mac).map(String::as_str)
     }
+}
+
+fn macs(machine: &MachineView) -> impl Iterator<Item = Mac> {
+    machine.macs.iter().filter_map(|mac| mac.parse().ok())
+}
+
+fn subnets(catalog: &Catalog) -> (Vec<Subnet>, Vec<NetworkError>) {
+    let (mut subnets, mut wrong) = (Vec::new(), Vec::new());
+    for subnet in catalog.subnets() {
+        match Subnet::new(&subnet.name, &subnet.spec) {
+            Ok(subnet) => subnets.push(subnet),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (subnets, wrong)
 }
 
 #[cfg(test)]
@@ -309,6 +350,43 @@ mod tests {
         for option in ["dns: 10.77.0.1", "interface-mtu: large", "option-53: \"01\""] {
             let found = catalog(option).map(|_| ()).expect_err(option).to_string();
             assert!(found.contains("networks/rack.yaml:7:"), "{found}");
+        }
+    }
+    #[test]
+    fn a_network_after_a_commit_is_that_of_the_revision_whatever_moved() {
+        let head = "apiVersion: formwork.dev/v1alpha1\nkind: ";
+        let site = |subnet: &str, machines: &[(&str, &str, Option<u8>)]| {
+            let mut text =
+                format!("{head}Site\nmetadata: {{name: lab}}\n---\n{head}Subnet\nmetadata: {{name: all}}\n{subnet}");
+            for (name, mac, address) in machines {
+                let address = address.map(|last| format!(", address: 10.77.0.{last}")).unwrap_or_default();
+                text.push_str(&format!(
+                    "---\n{head}Machine\nmetadata: {{name: {name}}}\nspec: {{match: {{macs: ['52:54:00:00:00:{mac}']}}{address}}}\n"
+                ));
+            }
+            text
+        };
+        let (one, other) = ("spec: {cidr: 10.77.0.0/24}\n", "spec: {cidr: 10.77.0.0/16}\n");
+        let steps = [
+            site(one, &[("a", "01", Some(1)), ("b", "02", None), ("c", "03", Some(3))]),
+            // A MAC and an address that change hands, one that goes, one that comes.
+            site(one, &[("a", "02", Some(3)), ("b", "01", Some(1)), ("d", "04", None)]),
+            site(other, &[("a", "02", Some(3)), ("b", "01", Some(1)), ("d", "04", None)]),
+            site(other, &[("a", "02", Some(4)), ("d", "04", Some(3))]),
+            site(other, &[]),
+        ];
+        let mut compiler = crate::catalog::Compiler::new(Default::default(), crate::content::sops::Keys::Unknown);
+        let mut last: Option<(Catalog, Network)> = None;
+        for (step, text) in steps.iter().enumerate() {
+            let tree = crate::content::Tree::from_texts([("site.yaml", text.as_str())]);
+            let catalog = compiler.compile(&tree, &format!("r{step}")).expect("it compiles");
+            let (whole, _) = Network::of(&catalog);
+            if let Some((before, network)) = &last {
+                assert_eq!(network.after(before, &catalog).0, whole, "step {step}");
+            }
+            // Of another revision nothing is taken over.
+            assert_eq!(Network::default().after(&catalog, &catalog).0, whole);
+            last = Some((catalog, whole));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::schemas::{self, Schemas};
 use super::tasks::{self, Files};
 use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render, stages};
 use crate::content::sops::Keys;
-use crate::content::{Findings, Kind, Loaded, Object, Report, Step, Tree};
+use crate::content::{Findings, Kind, Loaded, Object, Place, Report, Severity, Step, Stop, Tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -31,7 +31,20 @@ pub fn from_tree_with(
     revision: &str,
     keys: &Keys,
 ) -> Result<Catalog, Findings> {
-    in_memory(tree, builtin, revision, keys, &mut Memory::default())
+    in_memory(tree, builtin, revision, keys, &mut Memory::default(), &Stop::default())
+}
+
+/// As [`from_tree`], left off when that is asked for.
+///
+/// # Errors
+/// All findings, warnings too, where one of them is an error; that it was left off is one.
+pub fn from_tree_until(
+    tree: &Tree,
+    builtin: &BTreeMap<String, Tree>,
+    revision: &str,
+    stop: &Stop,
+) -> Result<Catalog, Findings> {
+    in_memory(tree, builtin, revision, &Keys::Unknown, &mut Memory::default(), stop)
 }
 
 /// Compiles what was loaded.
@@ -65,8 +78,16 @@ impl Compiler {
     /// # Errors
     /// All findings, warnings too, where one of them is an error.
     pub fn compile(&mut self, tree: &Tree, revision: &str) -> Result<Catalog, Findings> {
+        self.compile_until(tree, revision, &Stop::default())
+    }
+
+    /// The same, left off when that is asked for.
+    ///
+    /// # Errors
+    /// All findings, warnings too, where one of them is an error; that it was left off is one.
+    pub fn compile_until(&mut self, tree: &Tree, revision: &str, stop: &Stop) -> Result<Catalog, Findings> {
         self.memory.begin();
-        let answer = in_memory(tree, &self.builtin, revision, &self.keys, &mut self.memory);
+        let answer = in_memory(tree, &self.builtin, revision, &self.keys, &mut self.memory, stop);
         self.memory.end(answer.is_ok());
         self.work = Work {
             files_parsed: self.memory.content.parsed(),
@@ -95,10 +116,15 @@ fn in_memory(
     revision: &str,
     keys: &Keys,
     memory: &mut Memory,
+    stop: &Stop,
 ) -> Result<Catalog, Findings> {
-    let mut report = Report::with_keys(keys.clone());
+    let mut report = Report::with_keys(keys.clone()).until(stop);
     let loaded = crate::content::read(tree, builtin, &mut memory.content, &mut report);
     let catalog = build(loaded, revision, &mut memory.machines, &mut report);
+    if stop.is_asked() {
+        let place = Place { file: Arc::from("site.yaml"), line: 1, column: 1 };
+        report.at(Severity::Error, "left-off", place, "it was not looked at to its end: nobody waited any longer");
+    }
     judge(catalog, report)
 }
 
@@ -278,6 +304,9 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     let checked = global_whole && params_sound;
     let mut checker = Checker::new(&catalog, &whole_workflows, report);
     for ((machine, undeclared), declared) in machines.into_iter().zip(undeclared).zip(&catalog.machines) {
+        if report.stop.is_asked() {
+            break;
+        }
         if machine.recalled.is_some() || !checked || !machine.whole {
             continue;
         }

@@ -99,6 +99,9 @@ pub(super) fn machines(
     };
     let mut machines: Vec<Machine> = Vec::with_capacity(objects.len());
     for (position, (_, object)) in objects.into_iter().enumerate() {
+        if report.stop.is_asked() {
+            break;
+        }
         if let Some(clean) = memory.recall(&object, ground, references)
             && taken.take_all(&clean.view, position)
         {

@@ -28,7 +28,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use boot_info::BootInfo;
-pub use compile::{Compiler, compile, from_tree, from_tree_with};
+pub use compile::{Compiler, compile, from_tree, from_tree_until, from_tree_with};
 pub use installer::INSTALLER;
 pub use memory::Work;
 pub use model::{

@@ -25,12 +25,16 @@ pub struct Suspend {
     session: Options,
 }
 
-/// Follows the source again: lifts a suspension and a pin.
+/// Follows the source again: lifts a suspension and a pin, or goes along with a branch that was rewritten.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   formwork resume
+  formwork resume --rewritten platform --reason 'history was cleaned up'
   formwork resume --reason 'the fix is pushed' && formwork reconcile --wait")]
 pub struct Resume {
+    /// Go along with this source's branch, which was rewritten and is held (`onRewrite: hold`); a suspension and a pin stay.
+    #[arg(long, value_name = "SOURCE")]
+    rewritten: Option<String>,
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -82,7 +86,11 @@ pub fn run_suspend(arguments: &Suspend) -> Result<(), CliError> {
 pub fn run_resume(arguments: &Resume) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
     let body = HoldBody { reason: arguments.reason.clone() };
-    tell("resume", &session.client.tell_content("resume", &body)?, &session)
+    let answer = match &arguments.rewritten {
+        Some(source) => session.client.accept_source(source, &body)?,
+        None => session.client.tell_content("resume", &body)?,
+    };
+    tell("resume", &answer, &session)
 }
 
 /// Rolls back.

@@ -84,6 +84,14 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let what = if *followed { "followed" } else { "held where it was" };
             format!("{reference} of source {source} was rewritten from {} to {}, and is {what}", short(from), short(to))
         }
+        Event::SourceAccepted { source, from, to, by, reason } => {
+            let why = because(Some(reason));
+            format!(
+                "source {source}, which was rewritten, goes on from {} at {}, says {by}{why}",
+                short(from),
+                short(to)
+            )
+        }
         Event::SourceRefused { source, revision, summary, findings, count: all } => {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             let what = count(*all, "finding");

@@ -2,13 +2,15 @@
 
 use super::error::CliError;
 use super::keeping::StoreAt;
-use crate::content::sops::Identities;
+use crate::api::ReadOnce;
+use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
 use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
 use crate::journal::Retention;
 use crate::serve::{self, Content, Options, StateDirectory};
 use crate::trust::Policy;
 use clap::{ArgGroup, Args};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,6 +170,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
+    let mut read_once: Vec<ReadOnce> =
+        [&arguments.sources, &arguments.age_identities].into_iter().flatten().map(|path| ReadOnce::of(path)).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     let content = match in_cluster(arguments, &runtime)? {
         Some(content) => content,
@@ -181,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
-    let identities = Arc::new(identities.unwrap_or_else(Identities::none));
+    let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
     if arguments.trust.is_some()
         && let Content::Source(Source::Sources(sources)) = &content
         && sources.0.len() > 1
@@ -190,7 +194,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         let hint = "follow one repository, or put the tenants' folders into it; it may be elsewhere (https://, ssh://)";
         return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
     }
-    let trust = arguments.trust.as_deref().map(policy).transpose()?;
+    let trust = arguments.trust.as_deref().map(|path| policy(path, &mut read_once)).transpose()?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         keeping: arguments.store.keeping()?,
@@ -209,7 +213,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             events: arguments.keep_events,
         },
         trust,
-        identities,
+        read_once,
+        keys,
         administrators,
     };
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
@@ -251,17 +256,38 @@ fn in_cluster(_: &Arguments, _: &tokio::runtime::Runtime) -> Result<Option<Conte
     Ok(None)
 }
 
-/// Reads the policy, and the files that it names beside it.
-fn policy(path: &Path) -> Result<Policy, CliError> {
+/// What opens encrypted files: the site's own identities its own, and those of a mounted source what lies where that is mounted.
+fn keys(content: &Content, site: Identities, read_once: &mut Vec<ReadOnce>) -> Result<Keys, CliError> {
+    let sources = if let Content::Source(Source::Sources(sources)) = content { sources.0.as_slice() } else { &[] };
+    let mut folders = Vec::new();
+    for (source, mount) in sources.iter().filter_map(|source| Some((source, source.mount.clone()?))) {
+        read_once.extend(source.age_identities.as_deref().map(ReadOnce::of));
+        let own = source.age_identities.as_deref().map(super::age_identities::read).transpose()?;
+        folders.push((mount, own.unwrap_or_else(Identities::none)));
+    }
+    Ok(match folders.is_empty() {
+        true => Keys::Known(Arc::new(site)),
+        false => Keys::Apart(Arc::new(Apart { site, folders })),
+    })
+}
+
+/// Reads the policy, and the files that it names beside it; notes which those are.
+fn policy(path: &Path, read_once: &mut Vec<ReadOnce>) -> Result<Policy, CliError> {
     let unreadable = |error: std::io::Error| CliError::Usage {
         message: format!("the policy {} cannot be read: {error}", path.display()),
         hint: Some("--trust names a trust.yaml in the server's hands, not in the repository".to_owned()),
     };
+    let files = RefCell::new(vec![ReadOnce::of(path)]);
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let open = |name: &str| std::fs::read(folder.join(name)).map_err(|error| error.to_string());
+    let open = |name: &str| {
+        files.borrow_mut().push(ReadOnce::of(&folder.join(name)));
+        std::fs::read(folder.join(name)).map_err(|error| error.to_string())
+    };
     let zone = jiff::tz::TimeZone::system();
-    Policy::read(&path.display().to_string(), &bytes, &zone, &open).map_err(|findings| {
+    let policy = Policy::read(&path.display().to_string(), &bytes, &zone, &open);
+    read_once.extend(files.into_inner());
+    policy.map_err(|findings| {
         CliError::NotSo(format!(
             "{findings}
 without a sound policy nothing is served"

@@ -5,7 +5,7 @@ use super::get::tone_of_phase;
 use super::output::{Style, Tone, Word, printable, table};
 use super::session::{Options, Session};
 use super::time::Clock;
-use crate::api::views::{ContentStatus, Phase, SiteStatus, SourceRow};
+use crate::api::views::{ContentStatus, Phase, PushStatus, SiteStatus, SourceRow};
 use clap::Args;
 
 /// Shows the site: its content, what was refused and why, and how its machines are.
@@ -116,6 +116,12 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         let said = "machines without a journal are held until `formwork adopt`";
         rows.push(vec!["unknown".into(), Word::new(said, Tone::Waiting)]);
     }
+    if let Some(pushes) = status.pushes.as_ref().filter(|pushes| pushes.rejected > 0) {
+        rows.push(vec!["pushes".into(), Word::new(rejected(pushes, clock), Tone::Waiting)]);
+    }
+    for said in &status.changed_since_start {
+        rows.push(vec!["restart".into(), Word::new(said.as_str(), Tone::Waiting)]);
+    }
     for said in &status.files {
         rows.push(vec!["files".into(), Word::new(format!("not served: {said}"), Tone::Bad)]);
     }
@@ -145,6 +151,16 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         }
     }
     text
+}
+
+/// Pushes that were not taken: how many, and the last one's reason.
+fn rejected(pushes: &PushStatus, clock: &Clock) -> String {
+    let count = if pushes.rejected == 1 { "1 push".to_owned() } else { format!("{} pushes", pushes.rejected) };
+    let last = pushes.recent.last().map(|last| {
+        let more = if last.count > 1 { format!(" (and {} more)", last.count - 1) } else { String::new() };
+        format!("; the last by {} {}: {}{more}", last.by, clock.ago(last.at_unix_ms), last.reason)
+    });
+    format!("{count} rejected since the start{}", last.unwrap_or_default())
 }
 
 /// One followed repository in a line: what it shows, when it was seen, what is wrong.
@@ -184,6 +200,7 @@ fn held(content: &ContentStatus, clock: &Clock) -> Vec<Vec<Word>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::views::RejectedPush;
     use std::collections::BTreeMap;
 
     fn status() -> SiteStatus {
@@ -208,6 +225,17 @@ mod tests {
             machines: BTreeMap::from([("ready".to_owned(), 2), ("working".to_owned(), 1)]),
             drift: BTreeMap::from([("in-step".to_owned(), 2), ("behind".to_owned(), 1)]),
             holds_unknown: true,
+            pushes: Some(PushStatus {
+                rejected: 3,
+                recent: vec![RejectedPush {
+                    by: "ada".to_owned(),
+                    at_unix_ms: 1_795_384_984_000,
+                    reason: "machines/a.yaml:3:5: there is no Workflow `instal`".to_owned(),
+                    count: 2,
+                    ..RejectedPush::default()
+                }],
+            }),
+            changed_since_start: vec!["/etc/formwork/sources.yaml was changed".to_owned()],
             files: vec!["discovery/vmlinuz is not in the image folder".to_owned()],
             sources: Vec::new(),
         }
@@ -224,6 +252,8 @@ mod tests {
         applied    aaaa
         condition  Stalled: revision bbbb has 1 error
         unknown    machines without a journal are held until `formwork adopt`
+        pushes     3 pushes rejected since the start; the last by ada 12s ago: machines/a.yaml:3:5: there is no Workflow `instal` (and 1 more)
+        restart    /etc/formwork/sources.yaml was changed
         files      not served: discovery/vmlinuz is not in the image folder
         machines   2 ready, 1 working
         drift      2 in step, 1 behind

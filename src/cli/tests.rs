@@ -72,6 +72,8 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
         drift: BTreeMap::new(),
         holds_unknown: false,
         files: Vec::new(),
+        pushes: None,
+        changed_since_start: Vec::new(),
         sources: Vec::new(),
     })
 }

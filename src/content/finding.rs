@@ -158,12 +158,19 @@ pub(crate) struct Report {
     spans: super::spans::SpanCache,
     /// What opens encrypted files; here, since every file that is read has a report.
     pub(crate) keys: super::sops::Keys,
+    /// Whether what is read is still wanted.
+    pub(crate) stop: super::Stop,
 }
 
 impl Report {
     /// For content with encrypted files.
     pub(crate) fn with_keys(keys: super::sops::Keys) -> Self {
         Self { keys, ..Self::default() }
+    }
+
+    /// Looking at content is left off when that is asked for.
+    pub(crate) fn until(self, stop: &super::Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// A finding at a place that is known. The answer takes a hint.

@@ -125,6 +125,9 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
         if path == SITE_FILE {
             continue;
         }
+        if report.stop.is_asked() {
+            break;
+        }
         // Files of one folder follow each other, and have one home.
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         let home = match folder.take() {

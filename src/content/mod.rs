@@ -23,6 +23,7 @@ mod slips;
 pub mod sops;
 mod sources;
 mod spans;
+mod stop;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub(crate) use slips::{CONFLICT_HELP, conflict};
 pub(crate) use sops::Sealed;
 pub(crate) use sources::{Head, heads, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
+pub use stop::{Stop, StopOnDrop};
 pub(crate) use strict::StrictFile;
 pub use tree::{File, FileKind, Files, Tree};
 

@@ -76,7 +76,17 @@ impl Fleet {
     /// The same on a revision that the caller holds: what is said of many machines at once is said of one revision,
     /// though another begins to serve meanwhile.
     pub async fn look_on(&self, current: Option<Arc<Catalog>>, entry: &Entry, running: Running<'_>) -> Decision {
-        let state = entry.state();
+        self.look_as(current, entry, entry.state(), running).await
+    }
+
+    /// The same as if the machine stood so.
+    pub async fn look_as(
+        &self,
+        current: Option<Arc<Catalog>>,
+        entry: &Entry,
+        state: Arc<MachineState>,
+        running: Running<'_>,
+    ) -> Decision {
         let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
         let pinned = self.pinned(current.as_ref(), &state).await;
         let next = workflow::next(&Question {

@@ -1,10 +1,10 @@
 //! What a revision would do to the machines that are known, before it is applied: gathers what [`inspect::change`] decides on.
 
-use super::identify::{adoption, is_untouched};
+use super::identify::ToAdopt;
 use super::machines::Fleet;
 use crate::catalog::Catalog;
 use crate::inspect::change::{Change, Knowledge, Question, change, pinned_revisions};
-use crate::journal::{MachineState, Record, Stream};
+use crate::journal::MachineState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ impl Fleet {
     /// What would follow from serving `new` in place of `old` (none: in place of nothing), with the machines as they are now.
     /// Nothing is written down. A pinned revision that cannot be loaded is missing in the imagination as it is in truth.
     pub async fn foresee(&self, old: Option<Arc<Catalog>>, new: Arc<Catalog>) -> Change {
-        let known = self.knowledge(&new);
+        let known = self.knowledge(old.as_deref(), &new);
         let now_unix_ms = self.clock.now_unix_ms();
         let none = BTreeMap::new();
         let question = Question { old: old.as_deref(), new: &new, known: &known, pinned: &none, now_unix_ms };
@@ -43,27 +43,28 @@ impl Fleet {
         }
     }
 
-    /// What is known of machines, with the names that go on under new ones on that revision.
-    fn knowledge(&self, new: &Catalog) -> Knowledge {
+    /// What is known of machines, with the names that go on under new ones.
+    fn knowledge(&self, old: Option<&Catalog>, new: &Catalog) -> Knowledge {
         let mut states: BTreeMap<String, Arc<MachineState>> =
             self.all().into_iter().map(|entry| (entry.name.clone(), entry.state())).collect();
         let mut renamed = BTreeMap::new();
-        for view in new.machines() {
-            let state = states.get(&view.name).cloned().unwrap_or_default();
-            if !is_untouched(&state) {
+        for (name, ToAdopt { state, former }) in self.to_adopt(new) {
+            states.insert(name.clone(), state);
+            renamed.insert(name, former);
+        }
+        // What is taken out of Git before its box said a word under that name is the machine that it was all along, where that
+        // one is there still; else it leaves as what it was to be.
+        for (name, ToAdopt { state, former }) in old.map(|old| self.to_adopt(old)).unwrap_or_default() {
+            if new.machine(&name).is_some() || renamed.values().any(|other| *other == former) {
                 continue;
             }
-            let Some(former) = self.formerly_on(new, &view.name, &view.macs) else { continue };
-            let Some(old) = states.get(&former).filter(|old| !is_untouched(old)).cloned() else { continue };
-            let mut adopted = MachineState::clone(&state);
-            for event in adoption(&state, &old, &former) {
-                let stream = Stream::Machine(view.name.clone());
-                let at_unix_ms = self.clock.now_unix_ms();
-                let index = adopted.head;
-                adopted.apply(&Record { sequence: 0, stream, index, at_unix_ms, event });
+            let stays = states.get(&former).is_some_and(|state| Self::view_on(new, &former, state).is_some());
+            if stays {
+                renamed.insert(former, name);
+            } else {
+                states.insert(name.clone(), state);
+                renamed.insert(name, former);
             }
-            states.insert(view.name.clone(), Arc::new(adopted));
-            renamed.insert(view.name.clone(), former);
         }
         Knowledge::Journal { states, trust: self.trust(), renamed }
     }

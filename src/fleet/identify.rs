@@ -2,12 +2,13 @@
 
 use super::entry::Entry;
 use super::machines::{Fleet, Identity, Told};
-use crate::catalog::{Catalog, Seen};
+use crate::catalog::{Catalog, MachineView, Seen};
 use crate::content::kinds::Architecture;
-use crate::journal::{Event, MachineState, Stream};
+use crate::journal::{Event, MachineState, Record, Stream};
 use crate::store::{Batch, StoreError};
 use crate::wire::HardwareIdentity;
 use crate::workflow::Trust;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 /// At most one `Seen` event a minute a box.
@@ -36,6 +37,15 @@ pub enum Resolved {
 /// It has walked nothing and nobody took it over: an enrolled machine's past may still become its own.
 pub(super) fn is_untouched(state: &MachineState) -> bool {
     state.run.is_none() && state.adopted.is_none() && state.enrolled.is_none()
+}
+
+/// A declared machine that is another until its next word.
+#[derive(Debug, Clone)]
+pub struct ToAdopt {
+    /// How it will stand: what will be written down then, on what is known of it now.
+    pub state: Arc<MachineState>,
+    /// The name that its box has until then.
+    pub former: String,
 }
 
 /// What is written down for a declared machine, standing as in `state`, that was the machine `before`, standing as in `old`.
@@ -164,6 +174,35 @@ impl Fleet {
             })
         };
         enrolled.or_else(|| claimed.filter(gone)).filter(|former| former != name)
+    }
+
+    /// Whether a machine declared on this revision is another until its next word. Nothing is written down.
+    pub fn adopting(&self, catalog: &Catalog, view: &MachineView, state: &MachineState) -> Option<ToAdopt> {
+        if !is_untouched(state) {
+            return None;
+        }
+        let former = self.formerly_on(catalog, &view.name, &view.macs)?;
+        let old = self.known(&former)?.state();
+        if is_untouched(&old) {
+            return None;
+        }
+        let mut adopted = MachineState::clone(state);
+        for event in adoption(state, &old, &former) {
+            let stream = Stream::Machine(view.name.clone());
+            let (index, at_unix_ms) = (adopted.head, self.clock.now_unix_ms());
+            adopted.apply(&Record { sequence: 0, stream, index, at_unix_ms, event });
+        }
+        Some(ToAdopt { state: Arc::new(adopted), former })
+    }
+
+    /// All such machines of a revision, by name.
+    pub fn to_adopt(&self, catalog: &Catalog) -> BTreeMap<String, ToAdopt> {
+        let states = |name: &str| self.known(name).map(|entry| entry.state()).unwrap_or_default();
+        let adopting = |view: &MachineView| {
+            let found = self.adopting(catalog, view, &states(&view.name))?;
+            Some((view.name.clone(), found))
+        };
+        catalog.machines().filter_map(adopting).collect()
     }
 
     /// A declaration with the MAC of an enrolled machine, or of one that had another name in Git, adopts it: what that one has

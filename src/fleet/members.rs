@@ -1,11 +1,15 @@
 //! Who belongs to which cluster on the applied revision, and what a cluster's operations are told of it.
 
+use super::entry::Entry;
 use super::machines::Fleet;
-use crate::catalog::MachineView;
+use crate::catalog::{Catalog, MachineView};
 use crate::cluster;
 use crate::store::{Batch, Operation, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Of so many machines membership is looked at one by one; of more for all anew.
+const REFRESHED_MAX: usize = 256;
 
 impl Fleet {
     /// Members of a cluster on the applied revision, sorted by name.
@@ -40,10 +44,28 @@ impl Fleet {
         self.members.store(Arc::new(members));
     }
 
+    /// The same after a revision took the place of another, and after these machines were settled: of those that are not the same
+    /// in both only, where they are few.
+    pub fn refresh_members_after(&self, before: Option<&Catalog>, settled: &[Arc<Entry>]) {
+        let Some((before, current)) = before.zip(self.current()) else { return self.refresh_members() };
+        let clusters = |catalog: &Catalog| -> Vec<Arc<str>> {
+            catalog.cluster_profiles().map(|profile| Arc::clone(&profile.name)).collect()
+        };
+        let (differing, _) = current.differing(before);
+        let few = differing.len().saturating_add(settled.len()) <= REFRESHED_MAX;
+        // What enrolled machines carry is their rules' to say.
+        let rules = before.enrollments().next().is_some() || current.enrollments().next().is_some();
+        if !few || rules || clusters(before) != clusters(&current) {
+            return self.refresh_members();
+        }
+        let names = differing.into_iter().chain(settled.iter().map(|entry| entry.name.as_str()));
+        names.for_each(|name| self.refresh_member(name));
+    }
+
     /// The same for one machine that was enrolled or forgotten.
     pub(super) fn refresh_member(&self, name: &str) {
         let Some(catalog) = self.current() else { return };
-        let state = self.entry(name).state();
+        let state = self.known(name).map(|entry| entry.state()).unwrap_or_default();
         let view = Self::view_on(&catalog, name, &state);
         let member_of =
             view.map(|view| catalog.clusters_of(&view).iter().map(|profile| profile.name.to_string()).collect());

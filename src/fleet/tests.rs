@@ -44,6 +44,36 @@ async fn an_enrolled_machine_that_git_declares_by_its_mac_is_adopted_and_walks_n
 }
 
 #[tokio::test]
+async fn a_box_that_git_gives_another_name_is_one_box_also_before_its_next_word() {
+    let lab = Lab::new(true, RULE).await;
+    let enrolled = lab.machine(&box_with(None)).await;
+    lab.boots(&enrolled).await;
+    lab.event(&enrolled, Event::RunFinished { run: 1 }).await;
+    let before = lab.fleet().current().unwrap();
+    lab.declare(&format!("macs: ['{MAC}']"), RULE).await;
+    let after = lab.fleet().current().unwrap();
+    let change = lab.fleet().foresee(Some(before.clone()), after.clone()).await;
+    assert_eq!((change.machines_in_all, change.machines_walked), (1, 1));
+    let to_adopt = lab.fleet().to_adopt(&after);
+    let found = to_adopt.get("declared").unwrap();
+    assert_eq!((found.former.as_str(), found.state.adopted.clone()), (ENROLLED, Some((1, Some("walk".into())))));
+    assert!(!lab.fleet().entry("declared").state().is_known(), "nothing is written down");
+    // Taken out of Git again, it is what it was all along.
+    let change = lab.fleet().foresee(Some(after), before).await;
+    assert_eq!((change.machines_in_all, change.machines_walked), (1, 1));
+    let told = change.machines.iter().map(|it| (it.name.as_str(), it.never_seen, it.renamed_to.as_deref()));
+    assert_eq!(told.collect::<Vec<_>>(), [("declared", false, Some(ENROLLED))]);
+    // Its rule goes with it: nothing of it was never seen.
+    lab.write("\nkind: Machine\nmetadata: {name: other}\nspec: {match: {macs: ['52:54:00:00:00:09']}}\n");
+    lab.until(|catalog| catalog.enrollments().next().is_none()).await;
+    let nothing = lab.fleet().current().unwrap();
+    lab.declare(&format!("macs: ['{MAC}']"), RULE).await;
+    let change = lab.fleet().foresee(lab.fleet().current(), nothing).await;
+    assert_eq!((change.machines_in_all, change.machines_walked), (2, 1));
+    assert!(change.machines.iter().all(|it| !it.never_seen), "{:?}", change.machines);
+}
+
+#[tokio::test]
 async fn an_enrolled_box_is_not_moved_by_the_uuid_it_reports() {
     let uuid = "0a1b2c3d-0000-4000-8000-123456789abc";
     let lab = Lab::new(true, RULE).await;

@@ -80,6 +80,15 @@ pub(super) fn limit_memory(child: Option<Pid>) {
     }
 }
 
+/// For how long it, and each program that it starts from now on, may keep a processor busy.
+pub(super) fn limit_processor(child: Option<Pid>, most: Duration) {
+    let bound = Rlimit { current: Some(most.as_secs()), maximum: Some(most.as_secs().saturating_add(1)) };
+    match child.map(|child| prlimit(Some(child), Resource::Cpu, bound)) {
+        Some(Ok(_) | Err(rustix::io::Errno::SRCH)) | None => {}
+        Some(Err(error)) => tracing::warn!(%error, "the time of git is not bounded"),
+    }
+}
+
 fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
@@ -143,5 +152,13 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 0.3"]);
         assert!(bounds.run(command).is_ok_and(|said| said.status.success()));
+    }
+    #[test]
+    fn what_keeps_a_processor_busy_is_ended() {
+        let mut command = Command::new("sh");
+        let child = command.args(["-c", "sleep 0.2; sh -c 'while :; do :; done'"]).spawn();
+        let mut child = child.unwrap();
+        limit_processor(pid(&child), Duration::from_secs(1));
+        assert!(!child.wait().unwrap().success());
     }
 }

@@ -59,8 +59,8 @@ pub enum GitError {
     },
     /// A branch was rewritten, and is held where it was.
     #[error(
-        "{url}: {reference} was rewritten from {from} to {to}, and is held where it was; set `onRewrite: follow` for this \
-         source if that is meant, or push a commit that goes on from {from}"
+        "{url}: {reference} was rewritten from {from} to {to}, and is held where it was; if that is meant, `formwork resume \
+         --rewritten SOURCE` goes along with it (and `onRewrite: follow` always), or push a commit that goes on from {from}"
     )]
     Rewritten {
         /// Its URL, without credentials.

@@ -169,6 +169,21 @@ impl Follower {
         self.remotes().now.as_ref().is_some_and(|remote| remote.webhook(source))
     }
 
+    /// Goes along with a source's branch that was rewritten and is held: from which commit, to which. Soon; [`Self::sources`] says
+    /// when.
+    ///
+    /// # Errors
+    /// [`GitError::Busy`]: it was asked too often at once.
+    pub fn accept(&self, source: &str) -> Result<Option<(String, String)>, GitError> {
+        let remotes = self.remotes();
+        let Some(remote) = &remotes.now else { return Ok(None) };
+        let Some((from, to)) = remote.board.held(source) else { return Ok(None) };
+        if !remote.accept(source, to.clone()) {
+            return Err(GitError::Busy);
+        }
+        Ok(Some((from, to)))
+    }
+
     /// How each source stands; empty for a source on the local disk alone.
     pub fn sources(&self) -> Vec<SourceStatus> {
         self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default()

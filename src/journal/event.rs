@@ -58,6 +58,19 @@ pub enum Event {
         /// Whether it is followed there, or held where it was.
         followed: bool,
     },
+    /// A person said that a source's branch, which was rewritten and held, is followed from where it is.
+    SourceAccepted {
+        /// The source.
+        source: String,
+        /// The commit before.
+        from: String,
+        /// The commit that is followed now.
+        to: String,
+        /// Who.
+        by: String,
+        /// Why; may be empty.
+        reason: String,
+    },
     /// A commit of a mounted source was refused; its last good one goes on, and so do all others.
     SourceRefused {
         /// The source.

@@ -1,15 +1,20 @@
 //! What a person allowed a revision beyond the guards, when it was pushed (`git push -o allow-wipe=node-7`).
 //!
-//! It is kept in the store by the commit's id before the branch moves, so that it is there when the revision is applied, also
-//! by a server that was started anew between the two. It allows nothing to any other revision.
+//! It is kept in the store by the commit's id. Before the branch moves it is a promise: it is there when the revision is
+//! applied, also by a server that was started anew between the two, and nothing comes of it where the branch does not move:
+//! of two pushes at once git takes one. It counts, and who pushed is history, once the source shows the revision. It allows
+//! nothing to any other revision, and of one that is pushed twice the last push counts.
 
+use crate::journal::{Event, Stream};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What is before a revision's id.
 const ABOVE: &str = "allowed/";
-/// An allowance of a revision that did not come to serve is kept for so long: its push may have been cut off, and comes again.
+/// The same of a promise.
+const PROMISED: &str = "promised/";
+/// An allowance or a promise of a revision that did not come to serve is kept for so long: its push may have been cut off, and comes again.
 const UNUSED_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// What one revision may do that the guards refuse by themselves.
@@ -39,15 +44,6 @@ impl Allowance {
         self.wipe_all || self.wipe.contains(machine)
     }
 
-    /// What writes it down for a revision.
-    ///
-    /// # Errors
-    /// [`StoreError::TooLarge`] where it cannot be written as JSON.
-    pub fn to_operation(&self, revision: &str) -> Result<Operation, StoreError> {
-        let value = serde_json::to_vec(self).map_err(|error| StoreError::TooLarge(error.to_string()))?;
-        Ok(Operation::Put { space: Space::Meta, key: key(revision), value: Some(value) })
-    }
-
     /// What was allowed to a revision; nothing where nobody said anything.
     ///
     /// # Errors
@@ -58,6 +54,53 @@ impl Allowance {
     }
 }
 
+/// A push that was found good, and whose branch has not moved yet as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Promise {
+    /// Who pushes.
+    pub by: String,
+    /// The branch.
+    pub branch: String,
+    /// The subject line of the revision.
+    pub summary: String,
+    /// What they allow.
+    pub allowed: Allowance,
+}
+
+impl Promise {
+    /// Writes it down for a revision, in place of what another push of it promised.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn put(&self, store: &dyn Store, revision: &str) -> Result<(), StoreError> {
+        let operations = vec![put(PROMISED, revision, Some(self))?];
+        store.commit(Batch { operations, ..Batch::default() }, self.allowed.at_unix_ms).await.map(drop)
+    }
+}
+
+fn put(above: &str, revision: &str, value: Option<&impl Serialize>) -> Result<Operation, StoreError> {
+    let written = value.map(serde_json::to_vec).transpose();
+    let value = written.map_err(|error| StoreError::TooLarge(error.to_string()))?;
+    Ok(Operation::Put { space: Space::Meta, key: format!("{above}{revision}"), value })
+}
+
+/// The source shows a revision: what its push promised holds, and who pushed it is history. Nothing, where nothing is promised.
+///
+/// # Errors
+/// What the store says; nothing is changed then.
+pub(super) async fn keep(store: &dyn Store, revision: &str, now_unix_ms: i64) -> Result<(), StoreError> {
+    let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
+    let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
+    let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary };
+    let operations = vec![
+        put(PROMISED, revision, None::<&Promise>)?,
+        put(ABOVE, revision, Some(&allowed).filter(|allowed| allowed.is_some()))?,
+    ];
+    let batch = Batch { events: vec![(Stream::Site, event)], operations, ..Batch::default() };
+    store.commit(batch, now_unix_ms).await.map(drop)
+}
+
 /// Drops what was allowed to revisions that one does not go back to, and that are not about to be applied.
 ///
 /// # Errors
@@ -65,12 +108,18 @@ impl Allowance {
 pub(super) async fn sweep(store: &dyn Store, kept: &[String], now_unix_ms: i64) -> Result<usize, StoreError> {
     let mut operations = Vec::new();
     for key in store.keys(Space::Meta)? {
-        let Some(revision) = key.strip_prefix(ABOVE) else { continue };
-        let young = || -> Result<bool, StoreError> {
-            let allowed = Allowance::of(store, revision)?;
-            Ok(now_unix_ms.saturating_sub(allowed.at_unix_ms) < UNUSED_MS)
+        let at_unix_ms = if let Some(revision) = key.strip_prefix(ABOVE) {
+            if kept.iter().any(|kept| kept == revision) {
+                continue;
+            }
+            Allowance::of(store, revision)?.at_unix_ms
+        } else if key.starts_with(PROMISED) {
+            let promised = store.get(Space::Meta, &key)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            promised.map_or(0, |promise: Promise| promise.allowed.at_unix_ms)
+        } else {
+            continue;
         };
-        if !kept.iter().any(|kept| kept == revision) && !young()? {
+        if now_unix_ms.saturating_sub(at_unix_ms) >= UNUSED_MS {
             operations.push(Operation::Put { space: Space::Meta, key, value: None });
         }
     }
@@ -98,7 +147,7 @@ mod tests {
             [("kept", 1), ("old", now - UNUSED_MS), ("young", now - UNUSED_MS + 1), ("odd", 0)]
         {
             let allowance = Allowance { at_unix_ms, wipe_all: true, ..Allowance::default() };
-            let operations = vec![allowance.to_operation(revision).unwrap()];
+            let operations = vec![put(ABOVE, revision, Some(&allowance)).unwrap()];
             store.commit(Batch { operations, ..Batch::default() }, 1).await.unwrap();
         }
         let other = Operation::Put { space: Space::Meta, key: "site".into(), value: Some(b"lab".to_vec()) };
@@ -106,6 +155,40 @@ mod tests {
         assert_eq!(sweep(&store, &["kept".to_owned()], now).await.unwrap(), 2);
         assert_eq!(store.keys(Space::Meta).unwrap(), ["allowed/kept", "allowed/young", "site"]);
         assert!(Allowance::of(&store, "kept").unwrap().wipe_all && !Allowance::of(&store, "old").unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_a_push_allows_counts_once_the_branch_has_moved_and_of_two_pushes_the_last() {
+        let store = MemoryStore::default();
+        let promise = |by: &str, wipe_all| Promise {
+            by: by.into(),
+            branch: "main".into(),
+            allowed: Allowance { by: by.into(), at_unix_ms: 5, wipe_all, ..Allowance::default() },
+            ..Promise::default()
+        };
+        promise("ada", true).put(&store, "a").await.unwrap();
+        promise("bob", true).put(&store, "b").await.unwrap();
+        assert!(!Allowance::of(&store, "a").unwrap().is_some(), "nothing has moved yet");
+        keep(&store, "a", 7).await.unwrap();
+        keep(&store, "a", 8).await.unwrap();
+        assert_eq!(Allowance::of(&store, "a").unwrap().by, "ada");
+        assert!(!Allowance::of(&store, "b").unwrap().is_some(), "it lost");
+        let pushed = || -> Vec<String> {
+            let records = store.events_of(&Stream::Site, 0, 10).unwrap();
+            let by = records.into_iter().map(|record| match record.event {
+                Event::RevisionPushed { by, revision, .. } => format!("{by} {revision}"),
+                other => panic!("{other:?}"),
+            });
+            by.collect()
+        };
+        assert_eq!(pushed(), ["ada a"], "once, and nobody who lost");
+        // The same commit, pushed by somebody who allows nothing.
+        promise("eve", false).put(&store, "a").await.unwrap();
+        keep(&store, "a", 9).await.unwrap();
+        assert!(!Allowance::of(&store, "a").unwrap().is_some());
+        assert_eq!(pushed(), ["ada a", "eve a"]);
+        assert_eq!(sweep(&store, &[], UNUSED_MS + 5).await.unwrap(), 1);
+        assert_eq!(store.keys(Space::Meta).unwrap(), [""; 0]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! How the files of a revision become the catalog that serves.
 
 use super::{Build, Built, Census};
-use crate::catalog::{Catalog, Compiler, builtin_packs, from_tree};
+use crate::catalog::{Catalog, Compiler, builtin_packs, from_tree_until};
 use crate::content::sops::Keys;
-use crate::content::{Findings, Tree};
+use crate::content::{Findings, Stop, Tree};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loads and compiles with the packs that come with this program; what a revision has in common with the one before costs
@@ -11,17 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub fn catalogs(keys: Keys) -> Arc<Build<Catalog>> {
     let compiler = Mutex::new(Compiler::new(builtin_packs(), keys));
     // What is remembered is whole at every moment, also after a panic.
-    Arc::new(move |tree, revision| build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision))
+    Arc::new(move |tree, revision, stop| {
+        build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision, stop)
+    })
 }
 
 /// The same without keys, and with nothing remembered between two: what a schema says of a secret would tell of it.
 pub fn sealed_catalogs() -> Arc<Build<Catalog>> {
     let builtin = builtin_packs();
-    Arc::new(move |tree, revision| built(from_tree(tree, &builtin, revision)))
+    Arc::new(move |tree, revision, stop| built(from_tree_until(tree, &builtin, revision, stop)))
 }
 
-fn build(compiler: &mut Compiler, tree: &Tree, revision: &str) -> Result<Built<Catalog>, Vec<String>> {
-    let answer = compiler.compile(tree, revision);
+fn build(compiler: &mut Compiler, tree: &Tree, revision: &str, stop: &Stop) -> Result<Built<Catalog>, Vec<String>> {
+    let answer = compiler.compile_until(tree, revision, stop);
     let work = compiler.work();
     tracing::debug!(
         revision,
@@ -70,7 +72,7 @@ mod tests {
         };
         let identities = Identities::parse(include_str!("../content/sops/fixture/identity.txt")).unwrap();
         let (known, sealed) = (catalogs(Keys::Known(Arc::new(identities))), sealed_catalogs());
-        let said = |build: &Build<Catalog>, schema: &str| match build(&tree(schema), "r") {
+        let said = |build: &Build<Catalog>, schema: &str| match build(&tree(schema), "r", &Stop::default()) {
             Ok(built) => built.warnings.join("\n"),
             Err(findings) => findings.join("\n"),
         };
@@ -79,5 +81,32 @@ mod tests {
         assert!(said(known.as_ref(), wrong) != said(known.as_ref(), right), "with keys the value is looked at");
         assert!(said(known.as_ref(), wrong).contains(place), "{}", said(known.as_ref(), wrong));
         assert_eq!(said(sealed.as_ref(), wrong), said(sealed.as_ref(), right));
+    }
+    #[test]
+    fn what_nobody_waits_for_is_left_off_and_leaves_the_next_one_whole() {
+        let machine = |number: usize| {
+            let text = format!(
+                "apiVersion: formwork.dev/v1alpha1\nkind: Machine\nmetadata: {{name: n{number}}}\n\
+                 spec: {{match: {{macs: ['52:54:00:00:00:{number:02x}']}}}}\n"
+            );
+            (format!("machines/n{number}.yaml"), text)
+        };
+        let site = (
+            "site.yaml".to_owned(),
+            "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\n".to_owned(),
+        );
+        let mut tree = Tree::default();
+        for (path, text) in (1..=20).map(machine).chain([site]) {
+            let file = File { bytes: Arc::from(text.as_bytes()), kind: FileKind::Regular, blob: None };
+            tree.files.insert(path, file);
+        }
+        for build in [catalogs(Keys::Unknown), sealed_catalogs()] {
+            let stop = Stop::default();
+            drop(stop.on_drop());
+            let findings = build(&tree, "r", &stop).expect_err("left off");
+            assert!(findings.iter().any(|finding| finding.contains("nobody waited any longer")), "{findings:?}");
+            let built = build(&tree, "r", &Stop::default()).expect("whole");
+            assert_eq!(built.census.machines, 20);
+        }
     }
 }

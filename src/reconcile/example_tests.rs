@@ -28,7 +28,8 @@ async fn build(repository: &TestRepository, id: &str) -> Result<Arc<Catalog>, Ve
     let source = Source::Bare { path: repository.bare(), branch: Some("main".to_owned()), subpath: None };
     let follower = Follower::start(source, &repository.beside("mirror.git")).expect("a mirror");
     let tree = follower.tree(id).await.expect("a tree");
-    catalogs(crate::content::sops::Keys::Unknown)(&tree, id).map(|built| built.catalog)
+    catalogs(crate::content::sops::Keys::Unknown)(&tree, id, &crate::content::Stop::default())
+        .map(|built| built.catalog)
 }
 
 fn example() -> TestRepository {

@@ -32,7 +32,7 @@ mod test_store;
 #[cfg(test)]
 mod tests;
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, Promise};
 pub use build::{catalogs, sealed_catalogs};
 pub use decide::{guard_bound, guard_wipe};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
@@ -43,7 +43,7 @@ pub use status::{AppliedRevision, Attempt, Outcome, Recent, Status};
 pub use verdict::{Condition, ConditionRow, Verdict};
 
 use crate::catalog::Catalog;
-use crate::content::Tree;
+use crate::content::{Stop, Tree};
 use std::sync::Arc;
 
 /// How much a revision declares: what the guard against an emptied repository counts.
@@ -66,5 +66,5 @@ pub struct Built<C = Catalog> {
     pub warnings: Vec<String>,
 }
 
-/// Loads and compiles the files of a revision, or says all that is wrong with them.
-pub type Build<C = Catalog> = dyn Fn(&Tree, &str) -> Result<Built<C>, Vec<String>> + Send + Sync;
+/// Loads and compiles the files of a revision, or says all that is wrong with them. Leaves off when nobody waits for it.
+pub type Build<C = Catalog> = dyn Fn(&Tree, &str, &Stop) -> Result<Built<C>, Vec<String>> + Send + Sync;

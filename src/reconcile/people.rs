@@ -23,6 +23,12 @@ pub enum HoldError {
     /// Nothing is held.
     #[error("the source is followed: it is neither suspended nor is a revision pinned")]
     Following,
+    /// No branch of it is held.
+    #[error("source `{name}` has no rewritten branch that is held")]
+    NotHeld {
+        /// The source.
+        name: String,
+    },
     /// It is pinned already.
     #[error("revision {revision} is pinned already, by {by}")]
     Pinned {
@@ -63,6 +69,8 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         self.shared.write(Event::FollowingSuspended { by: by.to_owned(), reason: reason.to_owned() }).await?;
         standing.hold.suspended = Some(word(by, reason));
         self.shared.update(|status| status.hold(&standing.hold));
+        drop(standing);
+        self.shared.woken.notify_one();
         Ok(())
     }
 
@@ -86,6 +94,19 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         drop(standing);
         self.shared.woken.notify_one();
         Ok(lifted)
+    }
+
+    /// Goes along with a source's branch that was rewritten and is held: from which commit, to which.
+    ///
+    /// # Errors
+    /// Nothing of that name is held, or it could not be written down.
+    pub async fn accept(&self, source: &str, by: &str, reason: &str) -> Result<(String, String), HoldError> {
+        let _turn = self.shared.standing.lock().await;
+        let accepted = self.shared.parts.follower.accept(source)?;
+        let (from, to) = accepted.ok_or_else(|| HoldError::NotHeld { name: source.to_owned() })?;
+        let (by, reason, source) = (by.to_owned(), reason.to_owned(), source.to_owned());
+        self.shared.write(Event::SourceAccepted { source, from: from.clone(), to: to.clone(), by, reason }).await?;
+        Ok((from, to))
     }
 
     /// Goes back to a revision that was applied before (none named: the one before the one that serves), and stays there. When

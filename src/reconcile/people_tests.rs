@@ -199,3 +199,22 @@ async fn a_request_is_acknowledged_once_its_look_is_over_and_numbers_only_rise()
     site.restart().await;
     site.until("acted on", |status| status.observed_request >= later).await;
 }
+
+#[tokio::test]
+async fn what_is_wanted_has_a_number_and_the_status_says_which_was_acted_on() {
+    let site = Site::new().await;
+    let settled = |status: &Status| status.generation > 0 && status.observed_generation == status.generation;
+    let good = site.repository.push("good", &[("machines", "a")]);
+    site.attempted(&good).await;
+    let first = site.until("acted on", settled).await.generation;
+    let broken = site.repository.push("broken", &[("machines", "!")]);
+    site.attempted(&broken).await;
+    let second = site.until("acted on", settled).await.generation;
+    assert!(second > first, "another revision is wanted");
+    site.reconciler().suspend("ann", "").await.expect("suspended");
+    let third = site.until("acted on", |status| status.suspended.is_some() && settled(status)).await.generation;
+    assert!(third > second, "a person's word");
+    site.reconciler().ask();
+    let again = site.until("acted on", settled).await.generation;
+    assert_eq!(again, third, "a look changes nothing of what is wanted");
+}

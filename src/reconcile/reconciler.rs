@@ -6,7 +6,7 @@ use super::status::Status;
 use super::task::Task;
 use super::{Allowance, Build, Built, Census, Foresee, decide};
 use crate::catalog::Catalog;
-use crate::content::Tree;
+use crate::content::{Stop, Tree};
 use crate::git::{Follower, GitError, History, Revision, Verifier};
 use crate::journal::{Event, Hold, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
@@ -91,6 +91,8 @@ pub(super) struct Shared<C> {
     /// The task has something to look at.
     pub woken: Notify,
     builds: Arc<Semaphore>,
+    /// Held while a promise is kept: once.
+    promises: Mutex<()>,
 }
 
 /// What is decided on, and changes with what serves.
@@ -139,6 +141,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             requested: AtomicU64::new(now_unix_ms().unsigned_abs()),
             woken: Notify::new(),
             builds: Arc::new(Semaphore::new(BUILDS)),
+            promises: Mutex::new(()),
         });
         let mut task = Task::new(Arc::clone(&shared), past.to_keep());
         task.restore(past.applied.last().cloned()).await?;
@@ -227,6 +230,15 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         self.shared.compile(&self.shared.parts.sealed_build, tree, revision).await
     }
 
+    /// The branch moved to a revision that was pushed: who pushed it is written down, and what they allowed counts from now on.
+    /// Nothing, where that was done already.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn moved(&self, revision: &str) -> Result<(), StoreError> {
+        self.shared.moved(revision).await
+    }
+
     /// Keeps a run's revision in the mirror. To be done before the run starts.
     pub async fn pin(&self, machine: &str, run: u64, revision: &str) -> Result<(), ReconcileError> {
         Ok(self.shared.parts.follower.pin(&run_name(machine, run), revision).await?)
@@ -299,14 +311,21 @@ impl<C: Send + Sync + 'static> Shared<C> {
         self.compile(&self.parts.build, Arc::new(tree), revision).await.map_err(Failure::Refused)
     }
 
+    /// The source shows a revision: who pushed it is written down, and what they allowed counts.
+    pub async fn moved(&self, revision: &str) -> Result<(), StoreError> {
+        let _once = self.promises.lock().await;
+        super::allowance::keep(self.parts.store.as_ref(), revision, now_unix_ms()).await
+    }
+
     /// Loads and compiles files, when it is their turn.
     async fn compile(&self, build: &Arc<Build<C>>, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
         let turn = Arc::clone(&self.builds).acquire_owned().await;
-        let (build, revision) = (Arc::clone(build), revision.to_owned());
-        // Compiling takes milliseconds of one core: not on a thread that answers machines. Whoever stops waiting for it leaves
-        // it to end by itself, and its turn with it.
+        let (build, revision, stop) = (Arc::clone(build), revision.to_owned(), Stop::default());
+        // Compiling takes milliseconds of one core: not on a thread that answers machines. Where nobody waits for it any more
+        // it is left off, and its turn is the next one's.
+        let _stops = stop.on_drop();
         let compiled = tokio::task::spawn_blocking(move || {
-            let answer = build(&tree, &revision);
+            let answer = build(&tree, &revision, &stop);
             drop(turn);
             answer
         });

@@ -115,6 +115,10 @@ pub struct Status {
     pub pinned: Option<Pin>,
     /// The last few outcomes, the newest last.
     pub recent: Vec<Recent>,
+    /// Rises whenever what is wanted changes: the source shows another revision, or a person says a word about following it.
+    pub generation: u64,
+    /// Which of these was acted on: all that follows from it has come about, or the conditions say why not.
+    pub observed_generation: u64,
     /// The last request ([`super::Reconciler::ask`]) that was acted on: all up to it were.
     pub observed_request: u64,
     /// When a postponed attempt is made again, Unix milliseconds.
@@ -131,6 +135,7 @@ impl Status {
             // Nobody has looked at what is followed now.
             Sight::Nothing => (self.head, self.unavailable) = (None, None),
             Sight::Head(Revision { id, .. }) => {
+                self.generation += u64::from(self.head.as_ref() != Some(id));
                 self.head = Some(id.clone());
                 self.unavailable = None;
             }
@@ -140,6 +145,7 @@ impl Status {
 
     /// Takes in what people said.
     pub(super) fn hold(&mut self, hold: &Hold) {
+        self.generation += u64::from(self.suspended != hold.suspended || self.pinned != hold.pinned);
         self.suspended.clone_from(&hold.suspended);
         self.pinned.clone_from(&hold.pinned);
     }

@@ -103,6 +103,7 @@ impl<C: Send + Sync + 'static> Task<C> {
                 shared.update(|status| status.attempted = None);
             }
             shared.see(&sight);
+            let generation = shared.status.borrow().generation;
             if std::mem::take(&mut again) {
                 // Should it not come to an attempt (the source is away), the next try is due again later.
                 self.retry_at = Some(tokio::time::Instant::now() + decide::backoff(self.postponed));
@@ -114,6 +115,7 @@ impl<C: Send + Sync + 'static> Task<C> {
             let pause = retry_at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
             shared.update(|status| {
                 status.observed_request = status.observed_request.max(token);
+                status.observed_generation = status.observed_generation.max(generation);
                 status.retry_unix_ms = pause.map(in_future);
             });
             if !self.overtaken(&sights, &sight) {
@@ -248,6 +250,9 @@ impl<C: Send + Sync + 'static> Task<C> {
         // and takes none away.
         let pinned = sights.is_none();
         let source = shared.parts.follower.source();
+        if !pinned {
+            shared.moved(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        }
         let signed_by = if pinned { Vec::new() } else { self.verify(revision).await? };
         let built = self.build(revision, sights).await?;
         let follower = &shared.parts.follower;

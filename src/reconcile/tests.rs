@@ -2,7 +2,7 @@
 
 use super::test_store::MemoryStore;
 use super::{Blind, Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, Status};
-use crate::content::Tree;
+use crate::content::{File, FileKind, Stop, Tree};
 use crate::git::test_repository::TestRepository;
 use crate::git::{Follower, Source};
 use crate::journal::{Event, Stream};
@@ -17,10 +17,13 @@ const SLOW: Duration = Duration::from_millis(700);
 /// One word a machine; a word that begins with `!` is a fault.
 pub(super) type Words = Vec<String>;
 
-/// `slow` takes a while to build, as a large site does.
-fn build(tree: &Tree, _revision: &str) -> Result<Built<Words>, Vec<String>> {
+/// `slow` takes a while to build, as a large site does; `endless` all the time that somebody waits for it.
+fn build(tree: &Tree, _revision: &str, stop: &Stop) -> Result<Built<Words>, Vec<String>> {
     if tree.files.contains_key("slow") {
         std::thread::sleep(SLOW);
+    }
+    while tree.files.contains_key("endless") && !stop.is_asked() {
+        std::thread::sleep(Duration::from_millis(5));
     }
     let text = tree.files.get("machines").map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
     let words: Words = text.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
@@ -71,8 +74,8 @@ impl Site {
             follower: Arc::new(follower),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             build: Arc::new(build),
-            sealed_build: Arc::new(|tree, revision| {
-                build(tree, revision).map(|built| Built { warnings: vec!["sealed".to_owned()], ..built })
+            sealed_build: Arc::new(|tree, revision, stop| {
+                build(tree, revision, stop).map(|built| Built { warnings: vec!["sealed".to_owned()], ..built })
             }),
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
@@ -274,4 +277,22 @@ async fn another_folder_of_the_same_commit_is_applied_and_the_status_says_what_i
         assert!(status.source.ends_with(&format!("folder {folder}")), "{}", status.source);
         assert_eq!(site.serves().map(|words| words.len()), Some(machines));
     }
+}
+
+#[tokio::test]
+async fn judging_that_nobody_waits_for_any_more_keeps_nobody_waiting() {
+    let site = Site::new().await;
+    let mut endless = Tree::default();
+    let file = File { bytes: Arc::from(b"".as_slice()), kind: FileKind::Regular, blob: None };
+    endless.files.insert("endless".to_owned(), file);
+    let endless = Arc::new(endless);
+    let revision = crate::git::Revision { id: "f".repeat(40), summary: String::new(), message: String::new() };
+    let allowed = super::Allowance::default();
+    // As many as are built at once, and more.
+    for _ in 0..5 {
+        let judged = site.reconciler().judge(Arc::clone(&endless), &revision, &allowed);
+        assert!(tokio::time::timeout(Duration::from_millis(50), judged).await.is_err(), "it is endless");
+    }
+    let good = site.repository.push("good", &[("machines", "a b")]);
+    assert_eq!(site.attempted(&good).await.condition().0, Condition::Ready);
 }

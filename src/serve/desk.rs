@@ -54,14 +54,17 @@ impl Desk {
     pub fn new(fleet: Arc<Fleet>, server: ServerInfo, images: Arc<Folder>) -> Result<Self, StoreError> {
         let leases = LeaseTable::load(fleet.store.leases()?, fleet.clock.now_ms());
         let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server, images };
-        desk.refresh_network();
+        desk.refresh_network(None);
         Ok(desk)
     }
 
-    /// Makes the network anew: after each revision.
-    pub fn refresh_network(&self) {
+    /// Makes the network anew: after each revision, with the one before it.
+    pub fn refresh_network(&self, before: Option<&Catalog>) {
         let Some(catalog) = self.fleet.current() else { return };
-        let (network, errors) = Network::of(&catalog);
+        let (network, errors) = match before {
+            Some(before) => self.network.load().after(before, &catalog),
+            None => Network::of(&catalog),
+        };
         for error in errors {
             tracing::error!(%error, "a subnet is not served");
         }

@@ -18,7 +18,7 @@ pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
-use crate::content::sops::{Identities, Keys};
+use crate::content::sops::Keys;
 use crate::fleet::{Fleet, Looked, Secrets};
 use crate::git::receive::BackendError;
 use crate::git::{Follower, GitError, PackCache, Verifier};
@@ -72,9 +72,11 @@ pub struct Options {
     /// How far back the journal goes.
     pub retention: Retention,
     /// What opens content that is encrypted in Git.
-    pub identities: Arc<Identities>,
+    pub keys: Keys,
     /// Who may sign revisions; none: signatures are not asked for.
     pub trust: Option<Policy>,
+    /// The files of these that were read and are not read again.
+    pub read_once: Vec<api::ReadOnce>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
     pub administrators: Option<TcpListener>,
 }
@@ -156,12 +158,16 @@ struct Applied {
     count: watch::Sender<u64>,
     /// What the revision tried last does, in a line: for commit statuses.
     line: statuses::Line,
+    standings: Arc<api::Standings>,
 }
 
 impl Hook for Applied {
     fn applied(&self, change: Change) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             tracing::debug!(revision = change.revision.id, "taken in");
+            if let Some(before) = &change.previous {
+                self.standings.revise(before, &change.catalog);
+            }
             if let Some((fleet, desk)) = self.parts.get() {
                 take_in(fleet, desk, change.previous.as_deref()).await;
             }
@@ -190,14 +196,15 @@ impl Foresee for Applied {
 /// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and what follows
 /// from it for every machine that is known and not the same as in the revision before.
 async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>) {
-    desk.refresh_network();
-    fleet.refresh_members();
-    for entry in fleet.to_settle(before) {
-        if let Err(error) = fleet.settle(&entry).await {
+    desk.refresh_network(before);
+    fleet.refresh_members_after(before, &[]);
+    let to_settle = fleet.to_settle(before);
+    for entry in &to_settle {
+        if let Err(error) = fleet.settle(entry).await {
             tracing::error!(machine = entry.name, %error, "a revision's consequences could not be written down");
         }
     }
-    fleet.refresh_members();
+    fleet.refresh_members_after(before, &to_settle);
     if let Err(error) = fleet.settle_clusters().await {
         tracing::error!(%error, "a revision's consequences for clusters could not be written down");
     }
@@ -232,8 +239,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         fleet: watch::Sender::new(None),
         count,
         line: statuses::Line::default(),
+        standings: Arc::default(),
     });
-    let build = crate::reconcile::catalogs(Keys::Known(options.identities));
+    let build = crate::reconcile::catalogs(options.keys);
     // In a cluster that may be said later.
     let may_fetch = options.fetch_packs || !matches!(options.content, Content::Source(_) | Content::Hosted { .. });
     let packs = may_fetch.then(|| packs(&options.state)).transpose()?;
@@ -290,6 +298,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         server,
         hooks,
         receiving,
+        standings: Arc::clone(&hook.standings),
+        read_once: options.read_once.into(),
         applied,
     };
     match api::push::listen(&options.state.hook_socket()) {

@@ -4,6 +4,7 @@
 use super::ServeError;
 use crate::api::Hooks;
 use crate::catalog::Catalog;
+use crate::content::Stop;
 use crate::git::remote::SourceEvent;
 use crate::git::{Ears, Follower, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
@@ -26,7 +27,7 @@ pub(super) fn ears(
 ) -> (Ears, Receiver<SourceEvent>) {
     let (sender, news) = channel(NEWS);
     let ears = Ears {
-        judge: Some(Arc::new(move |tree, revision| build(tree, revision).map(drop))),
+        judge: Some(Arc::new(move |tree, revision| build(tree, revision, &Stop::default()).map(drop))),
         news: Arc::new(move |event| {
             if let Err(error) = sender.try_send(event) {
                 tracing::warn!(%error, "what happened to a source is not in the journal");

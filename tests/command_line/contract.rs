@@ -21,6 +21,8 @@ const PASSING: &[&str] = &[
     "commit",
     "startedUnixMs",
     "bytes",
+    "generation",
+    "observedGeneration",
 ];
 
 /// Puts a word in place of what passes: which keys are there, and of what type, is the contract.

@@ -54,6 +54,7 @@ fn of_two_pushes_at_once_one_is_taken_and_the_other_is_told() {
     let first = ada.begin();
     let bob = Person::new(&site, "bob", &site.user("bob", &["--read", "--push", "main"]));
     bob.git(&["pull", "-q", "origin", "main"]).taken();
+    let mut winners = vec![first.clone()];
     for round in 0..5 {
         let ours = ada.commit(
             "Hers",
@@ -68,11 +69,17 @@ fn of_two_pushes_at_once_one_is_taken_and_the_other_is_told() {
             let his = scope.spawn(|| bob.push(&["origin", "main"]));
             (hers.join().unwrap(), his.join().unwrap())
         });
-        let winner = match (hers.good, his.good) {
-            (true, false) => ours,
-            (false, true) => theirs,
+        let (winner, lost) = match (hers.good, his.good) {
+            (true, false) => (ours, his),
+            (false, true) => (theirs, hers),
             both => panic!("{both:?}:\n{}\n{}", hers.text, his.text),
         };
+        // Found good and overtaken while git took the other, or asked after that.
+        let overtaken =
+            ["failed to update ref", "fetch first", "cannot lock ref", "incorrect old value provided", "rewritten"];
+        assert!(overtaken.iter().any(|words| lost.text.contains(words)), "{}", lost.text);
+        assert!(!lost.text.contains("success: accepted"), "{}", lost.text);
+        winners.push(winner.clone());
         assert_eq!(site.branch("main"), Some(winner.clone()));
         site.until_applied(&winner);
         for person in [&ada, &bob] {
@@ -81,4 +88,12 @@ fn of_two_pushes_at_once_one_is_taken_and_the_other_is_told() {
         }
     }
     assert_ne!(site.branch("main"), Some(first));
+    // Who lost is in no history, and each that won is once, before it applies.
+    let said = site.type_in(&["history", "-n", "1000", "-o", "json"]);
+    let history: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    let rows = |outcome: &str| -> Vec<String> {
+        let rows = history["items"].as_array().unwrap().iter().filter(|row| row["outcome"] == outcome);
+        rows.map(|row| row["revision"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((rows("pushed"), rows("applied")), (winners.clone(), winners));
 }

@@ -2,7 +2,7 @@
 
 use crate::https::{login, over_https};
 use crate::https_server::HttpsServer;
-use crate::repository::{Following, Repository, git};
+use crate::repository::{Following, Repository, git, until};
 use formwork::git::remote::{Follow, OnRewrite, SourceEvent};
 use formwork::git::{GitError, Sight};
 
@@ -124,6 +124,35 @@ async fn a_rewritten_branch_is_followed_or_held_as_its_policy_says_and_an_event_
         assert_eq!(following.status("site").failure, None);
         assert_eq!(following.news(), [event], "told once more after the restart, and not of what goes on");
     }
+}
+
+#[tokio::test]
+async fn a_branch_that_is_held_goes_on_when_a_person_goes_along_with_it() {
+    let repository = Repository::new();
+    repository.push("first", &[("site.yaml", "one")]);
+    let before = repository.push("second", &[("site.yaml", "two")]);
+    let server = HttpsServer::start(repository.folder.path(), Some(&login()));
+    let mut settings = over_https(&server);
+    settings.on_rewrite = OnRewrite::Hold;
+    let state = repository.folder.path().join("state");
+    let following = Following::start(vec![settings.clone()], &state);
+    following.until_head(&before).await;
+    assert_eq!(following.follower.accept("site"), Ok(None), "nothing is held");
+    repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let after = repository.push("another way", &[("site.yaml", "another")]);
+    assert!(following.until_failure().await.contains("formwork resume --rewritten"));
+    assert_eq!(following.follower.accept("other"), Ok(None));
+    assert_eq!(following.follower.accept("site"), Ok(Some((before, after.clone()))));
+    following.until_head(&after).await;
+    assert_eq!(following.text(&after, "site.yaml").await, "another");
+    until("it is held no more", || following.status("site").failure.is_none()).await;
+    assert_eq!(following.follower.accept("site"), Ok(None));
+    // Also after a restart.
+    drop(following);
+    let following = Following::start(vec![settings], &state);
+    following.until_head(&after).await;
+    until("it was looked at", || following.status("site").last_success_unix_ms.is_some()).await;
+    assert_eq!(following.status("site").failure, None);
 }
 
 #[tokio::test]

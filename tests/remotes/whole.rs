@@ -187,3 +187,68 @@ fn a_url_with_a_password_and_a_host_without_known_keys_are_refused_at_the_start_
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn a_repository_named_on_the_command_line_is_followed_with_a_token_and_an_authority() {
+    let repository = Repository::new();
+    let first = repository.push("first", &[("site.yaml", SITE)]);
+    let folder = tempfile::tempdir().unwrap();
+    let server = HttpsServer::start(repository.folder.path(), Some(&format!("x-access-token:{TOKEN}")));
+    let token = closed_file(folder.path(), "site.token", &format!("{TOKEN}\n"));
+    let url = server.url("site.git");
+    let words = ["--repository", &url, "--branch", "main", "--token-file", token.to_str().unwrap(), "--repository-ca"];
+    let site = Site::start(folder.path(), &[&words[..], &[server.authority.to_str().unwrap()]].concat());
+    let serves = |status: &serde_json::Value, id: &str| {
+        status["content"]["condition"] == "Ready" && status["content"]["lastAppliedRevision"] == id
+    };
+    site.until("it is followed", |status| serves(status, &first));
+    let second = repository.push("second", &[("readme.md", "x")]);
+    site.type_in(&["reconcile"]);
+    let status = site.until("it is followed on", |status| serves(status, &second));
+    assert_eq!(status["changedSinceStart"], serde_json::json!([]));
+    assert!(!site.log().contains(TOKEN));
+}
+
+// A tenant copies what the platform encrypted.
+#[test]
+fn a_mounted_source_opens_what_is_encrypted_by_its_own_identities_only() {
+    const ENCRYPTED: &str = include_str!("../../src/content/sops/fixture/partial.yaml");
+    const IDENTITY: &str = include_str!("../../src/content/sops/fixture/identity.txt");
+    let password =
+        "apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {name: password}\nspec: {schema: {type: string}}\n";
+    let (main, tenant) = (Repository::new(), Repository::new());
+    let folder = tempfile::tempdir().unwrap();
+    main.push("platform", &[("site.yaml", &format!("{SITE}---\n{password}"))]);
+    tenant.push("a", &[("copied.yaml", ENCRYPTED)]);
+    let identity = closed_file(folder.path(), "identity.txt", IDENTITY);
+    let path = folder.path().join("sources.yaml");
+    let write = |more: &str| {
+        let sources = format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n  - {{name: platform, url: {}, branch: main}}\n  \
+             - {{name: team-a, url: {}, branch: main, mount: tenants/a, allow: {{kinds: [Profile], names: ['*']}}{more}}}\n",
+            main.bare().display(),
+            tenant.bare().display()
+        );
+        std::fs::write(&path, sources).unwrap();
+    };
+    write("");
+    let words = ["--sources", path.to_str().unwrap(), "--age-identities", identity.to_str().unwrap()];
+    let site = Site::start(folder.path(), &words);
+    let status = site.until("the tenant is refused", |status| status["sources"][1]["findings"][0].is_string());
+    let findings: Vec<&str> =
+        status["sources"][1]["findings"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
+    let shut = |finding: &&str| finding.starts_with("tenants/a/copied.yaml:") && finding.contains("`ageIdentities`");
+    assert!(findings.iter().any(shut), "{findings:?}");
+    assert_eq!(status["changedSinceStart"], serde_json::json!([]));
+    // Given to the tenant as well; nothing comes of it before a restart, and the status says so.
+    write(", ageIdentities: identity.txt");
+    let changed = |status: &serde_json::Value| status["changedSinceStart"][0].is_string();
+    let status = site.until("it was changed since", changed);
+    assert!(status["changedSinceStart"][0].as_str().unwrap().contains("sources.yaml was changed since"), "{status:#}");
+    drop(site);
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), &words);
+    site.until("the tenant is taken", |status| {
+        status["content"]["condition"] == "Ready" && status["sources"][1]["used"].is_string()
+    });
+}

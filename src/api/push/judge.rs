@@ -10,9 +10,8 @@ use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, 
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
-use crate::journal::{Event, Stream};
-use crate::reconcile::{Allowance, Foreseen, Outcome, guard_bound, guard_wipe};
-use crate::store::{Batch, StoreError};
+use crate::reconcile::{Allowance, Foreseen, Outcome, Promise, guard_bound, guard_wipe};
+use crate::store::StoreError;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +21,8 @@ use std::time::{Duration, Instant};
 const FINDINGS_MAX: usize = 100;
 /// Of so many other branches the content is looked at.
 const OTHERS_MAX: usize = 4;
+/// A push is judged within this, the packs that it waits for included, or refused.
+pub(super) const JUDGE_MAX: Duration = Duration::from_secs(120);
 /// How long a push waits for its revision to serve, after the branch moved.
 const APPLIED_WAIT: Duration = Duration::from_secs(3);
 
@@ -46,7 +47,21 @@ impl From<GitError> for Unable {
     }
 }
 
-/// Judges a push. What it would be allowed beyond the guards is written down when it is accepted, before git moves the branch.
+/// The answer, where it comes in time; work on it is left off otherwise.
+pub(super) async fn in_time(most: Duration, judged: impl Future<Output = Answer>) -> Answer {
+    tokio::time::timeout(most, judged).await.unwrap_or_else(|_| {
+        tracing::warn!(seconds = most.as_secs(), "a push took too long to be judged and is refused");
+        Answer::unable(
+            format!("it could not be judged within {} seconds", most.as_secs()),
+            Some(
+                "nothing was changed; push again, or smaller pieces. formwork status says what the server is busy with",
+            ),
+        )
+    })
+}
+
+/// Judges a push. What it would be allowed beyond the guards is promised when it is accepted, before git moves the branch, and
+/// counts when that has moved.
 pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answer {
     let by = pusher.name.clone();
     let seen = match look(app, &question).await {
@@ -90,7 +105,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     if verdict.accepted
         && !verdict.dry_run
         && let Some(new) = &verdict.new
-        && let Err(error) = remember(app, &verdict, new, &allowed).await
+        && let Err(error) = promise(app, &verdict, new, &allowed).await
     {
         if allowed.is_some() {
             return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
@@ -109,18 +124,15 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     Answer::Judged(Box::new(verdict))
 }
 
-/// Who pushed, and what they allowed.
-async fn remember(app: &App, verdict: &Verdict, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
-    let event = Event::RevisionPushed {
+/// Who pushes, and what they allow.
+async fn promise(app: &App, verdict: &Verdict, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
+    let promise = Promise {
         by: verdict.by.clone(),
         branch: verdict.branch.clone(),
-        revision: revision.to_owned(),
         summary: verdict.summary.clone(),
+        allowed: allowed.clone(),
     };
-    let operations = allowed.is_some().then(|| allowed.to_operation(revision)).transpose()?;
-    let batch =
-        Batch { events: vec![(Stream::Site, event)], operations: operations.into_iter().collect(), ..Batch::default() };
-    app.fleet.store.commit(batch, app.fleet.clock.now_unix_ms()).await.map(drop)
+    promise.put(app.fleet.store.as_ref(), revision).await
 }
 
 fn unable(error: &GitError) -> Answer {
@@ -356,6 +368,9 @@ pub(super) async fn wait(app: &App, question: Question) -> Answer {
         return Answer::Applied(nothing);
     };
     let began = Instant::now();
+    if let Err(error) = app.fleet.reconciler.moved(&revision).await {
+        tracing::warn!(%error, revision, "who pushed this is not written down yet");
+    }
     let mut status = app.fleet.reconciler.status();
     app.fleet.reconciler.ask();
     let ended = status.wait_for(|status| {
@@ -373,4 +388,19 @@ pub(super) async fn wait(app: &App, question: Question) -> Answer {
         after_ms,
         message: now.condition().1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_push_that_takes_too_long_to_be_judged_ends_with_a_clear_word() {
+        let answer = in_time(Duration::from_millis(10), std::future::pending()).await;
+        let Answer::Unable { message, hint } = answer else { panic!("{answer:?}") };
+        assert!(message.contains("could not be judged within"), "{message}");
+        assert!(hint.is_some_and(|hint| hint.contains("nothing was changed")));
+        let good = Answer::Judged(Box::default());
+        assert_eq!(in_time(JUDGE_MAX, std::future::ready(good.clone())).await, good);
+    }
 }

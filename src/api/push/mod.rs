@@ -21,6 +21,7 @@ pub use socket::{SocketError, listen};
 pub use wire::{Answer, Applied, Hook, Other, Question, Verdict};
 
 use super::App;
+use super::views::{PushStatus, RejectedPush};
 use crate::git::receive::{Backend, Hosted, Received, Users};
 use crate::git::{Follower, Source, Verifier};
 use crate::identity::IdentityError;
@@ -29,6 +30,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// So many pushes that were not taken are remembered.
+const REJECTED_KEPT: usize = 10;
+/// The longest reason that is, characters.
+const REASON_MAX: usize = 300;
+
 /// What receives pushes.
 pub struct Receiving {
     users: Users,
@@ -36,6 +42,7 @@ pub struct Receiving {
     received: Option<Received>,
     checks: Option<checks::Checks>,
     open: Mutex<HashMap<String, Open>>,
+    rejected: Mutex<PushStatus>,
 }
 
 /// A push over HTTPS that is under way.
@@ -63,7 +70,14 @@ impl Receiving {
             }
             _ => None,
         };
-        Self { users: Users::in_file(users), hosted, received, checks: None, open: Mutex::default() }
+        Self {
+            users: Users::in_file(users),
+            hosted,
+            received,
+            checks: None,
+            open: Mutex::default(),
+            rejected: Mutex::default(),
+        }
     }
 
     /// Pushes are judged as this follower's revisions are: signed by this policy (none: signatures are not asked for), and with
@@ -72,6 +86,22 @@ impl Receiving {
     pub fn checking(mut self, follower: Arc<Follower>, verifier: Option<Arc<Verifier>>) -> Self {
         self.checks = Some(checks::Checks { follower, verifier });
         self
+    }
+
+    /// Pushes that were judged and not taken; none where nobody pushes to what is followed.
+    pub(super) fn rejected(&self) -> Option<PushStatus> {
+        self.received.as_ref()?;
+        Some(self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Remembers a push that is not taken.
+    fn note(&self, by: &str, at_unix_ms: i64, answer: &Answer) {
+        let Some(rejected) = rejected(by, at_unix_ms, answer) else { return };
+        let mut status = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        status.rejected = status.rejected.saturating_add(1);
+        status.recent.push(rejected);
+        let more = status.recent.len().saturating_sub(REJECTED_KEPT);
+        status.recent.drain(..more);
     }
 
     /// Takes away what broken pushes left, now and then. Blocks for a moment.
@@ -114,6 +144,27 @@ impl Drop for Pass {
     }
 }
 
+/// What is remembered of an answer that takes nothing; none: it is taken, or nothing was to be.
+fn rejected(by: &str, at_unix_ms: i64, answer: &Answer) -> Option<RejectedPush> {
+    let line = |text: &str| text.lines().next().unwrap_or_default().chars().take(REASON_MAX).collect::<String>();
+    let (revision, summary, reason, count) = match answer {
+        Answer::Applied(_) => return None,
+        Answer::Unable { message, .. } => (None, String::new(), line(message), 0),
+        Answer::Judged(verdict) if verdict.accepted || verdict.dry_run => return None,
+        Answer::Judged(verdict) => {
+            let finding = verdict.findings.iter().find(|finding| finding.error);
+            let told = finding.map(|finding| match finding.place.as_str() {
+                "" => finding.message.clone(),
+                place => format!("{place}: {}", finding.message),
+            });
+            let reason = verdict.refusals.first().map(|refusal| refusal.what.clone()).or(told).unwrap_or_default();
+            let count = verdict.refusals.len() + verdict.findings.len() + verdict.left_out;
+            (verdict.new.clone(), line(&verdict.summary), line(&reason), count)
+        }
+    };
+    Some(RejectedPush { by: by.to_owned(), at_unix_ms, revision, summary, reason, count })
+}
+
 /// Answers a hook. `trusted`: who asked if they show no capability.
 pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher>) -> Answer {
     let pusher = match (&question.capability, trusted) {
@@ -124,7 +175,12 @@ pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher
         return Answer::unable("this push is not known here, or its hook asked already", Some("push again"));
     };
     match question.hook {
-        Hook::PreReceive => judge::judge(app, question, pusher).await,
+        Hook::PreReceive => {
+            let by = pusher.name.clone();
+            let answer = judge::in_time(judge::JUDGE_MAX, judge::judge(app, question, pusher)).await;
+            app.receiving.note(&by, app.fleet.clock.now_unix_ms(), &answer);
+            answer
+        }
         Hook::PostReceive => judge::wait(app, question).await,
     }
 }
@@ -132,6 +188,48 @@ pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pushes_that_were_not_taken_are_counted_and_the_last_few_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let bare = Source::Bare { path: folder.path().into(), branch: None, subpath: None };
+        let receiving = Receiving::new(folder.path().join("users.json"), &bare, None);
+        let finding = |error, message: &str| Shown {
+            error,
+            place: "site.yaml:1:1".into(),
+            message: message.into(),
+            hint: None,
+            source: None,
+        };
+        let verdict = Verdict { new: Some("abc".into()), summary: "More".into(), ..Verdict::default() };
+        let findings = vec![finding(false, "odd"), finding(true, "wrong\nand more")];
+        let refused = Verdict { findings, ..verdict.clone() };
+        for verdict in [
+            Verdict { accepted: true, ..verdict.clone() },
+            Verdict { dry_run: true, ..refused.clone() },
+            refused.clone(),
+        ] {
+            receiving.note("ada", 1, &Answer::Judged(Box::new(verdict)));
+        }
+        let status = receiving.rejected().unwrap();
+        let expected = RejectedPush {
+            by: "ada".into(),
+            at_unix_ms: 1,
+            revision: Some("abc".into()),
+            summary: "More".into(),
+            reason: "site.yaml:1:1: wrong".into(),
+            count: 2,
+        };
+        assert_eq!((status.rejected, status.recent), (1, vec![expected]));
+        for n in 0..50 {
+            receiving.note("bob", n, &Answer::unable(format!("no {n}"), None));
+        }
+        let status = receiving.rejected().unwrap();
+        assert_eq!((status.rejected, status.recent.len()), (51, REJECTED_KEPT));
+        assert_eq!(status.recent.last().map(|push| push.reason.as_str()), Some("no 49"));
+        let other = Source::Directory { path: folder.path().into() };
+        assert_eq!(Receiving::new(folder.path().join("users.json"), &other, None).rejected(), None);
+    }
 
     #[test]
     fn a_capability_is_good_for_each_hook_once_and_dies_with_its_push() {

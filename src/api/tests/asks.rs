@@ -8,7 +8,7 @@ use crate::wire::{CheckInRequest, HardwareIdentity, JobOutcome};
 use std::sync::Arc;
 
 impl Site {
-    async fn administrator(&self, method: &str, pattern: &str, path: &str, body: &str) -> Answer {
+    pub(super) async fn administrator(&self, method: &str, pattern: &str, path: &str, body: &str) -> Answer {
         let table = table();
         let route = table.iter().find(|route| route.path == pattern && route.method.as_str() == method);
         let token = format!("Bearer {}", self.administrator);

@@ -3,6 +3,7 @@
 mod asks;
 mod health;
 mod hooks;
+mod standings;
 mod tokens;
 
 use super::{App, table};
@@ -63,6 +64,7 @@ struct Site {
     user: String,
     /// What the hooks of a push that is under way show.
     pass: crate::api::push::Pass,
+    standings: Arc<crate::api::Standings>,
     _applied: tokio::sync::watch::Sender<u64>,
 }
 
@@ -104,17 +106,20 @@ impl Site {
         let pusher = crate::api::push::Pusher { name: "bob".into(), rights: crate::identity::user::Rights::all() };
         let pass = receiving.admit(pusher).expect("a push under way");
         let (kept, applied) = tokio::sync::watch::channel(0);
+        let standings: Arc<crate::api::Standings> = Arc::default();
         let app = App {
             snapshots: Arc::new(crate::api::Snapshots::in_folder(lab.dir.path().join("snapshots"))),
             fleet: Arc::clone(lab.fleet()),
             logs: Arc::new(logs),
             administrators: Arc::new(recognised),
             server: Arc::new(server),
+            standings: Arc::clone(&standings),
+            read_once: Arc::from([]),
             hooks: Arc::new(hooks::of(lab.dir.path())),
             receiving,
             applied,
         };
-        Self { router: super::routes(app), lab, administrator, user, pass, _applied: kept }
+        Self { router: super::routes(app), lab, administrator, user, pass, standings, _applied: kept }
     }
 
     /// What a good token of this machine says.

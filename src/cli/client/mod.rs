@@ -215,6 +215,11 @@ impl Client {
         self.post(&format!("/v1/{}", segment(verb)), body)
     }
 
+    /// `POST /v1/sources/{name}/accept`.
+    pub fn accept_source(&self, name: &str, body: &impl Serialize) -> Result<AskAnswer, CliError> {
+        self.post(&format!("/v1/sources/{}/accept", segment(name)), body)
+    }
+
     /// `GET /v1/history`: the last so many lines.
     pub fn history(&self, limit: u32) -> Result<List<HistoryRow>, CliError> {
         self.get(&format!("/v1/history?limit={limit}"))

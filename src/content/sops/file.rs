@@ -43,9 +43,10 @@ pub(crate) fn open(mut documents: Vec<(Document, Value)>, keys: &Keys, report: &
             return Vec::new();
         }
     };
-    let key = match keys {
-        Keys::Unknown => None,
-        Keys::Known(identities) => match data_key(&stanza, identities) {
+    let place = home.place().file;
+    let key = match keys.of(&place) {
+        None => None,
+        Some((identities, mount)) => match data_key(&stanza, identities, mount) {
             Ok(key) => Some(key),
             Err((message, hint)) => {
                 report.error("sops", home.value(&[Step::Key(STANZA), Step::Key("age")]), message).hint(hint);
@@ -101,14 +102,18 @@ pub(crate) fn open(mut documents: Vec<(Document, Value)>, keys: &Keys, report: &
     opened
 }
 
-fn data_key(stanza: &Stanza, identities: &Identities) -> Result<DataKey, (String, String)> {
+fn data_key(stanza: &Stanza, identities: &Identities, mount: Option<&str>) -> Result<DataKey, (String, String)> {
     if let Some(key) = stanza.recipients.iter().find_map(|(_, enc)| data_key::open(enc, identities)) {
         return Ok(key);
     }
     let theirs: Vec<&str> = stanza.recipients.iter().map(|(recipient, _)| recipient.as_str()).collect();
     let ours = identities.recipients();
     let message = format!("the file is encrypted for {}, and none of the identities here opens it", theirs.join(", "));
-    let hint = if ours.is_empty() {
+    let hint = if let (true, Some(mount)) = (ours.is_empty(), mount) {
+        format!(
+            "give the source that is mounted at {mount} identities of its own: `ageIdentities` in the server's sources.yaml"
+        )
+    } else if ours.is_empty() {
         "give the server the identity: formwork serve --age-identities FILE".to_owned()
     } else if ours.iter().any(|recipient| theirs.contains(&recipient.as_str())) {
         "the data key is broken: encrypt the file anew".to_owned()

@@ -33,6 +33,33 @@ pub enum Keys {
     Unknown,
     /// These there are; a file that none of them opens is refused.
     Known(Arc<Identities>),
+    /// Several sources are put together, and each opens what is its own.
+    Apart(Arc<Apart>),
+}
+
+/// Whose keys open which files, where several sources are put together: a file that one of them copied from another is not opened
+/// for it.
+#[derive(Debug)]
+pub struct Apart {
+    /// For the site's own files.
+    pub site: Identities,
+    /// For the files below each of these folders, and nothing else.
+    pub folders: Vec<(String, Identities)>,
+}
+
+impl Keys {
+    /// What opens this file, and the mounted folder that it lies in; none: nothing is known of keys.
+    fn of(&self, file: &str) -> Option<(&Identities, Option<&str>)> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(identities) => Some((identities, None)),
+            Self::Apart(apart) => {
+                let below = |folder: &str| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+                let own = apart.folders.iter().find(|(folder, _)| below(folder));
+                Some(own.map_or((&apart.site, None), |(folder, identities)| (identities, Some(folder))))
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Keys {
@@ -40,6 +67,7 @@ impl std::fmt::Debug for Keys {
         match self {
             Self::Unknown => f.write_str("Unknown"),
             Self::Known(identities) => write!(f, "Known({})", identities.len()),
+            Self::Apart(apart) => write!(f, "Apart({}, {} folders)", apart.site.len(), apart.folders.len()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Files as the real `sops` wrote them (`fixture/`, with a key that guards nothing), read here, and broken here.
 
-use super::{Identities, Keys, file};
+use super::{Apart, Identities, Keys, file};
 use crate::content::{Document, File, FileKind, Report, document};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -17,9 +17,13 @@ fn keys() -> Keys {
 }
 
 fn read(text: &str, keys: Keys) -> (Vec<(Document, Value)>, String) {
+    read_at("a.yaml", text, keys)
+}
+
+fn read_at(path: &str, text: &str, keys: Keys) -> (Vec<(Document, Value)>, String) {
     let file = File { bytes: Arc::from(text.as_bytes()), kind: FileKind::Regular, blob: None };
     let mut report = Report::with_keys(keys);
-    let documents = document::read("a.yaml", &file, &mut report);
+    let documents = document::read(path, &file, &mut report);
     (documents, report.into_findings().to_string())
 }
 
@@ -65,6 +69,31 @@ fn what_sops_wrote_is_read_by_value_and_type_and_the_catalog_sees_references_onl
         ("", json!("correct horse"), json!(5432))
     );
     assert!(documents[0].1["spec"]["params"]["port"].is_number(), "what is not encrypted is no secret");
+}
+
+// Who may push to a mounted source copies a file of the site, as it is encrypted, and has it opened for machines of their own.
+#[test]
+fn each_of_several_sources_opens_what_is_its_own() {
+    let identities = |ours: bool| if ours { Identities::parse(IDENTITY).unwrap() } else { Identities::none() };
+    let keys = |site: bool, tenant: bool| {
+        let folders = vec![("tenants/a".to_owned(), identities(tenant))];
+        Keys::Apart(Arc::new(Apart { site: identities(site), folders }))
+    };
+    let (own, copied, beside) = ("profiles/x.yaml", "tenants/a/profiles/x.yaml", "tenants/ab/x.yaml");
+    for (site, tenant, path, opens) in [
+        (true, false, own, true),
+        (true, false, copied, false),
+        (true, false, beside, true),
+        (false, true, own, false),
+        (false, true, copied, true),
+        (false, true, beside, false),
+    ] {
+        let (documents, said) = read_at(path, PARTIAL, keys(site, tenant));
+        assert_eq!(said.is_empty(), opens, "{path}: {said}");
+        let opened = documents.first().map(|document| param(document, "password"));
+        assert_eq!(opened == Some(json!("correct horse")), opens, "{path}");
+        assert_eq!(said.contains("`ageIdentities`"), !opens && path == copied, "{said}");
+    }
 }
 
 #[test]

@@ -4,20 +4,22 @@
 //! words, and nothing else. Bodies are streamed; bytes, time and the number of children are bounded; when the client goes away
 //! the child and all that it started are ended, first so that git can clean up after itself, then in any case.
 
-use crate::git::bounded::limit_memory;
+use super::feed::{Body, feed};
+use crate::git::bounded::{limit_memory, limit_processor};
 use crate::identity::user::ADMINISTRATOR;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::io::ReaderStream;
@@ -36,17 +38,16 @@ const WRITERS_EACH: usize = 4;
 const PLACE_WAIT: Duration = Duration::from_secs(15);
 /// One question takes no longer than this.
 const RUN_MAX: Duration = Duration::from_secs(600);
-/// The next piece of a body comes within this.
-const PIECE_MAX: Duration = Duration::from_secs(60);
-/// What is too long is taken off the connection up to so many times the bound, and thrown away, so that the client comes to read
-/// why it was refused.
-const DRAINED_TIMES: u64 = 4;
+/// So long one of its programs may keep a processor busy: what it is sent may unpack to a thousand times its size.
+const PROCESSOR_MAX: Duration = Duration::from_secs(180);
 /// After its input was closed, a child has so long to end by itself.
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// After it was asked to end, it has so long to clean up.
 const END_GRACE: Duration = Duration::from_secs(5);
 /// The head of an answer, bytes.
 const HEAD_MAX: u64 = 16 * 1024;
+/// Its complaints are waited for so long after its end.
+const COMPLAINT_WAIT: Duration = Duration::from_secs(2);
 /// What is kept of its complaints, bytes.
 const COMPLAINT_MAX: u64 = 4 * 1024;
 
@@ -67,6 +68,9 @@ pub enum BackendError {
     /// What came is no push.
     #[error("what was sent is not what git sends: it ended without an answer")]
     NotGit,
+    /// It ended before it answered, and not for what came.
+    #[error("git ended before it answered, perhaps for want of memory; the server's log says more. Push again")]
+    Ended,
 }
 
 /// What a client wants.
@@ -102,7 +106,7 @@ pub struct Ask {
     pub has_body: bool,
     /// The length of the body, where it is known.
     pub length: Option<u64>,
-    /// The body is compressed.
+    /// The body is compressed; git is given it unpacked.
     pub gzip: bool,
     /// The protocol's version, out of 1 and 2.
     pub version: Option<u8>,
@@ -112,7 +116,7 @@ pub struct Ask {
     pub peer: IpAddr,
     /// What the hooks of this push show to be believed. It is in the environment of git and its hooks and nowhere else.
     pub capability: Option<String>,
-    /// The longest body, bytes.
+    /// The longest body, bytes, also when it is unpacked.
     pub body_max: u64,
 }
 
@@ -177,7 +181,9 @@ impl Backend {
         let mut child =
             self.command(repository, &ask).spawn().map_err(|error| BackendError::Failed(error.to_string()))?;
         limit_memory(pid(&child));
+        limit_processor(pid(&child), PROCESSOR_MAX);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (tell_complaint, complaint) = oneshot::channel();
         if let Some(mut stderr) = child.stderr.take().map(|stderr| stderr.take(COMPLAINT_MAX)) {
             tokio::spawn(async move {
                 let mut complaint = Vec::new();
@@ -185,6 +191,7 @@ impl Backend {
                 if !complaint.is_empty() {
                     tracing::debug!(said = %String::from_utf8_lossy(&complaint).trim(), "git http-backend");
                 }
+                let _ = tell_complaint.send(String::from_utf8_lossy(&complaint).into_owned());
                 // A child whose complaints nobody reads waits for a reader.
                 let _ = tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await;
             });
@@ -196,8 +203,9 @@ impl Backend {
         let (tell_cut, cut) = oneshot::channel();
         if let Some(stdin) = stdin {
             let user = ask.user.clone();
+            let given = Body { most: ask.body_max, gzip: ask.gzip };
             tokio::spawn(async move {
-                let fed = tokio::time::timeout(RUN_MAX, feed(stdin, body, ask.body_max, &stop)).await;
+                let fed = tokio::time::timeout(RUN_MAX, feed(stdin, body, given, &stop)).await;
                 let Err(why) = fed.unwrap_or(Err("it took too long")) else { return };
                 tracing::warn!(user, why, "a clone or push was cut off");
                 stop.cancel();
@@ -209,9 +217,16 @@ impl Backend {
         let pieces = Some(ReaderStream::new(stdout));
         let mut body = AnswerBody { first: None, pieces, guard: Some(guard), cut: Some(cut) };
         // git ends without a word where it was sent something else; that it was asked for nothing is no fault.
-        if ask.has_body && ask.service == Service::ReceivePack && !body.begins().await && ended.await == Ok(false) {
-            tracing::warn!(user = ask.user, "what was sent to be pushed is not what git sends");
-            return Err(BackendError::NotGit);
+        if ask.has_body
+            && ask.service == Service::ReceivePack
+            && !body.begins().await
+            && let Some(status) = ended.await.ok().flatten().filter(|status| !status.success())
+        {
+            let complaint = tokio::time::timeout(COMPLAINT_WAIT, complaint).await;
+            let complaint = complaint.ok().and_then(Result::ok).unwrap_or_default();
+            let why = why_silent(status, &complaint);
+            tracing::warn!(user = ask.user, %status, said = complaint.trim(), %why, "a push had no answer from git");
+            return Err(why);
         }
         Ok(Answer { status, headers, body })
     }
@@ -264,11 +279,8 @@ impl Backend {
         if ask.has_body {
             command.env("CONTENT_TYPE", format!("application/x-{service}-request"));
         }
-        if let Some(length) = ask.length {
+        if let Some(length) = ask.length.filter(|_| !ask.gzip) {
             command.env("CONTENT_LENGTH", length.to_string());
-        }
-        if ask.gzip {
-            command.env("HTTP_CONTENT_ENCODING", "gzip");
         }
         if let Some(version) = ask.version {
             command.env("GIT_PROTOCOL", format!("version={version}"));
@@ -286,11 +298,23 @@ fn pid(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
+/// Why git ended badly without a word to the client: it says what it does not understand, and nothing where it was ended.
+fn why_silent(status: ExitStatus, complaint: &str) -> BackendError {
+    let not_understood = ["protocol error", "hung up unexpectedly"].iter().any(|words| complaint.contains(words));
+    let by_force = status.signal().is_some() || complaint.contains("died of signal");
+    if not_understood && !by_force { BackendError::NotGit } else { BackendError::Ended }
+}
+
 /// Waits for its end; ends it when told to, or when its time is over. The place is given back after that.
-async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place, tell: oneshot::Sender<bool>) {
-    let mut good = false;
+async fn end_when_told(
+    mut child: Child,
+    stop: CancellationToken,
+    place: Place,
+    tell: oneshot::Sender<Option<ExitStatus>>,
+) {
+    let mut ended = None;
     tokio::select! {
-        status = child.wait() => good = status.is_ok_and(|status| status.success()),
+        status = child.wait() => ended = status.ok(),
         () = stop.cancelled() => end(&mut child).await,
         () = tokio::time::sleep(RUN_MAX) => {
             tracing::warn!("a clone or push took too long and was ended");
@@ -298,7 +322,7 @@ async fn end_when_told(mut child: Child, stop: CancellationToken, place: Place, 
         }
     }
     drop(place);
-    let _ = tell.send(good);
+    let _ = tell.send(ended);
 }
 
 /// Its input is closed by now: git takes its half-received objects away in order and ends. Told by a signal, its programs would do
@@ -312,44 +336,6 @@ async fn end(child: &mut Child) {
     if tokio::time::timeout(END_GRACE, child.wait()).await.is_err() {
         let _ = kill_process_group(group, Signal::KILL);
         let _ = child.wait().await;
-    }
-}
-
-/// Gives the body to the child. What the child does not want any more, and what is too much for it, is still taken off the
-/// connection, so that the client comes to read why.
-///
-/// # Errors
-/// Why not all of it was taken.
-async fn feed<W, S, E>(stdin: W, mut body: S, most: u64, stop: &CancellationToken) -> Result<(), &'static str>
-where
-    W: AsyncWrite + Unpin,
-    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-{
-    let (mut stdin, mut taken) = (Some(stdin), 0_u64);
-    loop {
-        let piece = tokio::select! {
-            piece = tokio::time::timeout(PIECE_MAX, body.next()) => piece,
-            () = stop.cancelled() => return Ok(()),
-        };
-        match piece {
-            Ok(None) => return Ok(()),
-            Ok(Some(Ok(piece))) => {
-                taken = taken.saturating_add(piece.len() as u64);
-                if taken > most {
-                    stdin = None;
-                }
-                if taken > most.saturating_mul(DRAINED_TIMES) {
-                    return Err("it is far too large");
-                }
-                if let Some(pipe) = &mut stdin
-                    && pipe.write_all(&piece).await.is_err()
-                {
-                    stdin = None;
-                }
-            }
-            Err(_) => return Err("it came too slowly"),
-            Ok(Some(Err(_))) => return Err("the client went away"),
-        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod backend;
 mod clashes;
+mod feed;
+mod gunzip;
 mod hooks;
 mod options;
 mod quarantine;

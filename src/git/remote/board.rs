@@ -41,6 +41,8 @@ pub(super) struct Entry {
     pub status: SourceStatus,
     /// What to use of it, where anything was ever found.
     pub known: Option<Known>,
+    /// What it shows and is not followed, where its branch was rewritten.
+    pub held: Option<Known>,
     /// Why the last look failed.
     pub failure: Option<GitError>,
 }
@@ -84,6 +86,13 @@ impl Board {
         let found = self.changed.wait_timeout_while(entries, most, |entries| entries.0 == seen);
         let (entries, _) = found.unwrap_or_else(PoisonError::into_inner);
         entries.clone()
+    }
+
+    /// A source whose branch was rewritten and is held: the commit before, and the one that it shows.
+    pub fn held(&self, source: &str) -> Option<(String, String)> {
+        let entries = self.lock();
+        let entry = entries.1.iter().find(|entry| entry.status.name == source)?;
+        Some((entry.known.as_ref()?.commit.clone(), entry.held.as_ref()?.commit.clone()))
     }
 
     /// How all sources stand.

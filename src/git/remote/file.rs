@@ -49,6 +49,7 @@ struct SourceSpec {
     forge: Option<ForgeSpec>,
     mount: Option<String>,
     allow: Option<AllowSpec>,
+    age_identities: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -228,6 +229,11 @@ impl Checker<'_> {
             }
             (None, None) => Allow::default(),
         };
+        if spec.mount.is_none() && spec.age_identities.is_some() {
+            let said = "only a mounted source has identities of its own".to_owned();
+            let hint = "those of the site are given by `formwork serve --age-identities FILE`".to_owned();
+            self.error(&["ageIdentities"], "identities", said, Some(hint));
+        }
         Some(SourceSettings {
             name: spec.name,
             location,
@@ -245,6 +251,7 @@ impl Checker<'_> {
             forge,
             mount: spec.mount,
             allow,
+            age_identities: spec.age_identities.map(|path| self.file(path)),
         })
     }
 

@@ -14,12 +14,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A hint that something may be new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hint {
     /// A person or a program on this machine asks.
     Look,
     /// A webhook: what was pushed may not be visible yet.
     Webhook,
+    /// A person goes along with this commit, which a rewritten branch shows.
+    Accept(String),
 }
 
 /// The thread's own.
@@ -66,8 +68,24 @@ impl Poller {
             self.write_down(known.clone(), held.clone(), failure, pause, bytes);
             match self.wait(pause) {
                 Wake::Time => second = false,
-                Wake::Hint(hint) => second = hint == Hint::Webhook,
+                Wake::Hints { webhook, accept } => {
+                    second = webhook;
+                    if let Some(next) = held.take_if(|held| accept.as_ref() == Some(&held.commit)) {
+                        self.accept(next, &mut known, &mut held);
+                    }
+                }
                 Wake::End => return,
+            }
+        }
+    }
+
+    /// A person goes along with a rewritten branch.
+    fn accept(&self, next: Known, known: &mut Option<Known>, held: &mut Option<Known>) {
+        match self.room.write_known(&self.settings, &next) {
+            Ok(()) => *known = Some(next),
+            Err(error) => {
+                tracing::error!(source = self.settings.name, %error, "what is followed could not be written down");
+                *held = Some(next);
             }
         }
     }
@@ -142,6 +160,7 @@ impl Poller {
             if held.is_some() {
                 status.failure = entry.failure.as_ref().map(ToString::to_string);
             }
+            entry.held = held;
             entry.known = known;
         });
     }
@@ -149,7 +168,7 @@ impl Poller {
     /// Waits for the time of the next look, or for a hint. Hints close together are one.
     fn wait(&self, pause: Duration) -> Wake {
         let since = Instant::now();
-        let mut hint = match self.hints.recv_timeout(pause) {
+        let first = match self.hints.recv_timeout(pause) {
             Ok(hint) => hint,
             Err(RecvTimeoutError::Timeout) => return Wake::Time,
             Err(RecvTimeoutError::Disconnected) => return Wake::End,
@@ -158,19 +177,22 @@ impl Poller {
         if !matches!(self.settings.location, Location::Local(_)) {
             std::thread::sleep(HINT_GAP.saturating_sub(since.elapsed()));
         }
-        while let Ok(more) = self.hints.try_recv() {
-            if more == Hint::Webhook {
-                hint = more;
+        let (mut webhook, mut accept) = (false, None);
+        for hint in std::iter::once(first).chain(self.hints.try_iter()) {
+            match hint {
+                Hint::Look => {}
+                Hint::Webhook => webhook = true,
+                Hint::Accept(commit) => accept = Some(commit),
             }
         }
-        Wake::Hint(hint)
+        Wake::Hints { webhook, accept }
     }
 }
 
 /// Why a wait is over.
 enum Wake {
     Time,
-    Hint(Hint),
+    Hints { webhook: bool, accept: Option<String> },
     End,
 }
 

@@ -144,6 +144,8 @@ pub struct SourceSettings {
     pub mount: Option<String>,
     /// What it may declare there.
     pub allow: Allow,
+    /// What opens files of a mounted source that SOPS encrypted, and nothing else does; none: none of them is opened.
+    pub age_identities: Option<PathBuf>,
 }
 
 impl SourceSettings {
@@ -165,6 +167,7 @@ impl SourceSettings {
             forge: None,
             mount: None,
             allow: Allow::default(),
+            age_identities: None,
         }
     }
 }

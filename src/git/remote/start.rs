@@ -43,6 +43,12 @@ impl Remote {
         }
     }
 
+    /// To one: a person goes along with this commit of a rewritten branch. False: there is no such source, or too much waits for it.
+    pub(in crate::git) fn accept(&self, source: &str, commit: String) -> bool {
+        let found = self.hints.iter().find(|(name, _)| name == source);
+        found.is_some_and(|(_, sender)| sender.try_send(Hint::Accept(commit)).is_ok())
+    }
+
     /// To one: a webhook came. False: there is no such source.
     pub(in crate::git) fn webhook(&self, source: &str) -> bool {
         let found = self.hints.iter().find(|(name, _)| name == source);

@@ -163,7 +163,9 @@ impl Paper {
             let (one, many) = follows.words();
             format!("{count} {}", if *count == 1 { one } else { many })
         });
-        let rest = usize::try_from(change.machines_in_all).unwrap_or(0).saturating_sub(change.machines.len());
+        // A box that goes on under another name is told of twice, and is one.
+        let told = change.machines.iter().filter(|machine| machine.renamed_to.is_none()).count();
+        let rest = usize::try_from(change.machines_in_all).unwrap_or(0).saturating_sub(told);
         let rest = if rest > 0 { format!("; nothing follows for {rest}") } else { String::new() };
         self.line(0, &format!("Machines: {}{rest}", counts.collect::<Vec<_>>().join(", ")), Some("1"));
         let mut lots: BTreeMap<(Follows, Vec<String>), Vec<&MachineChange>> = BTreeMap::new();

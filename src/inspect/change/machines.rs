@@ -225,8 +225,8 @@ impl Compared<'_, '_> {
         }
         told.follows = Follows::Leaves;
         told.ends_run = self.after.cancelled().map(|(run, _)| run);
-        told.never_seen = !self.state.is_known();
         told.renamed_to = self.question.known.renamed_to(self.name).map(str::to_owned);
+        told.never_seen = !self.state.is_known() && told.renamed_to.is_none();
         Some(told)
     }
 

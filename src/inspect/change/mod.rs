@@ -245,7 +245,7 @@ pub struct Change {
     pub machines: Vec<MachineChange>,
     /// Clusters that change, by name.
     pub clusters: Vec<ClusterChange>,
-    /// How many machines there are: declared or enrolled on either revision.
+    /// How many machines there are: declared or enrolled on either revision, each box once.
     pub machines_in_all: u32,
     /// How many of them have walked a workflow or were adopted, each box once under the name it goes on with: what the guard
     /// against wiping takes its share of.
@@ -315,12 +315,17 @@ fn names<'a>(question: &Question<'a>) -> (BTreeSet<&'a str>, usize) {
         }
     };
     let mut names: BTreeSet<&str> = differing.into_iter().collect();
-    if let Knowledge::Journal { states, .. } = question.known {
+    if let Knowledge::Journal { states, renamed, .. } = question.known {
         let declared = |name: &str| new.machine(name).is_some() || old.is_some_and(|old| old.machine(name).is_some());
         for (name, _) in states.iter().filter(|(_, state)| state.enrolled.is_some() && !state.left) {
             in_all += usize::from(!declared(name));
             names.insert(name);
         }
+        // A box with two names is one.
+        let enrolled = |name: &str| states.get(name).is_some_and(|state| state.enrolled.is_some() && !state.left);
+        let counted = |name: &str| declared(name) || enrolled(name);
+        let twice = renamed.iter().filter(|(name, former)| counted(name) && counted(former)).count();
+        in_all = in_all.saturating_sub(twice);
     }
     (names, in_all)
 }

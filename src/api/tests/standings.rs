@@ -1,0 +1,88 @@
+//! How machines stand to Git, counted and listed.
+
+use super::{GONE, SITE, Site};
+use crate::api::views::List;
+use crate::inspect::{MachineStanding, Standing};
+use crate::journal::{Ask, Event};
+
+impl Site {
+    async fn drift(&self) -> Vec<MachineStanding> {
+        let answer = self.administrator("GET", "/v1/drift", "/v1/drift", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str::<List<MachineStanding>>(&answer.body).expect("a list").items
+    }
+
+    /// Asks how the site stands; how many machines had to be thought about for it.
+    async fn thought_for_status(&self) -> u64 {
+        let before = self.standings.thought();
+        let answer = self.administrator("GET", "/v1/status", "/v1/status", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        self.standings.thought() - before
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_the_site_costs_what_happened_since_the_one_before() {
+    let site = Site::start().await;
+    let fleet = site.lab.fleet();
+    // In files of their own: what stands in site.yaml is read anew each time.
+    let declare = |number: usize, label: &str| {
+        let text = format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Machine\nmetadata: {{name: own-{number}, labels: {{a: {label}}}}}\n\
+             spec: {{match: {{macs: ['52:54:00:00:01:{number}']}}, workflow: walk}}\n"
+        );
+        std::fs::write(site.lab.folder().join(format!("own-{number}.yaml")), text).expect("written");
+    };
+    (10..30).for_each(|number| declare(number, "b"));
+    site.lab.until(|catalog| (10..30).all(|number| catalog.machine(&format!("own-{number}")).is_some())).await;
+    assert_eq!(site.thought_for_status().await, 25, "of each machine once");
+    let first = site.drift().await;
+    assert_eq!(site.thought_for_status().await, 0);
+    site.lab.event(&fleet.entry("one"), Event::Asked { by: "anna".into(), what: Ask::Retry }).await;
+    assert_eq!(site.thought_for_status().await, 1);
+    let before = fleet.current().expect("a revision");
+    declare(17, "c");
+    let labelled = |view: &crate::catalog::MachineView| view.labels.get("a").is_some_and(|label| label == "c");
+    site.lab.until(|catalog| catalog.machine("own-17").is_some_and(labelled)).await;
+    let after = fleet.current().expect("a revision");
+    site.standings.revise(&before, &after);
+    assert_eq!(site.thought_for_status().await, 6, "the one, the four of site.yaml, and the one that left");
+    // What is remembered is what is thought anew.
+    let remembered = site.drift().await;
+    site.standings.forget_all();
+    assert_eq!(site.drift().await, remembered);
+    assert_eq!(first.len(), remembered.len());
+    // One that changes everything costs everything.
+    site.lab.write(&format!("{SITE}{GONE}").replace("size: 1", "size: 2"));
+    site.lab.until(|catalog| catalog.machine("gone").is_some()).await;
+    site.standings.revise(&after, &fleet.current().expect("a revision"));
+    assert!(site.thought_for_status().await > 2);
+}
+
+#[tokio::test]
+async fn a_box_that_a_declaration_takes_over_stands_once_and_was_seen() {
+    let site = Site::start().await;
+    let rule = "---
+kind: Enrollment
+metadata: {name: rule}
+spec: {match: {macPrefixes: ['52:54:00:00:09']}, name: \"x-{{ mac | replace(':', '') }}\", workflow: walk}
+";
+    site.lab.write(&format!("{SITE}{rule}"));
+    site.lab.until(|catalog| catalog.enrollments().next().is_some()).await;
+    let hardware = crate::wire::HardwareIdentity { macs: vec!["52:54:00:00:09:01".into()], uuid: None, serial: None };
+    let enrolled = site.lab.machine(&hardware).await.name.clone();
+    let declared = "---
+kind: Machine
+metadata: {name: renamed}
+spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk}
+";
+    site.lab.write(&format!("{SITE}{rule}{declared}"));
+    site.lab.until(|catalog| catalog.machine("renamed").is_some()).await;
+    let drift = site.drift().await;
+    assert!(drift.iter().all(|row| row.name != enrolled), "{drift:?}");
+    let row = drift.iter().find(|row| row.name == "renamed").expect("a row");
+    assert!(row.standing != Standing::NeverSeen, "{row:?}");
+    assert!(row.message.ends_with(&format!("; it is {enrolled} until its next word")), "{row:?}");
+    let why = site.administrator("GET", "/v1/machines/{name}/plan", "/v1/machines/renamed/plan", "").await;
+    assert_eq!(why.status, 200, "{why:?}");
+}
