@@ -91,6 +91,37 @@ fn a_server_killed_between_fetch_and_swap_comes_back_with_a_whole_good_revision(
 }
 
 #[test]
+fn a_kill_after_the_fetch_and_before_the_swap_leaves_the_old_revision_and_then_the_new_one() {
+    let mut site = Site::started();
+    let first = site.head();
+    // Enough that between the two there is a while.
+    for number in 10..1_500 {
+        site.write(&format!("machines/m{number}.yaml"), &machine(&format!("m{number}"), number, "1"));
+    }
+    let second = site.push_label("1");
+    let mirror = site.path("state/mirror.git");
+    let commit = format!("{second}^{{commit}}");
+    let began = Instant::now();
+    while !try_git(&mirror, &["cat-file", "-e", &commit]).status.success() {
+        assert!(began.elapsed() < PATIENCE, "it is never fetched\n{}", site.said());
+    }
+    site.kill();
+    let applied = git(&mirror, &["rev-parse", "refs/formwork/applied"]);
+    assert_eq!(applied, first, "the kill came before the swap");
+    // Without its source there is only what the mirror says was applied.
+    std::fs::rename(site.bare(), site.path("away.git")).unwrap();
+    git(&site.path(""), &["init", "-q", "--bare", "-b", "main", "site.git"]);
+    site.start();
+    told(&site, "started anew without a source", "0", |content| content["reason"] == "SourceUnavailable");
+    std::fs::remove_dir_all(site.bare()).unwrap();
+    std::fs::rename(site.path("away.git"), site.bare()).unwrap();
+    site.applied(&second);
+    assert_eq!(site.serves_label(), "1");
+    let history = site.history().into_iter().filter(|(outcome, _)| outcome == "applied");
+    assert_eq!(history.map(|(_, revision)| revision).collect::<Vec<_>>(), [first, second]);
+}
+
+#[test]
 fn a_hundred_pushes_a_minute_starve_nothing() {
     let site = Site::started();
     let began = Instant::now();

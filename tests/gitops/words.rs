@@ -1,6 +1,6 @@
 //! What people say about following the source, typed at the command line; it outlives the server.
 
-use super::site::{Site, machine};
+use super::site::{Site, git, machine};
 
 #[test]
 fn suspended_is_said_with_by_whom_and_what_waits_and_nothing_is_applied_until_it_is_lifted() {
@@ -90,6 +90,29 @@ fn reconcile_waits_for_what_comes_of_it_and_prints_the_findings() {
     std::fs::rename(site.path("away.git"), site.bare()).unwrap();
     let (code, said) = site.ends(&["reconcile", "-o", "json"]);
     assert!(code == 0 && said.contains("\"token\":"), "{said}");
+}
+
+#[test]
+fn reconcile_that_comes_to_no_end_in_time_says_so() {
+    let site = Site::started();
+    let first = site.head();
+    site.label("1");
+    let second = site.commit("second");
+    git(&site.work(), &["push", "-q", "origin", "HEAD:refs/heads/aside"]);
+    let tree = git(&site.work(), &["rev-parse", "HEAD:machines"]);
+    let object = site.bare().join("objects").join(&tree[..2]).join(&tree[2..]);
+    let whole = std::fs::read(&object).expect("a loose object");
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, b"garbage where a folder was").unwrap();
+    git(&site.bare(), &["update-ref", "refs/heads/main", &second]);
+    site.until("it is tried again and again", |content| content["reason"] == "Postponed");
+    let (code, said) = site.ends(&["reconcile", "--wait", "--timeout", "1s"]);
+    assert!(code == 124 && said.contains("has not come to an end in time"), "{code} {said}");
+    assert_eq!(site.content()["lastAppliedRevision"], *first);
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, whole).unwrap();
+    site.applied(&second);
+    assert_eq!(site.ends(&["reconcile", "--wait", "--timeout", "2m"]).0, 0);
 }
 
 #[test]

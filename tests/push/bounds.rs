@@ -133,6 +133,55 @@ fn a_push_that_is_too_large_is_refused_and_leaves_nothing() {
     assert_eq!(site.branch("main"), Some(first));
 }
 
+// The bound itself, over the wire: 272 MiB that cannot be compressed, in files of which each is taken.
+#[test]
+fn more_than_a_push_may_bring_is_refused_and_leaves_nothing_and_the_next_push_is_taken() {
+    let site = Site::hosted();
+    let ada = site.person();
+    let first = ada.begin();
+    let mut noise = std::fs::File::open("/dev/urandom").unwrap();
+    let mut bytes = vec![0; (16 << 20) - 1024];
+    for n in 0..17 {
+        noise.read_exact(&mut bytes[..4096]).unwrap();
+        // Each file another one; within it bytes repeat, and are sent as they are.
+        let half = bytes.len() / 2;
+        noise.read_exact(&mut bytes[half..half + 4096]).unwrap();
+        std::fs::write(ada.folder.path().join(format!("noise-{n}")), &bytes).unwrap();
+    }
+    ada.git(&["config", "core.compression", "0"]).taken();
+    ada.git(&["config", "pack.window", "0"]).taken();
+    ada.commit("Far too much", &[]);
+    ada.push(&["origin", "main"]).refused(&["maximum allowed size"]);
+    assert_eq!(site.branch("main"), Some(first.clone()));
+    until("nothing is left", || site.quarantines().is_empty());
+    ada.git(&["reset", "-q", "--hard", &first]).taken();
+    let next = ada.commit("Add node-3", &[("machines/node-3.yaml", &node(3))]);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&next);
+}
+
+#[test]
+fn a_compressed_question_is_unpacked_before_git_sees_it() {
+    let site = Site::hosted();
+    site.person().begin();
+    let pack = |text: &str, name: &str| {
+        std::fs::write(site.path(name), text).unwrap();
+        assert!(Command::new("gzip").arg("-f").arg(site.path(name)).status().unwrap().success());
+        format!("@{}.gz", site.path(name).display())
+    };
+    let ask = |body: &str| {
+        let kind = "Content-Type: application/x-git-receive-pack-request";
+        let words = ["--data-binary", body, "-H", kind, "-H", "Content-Encoding: gzip"];
+        curl(&site, &words, "/git/site.git/git-receive-pack").text
+    };
+    assert!(ask(&pack("0000", "flush")).ends_with("200"));
+    // What is no gzip, and what unpacks to a thousand times its size.
+    for body in ["0000".to_owned(), pack(&"z".repeat(64 << 20), "bomb")] {
+        let said = ask(&body);
+        assert!(said.ends_with("400") && said.contains("not what git sends"), "{said}");
+    }
+}
+
 #[test]
 fn a_push_that_is_killed_on_its_way_leaves_nothing() {
     let site = Site::hosted();
@@ -144,7 +193,11 @@ fn a_push_that_is_killed_on_its_way_leaves_nothing() {
     let mut push = ada.command(&["-c", "core.compression=0", "push", "origin", "main"]);
     push.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let mut push = push.spawn().unwrap();
-    while site.quarantines().is_empty() && push.try_wait().unwrap().is_none() {}
+    let mut seen = false;
+    while !seen && push.try_wait().unwrap().is_none() {
+        seen = !site.quarantines().is_empty();
+    }
+    assert!(seen, "it is killed while it is received");
     // With all that it started.
     let group = format!("-{}", push.id());
     let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
@@ -175,26 +228,36 @@ fn a_slow_client_holds_nobody_up_and_is_let_go() {
     let ada = site.person();
     ada.begin();
     // As many as may push at once, less one, each in the middle of its question.
-    let slow: Vec<_> = (0..7).map(|_| begin_slowly(&site)).collect();
+    let slow: Vec<_> = (0..7).map(|number| begin_slowly(&site, number)).collect();
+    // What they run says in its environment where it is told to look.
+    let root = format!("GIT_PROJECT_ROOT={}/git\0", site.state().canonicalize().unwrap().display());
+    let backends = || {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let environments = processes.filter_map(|process| {
+            let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
+            let environment = std::fs::read(process.path().join("environ")).ok()?;
+            name.starts_with("git-http-backen").then_some(environment)
+        });
+        environments.filter(|it| it.windows(root.len()).any(|part| part == root.as_bytes())).count()
+    };
+    until("each of them has its child", || backends() >= 7);
     let second = ada.commit("Add node-3", &[("machines/node-3.yaml", &node(3))]);
     ada.push(&["origin", "main"]).taken();
     site.until_applied(&second);
     let fresh = Person::new(&site, "administrator", &site.administrator());
     fresh.git(&["fetch", "-q", "origin"]).taken();
-    let backends = || {
-        let list = Command::new("ps").args(["-eo", "args"]).output().unwrap();
-        String::from_utf8_lossy(&list.stdout)
-            .lines()
-            .filter(|line| line.contains(&*site.repository().to_string_lossy()))
-            .count()
-    };
-    drop(slow);
+    assert!(backends() >= 7, "they were there all the time");
+    for mut client in slow {
+        let _ = client.kill();
+        let _ = client.wait();
+    }
     until("their children are gone", || backends() == 0);
 }
 
 /// A push whose body stops in the middle; the child ends when the connection is dropped.
-fn begin_slowly(site: &Site) -> std::process::Child {
-    let config = site.path("slow.conf");
+fn begin_slowly(site: &Site, number: usize) -> std::process::Child {
+    // Of its own: one that is written over while it is read says nothing.
+    let config = site.path(&format!("slow-{number}.conf"));
     let lines =
         format!("user = \"administrator:{}\"\nurl = \"{}/git-receive-pack\"\n", site.administrator(), site.url());
     std::fs::write(&config, lines).unwrap();

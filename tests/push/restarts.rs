@@ -38,19 +38,22 @@ fn a_push_while_the_server_restarts_is_whole_or_nothing() {
 #[test]
 fn what_was_allowed_reaches_a_server_that_was_started_anew() {
     let mut site = Site::hosted();
-    site.person().begin();
+    let first = site.person().begin();
+    let said = site.type_in(&["suspend", "--reason", "so that nothing is applied before the restart"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let second = {
         let ada = site.person();
         ada.git(&["pull", "-q", "origin", "main"]).taken();
         std::fs::remove_dir_all(ada.folder.path().join("machines")).unwrap();
         let second = ada.commit("Nothing is left", &[]);
+        ada.push(&["origin", "main"]).refused(&["allow-empty"]);
         ada.push(&["-o", "allow-empty", "origin", "main"]).taken();
         second
     };
+    assert_eq!(site.applied().as_deref(), Some(first.as_str()));
     site.kill();
-    // As if it had been killed between the push and the swap: what serves is forgotten.
-    let mirror = site.state().join("mirror.git/refs/formwork/applied");
-    let _ = std::fs::remove_file(mirror);
     assert!(site.serve(), "{}", site.log());
+    assert_eq!(site.applied().as_deref(), Some(first.as_str()), "it is still suspended");
+    assert!(site.type_in(&["resume"]).status.success());
     site.until_applied(&second);
 }

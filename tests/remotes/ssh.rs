@@ -151,3 +151,18 @@ async fn a_host_with_another_key_or_none_that_is_known_is_refused_and_so_is_a_st
     let said = following.until_failure().await;
     assert!(said.contains("no such repository"), "{said}");
 }
+
+#[test]
+fn a_repository_named_on_the_command_line_is_followed_with_a_key() {
+    let Some(sshd) = Sshd::start() else { return };
+    let repository = Repository::new();
+    let first = repository.push("first", &[("site.yaml", crate::several::SITE)]);
+    let url = format!("ssh://{}@127.0.0.1:{}{}", user(), sshd.port, repository.bare().display());
+    let (key, hosts) = (sshd.at("client"), sshd.known_hosts("host"));
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--repository", &url, "--branch", "main", "--key-file", key.to_str().unwrap(), "--known-hosts"];
+    let site = crate::site::Site::start(folder.path(), &[&words[..], &[hosts.to_str().unwrap()]].concat());
+    site.until("it is followed", |status| {
+        status["content"]["condition"] == "Ready" && status["content"]["lastAppliedRevision"] == *first
+    });
+}

@@ -93,3 +93,42 @@ fn where_tags_are_signed_the_tag_comes_with_the_push_and_one_that_is_taken_away_
     taken(&site.push(&repository, &["HEAD:main"]));
     site.until_served(&second);
 }
+
+// A schema is an oracle: by what it says of a value that it is shown, a value is found out. Whoever may push to a side branch writes one.
+#[test]
+fn a_push_to_a_side_branch_learns_nothing_of_what_is_encrypted() {
+    const ENCRYPTED: &str = include_str!("../../src/content/sops/fixture/partial.yaml");
+    let repository = Repository::new();
+    repository.write("identity.txt", include_str!("../../src/content/sops/fixture/identity.txt"));
+    let identity = repository.root().join("identity.txt");
+    std::fs::set_permissions(&identity, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let site = Site::serve(&repository, &["--hosted", "--age-identities", identity.to_str().unwrap()]);
+    let param = |schema: &str| {
+        format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {{name: password}}\nspec: {{schema: {schema}}}\n"
+        )
+    };
+    let (right, wrong) = ("{type: string, pattern: '^correct'}", "{type: string, pattern: '^guess'}");
+    let files = [("site.yaml", SITE), ("database.yaml", ENCRYPTED), ("param.yaml", &param(right))];
+    let first = repository.commit(By::Nobody, "first", &files);
+    let answer = site.push(&repository, &["HEAD:main"]);
+    taken(&answer);
+    assert!(!answer.1.contains("horse"), "{}", answer.1);
+    site.until_served(&first);
+    // On the branch that is followed the value is looked at.
+    let guess = repository.commit(By::Nobody, "a guess", &[("param.yaml", &param(wrong))]);
+    let answer = site.push(&repository, &["HEAD:main"]);
+    refused(&answer, &["database.yaml:"]);
+    assert!(!answer.1.contains("horse"), "{}", answer.1);
+    // On another it is not: a right guess and a wrong one are answered alike.
+    let said = |commit: &str| {
+        let answer = site.push(&repository, &[&format!("{commit}:refs/heads/guess-{}", &commit[..4])]);
+        taken(&answer);
+        let remote = answer.1.lines().filter(|line| line.starts_with("remote:"));
+        remote.collect::<Vec<_>>().join("\n").replace(&commit[..12], "COMMIT").replace(&commit[..4], "NAME")
+    };
+    let hit = repository.commit(By::Nobody, "another", &[("param.yaml", &param("{type: string, pattern: '^corr'}"))]);
+    let (wrong, right) = (said(&guess), said(&hit));
+    assert_eq!(wrong, right);
+    assert!(wrong.contains("not followed") && !wrong.contains("horse"), "{wrong}");
+}
