@@ -1,6 +1,6 @@
 //! The definitions of custom resources, made from the types that read content and from those of [`super::resources`].
 
-use super::resources::{ContentSourceSpec, ContentSourceStatus, MachineStatus};
+use super::resources::{ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus};
 use super::{GROUP, VERSION, structural};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
 use serde_json::{Value, json};
@@ -98,6 +98,9 @@ const CLUSTER_PROFILE: Words = Words {
     columns: &[
         ("Size", "integer", ".spec.size", false),
         ("Run", "integer", ".spec.run", false),
+        ("Epoch", "integer", ".status.epoch", false),
+        ("Version", "integer", ".status.version", false),
+        ("Keys", "integer", ".status.keysCount", true),
         ("Age", "date", ".metadata.creationTimestamp", false),
     ],
     rules: &[],
@@ -105,24 +108,23 @@ const CLUSTER_PROFILE: Words = Words {
 
 /// All of them.
 pub fn definitions() -> Vec<Definition> {
-    let with_status = |spec, status| (spec, Some(status));
     [
-        (CONTENT_SOURCE, with_status(structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
-        (MACHINE, with_status(structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
-        (CLUSTER_PROFILE, (structural::of::<ClusterProfileSpec>(), None)),
+        (CONTENT_SOURCE, (structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
+        (MACHINE, (structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
+        (CLUSTER_PROFILE, (structural::of::<ClusterProfileSpec>(), structural::of::<ClusterProfileStatus>())),
     ]
     .into_iter()
     .map(|(words, (spec, status))| definition(&words, spec, status))
     .collect()
 }
 
-fn definition(words: &Words, mut spec: Value, status: Option<Value>) -> Definition {
+fn definition(words: &Words, mut spec: Value, status: Value) -> Definition {
     let rules: Vec<Value> =
         words.rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
     if let Some(spec) = spec.as_object_mut().filter(|_| !rules.is_empty()) {
         spec.insert("x-kubernetes-validations".into(), rules.into());
     }
-    let mut schema = json!({
+    let schema = json!({
         "type": "object",
         "description": words.description,
         "required": ["spec"],
@@ -131,6 +133,7 @@ fn definition(words: &Words, mut spec: Value, status: Option<Value>) -> Definiti
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
+            "status": status,
         },
     });
     let columns = words.columns.iter().map(|(name, kind, path, wide)| {
@@ -140,23 +143,14 @@ fn definition(words: &Words, mut spec: Value, status: Option<Value>) -> Definiti
         }
         column
     });
-    let mut version = json!({
+    let version = json!({
         "name": VERSION,
         "served": true,
         "storage": true,
         "additionalPrinterColumns": columns.collect::<Vec<_>>(),
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
     });
-    if let Some(status) = status {
-        if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
-            properties.insert("status".into(), status);
-        }
-        if let Some(version) = version.as_object_mut() {
-            version.insert("subresources".into(), json!({"status": {}}));
-        }
-    }
-    if let Some(version) = version.as_object_mut() {
-        version.insert("schema".into(), json!({"openAPIV3Schema": schema}));
-    }
     let document = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -28,7 +28,9 @@ mod structural;
 
 pub use definitions::{Definition, definitions};
 pub use link::{Link, LinkError};
-pub use resources::{ContentSourceSpec, ContentSourceStatus, MachineStatus, ResourceCondition, SecretReference};
+pub use resources::{
+    ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus, ResourceCondition, SecretReference,
+};
 
 use crate::fleet::Fleet;
 use crate::git::Source;

@@ -2,6 +2,7 @@
 
 use crate::content::kinds::Span;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The name of a Secret in the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -91,6 +92,32 @@ pub struct ContentSourceStatus {
     pub findings_count: u64,
     /// How many machines the revision that serves declares.
     pub machines: u64,
+}
+
+/// How the document of a cluster stands. Values of keys are not in it: who may read objects is not who may read those.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterProfileStatus {
+    /// The generation that this was said of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Rises when the cluster is built anew.
+    pub epoch: u64,
+    /// Rises with each accepted write.
+    pub version: u64,
+    /// Why machines change nothing now; not there where they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// The machines that are members on the applied revision, the first hundred.
+    pub members: Vec<String>,
+    /// Keys that are there, by name, the first hundred.
+    pub keys: Vec<String>,
+    /// How many keys there are.
+    pub keys_count: u64,
+    /// Claims, the first hundred: `held by NAME`, `done by NAME`, `vacant` or `failed`.
+    pub claims: BTreeMap<String, String>,
+    /// How many joined each set, of the first hundred.
+    pub sets: BTreeMap<String, u64>,
 }
 
 /// Where a machine is.

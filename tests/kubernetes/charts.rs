@@ -375,6 +375,7 @@ fn may(cluster: &Cluster) {
     needed.insert("machines.formwork.dev", mirrored.to_vec());
     needed.insert("machines.formwork.dev --subresource=status", vec!["patch"]);
     needed.insert("clusterprofiles.formwork.dev", mirrored.to_vec());
+    needed.insert("clusterprofiles.formwork.dev --subresource=status", vec!["patch"]);
     needed.insert("secrets/site-git", vec!["get", "list", "watch"]);
     needed.insert("events.events.k8s.io", vec!["create", "patch"]);
     let all = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
@@ -391,7 +392,7 @@ fn may(cluster: &Cluster) {
     }
     for what in [
         "patch contentsources.formwork.dev/other --subresource=status",
-        "patch clusterprofiles.formwork.dev --subresource=status",
+        "update clusterprofiles.formwork.dev --subresource=status",
         "update machines.formwork.dev --subresource=status",
         "get secrets",
         "list secrets",

@@ -23,7 +23,8 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     let mut server = Server::new(&cluster);
     server.write(
         "machines/a.yaml",
-        &machine("a", 1, ", params: {}, protect: true").replace("rack: \"1\"", "rack: \"1\", room: two words"),
+        &machine("a", 1, ", profiles: [etcd], params: {}, protect: true")
+            .replace("rack: \"1\"", "rack: \"1\", room: two words"),
     );
     server.write("machines/b.yaml", &machine("b", 2, ""));
     server.write(
@@ -59,6 +60,11 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     });
     let etcd = cluster.until("the cluster profile is shown", || cluster.object("clusterprofile", "etcd"));
     assert_eq!(etcd["spec"]["size"], 3, "{etcd:#}");
+    let said =
+        |status: &Value| status["members"][0] == "a" && status["epoch"] == 1 && status["observedGeneration"] == 1;
+    cluster.until("the cluster says who is in it", || {
+        cluster.object("clusterprofile", "etcd").filter(|etcd| said(&etcd["status"]))
+    });
     let table = cluster.kubectl(&["get", "machines", "-l", "rack=1"]);
     assert!(table.contains("expected") && !table.contains("mine"), "{table}");
 

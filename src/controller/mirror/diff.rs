@@ -1,35 +1,34 @@
 //! What is to be written so that a mirror is as it should be. Pure.
 
-use super::wanted::{Wanted, settled};
+use super::wanted::{Status, Wanted};
 use crate::controller::MANAGED_LABEL;
-use crate::controller::resources::MachineStatus;
 use kube::core::ObjectMeta;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// An object of the mirror as it was seen.
 #[derive(Debug, Clone)]
-pub(super) struct Mirrored {
+pub(super) struct Mirrored<S> {
     pub metadata: ObjectMeta,
     /// In its normal form.
     pub spec: Value,
-    pub status: MachineStatus,
+    pub status: S,
 }
 
 /// One write. What is written is what is wanted when it is made.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Write {
+pub(super) enum Write<S> {
     /// It is not there.
     Create(String),
     /// Its spec or its labels are not what they should be: a revision changed them, or somebody else.
     Replace(String),
     /// It says something else of itself.
-    Status(String, Box<MachineStatus>),
+    Status(String, Box<S>),
     /// It is ours, and should not be there.
     Delete(String),
 }
 
-impl Write {
+impl<S> Write<S> {
     pub fn name(&self) -> &str {
         match self {
             Self::Create(name) | Self::Replace(name) | Self::Status(name, _) | Self::Delete(name) => name,
@@ -38,13 +37,13 @@ impl Write {
 }
 
 /// What is to be written, by name. `marks`: the labels of what is ours.
-pub(super) fn diff(
+pub(super) fn diff<S: Status>(
     marks: &BTreeMap<String, String>,
-    wanted: &BTreeMap<String, Wanted>,
-    seen: &BTreeMap<String, Mirrored>,
+    wanted: &BTreeMap<String, Wanted<S>>,
+    seen: &BTreeMap<String, Mirrored<S>>,
     now: &str,
-) -> Vec<Write> {
-    let of = |name: &String, wanted: &Wanted| -> Option<Write> {
+) -> Vec<Write<S>> {
+    let of = |name: &String, wanted: &Wanted<S>| -> Option<Write<S>> {
         let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
         // Two sites that put each other's back would never come to an end.
         if is_another_sites(marks, seen) {
@@ -57,10 +56,10 @@ pub(super) fn diff(
         if seen.spec != wanted.spec || seen.metadata.labels.as_ref() != Some(&wanted.labels) {
             return Some(Write::Replace(name.clone()));
         }
-        let status = settled(wanted.status.as_ref()?, &seen.status, seen.metadata.generation, now);
+        let status = wanted.status.settled(&seen.status, seen.metadata.generation, now);
         (status != seen.status).then(|| Write::Status(name.clone(), Box::new(status)))
     };
-    let ours = |seen: &Mirrored| {
+    let ours = |seen: &Mirrored<S>| {
         let labels = seen.metadata.labels.as_ref();
         marks.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
     };
@@ -68,20 +67,20 @@ pub(super) fn diff(
         .iter()
         .filter(|(name, seen)| !wanted.contains_key(*name) && ours(seen) && seen.metadata.deletion_timestamp.is_none())
         .map(|(name, _)| Write::Delete(name.clone()));
-    let mut writes: Vec<Write> = wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone).collect();
+    let mut writes: Vec<Write<S>> = wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone).collect();
     writes.sort_by(|one, other| one.name().cmp(other.name()));
     writes
 }
 
 /// Whether it is in the mirror of another site.
-pub(super) fn is_another_sites(marks: &BTreeMap<String, String>, seen: &Mirrored) -> bool {
+pub(super) fn is_another_sites<S>(marks: &BTreeMap<String, String>, seen: &Mirrored<S>) -> bool {
     let label = |key: &str| seen.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     let differs = marks.iter().any(|(key, value)| label(key).is_some_and(|label| label != value));
     differs && label(MANAGED_LABEL) == marks.get(MANAGED_LABEL)
 }
 
 /// At most so many of them, beginning after that name: where there are more than can be written, everybody comes to a turn.
-pub(super) fn in_turn(mut writes: Vec<Write>, after: &str, most: usize) -> Vec<Write> {
+pub(super) fn in_turn<S>(mut writes: Vec<Write<S>>, after: &str, most: usize) -> Vec<Write<S>> {
     let first = writes.partition_point(|write| write.name() <= after);
     writes.rotate_left(first);
     writes.truncate(most);
@@ -92,22 +91,22 @@ pub(super) fn in_turn(mut writes: Vec<Write>, after: &str, most: usize) -> Vec<W
 mod tests {
     use super::*;
     use crate::controller::mirror::wanted::marks;
+    use crate::controller::resources::MachineStatus;
     use serde_json::json;
 
-    fn wanted(spec: u32, phase: &str) -> Wanted {
+    fn wanted(spec: u32, phase: &str) -> Wanted<MachineStatus> {
         let status = MachineStatus { phase: phase.to_owned(), ..MachineStatus::default() };
-        Wanted { labels: marks("lab"), spec: json!(spec), status: Some(status) }
+        Wanted { labels: marks("lab"), spec: json!(spec), status }
     }
 
-    fn seen(of: &Wanted, site: &str, generation: i64) -> Mirrored {
+    fn seen(of: &Wanted<MachineStatus>, site: &str, generation: i64) -> Mirrored<MachineStatus> {
         let metadata = ObjectMeta { labels: Some(marks(site)), generation: Some(generation), ..ObjectMeta::default() };
-        let status = of.status.clone().unwrap_or_default();
-        let status = settled(&status, &MachineStatus::default(), Some(generation), "then");
+        let status = of.status.settled(&MachineStatus::default(), Some(generation), "then");
         Mirrored { metadata, spec: of.spec.clone(), status }
     }
 
-    fn said(writes: &[Write]) -> Vec<String> {
-        let word = |write: &Write| match write {
+    fn said(writes: &[Write<MachineStatus>]) -> Vec<String> {
+        let word = |write: &Write<MachineStatus>| match write {
             Write::Create(_) => "create",
             Write::Replace(_) => "replace",
             Write::Status(..) => "status",
@@ -131,7 +130,7 @@ mod tests {
             metadata: ObjectMeta { generation: Some(2), ..seen(&one, "lab", 1).metadata },
             ..seen(&one, "lab", 1)
         };
-        let all = |pairs: Vec<(&str, Option<&Wanted>, Option<Mirrored>)>| {
+        let all = |pairs: Vec<(&str, Option<&Wanted<MachineStatus>>, Option<Mirrored<MachineStatus>>)>| {
             let want = pairs.iter().filter_map(|(name, it, _)| Some(((*name).to_owned(), (*it)?.clone()))).collect();
             let see = pairs.into_iter().filter_map(|(name, _, it)| Some((name.to_owned(), it?))).collect();
             said(&diff(&marks("lab"), &want, &see, "now"))
@@ -152,13 +151,12 @@ mod tests {
         ] {
             assert_eq!(all(vec![("a", should, is)]), written, "{what}");
         }
-        let silent = Wanted { status: None, ..wanted(1, "") };
-        assert!(all(vec![("a", Some(&silent), Some(seen(&one, "lab", 1)))]).is_empty(), "a kind that says nothing");
     }
 
     #[test]
     fn everybody_comes_to_a_turn() {
-        let writes: Vec<Write> = ["a", "b", "c", "d"].map(|name| Write::Create(name.to_owned())).to_vec();
+        let writes: Vec<Write<MachineStatus>> =
+            ["a", "b", "c", "d"].map(|name| Write::Create(name.to_owned())).to_vec();
         let turn = |after: &str| {
             in_turn(writes.clone(), after, 3).iter().map(|write| write.name().to_owned()).collect::<String>()
         };
@@ -166,6 +164,6 @@ mod tests {
             (turn(""), turn("c"), turn("d"), turn("bb")),
             ("abc".into(), "dab".into(), "abc".into(), "cda".into())
         );
-        assert!(in_turn(Vec::new(), "c", 3).is_empty());
+        assert!(in_turn(Vec::<Write<MachineStatus>>::new(), "c", 3).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! One kind of the mirror: what is wanted, what was seen, and the writes that bring one to the other.
 
 use super::diff::{Mirrored, Write, diff, in_turn, is_another_sites};
-use super::wanted::{Wanted, marks, normal, to_write};
+use super::wanted::{Status, Wanted, marks, normal, to_write};
 use crate::controller::link::{Failure, Link, in_time, resource, write_status};
 use crate::controller::objects::{Objects, Seen};
 use crate::controller::{FIELD_MANAGER, now};
@@ -22,7 +22,10 @@ const AT_A_TIME: usize = 8;
 /// What was refused for its own sake is tried again after this.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
-impl Seen for Mirrored {
+/// What came of a write: the object as it is then, or none where there is none.
+type Carried = Result<Option<DynamicObject>, Failure>;
+
+impl<S: Status> Seen for Mirrored<S> {
     fn read(object: DynamicObject) -> Self {
         let mut data = object.data;
         let mut metadata = object.metadata;
@@ -41,13 +44,13 @@ impl Seen for Mirrored {
 }
 
 /// One kind.
-pub(super) struct Kind {
+pub(super) struct Kind<S> {
     api: Api<DynamicObject>,
     resource: ApiResource,
     marks: BTreeMap<String, String>,
     normal: fn(Value) -> Value,
-    seen: Objects<Mirrored>,
-    wanted: BTreeMap<String, Wanted>,
+    seen: Objects<Mirrored<S>>,
+    wanted: BTreeMap<String, Wanted<S>>,
     /// Where the next turn begins.
     after: String,
     /// What was refused, and until when it rests.
@@ -57,7 +60,7 @@ pub(super) struct Kind {
     broken: bool,
 }
 
-impl Kind {
+impl<S: Status> Kind<S> {
     pub fn new<T: Serialize + DeserializeOwned>(link: &Link, site: &str, kind: &str, plural: &str) -> Self {
         Self {
             api: link.objects(kind, plural),
@@ -121,12 +124,12 @@ impl Kind {
     }
 
     /// Wants these and no others.
-    pub fn want_all(&mut self, these: impl Iterator<Item = (String, Wanted)>) {
+    pub fn want_all(&mut self, these: impl Iterator<Item = (String, Wanted<S>)>) {
         self.wanted = these.collect();
     }
 
     /// Wants one to be so, or not to be.
-    pub fn want(&mut self, name: &str, wanted: Option<Wanted>) {
+    pub fn want(&mut self, name: &str, wanted: Option<Wanted<S>>) {
         match wanted {
             Some(wanted) => {
                 self.wanted.insert(name.to_owned(), wanted);
@@ -151,7 +154,7 @@ impl Kind {
         let Some(last) = writes.last() else { return Ok(()) };
         self.after = last.name().to_owned();
         let this = &*self;
-        let results: Vec<(Write, Result<Option<DynamicObject>, Failure>)> = futures_util::stream::iter(writes)
+        let results: Vec<(Write<S>, Carried)> = futures_util::stream::iter(writes)
             .map(|write| async move {
                 let result = this.carry_out(&write).await;
                 (write, result)
@@ -184,8 +187,8 @@ impl Kind {
         answered
     }
 
-    /// Carries a write out: the object as it is then, or none where there is none.
-    async fn carry_out(&self, write: &Write) -> Result<Option<DynamicObject>, Failure> {
+    /// Carries a write out.
+    async fn carry_out(&self, write: &Write<S>) -> Carried {
         let ours = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let (wanted, seen) = (self.wanted.get(write.name()), self.seen.all().get(write.name()));
         match (write, wanted, seen) {
@@ -214,7 +217,7 @@ impl Kind {
         }
     }
 
-    fn object(&self, metadata: ObjectMeta, wanted: &Wanted) -> DynamicObject {
+    fn object(&self, metadata: ObjectMeta, wanted: &Wanted<S>) -> DynamicObject {
         let metadata = ObjectMeta { labels: Some(wanted.labels.clone()), ..metadata };
         let mut object = DynamicObject::new("", &self.resource).data(json!({"spec": to_write(&wanted.spec)}));
         object.metadata = metadata;

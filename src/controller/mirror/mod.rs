@@ -8,7 +8,9 @@ mod kind;
 mod wanted;
 
 use super::link::{Link, said, watch};
+use super::resources::{ClusterProfileStatus, MachineStatus};
 use crate::api;
+use crate::catalog::ClusterProfile;
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
 use crate::fleet::Fleet;
 use crate::journal::Stream;
@@ -18,6 +20,7 @@ use kube::runtime::watcher;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wanted::Status;
 
 /// What differs is written this often, all that changed in between at once.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
@@ -25,6 +28,8 @@ const WRITE_EVERY: Duration = Duration::from_millis(500);
 const WRITE_AGAIN_MOST: Duration = Duration::from_secs(30);
 /// What no event tells (a wait in a cluster, a silence) is looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How the documents of clusters stand is told so often: each telling is a write to etcd, and machines write all day.
+const CLUSTERS_EVERY: Duration = Duration::from_secs(5);
 /// Events read at a time.
 const PAGE: usize = 1_000;
 
@@ -38,8 +43,8 @@ enum Stale {
 pub(super) struct Mirror {
     link: Link,
     fleet: Arc<Fleet>,
-    machines: Kind,
-    profiles: Kind,
+    machines: Kind<MachineStatus>,
+    profiles: Kind<ClusterProfileStatus>,
     stale: Stale,
     /// Events up to this were looked at.
     sequence: u64,
@@ -71,14 +76,15 @@ impl Mirror {
         let mut events = self.fleet.store.watch_events();
         let mut status = self.fleet.reconciler.status();
         let mut applied = None;
-        let (mut writes, mut looks) = (tokio::time::interval(WRITE_EVERY), tokio::time::interval(LOOK_EVERY));
-        for ticks in [&mut writes, &mut looks] {
+        let [mut writes, mut looks, mut clusters] =
+            [WRITE_EVERY, LOOK_EVERY, CLUSTERS_EVERY].map(tokio::time::interval);
+        for ticks in [&mut writes, &mut looks, &mut clusters] {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         loop {
             tokio::select! {
-                Some(event) = machines.next() => self.take(event, |mirror| &mut mirror.machines),
-                Some(event) = profiles.next() => self.take(event, |mirror| &mut mirror.profiles),
+                Some(event) = machines.next() => take(&self.link.server, &mut self.machines, event),
+                Some(event) = profiles.next() => take(&self.link.server, &mut self.profiles, event),
                 Ok(()) = events.changed() => self.take_events(),
                 Ok(()) = status.changed() => {
                     let now = status.borrow_and_update().applied.as_ref().map(|applied| applied.revision.clone());
@@ -87,24 +93,8 @@ impl Mirror {
                     }
                 }
                 _ = looks.tick() => self.stale = Stale::All,
+                _ = clusters.tick() => self.look_at_clusters(),
                 _ = writes.tick() => self.write().await,
-            }
-        }
-    }
-
-    fn take(
-        &mut self,
-        event: Result<watcher::Event<kube::api::DynamicObject>, watcher::Error>,
-        of: impl Fn(&mut Self) -> &mut Kind,
-    ) {
-        match event {
-            Ok(event) => of(self).take(event),
-            Err(error) => {
-                let (server, error) = (self.link.server.clone(), said(&error));
-                let kind = of(self);
-                if kind.breaks() {
-                    tracing::warn!(server, kind = kind.name(), error, "the mirror cannot be watched now");
-                }
             }
         }
     }
@@ -157,19 +147,35 @@ impl Mirror {
         self.write_at = Instant::now() + self.pause;
     }
 
+    /// Looks at what the machines of each cluster agreed on.
+    fn look_at_clusters(&mut self) {
+        let fleet = &self.fleet;
+        let Some(catalog) = fleet.current() else { return };
+        let wanted = |profile: &ClusterProfile| {
+            let document = fleet.store.cluster(&profile.name).ok()?.unwrap_or_default();
+            let members = fleet.members(&profile.name);
+            let now_ms = fleet.clock.now_ms();
+            Some((profile.name.to_string(), wanted::cluster_profile(&fleet.site, profile, &members, &document, now_ms)))
+        };
+        // Where the store cannot be read, what is there stays.
+        if let Some(all) = catalog.cluster_profiles().map(wanted).collect::<Option<Vec<_>>>() {
+            self.profiles.want_all(all.into_iter());
+        }
+    }
+
     async fn look(&mut self) {
         // Without a revision nobody knows what should be there: what is there stays.
         let serving = self.fleet.current();
-        let Some(catalog) = &serving else { return };
+        if serving.is_none() {
+            return;
+        }
         let site = self.fleet.site.clone();
         let names = match std::mem::replace(&mut self.stale, Stale::These(BTreeSet::new())) {
             Stale::These(names) => names,
             Stale::All => {
                 let names = api::names(&self.fleet, &serving);
                 self.machines.keep_only(|name| names.contains(name));
-                self.profiles.want_all(
-                    catalog.cluster_profiles().map(|it| (it.name.to_string(), wanted::cluster_profile(&site, it))),
-                );
+                self.look_at_clusters();
                 names
             }
         };
@@ -177,5 +183,21 @@ impl Mirror {
             let (summary, view) = api::shown(&self.fleet, &serving, &name).await;
             self.machines.want(&name, view.map(|view| wanted::machine(&site, &view, &summary)));
         }
+    }
+}
+
+/// Takes in what a watch shows.
+fn take<S: Status>(
+    server: &str,
+    kind: &mut Kind<S>,
+    event: Result<watcher::Event<kube::api::DynamicObject>, watcher::Error>,
+) {
+    match event {
+        Ok(event) => kind.take(event),
+        Err(error) if kind.breaks() => {
+            let (name, error) = (kind.name(), said(&error));
+            tracing::warn!(server, kind = name, error, "the mirror cannot be watched now");
+        }
+        Err(_) => {}
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::api::views::{MachineSummary, Phase};
 use crate::catalog::{ClusterProfile, MachineView};
+use crate::cluster::{ClaimStanding, Document};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec, Params, Selectors};
 use crate::controller::report::{Wanted as WantedCondition, conditions};
-use crate::controller::resources::MachineStatus;
+use crate::controller::resources::{ClusterProfileStatus, MachineStatus};
 use crate::controller::{GROUP, MANAGED_BY, MANAGED_LABEL};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,17 +15,25 @@ use std::sync::Arc;
 
 /// When a machine was last heard is told to so many milliseconds: each telling is a write to etcd.
 const LAST_SEEN_STEP_MS: i64 = 600_000;
+/// So many members, keys, claims and sets of a cluster are listed.
+const LISTED_MAX: usize = 100;
 /// The longest name of a label, and the longest value.
 const LABEL_MAX: usize = 63;
 
+/// What objects of a kind say of themselves.
+pub(super) trait Status: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
+    /// It, as it is written: of which generation, and since when what holds. `before`: what is said now.
+    fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self;
+}
+
 /// An object as it should be.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<S> {
     pub labels: BTreeMap<String, String>,
     /// In its normal form ([`normal`]).
     pub spec: Value,
-    /// What it says of itself, without conditions; none: objects of its kind say nothing.
-    pub status: Option<MachineStatus>,
+    /// What it says of itself.
+    pub status: S,
 }
 
 /// A spec with every field written out, so that two that mean the same are the same. [`Value::Null`]: it is none.
@@ -49,7 +58,7 @@ pub(super) fn marks(site: &str) -> BTreeMap<String, String> {
 }
 
 /// A machine. Params are left out: they may be out of encrypted files.
-pub(super) fn machine(site: &str, view: &MachineView, summary: &MachineSummary) -> Wanted {
+pub(super) fn machine(site: &str, view: &MachineView, summary: &MachineSummary) -> Wanted<MachineStatus> {
     let spec = MachineSpec {
         selectors: Selectors { macs: view.macs.clone(), uuid: view.uuid.clone(), serial: view.serial.clone() },
         address: view.address,
@@ -63,13 +72,53 @@ pub(super) fn machine(site: &str, view: &MachineView, summary: &MachineSummary) 
     let mut labels: BTreeMap<_, _> =
         view.labels.iter().filter(|(key, value)| is_label(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect();
     labels.extend(marks(site));
-    Wanted { labels, spec: serde_json::to_value(spec).unwrap_or_default(), status: Some(status_of(summary)) }
+    Wanted { labels, spec: serde_json::to_value(spec).unwrap_or_default(), status: status_of(summary) }
 }
 
-/// A cluster profile. Params are left out here too.
-pub(super) fn cluster_profile(site: &str, profile: &ClusterProfile) -> Wanted {
+/// A cluster profile, with its members. `document`: what they agreed on, where anything was written. Params are left out here too.
+pub(super) fn cluster_profile(
+    site: &str,
+    profile: &ClusterProfile,
+    members: &[String],
+    document: &Document,
+    now_ms: u64,
+) -> Wanted<ClusterProfileStatus> {
     let spec = ClusterProfileSpec { params: Params::default(), ..profile.spec.clone() };
-    Wanted { labels: marks(site), spec: serde_json::to_value(spec).unwrap_or_default(), status: None }
+    let document = document.at_run(profile.spec.run);
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let claim = |name: &String| {
+        let holder = document.claims.get(name).map(|claim| claim.grant.machine.as_str()).unwrap_or_default();
+        match document.standing(name, now_ms) {
+            ClaimStanding::Free => "free".to_owned(),
+            ClaimStanding::Held => format!("held by {holder}"),
+            ClaimStanding::Done => format!("done by {holder}"),
+            ClaimStanding::Vacant => "vacant".to_owned(),
+            ClaimStanding::Failed => "failed".to_owned(),
+        }
+    };
+    let status = ClusterProfileStatus {
+        observed_generation: None,
+        epoch: document.epoch,
+        version: document.version,
+        frozen: document.frozen.clone(),
+        members: members.iter().take(LISTED_MAX).cloned().collect(),
+        keys: document.keys.keys().take(LISTED_MAX).cloned().collect(),
+        keys_count: count(document.keys.size()),
+        claims: document.claims.keys().take(LISTED_MAX).map(|name| (name.clone(), claim(name))).collect(),
+        sets: document
+            .sets
+            .iter()
+            .take(LISTED_MAX)
+            .map(|(name, set)| (name.clone(), count(set.members.size())))
+            .collect(),
+    };
+    Wanted { labels: marks(site), spec: serde_json::to_value(spec).unwrap_or_default(), status }
+}
+
+impl Status for ClusterProfileStatus {
+    fn settled(&self, _: &Self, generation: Option<i64>, _: &str) -> Self {
+        Self { observed_generation: generation, ..self.clone() }
+    }
 }
 
 fn status_of(summary: &MachineSummary) -> MachineStatus {
@@ -105,13 +154,14 @@ fn steady(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What an object says of itself, with conditions. `before`: what it says now.
-pub(super) fn settled(
-    wanted: &MachineStatus,
-    before: &MachineStatus,
-    generation: Option<i64>,
-    now: &str,
-) -> MachineStatus {
+impl Status for MachineStatus {
+    fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self {
+        settled(self, before, generation, now)
+    }
+}
+
+/// What a machine says of itself, with conditions. `before`: what it says now.
+fn settled(wanted: &MachineStatus, before: &MachineStatus, generation: Option<i64>, now: &str) -> MachineStatus {
     let holds = match wanted.phase.as_str() {
         "ready" => "Ready",
         "failed" | "held" | "overdue" | "cancelled" | "left" => "Stalled",
