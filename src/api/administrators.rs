@@ -4,10 +4,11 @@ use super::access::Administrator;
 use super::asks::ask;
 use super::content::{content_status, held, unknown};
 use super::describe::Subject;
-use super::extract::{Json, Path, Query};
+use super::extract::{Json, Optional, Path, Query};
 use super::standings::{self, counted};
 use super::views::{
-    AskAnswer, AskBody, ClusterRow, EventPage, List, MachineDetail, MachineSummary, SiteStatus, SourceRow, StoreStatus,
+    AdoptBody, AskAnswer, AskBody, ClusterRow, EventPage, List, LogsStatus, MachineDetail, MachineSummary, SiteStatus,
+    SourceRow, StoreStatus,
 };
 use super::{ApiError, App, ReadOnce};
 use crate::catalog::{Catalog, MachineView};
@@ -49,7 +50,9 @@ pub(super) fn routes() -> Routes<App> {
             ask,
         )
         .route(
-            post("/v1/adopt", "Machines that the store does not know are new from now on").gives::<AskAnswer>(),
+            post("/v1/adopt", "Machines that the store does not know are new from now on")
+                .takes::<AdoptBody>()
+                .gives::<AskAnswer>(),
             adopt_site,
         )
         .route(get("/v1/events", "What happened, in order").query::<EventQuery>().gives::<EventPage>(), events)
@@ -153,7 +156,12 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
     let unknown = unknown(&app).map(|standing| standing.standing);
     let drift = counted(standings.iter().map(|(_, standing)| standing.standing).chain(unknown));
     let read_once = Arc::clone(&app.read_once);
-    let changed = tokio::task::spawn_blocking(move || read_once.iter().filter_map(ReadOnce::changed).collect()).await;
+    let private = Arc::clone(&app.private);
+    let files = tokio::task::spawn_blocking(move || {
+        let changed: Vec<String> = read_once.iter().filter_map(ReadOnce::changed).collect();
+        (changed, private.open_to_others())
+    });
+    let (changed, open_to_others) = files.await.unwrap_or_default();
     Json(SiteStatus {
         site: app.fleet.site.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,9 +171,11 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
+        logs: logs_status(app.logs.full()),
+        open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
-        changed_since_start: changed.unwrap_or_default(),
+        changed_since_start: changed,
         sources: app.fleet.reconciler.follower().sources().into_iter().map(source_row).collect(),
     })
 }
@@ -188,11 +198,23 @@ fn source_row(status: crate::git::remote::SourceStatus) -> SourceRow {
 }
 
 fn store_status(health: &crate::store::Health) -> StoreStatus {
-    let (condition, message) = match &health.full {
-        None => ("Ready", String::new()),
-        Some(why) => ("Full", format!("nothing can be written until there is room on its disk: {why}")),
+    let (condition, message) = match (&health.unreachable, &health.full) {
+        (None, None) => ("Ready", String::new()),
+        (Some(why), _) => ("Unreachable", format!("nothing can be written until it answers: {why}")),
+        (None, Some(why)) => ("Full", format!("nothing can be written until there is room: {why}")),
     };
     StoreStatus { condition: condition.to_owned(), message, bytes: health.bytes }
+}
+
+fn logs_status(full: Option<String>) -> LogsStatus {
+    let (condition, message) = match full {
+        None => ("Ready", String::new()),
+        Some(why) => {
+            let wait = "no log can be written and jobs wait with what they print";
+            ("Full", format!("{wait}, until there is room on the disk of the state directory: {why}"))
+        }
+    };
+    LogsStatus { condition: condition.to_owned(), message }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -360,8 +382,55 @@ async fn workflows(State(app): State<App>, _: Administrator) -> Json<List<Named>
     Json(list_of(&app, &serving, items))
 }
 
-async fn adopt_site(State(app): State<App>, who: Administrator) -> Result<Json<AskAnswer>, ApiError> {
-    let event = (Stream::Site, Event::SiteAdopted { by: who.name });
+/// Nothing but the whole word lifts what keeps installed machines from being wiped.
+async fn adopt_site(
+    State(app): State<App>,
+    who: Administrator,
+    Optional(body): Optional<AdoptBody>,
+) -> Result<Json<AskAnswer>, ApiError> {
+    if !body.new {
+        let message = "this lets every machine without a journal start, now and from now on, and says so in its body: \
+                       `{\"new\": true}`";
+        let hint = "formwork adopt --all --new; what is installed is adopted machine by machine: formwork adopt NAME";
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "new-missing", message).hint(hint));
+    }
+    let event = (Stream::Site, Event::SiteAdopted { by: who.name, reason: body.reason.trim().to_owned() });
     app.fleet.commit(Batch { expected: Vec::new(), events: vec![event], operations: Vec::new() }).await?;
     Ok(Json(AskAnswer { message: "machines without a journal are new from now on, and may start".into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Health;
+
+    #[test]
+    fn logs_that_cannot_be_written_are_full_and_say_that_jobs_wait() {
+        let status = logs_status(None);
+        assert_eq!((status.condition.as_str(), status.message.as_str()), ("Ready", ""));
+        let status = logs_status(Some("12 bytes are left".to_owned()));
+        assert_eq!(status.condition, "Full");
+        assert!(status.message.contains("jobs wait") && status.message.ends_with(": 12 bytes are left"), "{status:?}");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_reached_is_not_called_full() {
+        let why = || Some("so it is".to_owned());
+        for (health, condition, message) in [
+            (Health::default(), "Ready", ""),
+            (
+                Health { full: why(), ..Health::default() },
+                "Full",
+                "nothing can be written until there is room: so it is",
+            ),
+            (
+                Health { unreachable: why(), ..Health::default() },
+                "Unreachable",
+                "nothing can be written until it answers: so it is",
+            ),
+        ] {
+            let status = store_status(&health);
+            assert_eq!((status.condition.as_str(), status.message.as_str()), (condition, message));
+        }
+    }
 }

@@ -403,8 +403,17 @@ async fn job_log(
                 .header("formwork-log-length", length))
         }
         Ok(Err(error)) => {
-            tracing::error!(%error, "a log cannot be written");
-            Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "log-failed", "the log cannot be written").retry(10))
+            // That the disk is full the logs tell themselves, once: each job asks again every few seconds.
+            let message = match &error {
+                LogError::Full(why) => {
+                    format!("the log cannot be written until there is room on the server's disk: {why}")
+                }
+                other => {
+                    tracing::error!(error = %other, "a log cannot be written");
+                    "the log cannot be written".to_owned()
+                }
+            };
+            Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "log-failed", message).retry(10))
         }
         Err(_) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "log-failed", "the log cannot be written")),
     }

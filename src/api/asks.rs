@@ -2,10 +2,10 @@
 
 use super::access::Administrator;
 use super::administrators::{existing, look};
-use super::extract::{Json, Path};
+use super::extract::{Json, Optional, Path};
 use super::views::{AskAnswer, AskBody};
 use super::{ApiError, App};
-use crate::fleet::Decision;
+use crate::fleet::{Decision, would_take_in};
 use crate::inspect::last_said;
 use crate::journal::{Ask, Event, MachineState, Run, RunStatus};
 use crate::workflow::silence::{Heard, QUIET_MS};
@@ -17,9 +17,8 @@ pub(super) async fn ask(
     State(app): State<App>,
     who: Administrator,
     Path((name, ask)): Path<(String, String)>,
-    body: Option<Json<AskBody>>,
+    Optional(body): Optional<AskBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    let body = body.map(|Json(body)| body).unwrap_or_default();
     let entry = existing(&app, &name)?;
     let turn = entry.turn().await;
     let decision = app.fleet.decide(&entry, Running::Firmware).await?;
@@ -101,19 +100,7 @@ impl Asked<'_> {
                 events.push(Event::Adopted { by, run, workflow });
                 Ok(events)
             }
-            "forget" => {
-                let finished = state.run.as_ref().is_none_or(|run| run.status != RunStatus::Open);
-                if decision.view.is_some() && state.enrolled.is_none() {
-                    return Err(ApiError::conflict(
-                        "declared",
-                        "the machine is declared in Git; remove it there first",
-                    ));
-                }
-                if decision.view.is_some() && !finished {
-                    return Err(ApiError::conflict("open-run", "the machine has an open run; cancel it first"));
-                }
-                Ok(vec![Event::Forgotten { by }])
-            }
+            "forget" => self.forget(decision),
             other => Err(ApiError::not_found(format!("there is no ask {other}"))
                 .hint("retry, skip, cancel, approve, adopt, forget or reboot")),
         }
@@ -144,6 +131,36 @@ impl Asked<'_> {
             by: self.who.to_owned(),
             reason: self.reason()?,
         }])
+    }
+
+    /// What is forgotten was never installed, as far as the store knows: where a rule takes its box in again, its next boot
+    /// walks the workflow from the start. That takes a reason.
+    fn forget(&self, decision: &Decision) -> Result<Vec<Event>, ApiError> {
+        let state: &MachineState = &decision.state;
+        if decision.view.is_some() && state.enrolled.is_none() {
+            return Err(ApiError::conflict("declared", "the machine is declared in Git; remove it there first"));
+        }
+        if decision.view.is_some() && state.run.as_ref().is_some_and(Run::is_open) {
+            return Err(ApiError::conflict("open-run", "the machine has an open run; cancel it first"));
+        }
+        let reason = self.body.reason.trim();
+        let walked = state.run.is_some() || state.adopted.is_some();
+        let current = decision.current.as_deref().filter(|_| walked && reason.is_empty());
+        if let Some(rule) = current.and_then(|current| would_take_in(current, state)) {
+            let wipe = if rule.spec.may_wipe { ", and may wipe its disks (mayWipe)" } else { "" };
+            let message = format!(
+                "enrollment rule {} still matches its box: forgotten, it is taken in as new at its next boot, walks {} from \
+                 the start{wipe}",
+                rule.name,
+                rule.workflow.as_deref().unwrap_or("a workflow")
+            );
+            let hint = format!(
+                "let the rule no longer match it in Git first; if that is what you want, formwork forget {} --reason TEXT",
+                self.name
+            );
+            return Err(ApiError::conflict("rule-matches", message).hint(hint));
+        }
+        Ok(vec![Event::Forgotten { by: self.who.to_owned(), reason: reason.to_owned() }])
     }
 
     /// Only an agent that speaks can be told to reboot.

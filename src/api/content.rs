@@ -2,7 +2,7 @@
 
 use super::access::Administrator;
 use super::administrators::{list, list_of};
-use super::extract::{Json, Path, Query};
+use super::extract::{Json, NoBody, Optional, Path, Query};
 use super::standings;
 use super::views::{AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
 use super::{ApiError, App};
@@ -104,7 +104,7 @@ pub(super) fn held(app: &App) -> Option<String> {
     Some(status.verdict().message)
 }
 
-async fn reconcile(State(app): State<App>, _: Administrator) -> Json<ReconcileAnswer> {
+async fn reconcile(State(app): State<App>, _: Administrator, _: NoBody) -> Json<ReconcileAnswer> {
     let token = app.fleet.reconciler.ask();
     Json(ReconcileAnswer { message: "the source is looked at now; see `formwork status`".into(), token })
 }
@@ -112,9 +112,8 @@ async fn reconcile(State(app): State<App>, _: Administrator) -> Json<ReconcileAn
 async fn suspend(
     State(app): State<App>,
     who: Administrator,
-    body: Option<Json<HoldBody>>,
+    Optional(body): Optional<HoldBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    let body = body.map(|Json(body)| body).unwrap_or_default();
     app.fleet.reconciler.suspend(&who.name, reason(&body.reason)?).await?;
     let message = "nothing that the source shows is applied from now on; it is still looked at: `formwork status`";
     Ok(Json(AskAnswer { message: message.into() }))
@@ -123,9 +122,8 @@ async fn suspend(
 async fn resume(
     State(app): State<App>,
     who: Administrator,
-    body: Option<Json<HoldBody>>,
+    Optional(body): Optional<HoldBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    let body = body.map(|Json(body)| body).unwrap_or_default();
     let lifted = app.fleet.reconciler.resume(&who.name, reason(&body.reason)?).await?;
     Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}") }))
 }
@@ -134,9 +132,8 @@ async fn accept(
     State(app): State<App>,
     who: Administrator,
     Path(name): Path<String>,
-    body: Option<Json<HoldBody>>,
+    Optional(body): Optional<HoldBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    let body = body.map(|Json(body)| body).unwrap_or_default();
     let (from, to) = app.fleet.reconciler.accept(&name, &who.name, reason(&body.reason)?).await?;
     let message =
         format!("source {name} goes on at {to}; it was rewritten from {from}. `formwork status` says what comes of it");

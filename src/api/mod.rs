@@ -17,6 +17,7 @@ mod health;
 mod hooks;
 mod inspect;
 mod openapi;
+mod private_files;
 pub mod push;
 mod read_once;
 mod standings;
@@ -29,6 +30,7 @@ pub use administrators::{Serving, names, shown};
 pub use error::ApiError;
 pub use hooks::Hooks;
 pub use openapi::document as openapi;
+pub use private_files::PrivateFiles;
 pub use read_once::ReadOnce;
 pub use standings::Standings;
 pub use store::Snapshots;
@@ -58,6 +60,8 @@ pub struct App {
     pub standings: Arc<Standings>,
     /// What was read at the start and not again.
     pub read_once: Arc<[ReadOnce]>,
+    /// What nobody else on this host may read.
+    pub private: Arc<PrivateFiles>,
     /// Webhooks of forges.
     pub hooks: Arc<Hooks>,
     /// What receives pushes.

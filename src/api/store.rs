@@ -3,7 +3,7 @@
 //! The copy stays in the state directory, readable by whoever may read the store itself: what clusters keep secret does not
 //! leave the server over the network. The command line on the server fetches it from there.
 
-use super::extract::Json;
+use super::extract::{Json, NoBody};
 use super::views::SnapshotMade;
 use super::{ApiError, App};
 use crate::net::routes::{Opens, Route, Routes};
@@ -62,7 +62,7 @@ pub(super) fn routes() -> Routes<App> {
     Routes::default().route(snapshot.gives::<SnapshotMade>(), snapshots)
 }
 
-async fn snapshots(State(app): State<App>) -> Result<Json<SnapshotMade>, ApiError> {
+async fn snapshots(State(app): State<App>, _: NoBody) -> Result<Json<SnapshotMade>, ApiError> {
     let made = app.snapshots.make(Arc::clone(&app.fleet.store)).await;
     let file = made.map_err(|error| match error {
         // Such as a store that is no file: the asker is told where it lies.

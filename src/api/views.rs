@@ -197,6 +197,12 @@ pub struct SiteStatus {
     /// Where all of it is kept.
     #[serde(default)]
     pub store: StoreStatus,
+    /// What jobs print: whether it can be written down.
+    #[serde(default)]
+    pub logs: LogsStatus,
+    /// Keys and tokens of the server that are open to others on its host, in sentences.
+    #[serde(default)]
+    pub open_to_others: Vec<String>,
     /// Boot files that are not there or not what content declares, in sentences; they are not served.
     #[serde(default)]
     pub files: Vec<String>,
@@ -297,12 +303,22 @@ pub struct SnapshotMade {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreStatus {
-    /// `Ready`, or `Full`: it is only read until there is room.
+    /// `Ready`; `Full`: it is only read until there is room; or `Unreachable`: only what is known here is read until it answers.
     pub condition: String,
     /// Why, in a sentence; empty where all is well.
     pub message: String,
     /// What it takes on the disk, bytes.
     pub bytes: u64,
+}
+
+/// How the logs of jobs stand. They are in files beside the store, and need more room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogsStatus {
+    /// `Ready`, or `Full`: none can be written until there is room, and jobs wait with what they print.
+    pub condition: String,
+    /// Why, in a sentence; empty where all is well.
+    pub message: String,
 }
 
 /// How content stands.
@@ -401,9 +417,19 @@ pub struct ReconcileAnswer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AskBody {
-    /// Why, for the journal (required for `skip` and `cancel`).
+    /// Why, for the journal (required for `skip` and `cancel`, and for `forget` while a rule would take the machine in again).
     pub reason: String,
     /// `adopt`: it is a new machine, let its workflow start.
+    pub new: bool,
+}
+
+/// `POST /v1/adopt`. Refused unless `new` is true: machines that may be installed already can start their workflow after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdoptBody {
+    /// Why, for the journal; may be empty.
+    pub reason: String,
+    /// `true`, and nothing else: machines without a journal are new, now and from now on.
     pub new: bool,
 }
 

@@ -8,6 +8,7 @@ use super::references::References;
 use super::schemas::{self, Schemas};
 use super::tasks::{self, Files};
 use super::{Catalog, Declared, Named, PackDefaults, boot_envs, machines, networks, render, stages};
+use crate::content::kinds::SiteSpec;
 use crate::content::sops::Keys;
 use crate::content::{Findings, Kind, Loaded, Object, Place, Report, Severity, Step, Stop, Tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -251,6 +252,7 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     let mut global = Vec::new();
     let mut global_whole = true;
     if let Some(site) = &loaded.site {
+        check_wipe_guard(site, report);
         let kinds = [Kind::Profile];
         (global, global_whole) = stages::profile_names(
             &site.spec.global,
@@ -346,6 +348,18 @@ fn check_requires(packs: &[crate::content::Pack], report: &mut Report) {
                     .hint(format!("add it to spec.packs of site.yaml, such as `- builtin: {required}`"));
             }
         }
+    }
+}
+
+/// A share is a percentage.
+fn check_wipe_guard(site: &Object<SiteSpec>, report: &mut Report) {
+    let share = site.spec.wipe_guard.share;
+    if share > 100 {
+        let path = [Step::Key("spec"), Step::Key("wipeGuard"), Step::Key("share")];
+        let message = format!("{share} is no share of all machines: 0 to 100 percent");
+        report
+            .error("wipe-guard", site.document.value(&path), message)
+            .hint("at 100 every commit is let through; where it is not given it is 25");
     }
 }
 

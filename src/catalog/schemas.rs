@@ -3,7 +3,7 @@
 use super::Named;
 use super::model::Param;
 use crate::content::kinds::{Assurance, ClusterProfileSpec, Params};
-use crate::content::names::{is_subdomain, nearest};
+use crate::content::names::{is_secret, is_subdomain, nearest};
 use crate::content::{Document, Kind, Object, Place, Report, Step};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -25,7 +25,12 @@ pub(super) struct Schemas {
 
 /// Whether a value names a secret instead of being one: `{secret: NAME}`.
 pub fn is_secret_reference(value: &Value) -> bool {
-    value.as_object().is_some_and(|map| map.len() == 1 && map.get("secret").is_some_and(Value::is_string))
+    secret_named(value).is_some()
+}
+
+/// The name in `{secret: NAME}`.
+fn secret_named(value: &Value) -> Option<&str> {
+    value.as_object().filter(|map| map.len() == 1)?.get("secret")?.as_str()
 }
 
 fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
@@ -144,6 +149,17 @@ impl Schemas {
 
     /// Checks a value; whether there was nothing to say.
     fn check(&self, name: &str, value: &Value, document: &Document, path: &[Step<'_>], report: &mut Report) -> bool {
+        if let Some(secret) = secret_named(value)
+            && !is_secret(secret)
+            && !document.seals(secret)
+        {
+            let mut inner = path.to_vec();
+            inner.push(Step::Key("secret"));
+            report
+                .error("secret-name", document.value(&inner), format!("`{secret}` is not the name of a secret"))
+                .hint("it names a file of the server's secrets folder: lower-case letters, digits, `-`, `.`");
+            return false;
+        }
         let Some((validator, secret, declared)) = self.validators.get(name) else { return true };
         // What a secret of the secrets folder holds is known only where it is opened; what stood encrypted in Git is at hand.
         let sealed = document.unseal(value);

@@ -4,7 +4,7 @@ use super::model::{CompiledAction, CompiledStep, Task, Template};
 use super::references::References;
 use super::schemas::Schemas;
 use super::{Named, render, underscored};
-use crate::content::kinds::{StepSpec, TaskSpec, TemplateSpec};
+use crate::content::kinds::{Span, StepSpec, TaskSpec, TemplateSpec};
 use crate::content::names::{is_subdomain, nearest};
 use crate::content::{
     CONFLICT_HELP, Document, File, FileKind, Kind, LFS_POINTER, Object, REFERENCED_BYTES_MAX, Report, Step, conflict,
@@ -12,6 +12,8 @@ use crate::content::{
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+/// The shortest time that a task may be given.
+const TIMEOUT_LEAST: Span = Span::from_secs(1);
 /// Names of a folder's files that a hint shows at most.
 const NAMES_SHOWN_MAX: usize = 12;
 
@@ -218,6 +220,15 @@ pub(super) fn task(
             };
             report.error("twin", document.value(&spot), message);
         }
+    }
+    if let Some(timeout) = object.spec.timeout.filter(|timeout| *timeout < TIMEOUT_LEAST) {
+        report
+            .error(
+                "timeout",
+                document.value(&["spec".into(), "timeout".into()]),
+                format!("a task has at least {TIMEOUT_LEAST}, and this one {timeout}"),
+            )
+            .hint("write how long it may take, such as `90s` or `20m`; without a `timeout` it is 1h");
     }
     if object.spec.steps.is_empty() {
         report.error("no-steps", document.value(&["spec".into(), "steps".into()]), "a task has at least one step");

@@ -97,7 +97,7 @@ pub fn run_adopt(arguments: &Adopt) -> Result<(), CliError> {
     let names: Vec<String> =
         list.items.iter().filter(|machine| is_unknown(machine)).map(|it| it.name.clone()).collect();
     if names.is_empty() {
-        eprintln!("no machine is without a journal: nothing to adopt");
+        super::output::note("no machine is without a journal: nothing to adopt");
         return Ok(());
     }
     ask_each("adopt", &names, &body, &session)

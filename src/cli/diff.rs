@@ -38,7 +38,13 @@ pub struct Arguments {
     #[arg(value_name = "A..B")]
     range: Option<String>,
     /// Compare with this directory as it lies there, in place of asking the server.
-    #[arg(long, value_name = "DIR", conflicts_with = "repository", help_heading = "Without a server")]
+    // With all that asks for a repository: clap lets a `requires` go where what it wants conflicts with what is given.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["repository", "branch", "path"],
+        help_heading = "Without a server"
+    )]
     dir: Option<PathBuf>,
     /// Compare revisions of this Git repository, in place of asking the server.
     #[arg(long, value_name = "PATH", help_heading = "Without a server")]

@@ -166,9 +166,9 @@ impl CliError {
         if self.exit_code() == 0 || matches!(self, Self::Differs | Self::Said) {
             return;
         }
-        eprintln!("error: {}", super::output::printable(&self.to_string()));
+        super::output::note(&format!("error: {self}"));
         if let Some(hint) = self.hint() {
-            eprintln!("hint: {}", super::output::printable(hint));
+            super::output::note(&format!("hint: {hint}"));
         }
     }
 }

@@ -127,7 +127,7 @@ pub fn patiently<T>(
 
 /// Says on standard error that the server is away and that it is waited for.
 pub fn say_away(error: &CliError) {
-    eprintln!("note: {}; trying again", super::output::printable(&error.to_string()));
+    super::output::note(&format!("note: {error}; trying again"));
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ impl Shown<'_> {
         };
         let Some(name) = self.name else {
             if let Some(held) = list.held.as_ref().filter(|_| output.format() == super::output::Format::Table) {
-                eprintln!("note: {}", super::output::printable(held));
+                super::output::note(&format!("note: {held}"));
             }
             let items: Vec<&T> = list.items.iter().collect();
             let names = || items.iter().map(|item| name_of(item).clone()).collect();

@@ -3,7 +3,7 @@
 use super::client::{LONGEST_WAIT, LogPiece};
 use super::error::CliError;
 use super::follow::{Follower, patiently, say_away};
-use super::output::{Format, printable};
+use super::output::{Format, note, printable};
 use super::sentence::list;
 use super::session::{Options, Session};
 use super::suggest;
@@ -164,7 +164,7 @@ fn follow_machine(session: &Session, mut machine: MachineDetail) -> Result<(), C
     let mut shown = before(&machine.jobs);
     loop {
         if let Some((row, job)) = next_job(&machine.jobs, &shown) {
-            eprintln!("{}", printable(&format!("==> {name}: {} of stage {} (job {job}) <==", row.task, row.stage)));
+            note(&format!("==> {name}: {} of stage {} (job {job}) <==", row.task, row.stage));
             show(session, job, true)?;
             shown.insert(job.to_owned());
         } else if let Some(end) = over(&machine) {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_log_cannot_steer_the_terminal() {
         let mut bytes = b"a\r\n\x1b[2J\xff.".to_vec();
-        assert_eq!(take_printable(&mut bytes), "a\n^[[2J\u{fffd}.");
+        assert_eq!(take_printable(&mut bytes), "a\n\\u{1b}[2J\u{fffd}.");
         assert!(bytes.is_empty());
     }
 

@@ -31,6 +31,7 @@ mod hold;
 mod hook;
 mod init;
 mod keeping;
+mod log;
 mod logs;
 mod man;
 mod offline;
@@ -108,7 +109,10 @@ enum Command {
     Approve(ask::Arguments),
     /// Forgets a machine that is gone from Git, so that it may be enrolled again.
     #[command(after_help = "Examples:
-  formwork forget node-7")]
+  formwork forget node-7
+  formwork forget node-7 --reason 'another board with the same card'
+
+Where an enrollment rule would take the machine in again, as new, a reason is needed.")]
     Forget(ask::Arguments),
     /// Restarts a machine at the next word with its agent.
     #[command(after_help = "Examples:

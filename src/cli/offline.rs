@@ -19,7 +19,8 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Without a server")]
 pub struct Place {
     /// Read this directory as it lies there, committed or not, in place of asking the server.
-    #[arg(long, value_name = "DIR", conflicts_with = "repository")]
+    // With all that asks for a repository: clap lets a `requires` go where what it wants conflicts with what is given.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["repository", "branch", "path", "revision"])]
     dir: Option<PathBuf>,
     /// Read a revision of this Git repository in place of asking the server.
     #[arg(long, value_name = "PATH")]

@@ -1,6 +1,7 @@
 //! How answers leave: tables for people on a terminal, JSON in a pipe, or what `-o` says.
 
 use super::error::CliError;
+use crate::content::visible;
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use serde::Serialize;
@@ -53,8 +54,9 @@ impl Output {
         (size.ws_col > 0 && size.ws_row > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
     }
 
-    /// Prints text as it is.
+    /// Prints text for people. Nothing in it steers the terminal but the colours that drawing gave it.
     pub fn text(&self, text: &str) -> Result<(), CliError> {
+        let text = if self.colour { visible::drawn(text) } else { visible::lines(text) };
         self.bytes(text.as_bytes())
     }
 
@@ -75,9 +77,12 @@ impl Output {
     ) -> Result<(), CliError> {
         match self.format() {
             Format::Table => self.text(&table(self.style())),
-            Format::Json => self.text(&(json(value, true)? + "\n")),
-            Format::Yaml => self.text(&yaml(value)?),
-            Format::Name => self.text(&names().into_iter().map(|name| name + "\n").collect::<String>()),
+            Format::Json => self.bytes((json(value, true)? + "\n").as_bytes()),
+            Format::Yaml => self.bytes(yaml(value)?.as_bytes()),
+            Format::Name => {
+                let names: String = names().iter().map(|name| format!("{}\n", visible::line(name))).collect();
+                self.bytes(names.as_bytes())
+            }
         }
     }
 
@@ -85,9 +90,9 @@ impl Output {
     pub fn item(&self, value: &impl Serialize, name: &str, line: impl FnOnce() -> String) -> Result<(), CliError> {
         match self.format() {
             Format::Table => self.text(&(line() + "\n")),
-            Format::Json => self.text(&(json(value, false)? + "\n")),
-            Format::Yaml => self.text(&format!("---\n{}", yaml(value)?)),
-            Format::Name => self.text(&format!("{name}\n")),
+            Format::Json => self.bytes((json(value, false)? + "\n").as_bytes()),
+            Format::Yaml => self.bytes(format!("---\n{}", yaml(value)?).as_bytes()),
+            Format::Name => self.bytes(format!("{}\n", visible::line(name)).as_bytes()),
         }
     }
 
@@ -99,7 +104,8 @@ impl Output {
 
 fn json(value: &impl Serialize, pretty: bool) -> Result<String, CliError> {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    text.map_err(|error| CliError::NotSo(format!("cannot be shown as JSON: {error}")))
+    let text = text.map_err(|error| CliError::NotSo(format!("cannot be shown as JSON: {error}")))?;
+    Ok(visible::json(&text).into_owned())
 }
 
 fn yaml(value: &impl Serialize) -> Result<String, CliError> {
@@ -221,7 +227,8 @@ impl From<&str> for Word {
     }
 }
 
-/// A table with upper-case heads and no lines, as kubectl draws it. Cells wrap where the terminal ends.
+/// A table with upper-case heads and no lines, as kubectl draws it. Cells wrap where the terminal ends; a line end in the first
+/// is shown and not made: no cell can look like another row.
 pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Word>>, style: Style) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
@@ -241,8 +248,8 @@ pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Word>>, style: S
         table.force_no_tty();
     }
     for row in rows {
-        table.add_row(row.into_iter().map(|word| {
-            let cell = Cell::new(printable(&word.text));
+        table.add_row(row.into_iter().enumerate().map(|(column, word)| {
+            let cell = Cell::new(if column == 0 { visible::line(&word.text) } else { visible::lines(&word.text) });
             match word.tone.colour().filter(|_| style.colour) {
                 Some(colour) => cell.fg(colour),
                 None => cell,
@@ -256,23 +263,24 @@ pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Word>>, style: S
 }
 
 /// Text that cannot move the cursor or change the terminal: names, serials and messages come from machines. Control characters
-/// other than a newline and a tab are shown in caret notation.
+/// other than a newline and a tab are shown as escapes.
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            '\0'..='\x1f' => {
-                out.push('^');
-                out.push(char::from(u8::try_from(u32::from(c)).unwrap_or(0) + b'@'));
-            }
-            '\x7f' => out.push_str("^?"),
-            // C1 controls and the marks that turn the direction of text around.
-            '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
+    visible::lines(text).into_owned()
+}
+
+/// Says a line of what was done on standard output. Where nobody reads any more it is let go: the deed is done all the same.
+pub fn say(text: &str) {
+    write_to(std::io::stdout().lock(), text);
+}
+
+/// Says a line on standard error, beside the answer. Where nobody reads any more it is let go.
+pub fn note(text: &str) {
+    write_to(std::io::stderr().lock(), text);
+}
+
+fn write_to(mut out: impl Write, text: &str) {
+    // As one piece, so that lines of several programs do not mix.
+    let _ = out.write_all(format!("{}\n", visible::lines(text)).as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]
@@ -301,7 +309,40 @@ mod tests {
 
     #[test]
     fn what_a_machine_reports_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\r\x07\u{9b}\u{202e}\n"), "a^[[2Jb^M^G\u{fffd}\u{fffd}\n");
+        assert_eq!(printable("a\x1b[2Jb\r\x07\u{9b}\u{202e}\n"), "a\\u{1b}[2Jb\\r\\u{7}\\u{9b}\\u{202e}\n");
+        let rows = vec![vec![Word::from("a\nnode-2  ready"), Word::from("\x1b[2J\x1b[32m")]];
+        let drawn = table(&["name", "is"], rows, Style::default());
+        assert_eq!(drawn, "NAME              IS\na\\nnode-2  ready  \\u{1b}[2J\\u{1b}[32m\n");
+    }
+
+    #[test]
+    fn json_has_escapes_of_its_own_for_what_steers_a_terminal() {
+        assert_eq!(json(&"\x1b\u{9b}\u{202e}", false).unwrap(), r#""\u001b\u009b\u202e""#);
+    }
+
+    #[test]
+    fn no_command_prints_with_what_panics_where_nobody_reads() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for ending in ["ln", ""] {
+                        assert!(!text.contains(&format!("print{ending}!(")), "{}: use say, note", path.display());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_no_command() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        write_to(writer, "said to nobody");
     }
 
     proptest::proptest! {

@@ -20,6 +20,7 @@ when a push has come to its end.
 
 With --wait it ends with 0 once the newest revision serves; with 1 when that is refused (its findings are printed) or the
 source cannot be read; with 4 when it is suspended or pinned and so not applied; with 124 when the time is over first.
+A repository elsewhere is asked and not waited for: the answer is then about the newest commit that was fetched before.
 
 Examples:
   formwork reconcile && formwork status

@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::offline::{Place, server};
-use super::output::{Output, Style, printable};
+use super::output::{Output, Style, note, printable};
 use super::sentence::{count, short};
 use super::session::{Options, Session};
 use crate::boot::client::Firmware;
@@ -354,7 +354,7 @@ fn write_all(rendered: &Rendered, folder: &Path, output: Output) -> Result<(), C
     }
     for job in rendered.jobs.iter().filter(|job| job.error.is_some()) {
         let error = job.error.as_deref().unwrap_or_default();
-        eprintln!("warning: {}", printable(&format!("{} of stage {}: {error}", job.task, job.stage)));
+        note(&format!("warning: {} of stage {}: {error}", job.task, job.stage));
     }
     let names = written.clone();
     output.answer(

@@ -26,7 +26,9 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let said = if *fresh { "; no machine of it was ever installed" } else { "" };
             format!("site {site} was created{said}")
         }
-        Event::SiteAdopted { by } => format!("machines without a journal are new from now on, says {by}"),
+        Event::SiteAdopted { by, reason } => {
+            format!("machines without a journal are new from now on, says {by}{}", because(Some(reason)))
+        }
         Event::RevisionApplied { revision, summary, machines, signed_by } => {
             let signed = match signed_by.as_slice() {
                 [] => String::new(),
@@ -68,7 +70,9 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             format!("{} went before and are folded", count(usize::try_from(state.head).unwrap_or(usize::MAX), "event"))
         }
         Event::StoreRestored { .. } => "the store came back from a backup: held until adopted".to_owned(),
-        Event::Forgotten { by } => format!("forgotten, says {by}: it may be enrolled again"),
+        Event::Forgotten { by, reason } => {
+            format!("forgotten, says {by}{}; it may be enrolled again", because(Some(reason)))
+        }
         Event::Left { revision } => format!("is gone from Git with revision {}", short(revision)),
         Event::Returned { revision } => format!("is declared again with revision {}", short(revision)),
         Event::Leased { mac, address, subnet, seconds } => {

@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::keeping::StoreAt;
+use super::log::Log;
 use crate::api::ReadOnce;
 use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
@@ -152,13 +153,14 @@ pub struct Arguments {
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("FORMWORK_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED)),
         )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(move || Log { colour })
+        .with_ansi(colour)
         .init();
     let administrators = arguments
         .api_listen
@@ -220,8 +222,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
 }
 
-/// The way to the Kubernetes API where that says what is followed, once it answered; also where it does not, and something was
-/// followed before.
+/// The way to the Kubernetes API where that says what is followed, once it answered; also where it does not or refuses, and
+/// something was followed before.
 #[cfg(feature = "kubernetes")]
 fn in_cluster(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<Option<Content>, CliError> {
     use crate::controller::{Link, LinkError, has_followed};
@@ -234,6 +236,9 @@ fn in_cluster(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Resul
         match error {
             LinkError::Configuration(_) | LinkError::Name(..) => CliError::Usage { message, hint: shown },
             LinkError::Unknown { .. } => CliError::NotFound { message, hint: shown },
+            LinkError::Unauthorized { .. } => {
+                CliError::Refused { code: "unauthorized".to_owned(), message, hint: shown }
+            }
             LinkError::Forbidden { .. } => CliError::Refused { code: "forbidden".to_owned(), message, hint: shown },
             LinkError::Away { server, what } => CliError::Unreachable { server, what, hint, away: false },
         }
@@ -242,8 +247,9 @@ fn in_cluster(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Resul
     runtime.block_on(async {
         let link = Link::configured(namespace, source).await.map_err(wrong)?;
         match link.tried().await {
-            Err(error @ LinkError::Away { .. }) if has_followed(&arguments.state_dir) => {
-                tracing::warn!(%error, "what was followed before goes on");
+            // Machines are booted whatever the cluster says meanwhile.
+            Err(error) if error.may_pass() && has_followed(&arguments.state_dir) => {
+                tracing::warn!(%error, hint = error.hint(), "what was followed before goes on");
             }
             tried => tried.map_err(wrong)?,
         }

@@ -12,6 +12,11 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Most requests in flight.
+const IN_FLIGHT_MAX: i64 = 1_000_000;
+/// The longest simulation, seconds.
+const MONTH_SECONDS: u64 = 31 * 86_400;
+
 const EXAMPLES: &str = "\
 Examples:
   formwork simulate --server 10.77.0.1 --machines 1000 --seed 7
@@ -83,10 +88,10 @@ pub struct Arguments {
     #[arg(long, value_name = "P", default_value = "0", value_parser = probability)]
     agent_kills: f64,
     /// Requests in flight at most, apart from those that the server holds open.
-    #[arg(long, default_value_t = 512)]
-    in_flight: usize,
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX))]
+    in_flight: u32,
     /// Ends what is not over by then: seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=MONTH_SECONDS))]
     limit_seconds: u64,
     /// Writes what each machine did and saw to this file, one JSON document a line.
     #[arg(long, value_name = "FILE")]
@@ -132,7 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         },
         proxy,
         relay: arguments.relay,
-        in_flight: arguments.in_flight,
+        in_flight: arguments.in_flight as usize,
         limit: Duration::from_secs(arguments.limit_seconds),
         context,
         record: arguments.record.clone(),
@@ -151,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             .await;
         shows.abort();
         if std::io::stderr().is_terminal() {
-            eprintln!();
+            super::output::note("");
         }
         Ok::<_, CliError>(report)
     })?;
@@ -189,7 +194,8 @@ fn meaning(error: &SimulateError) -> CliError {
 fn show_progress(progress: impl Fn() -> String + Send + 'static) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         while std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{}", progress());
+            // A terminal that went away is no fault of what is simulated.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("\r\x1b[K{}", progress()).as_bytes());
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     })
@@ -250,4 +256,24 @@ fn table(report: &Report) -> String {
     text.push_str(&table.trim_fmt());
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: super::Arguments,
+    }
+
+    #[test]
+    fn numbers_that_mean_nothing_are_refused() {
+        let parse = |words: &[&str]| Program::try_parse_from(["simulate", "--server", "192.0.2.1"].iter().chain(words));
+        assert_eq!(parse(&["--in-flight", "1", "--limit-seconds", "1"]).unwrap().arguments.in_flight, 1);
+        for (option, number) in [("--in-flight", "0"), ("--in-flight", "99999999999"), ("--limit-seconds", "0")] {
+            assert!(parse(&[option, number]).is_err(), "{option} {number}");
+        }
+    }
 }

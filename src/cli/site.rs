@@ -2,9 +2,10 @@
 
 use super::error::CliError;
 use super::keeping::StoreAt;
-use crate::serve::StateDirectory;
+use super::output::say;
+use crate::serve::{Keeping, StateDirectory};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Makes a site.
 #[derive(Debug, Args)]
@@ -49,15 +50,37 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let keys = state.create_with(&keeping, &create.name, create.fresh, "https://127.0.0.1:8443");
     let keys = keys.map_err(|error| failed(&error))?;
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
-    println!("site {} made in {}", create.name, create.state_dir.display());
-    println!("  authority SHA-256 {fingerprint}");
-    println!("  administrator     {}", state.context().display());
+    say(&format!("site {} made in {}", create.name, create.state_dir.display()));
+    say(&format!("  authority SHA-256 {fingerprint}"));
+    say(&format!("  administrator     {}", state.context().display()));
     if !create.fresh {
-        println!("  machines that this store has never heard of are held until `formwork adopt`");
+        say("  machines that this store has never heard of are held until `formwork adopt`");
     }
-    println!(
-        "next: formwork serve --state-dir {} --repository PATH --images DIR --address ADDRESS --interface NAME",
-        create.state_dir.display()
-    );
+    say(&next(&create.state_dir, &keeping));
     Ok(())
+}
+
+/// What serves the site.
+fn next(state: &Path, keeping: &Keeping) -> String {
+    let (state, store) = (state.display(), keeping.options());
+    format!(
+        "next: formwork serve --state-dir {state}{store} --repository PATH --images DIR --address ADDRESS --interface NAME"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_says_where_the_store_is() {
+        let line = next(Path::new("k1"), &Keeping::Embedded);
+        assert!(line.starts_with("next: formwork serve --state-dir k1 --repository PATH"), "{line}");
+        #[cfg(feature = "kubernetes")]
+        {
+            let config = Box::new(kube::Config::new("http://127.0.0.1:1".parse().unwrap()));
+            let line = next(Path::new("k1"), &Keeping::Kubernetes { config, namespace: "lab".to_owned() });
+            assert!(line.contains("--state-dir k1 --store kubernetes --store-namespace lab --repository"), "{line}");
+        }
+    }
 }

@@ -5,14 +5,15 @@ use super::get::tone_of_phase;
 use super::output::{Style, Tone, Word, printable, table};
 use super::session::{Options, Session};
 use super::time::Clock;
-use crate::api::views::{ContentStatus, Phase, PushStatus, SiteStatus, SourceRow};
+use crate::api::views::{ContentStatus, LogsStatus, Phase, PushStatus, SiteStatus, SourceRow, StoreStatus};
 use clap::Args;
 
 /// Shows the site: its content, what was refused and why, and how its machines are.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused, the source cannot be
-read, or somebody suspended or pinned), or that the disk of the store is full.
+read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
+or that the store cannot be reached.
 
 Examples:
   formwork status
@@ -37,8 +38,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let status = session.client.status()?;
     session.output.answer(&status, || vec![status.site.clone()], |style| render(&status, &session.clock, style))?;
-    if status.store.condition == "Full" {
-        return Err(CliError::NotSo(format!("the store is full: {}", status.store.message)));
+    if let Some(trouble) = store_trouble(&status.store) {
+        return Err(CliError::NotSo(trouble));
+    }
+    if let Some(trouble) = logs_trouble(&status.logs) {
+        return Err(CliError::NotSo(trouble));
     }
     if is_refused(&status) {
         return Err(CliError::NotSo(status.content.message.clone()));
@@ -47,6 +51,20 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Some((name, trouble)) => Err(CliError::NotSo(format!("source {name}: {trouble}"))),
         None => Ok(()),
     }
+}
+
+/// What is wrong with the store, in a sentence.
+fn store_trouble(store: &StoreStatus) -> Option<String> {
+    match store.condition.as_str() {
+        "Full" => Some(format!("the store is full: {}", store.message)),
+        "Unreachable" => Some(format!("the store cannot be reached: {}", store.message)),
+        _ => None,
+    }
+}
+
+/// What is wrong with the logs of jobs, in a sentence.
+fn logs_trouble(logs: &LogsStatus) -> Option<String> {
+    (logs.condition == "Full").then(|| logs.message.clone())
 }
 
 /// How machines stand to Git; of none named, all.
@@ -111,6 +129,13 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     if !status.store.message.is_empty() {
         let said = format!("{}: {}", status.store.condition, status.store.message);
         rows.push(vec!["store".into(), Word::new(said, Tone::Bad)]);
+    }
+    if !status.logs.message.is_empty() {
+        let said = format!("{}: {}", status.logs.condition, status.logs.message);
+        rows.push(vec!["logs".into(), Word::new(said, Tone::Bad)]);
+    }
+    for said in &status.open_to_others {
+        rows.push(vec!["private".into(), Word::new(said.as_str(), Tone::Bad)]);
     }
     if status.holds_unknown {
         let said = "machines without a journal are held until `formwork adopt`";
@@ -205,7 +230,9 @@ mod tests {
 
     fn status() -> SiteStatus {
         SiteStatus {
-            store: crate::api::views::StoreStatus::default(),
+            store: StoreStatus::default(),
+            logs: LogsStatus::default(),
+            open_to_others: Vec::new(),
             site: "lab".to_owned(),
             version: "0.1.0".to_owned(),
             ca_fingerprint: "SHA256:ab:cd".to_owned(),
@@ -321,6 +348,35 @@ mod tests {
         status.store.message = "nothing can be written until there is room".to_owned();
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         assert!(text.contains("store      Full: nothing can be written until there is room"), "{text}");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_not_called_full() {
+        let store = |condition: &str| StoreStatus {
+            condition: condition.to_owned(),
+            message: "so it is".to_owned(),
+            ..StoreStatus::default()
+        };
+        for (condition, said) in [
+            ("Ready", None),
+            ("Full", Some("the store is full: so it is")),
+            ("Unreachable", Some("the store cannot be reached: so it is")),
+        ] {
+            assert_eq!(store_trouble(&store(condition)).as_deref(), said);
+        }
+    }
+
+    #[test]
+    fn logs_that_cannot_be_written_and_keys_that_others_can_read_are_told() {
+        let mut status = status();
+        status.logs.condition = "Full".to_owned();
+        status.logs.message = "no log can be written".to_owned();
+        status.open_to_others = vec!["/srv/keys/signing.key is open to others (mode 0644)".to_owned()];
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        assert!(text.contains("logs       Full: no log can be written"), "{text}");
+        assert_eq!(logs_trouble(&status.logs).as_deref(), Some("no log can be written"));
+        assert_eq!(logs_trouble(&LogsStatus::default()), None);
+        assert!(text.contains("private    /srv/keys/signing.key is open to others (mode 0644)"), "{text}");
     }
 
     #[test]

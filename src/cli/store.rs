@@ -92,6 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stages = Stages::default();
     match &arguments.command {
         StoreCommand::Check(Check { place, output }) => {
+            is_here(place)?;
             let report = match Copy::of_running(place)? {
                 Some(copy) => embedded::check_file_watched(&copy.0, &stages),
                 None => embedded::check_watched(&place.state_dir, &stages),
@@ -102,6 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
         }
         StoreCommand::Backup(Backup { place, to, output }) => {
+            is_here(place)?;
             new_file(to)?;
             let report = match Copy::of_running(place)? {
                 Some(copy) => {
@@ -117,6 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, &words))
         }
         StoreCommand::Dump(place) => {
+            is_here(place)?;
             let mut out = BufWriter::new(std::io::stdout().lock());
             let dumped = match Copy::of_running(place)? {
                 Some(copy) => embedded::dump_file(&copy.0, &mut out),
@@ -134,6 +137,21 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
         }
+    }
+}
+
+/// Refuses a state directory whose store lies elsewhere, before it is called missing.
+fn is_here(place: &Place) -> Result<(), CliError> {
+    let folder = &place.state_dir;
+    match StateDirectory(folder.clone()).store_elsewhere() {
+        Some(elsewhere) if !embedded::exists(folder) => Err(CliError::Refused {
+            code: "store".to_owned(),
+            message: format!("the store of the site in {} is no file here: it lies in {elsewhere}", folder.display()),
+            hint: Some(
+                "it is backed up with etcd, and each start of `formwork serve` reads and checks all of it".to_owned(),
+            ),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -254,6 +272,17 @@ mod tests {
         assert_eq!((error.exit_code(), error.hint()), (4, Some("name another file, or take this one away first")));
         let error = new_file(folder.path()).unwrap_err();
         assert!(error.hint().unwrap().ends_with("/store.redb"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn a_store_that_lies_in_kubernetes_is_not_called_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { state_dir: folder.path().to_owned() };
+        assert!(is_here(&place).is_ok(), "nothing is known of it");
+        std::fs::write(folder.path().join("store-elsewhere"), "namespace lab of Kubernetes").unwrap();
+        let error = is_here(&place).unwrap_err();
+        assert!(error.to_string().ends_with("is no file here: it lies in namespace lab of Kubernetes"), "{error}");
+        assert!(error.hint().unwrap().contains("backed up with etcd"), "{:?}", error.hint());
     }
 
     #[test]

@@ -59,6 +59,8 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
     let stalled = *site.phase.borrow() == Phase::Failed;
     Json(SiteStatus {
         store: crate::api::views::StoreStatus::default(),
+        logs: crate::api::views::LogsStatus::default(),
+        open_to_others: Vec::new(),
         site: "lab".to_owned(),
         version: "0.1.0".to_owned(),
         ca_fingerprint: String::new(),

@@ -149,7 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         UserCommand::Remove(named) => {
             users(&named.at)?.remove(&named.name).map_err(wrong)?;
-            println!("user {} removed; their token opens nothing any more", named.name);
+            super::output::say(&format!("user {} removed; their token opens nothing any more", named.name));
             Ok(())
         }
         UserCommand::Token(named) => {

@@ -5,7 +5,7 @@ use super::formats;
 use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
-use crate::content::{File, FileKind, Finding, Findings, Tree};
+use crate::content::{File, FileKind, Finding, Findings, Place, Report, Severity, Tree, visible};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -75,18 +75,18 @@ enum Format {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = identities.map_or(Keys::Unknown, |identities| Keys::Known(Arc::new(identities)));
-    let mut tree = read_directory(&arguments.path).map_err(|(path, error)| CliError::Usage {
+    let (mut tree, unnamed) = read_all(&arguments.path).map_err(|(path, error)| CliError::Usage {
         message: format!("cannot read {}: {error}", path.display()),
         hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
     })?;
     super::pack::lay_in_fetched(&mut tree);
     let progress = Progress::new("checking", Unit::Files, 0);
-    let mut answer = from_tree_with(&tree, &builtin_packs(), "work tree", &keys);
+    let mut answer = with_unnamed(from_tree_with(&tree, &builtin_packs(), "work tree", &keys), &unnamed);
     drop(progress);
     let (Ok(Catalog { warnings: findings, .. }) | Err(findings)) = &mut answer;
     findings.0.iter_mut().for_each(|finding| finding.file = formats::path_from_here(&arguments.path, &finding.file));
     let text = match arguments.output {
-        Format::Text => text(&answer),
+        Format::Text => visible::lines(&text(&answer)).into_owned(),
         Format::Json => json(&answer),
         Format::Yaml => serde_json::from_str::<serde_json::Value>(&json(&answer))
             .ok()
@@ -96,7 +96,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Format::Github => formats::github::draw(shown(&answer)),
         Format::Junit => formats::junit::draw(&[formats::junit::of_findings(shown(&answer))]),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever has read enough changes nothing of what is so.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
     match answer {
         Ok(_) => Ok(()),
         Err(findings) => Err(CliError::NotSo(format!(
@@ -157,15 +162,49 @@ fn json(answer: &Result<Catalog, Findings>) -> String {
         Err(findings) => (false, findings),
     };
     let answer = Answer { good, errors: findings.errors(), warnings: findings.warnings(), findings };
-    let mut text = serde_json::to_string_pretty(&answer).unwrap_or_default();
-    text.push('\n');
-    text
+    let text = serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n";
+    visible::json(&text).into_owned()
+}
+
+/// The same with an error for each name that is not UTF-8: a revision of a repository with it would be refused, too.
+fn with_unnamed(answer: Result<Catalog, Findings>, unnamed: &[String]) -> Result<Catalog, Findings> {
+    if unnamed.is_empty() {
+        return answer;
+    }
+    let mut report = Report::default();
+    for path in unnamed {
+        let place = Place { file: Arc::from(path.as_str()), line: 1, column: 1 };
+        report
+            .at(Severity::Error, "file-name", place, "the name is not UTF-8 text: what is there is not read")
+            .hint("rename it; letters, digits, `-`, `_` and `.` are read everywhere");
+    }
+    let mut findings = match answer {
+        Ok(catalog) => catalog.warnings.clone(),
+        Err(findings) => findings,
+    };
+    findings.merge(report.into_findings().0);
+    Err(findings)
 }
 
 /// The files of a work tree as the server would see them once committed.
+///
+/// # Errors
+/// The first that cannot be read, or has a name that is not UTF-8.
 pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> {
+    let (tree, unnamed) = read_all(root)?;
+    match unnamed.first() {
+        Some(path) => {
+            Err((root.join(path), io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8; rename it")))
+        }
+        None => Ok(tree),
+    }
+}
+
+/// The same; what has a name that is not UTF-8 is left out and told by its path, as it can be shown.
+fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
     let progress = Progress::new("reading", Unit::Files, 0);
     let mut files = BTreeMap::new();
+    let mut unnamed = Vec::new();
     let mut folders = vec![(root.to_path_buf(), String::new(), 0_usize)];
     while let Some((folder, prefix, depth)) = folders.pop() {
         let fail = |error| (folder.clone(), error);
@@ -173,8 +212,8 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8");
-                return Err((entry.path(), error));
+                unnamed.push(format!("{prefix}{}", visible::name(name.as_encoded_bytes())));
+                continue;
             };
             if name == ".git" {
                 // A `.git` file (not folder) below the root is what a submodule leaves in a work tree.
@@ -203,7 +242,7 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
             }
         }
     }
-    Ok(Tree { files: files.into() })
+    Ok((Tree { files: files.into() }, unnamed))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -215,4 +254,40 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 fn file(bytes: Vec<u8>, kind: FileKind) -> File {
     File { bytes: Arc::from(bytes), kind, blob: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_a_finding_and_the_rest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let machines = folder.path().join("machines");
+        std::fs::create_dir(&machines).unwrap();
+        std::fs::create_dir(folder.path().join(std::ffi::OsStr::from_bytes(b"r\xe4ck"))).unwrap();
+        std::fs::write(folder.path().join("site.yaml"), "kind: Sight\n").unwrap();
+        std::fs::write(machines.join(std::ffi::OsStr::from_bytes(b"caf\xe9.yaml")), "").unwrap();
+        let (tree, mut unnamed) = read_all(folder.path()).unwrap();
+        unnamed.sort();
+        assert_eq!(unnamed, ["machines/caf\\xe9.yaml", "r\\xe4ck"]);
+        let answer = from_tree_with(&tree, &builtin_packs(), "work tree", &Keys::Unknown);
+        let before = answer.as_ref().err().map(Findings::errors).unwrap_or_default();
+        assert!(before > 0, "the rest is read and judged");
+        let answer = with_unnamed(answer, &unnamed);
+        assert_eq!(answer.as_ref().err().map(Findings::errors), Some(before + 2));
+        for drawn in [
+            text(&answer),
+            json(&answer),
+            formats::sarif::draw(shown(&answer)),
+            formats::github::draw(shown(&answer)),
+            formats::junit::draw(&[formats::junit::of_findings(shown(&answer))]),
+        ] {
+            assert!(drawn.contains("is not UTF-8") && drawn.contains("rename it"), "{drawn}");
+            assert!(drawn.contains("xe9.yaml"), "{drawn}");
+        }
+        let (path, error) = read_directory(folder.path()).err().unwrap();
+        assert!(path.starts_with(folder.path()) && error.to_string().contains("rename it"), "{error}");
+    }
 }

@@ -50,6 +50,11 @@ impl Document {
         self.sealed.as_ref()?.open(reference)
     }
 
+    /// Whether a secret's name is one that was given to what stood encrypted in this document, opened or not.
+    pub(crate) fn seals(&self, name: &str) -> bool {
+        self.sealed.is_some() && Sealed::is_name(name)
+    }
+
     /// The line that the document's text begins on.
     pub(crate) fn first_line(&self) -> usize {
         self.first_line

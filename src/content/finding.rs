@@ -1,6 +1,6 @@
 //! What is wrong with content, where, and what to do about it.
 
-use super::slips;
+use super::{slips, visible};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        write!(f, "{}:{}:{}", visible::line(&self.file), self.line, self.column)
     }
 }
 
@@ -66,9 +66,11 @@ pub struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}: {}: {}", self.file, self.line, self.column, self.severity.as_str(), self.message)?;
+        // Each is one line of its own, whatever is in it: no file and no value can look like another finding.
+        let (file, message) = (visible::line(&self.file), visible::line(&self.message));
+        write!(f, "{file}:{}:{}: {}: {message}", self.line, self.column, self.severity.as_str())?;
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
+            Some(hint) => write!(f, "\n  hint: {}", visible::line(hint)),
             None => Ok(()),
         }
     }
@@ -305,8 +307,27 @@ impl Hinted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FINDINGS_MAX, Place, Report, Severity};
+    use super::{FINDINGS_MAX, Finding, Place, Report, Severity};
     use std::sync::Arc;
+
+    #[test]
+    fn a_finding_is_one_line_and_steers_no_terminal() {
+        let finding = Finding {
+            severity: Severity::Error,
+            code: "unknown-kind",
+            file: "a\n.yaml".to_owned(),
+            line: 2,
+            column: 7,
+            message: "there is no kind `Mach\u{1b}[2Jine\nerror: fake`".to_owned(),
+            hint: Some("did you mean\nb.yaml:1:1: error: x".to_owned()),
+        };
+        let said = finding.to_string();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "a\\n.yaml:2:7: error: there is no kind `Mach\\u{1b}[2Jine\\nerror: fake`");
+        assert_eq!(lines[1..], ["  hint: did you mean\\nb.yaml:1:1: error: x"]);
+        let place = Place { file: Arc::from("a\r.yaml"), line: 1, column: 1 };
+        assert_eq!(place.to_string(), "a\\r.yaml:1:1");
+    }
 
     #[test]
     fn an_error_refuses_however_many_warnings_came_before_it() {

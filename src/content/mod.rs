@@ -28,6 +28,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod visible;
 
 pub use document::Document;
 pub(crate) use finding::Report;

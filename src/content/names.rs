@@ -14,6 +14,15 @@ pub fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
+/// Whether a secret of the server's secrets folder can have this name: lower-case letters, digits, `-` and `.`, 253 at most,
+/// beginning with a letter or digit and without `..`, so that no path comes from content.
+pub fn is_secret(name: &str) -> bool {
+    name.len() <= 253
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+        && !name.contains("..")
+}
+
 /// The name that a wrong one would be, if there is an obvious one: lower case, `-` for what cannot stand.
 pub(crate) fn as_label(name: &str) -> Option<String> {
     let lowered: String =
@@ -86,6 +95,16 @@ mod tests {
             assert!(!is_label(bad), "{bad}");
         }
         assert!(is_subdomain("etcd.join") && !is_subdomain("etcd..join") && !is_subdomain(".a"));
+    }
+
+    #[test]
+    fn a_secrets_name_is_no_path() {
+        for good in ["a", "lab-password", "capi-default-node.1", "0"] {
+            assert!(is_secret(good), "{good}");
+        }
+        for bad in ["", ".", "..", "../../etc/passwd", "a/b", "a b", "A", "-a", "a..b", "ä", "a\n", &"a".repeat(254)] {
+            assert!(!is_secret(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -52,15 +52,18 @@ const CONTENT_SOURCE: Words = Words {
         ),
         ("self.url.size() > 0", "url names the repository"),
         (
-            "!self.url.startsWith('http://') && !self.url.startsWith('git://')",
+            "!self.url.matches('(?i)^[[:space:]]*(http|git)://')",
             "only https://, ssh:// and paths are followed: http:// and git:// take content from anybody on the way",
         ),
         (
-            "!self.url.matches('^https://[^/]*@') && !self.url.matches('^ssh://[^/]*:[^/]*@')",
+            // Of any scheme, as of none (`USER:PASSWORD@HOST:PATH`): what is not followed is kept and shown all the same.
+            "!self.url.matches('(?i)^[[:space:]]*https://[^/]*@') \
+             && !self.url.matches('(?i)^[[:space:]]*[a-z][a-z0-9+.-]*://[^/]*:[^/]*@') \
+             && !self.url.matches('^[[:space:]]*[^/:@]*:[^/@]*@[^/]*:')",
             "a URL has no password in it, and over https:// no user: they belong into the Secret that secretRef names",
         ),
         (
-            "!self.url.matches('^https://.*[?#]')",
+            "!self.url.matches('(?is)^[[:space:]]*https://.*[?#]')",
             "a repository's URL has no ? and no #: a token belongs into the Secret that secretRef names",
         ),
     ],
@@ -187,6 +190,48 @@ mod tests {
         }
         if let Some(items) = schema.get("items") {
             undescribed(&format!("{path}[]"), items, found);
+        }
+    }
+
+    /// Whether one of a rule's patterns is in it. None of them may be, by the rules of URLs.
+    fn is_in(rule: &str, url: &str) -> bool {
+        let patterns = rule.split("matches('").skip(1).filter_map(|rest| rest.split('\'').next());
+        patterns.map(|pattern| regex::Regex::new(pattern).unwrap()).any(|pattern| pattern.is_match(url))
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_however_it_is_written() {
+        let none: &[&str] = &[];
+        let (scheme, password, query) = ("only https://", "a URL has no password", "a repository's URL has no ?");
+        for (url, refused) in [
+            ("https://git.example.org/site.git", none),
+            ("https://git.example.org:8443/@team/site.git", &[]),
+            ("ssh://git@git.example.org/site.git", &[]),
+            ("ssh://git@git.example.org:22/site.git", &[]),
+            ("git@git.example.org:team/site.git", &[]),
+            ("git.example.org:@team/site.git", &[]),
+            ("/srv/site.git", &[]),
+            ("https://ann:secret@h/x", &[password]),
+            ("https://secret@h/x", &[password]),
+            ("HTTPS://secret@h/x", &[password]),
+            (" https://secret@h/x", &[password]),
+            ("\n https://secret@h/x", &[password]),
+            ("ssh://ann:secret@h/x", &[password]),
+            (" SSH://ann:secret@h/x", &[password]),
+            ("git+ssh://ann:secret@h/x", &[password]),
+            ("ann:secret@h:x", &[password]),
+            (" ann:sec@ret@h:x", &[password]),
+            ("http://h/x", &[scheme]),
+            (" Http://h/x", &[scheme]),
+            ("GIT://h/x", &[scheme]),
+            ("http://ann:secret@h/x", &[scheme, password]),
+            ("https://h/x?token=secret", &[query]),
+            (" HTTPS://h/x#secret", &[query]),
+        ] {
+            let hits = CONTENT_SOURCE.rules.iter().filter(|(rule, _)| is_in(rule, url));
+            let said: Vec<&str> = hits.map(|(_, message)| *message).collect();
+            assert_eq!(said.len(), refused.len(), "{url:?}: {said:?}");
+            assert!(said.iter().zip(refused).all(|(said, refused)| said.starts_with(*refused)), "{url:?}: {said:?}");
         }
     }
 

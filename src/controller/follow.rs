@@ -6,7 +6,8 @@
 use super::files::Folder;
 use super::link::{ANSWER_TIMEOUT, Failure, Link, said, watch, write_status};
 use super::objects::{Objects, Seen};
-use super::report::{News, news, status_of};
+use super::quarrel::Quarrel;
+use super::report::{News, news, not_chosen, status_of};
 use super::resources::{ContentSourceSpec, ContentSourceStatus};
 use super::secret::SecretWatch;
 use super::source::{Followed, Keys, choose, source_of};
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::watcher;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ use std::time::{Duration, Instant};
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 /// The longest pause after a write that failed.
 const WRITE_AGAIN_MOST: Duration = Duration::from_secs(30);
+/// So many sources are told that there are several and none is named.
+const TOLD_MAX: usize = 20;
 /// So long an API server is waited for after a start, before what was followed last is followed again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -65,6 +69,26 @@ enum Wanted {
     Nothing(String),
 }
 
+/// What is said now.
+struct Said {
+    wanted: Wanted,
+    /// Of which generation; none: it is what was followed before.
+    generation: Option<i64>,
+    /// What is followed, and what its Secret holds, where the API server said so.
+    kept: Option<(ContentSourceSpec, Keys)>,
+}
+
+/// What a source is to say of itself.
+struct Word {
+    name: String,
+    status: ContentSourceStatus,
+    /// Why it is not followed, where that is all there is to say.
+    why: Option<Why>,
+}
+
+/// Why none of several sources is followed, and which generation of one was told so.
+type Why = (Option<i64>, String);
+
 /// The controller of `ContentSource`.
 pub(super) struct Follow {
     link: Link,
@@ -78,9 +102,15 @@ pub(super) struct Follow {
     in_force: Option<Wanted>,
     generation: Option<i64>,
     token: u64,
+    /// Sources that were told why none of them is followed: once, since another server may follow one.
+    told: BTreeMap<String, Why>,
+    /// Somebody else who writes the same status.
+    quarrel: Quarrel,
     /// When the next write may be, and the pause after the last that failed.
     write_at: Instant,
     pause: Duration,
+    /// What is to be in the state directory is not there.
+    unkept: bool,
     /// The API server did not answer last.
     away: bool,
     /// Something was said since it was decided.
@@ -101,8 +131,11 @@ impl Follow {
             in_force: None,
             generation: None,
             token: 0,
+            told: BTreeMap::new(),
+            quarrel: Quarrel::default(),
             write_at: Instant::now(),
             pause: Duration::ZERO,
+            unkept: false,
             away: false,
             undecided: true,
         }
@@ -129,7 +162,7 @@ impl Follow {
                 },
                 () = changed(&mut self.secret) => self.undecided = true,
                 Ok(()) = status.changed() => {}
-                _ = ticks.tick() => self.undecided |= self.in_force.is_none(),
+                _ = ticks.tick() => self.undecided |= self.in_force.is_none() || self.unkept,
             }
             if self.undecided {
                 self.decide();
@@ -139,15 +172,56 @@ impl Follow {
         }
     }
 
-    /// Puts in force what is said now.
+    /// Puts in force what is said now. Credentials go first into a folder that only what is followed now reads; those of what
+    /// was followed before are removed once that has been told to end.
     fn decide(&mut self) {
-        let Some((wanted, generation)) = self.wanted() else { return };
-        if self.in_force.as_ref() == Some(&wanted) {
-            (self.generation, self.undecided) = (generation, false);
-            return;
+        let Some(Said { mut wanted, generation, kept }) = self.said() else { return };
+        let mut rotated = false;
+        let mut unkept = false;
+        if let Some((spec, keys)) = &kept {
+            match self.folder.write_keys(spec, keys) {
+                Ok(changed) => rotated = changed,
+                Err(error) => {
+                    let why = format!("what its Secret holds cannot be put into the state directory: {error}");
+                    (wanted, unkept) = (Wanted::Nothing(why), true);
+                }
+            }
+            if rotated {
+                tracing::info!(keys = ?keys.keys().collect::<Vec<_>>(), "credentials changed");
+            }
         }
+        let changed = self.in_force.as_ref() != Some(&wanted);
+        if changed {
+            if let Err(error) = self.put_in_force(&wanted) {
+                // The next tick tries again.
+                tracing::warn!(%error, "another source cannot be followed yet");
+                self.in_force = None;
+                return;
+            }
+            self.token = self.fleet.reconciler.ask();
+        } else if rotated {
+            // The next look takes new ones, and is made at once.
+            self.fleet.reconciler.follower().look();
+        }
+        if changed || kept.is_some() || self.unkept {
+            let settled = match (&wanted, &kept) {
+                (Wanted::Follow(_), Some((spec, _))) => self.folder.remember(spec),
+                (Wanted::Nothing(_), _) if self.sources.listed() => self.folder.forget(),
+                _ => Ok(()),
+            };
+            if let Err(error) = &settled
+                && !self.unkept
+            {
+                tracing::warn!(%error, "the state directory does not say what is followed after a restart (yet)");
+            }
+            self.unkept = unkept || settled.is_err();
+        }
+        (self.in_force, self.generation, self.undecided) = (Some(wanted), generation, false);
+    }
+
+    fn put_in_force(&self, wanted: &Wanted) -> Result<(), GitError> {
         let follower = self.fleet.reconciler.follower();
-        let taken = match &wanted {
+        match wanted {
             Wanted::Follow(followed) => {
                 let sources = Sources(vec![followed.settings.clone()]);
                 tracing::info!(source = %sources, "a ContentSource says what is followed");
@@ -157,35 +231,21 @@ impl Follow {
                 tracing::warn!(why, "nothing is followed; what serves goes on");
                 follower.follow_nothing(GitError::NotFollowed { why: why.clone() })
             }
-        };
-        match taken {
-            Ok(()) => {
-                self.token = self.fleet.reconciler.ask();
-                (self.in_force, self.generation, self.undecided) = (Some(wanted), generation, false);
-            }
-            // The next tick tries again.
-            Err(error) => {
-                tracing::warn!(%error, "another source cannot be followed yet");
-                self.in_force = None;
-            }
         }
     }
 
-    /// What is said now, of which generation. `None`: that is not known (yet).
-    fn wanted(&mut self) -> Option<(Wanted, Option<i64>)> {
+    /// What is said now. `None`: that is not known (yet).
+    fn said(&mut self) -> Option<Said> {
         if !self.sources.listed() {
             // Nobody can be asked: what was followed last is followed again, or else goes on.
             let waited = self.in_force.is_none() && self.started.elapsed() >= PATIENCE;
-            let spec = waited.then(|| self.folder.remembered()).flatten()?;
-            let followed = source_of(&spec, Some(&self.folder.keys()), &self.folder.credentials()).ok()?;
-            return Some((Wanted::Follow(Box::new(followed)), None));
+            return waited.then(|| Said { wanted: remembered(&self.folder), generation: None, kept: None });
         }
-        let nothing = |why, generation| Some((Wanted::Nothing(why), generation));
+        let nothing = |why, generation| Some(Said { wanted: Wanted::Nothing(why), generation, kept: None });
         let (spec, generation) = match choose(self.link.source.as_deref(), self.sources.all(), &self.link.namespace) {
             Ok((_, source)) => (source.spec.clone(), source.generation),
             Err(why) => {
                 self.secret = None;
-                self.keep(&Keys::new());
                 return nothing(why, None);
             }
         };
@@ -202,63 +262,74 @@ impl Follow {
             None => Ok(None),
         };
         let followed = known.and_then(|keys| {
-            let followed = source_of(&spec, keys.as_ref(), &self.folder.credentials())?;
+            let followed = source_of(&spec, keys.as_ref(), &self.folder.credentials_of(&spec))?;
             Ok((followed, keys.unwrap_or_default()))
         });
         match followed {
             Ok((followed, keys)) => {
-                self.keep(&keys);
-                if self.folder.remembered().as_ref() != Some(&spec)
-                    && let Err(error) = self.folder.remember(&spec)
-                {
-                    tracing::warn!(%error, "what is followed is not remembered for a start without an API server");
-                }
-                Some((Wanted::Follow(Box::new(followed)), generation))
+                Some(Said { wanted: Wanted::Follow(Box::new(followed)), generation, kept: Some((spec, keys)) })
             }
             Err(why) => nothing(why, generation),
         }
     }
 
-    /// Puts credentials where fetches read them. The next look takes new ones, and is made at once.
-    fn keep(&self, keys: &Keys) {
-        match self.folder.write_keys(keys) {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!(keys = ?keys.keys().collect::<Vec<_>>(), "credentials changed");
-                self.fleet.reconciler.follower().look();
+    /// What is to be said in the status of a source, where that is something else than it says.
+    fn word(&self, status: &Status) -> Option<Word> {
+        let now = now();
+        match choose(self.link.source.as_deref(), self.sources.all(), &self.link.namespace) {
+            Ok((name, source)) => {
+                let wanted = status_of(status, self.generation, &source.status, &now);
+                let word = || Word { name: name.to_owned(), status: wanted.clone(), why: None };
+                (wanted != source.status).then(word)
             }
-            Err(error) => tracing::error!(%error, "credentials cannot be put into the state directory"),
+            // One that was named and is not there says nothing of the others.
+            Err(_) if self.link.source.is_some() => None,
+            Err(why) => self.sources.all().iter().take(TOLD_MAX).find_map(|(name, source)| {
+                let told = (source.generation, why.clone());
+                let wanted = not_chosen(&why, source.generation, &source.status, &now);
+                let news = wanted != source.status && self.told.get(name) != Some(&told);
+                news.then(|| Word { name: name.clone(), status: wanted, why: Some(told) })
+            }),
         }
     }
 
     /// Says in the source's status what came of it, where that is something else than it says.
     async fn report(&mut self, status: &Status) {
-        // What was seen before this was in force says nothing of it.
-        if self.in_force.is_none() || status.observed_request < self.token || Instant::now() < self.write_at {
+        // What was seen before this was in force says nothing of it, and neither does what is in force of what was not decided.
+        if self.undecided || self.in_force.is_none() || status.observed_request < self.token {
             return;
         }
-        let Ok((name, source)) = choose(self.link.source.as_deref(), self.sources.all(), &self.link.namespace) else {
-            return;
-        };
-        let wanted = status_of(status, self.generation, &source.status, &now());
-        if wanted == source.status {
+        if Instant::now() < self.write_at {
             return;
         }
+        let Some(Word { name, status: wanted, why }) = self.word(status) else { return };
+        let Some(source) = self.sources.all().get(&name) else { return };
         let happened = news(&source.status, &wanted);
+        let (uid, before) = (source.uid.clone(), source.status.clone());
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
             kind: Some("ContentSource".to_owned()),
-            name: Some(name.to_owned()),
+            name: Some(name.clone()),
             namespace: Some(self.link.namespace.clone()),
-            uid: source.uid.clone(),
+            uid: uid.clone(),
             ..ObjectReference::default()
         };
-        let written = write_status(&self.link.sources(), name, "ContentSource", &wanted).await;
+        let written = write_status(&self.link.sources(), &name, "ContentSource", &wanted).await;
         match written {
             Ok(object) => {
                 self.answered();
                 self.sources.put(object);
-                (self.pause, self.write_at) = (Duration::ZERO, Instant::now() + WRITE_EVERY);
+                let mut pause = WRITE_EVERY;
+                match why {
+                    Some(why) => {
+                        self.told.insert(name, why);
+                    }
+                    None => {
+                        self.told.clear();
+                        pause = pause.max(self.quarrel.written(uid, &before, wanted, Instant::now()));
+                    }
+                }
+                (self.pause, self.write_at) = (Duration::ZERO, Instant::now() + pause);
                 for event in happened {
                     self.tell(event, &reference).await;
                 }
@@ -305,10 +376,54 @@ impl Follow {
     }
 }
 
+/// What is followed where the API server does not answer after a start: the same as before it.
+fn remembered(folder: &Folder) -> Wanted {
+    let away = "the Kubernetes API does not answer";
+    let Some(spec) = folder.remembered() else {
+        return Wanted::Nothing(format!("{away}, and nothing was followed when it did last"));
+    };
+    match source_of(&spec, Some(&folder.keys(&spec)), &folder.credentials_of(&spec)) {
+        Ok(followed) => Wanted::Follow(Box::new(followed)),
+        Err(why) => Wanted::Nothing(format!("{away}, and what was followed last cannot be followed without it: {why}")),
+    }
+}
+
 /// Waits for news of a Secret, where one is followed.
 async fn changed(secret: &mut Option<SecretWatch>) {
     match secret {
         Some(secret) => secret.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn without_an_api_server_what_was_followed_is_followed_with_its_own_credentials_and_what_was_taken_away_is_not() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::open(state.path()).unwrap();
+        let spec = |url: &str| -> ContentSourceSpec {
+            serde_json::from_value(serde_json::json!({"url": url, "secretRef": {"name": "s"}})).unwrap()
+        };
+        let keys = Keys::from([("password".to_owned(), Zeroizing::new(b"hunter22".to_vec()))]);
+        let nothing = |why: &str| matches!(remembered(&folder), Wanted::Nothing(said) if said.contains(why));
+        assert!(nothing("nothing was followed"));
+        let (old, new) = (spec("https://old/x"), spec("https://new/x"));
+        folder.write_keys(&old, &keys).unwrap();
+        folder.remember(&old).unwrap();
+        // Killed on the way to another host: its credentials are there, and are not the old one's.
+        folder.write_keys(&new, &keys).unwrap();
+        let Wanted::Follow(followed) = remembered(&folder) else { panic!("it is followed") };
+        let expected = source_of(&old, Some(&keys), &folder.credentials_of(&old)).unwrap();
+        assert_eq!(*followed, expected);
+        assert_ne!(folder.credentials_of(&old), folder.credentials_of(&new));
+        // Its Secret is there no longer; then the source is taken away.
+        folder.write_keys(&old, &Keys::new()).unwrap();
+        assert!(nothing("neither `password` nor `ca.crt`"));
+        folder.forget().unwrap();
+        assert!(nothing("nothing was followed"));
     }
 }

@@ -42,6 +42,14 @@ pub enum LinkError {
         /// Its URL.
         server: String,
     },
+    /// It does not know who asks.
+    #[error("the Kubernetes API at {server} does not take the credentials of this server: {what}")]
+    Unauthorized {
+        /// Its URL.
+        server: String,
+        /// What it said.
+        what: String,
+    },
     /// It is not allowed.
     #[error(
         "the Kubernetes API at {server} does not let this server list the ContentSources of the namespace {namespace}: {what}"
@@ -66,8 +74,17 @@ impl LinkError {
             Self::Name(..) => "names are of lower-case letters, digits and `-`",
             Self::Away { .. } => "kubectl cluster-info; is KUBECONFIG the right one?",
             Self::Unknown { .. } => "formwork crds | kubectl apply -f -",
+            Self::Unauthorized { .. } => {
+                "its token or certificate has expired, or is another cluster's: in a pod, is its service account still there? \
+                 elsewhere ask `kubectl auth whoami` with the same KUBECONFIG"
+            }
             Self::Forbidden { .. } => "docs/kubernetes.md has the rules that its service account needs",
         }
+    }
+
+    /// Whether it may pass by itself or by a hand in the cluster: then what was followed before goes on meanwhile.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. })
     }
 }
 
@@ -112,11 +129,7 @@ impl Link {
         let server = self.server.clone();
         match tokio::time::timeout(ANSWER_TIMEOUT, sources.list(&some)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(LinkError::Unknown { server }),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-                let (namespace, what) = (self.namespace.clone(), status.message.clone());
-                Err(LinkError::Forbidden { server, namespace, what })
-            }
+            Ok(Err(kube::Error::Api(status))) => Err(refusal(server, &self.namespace, status.code, &status.message)),
             Ok(Err(error)) => Err(LinkError::Away { server, what: said(&error) }),
             Err(_) => Err(LinkError::Away { server, what: "it takes too long".to_owned() }),
         }
@@ -130,6 +143,17 @@ impl Link {
     /// The objects of one of our kinds.
     pub(super) fn objects(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind, plural))
+    }
+}
+
+/// What it means that the first question is answered so.
+fn refusal(server: String, namespace: &str, code: u16, message: &str) -> LinkError {
+    let what = message.to_owned();
+    match code {
+        401 => LinkError::Unauthorized { server, what },
+        403 => LinkError::Forbidden { server, namespace: namespace.to_owned(), what },
+        404 => LinkError::Unknown { server },
+        _ => LinkError::Away { server, what },
     }
 }
 
@@ -240,4 +264,25 @@ pub(super) fn said(error: &(dyn std::error::Error + 'static)) -> String {
 pub(super) fn is_older(one: Option<&str>, other: Option<&str>) -> bool {
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
     matches!((number(one), number(other)), (Some(one), Some(other)) if one < other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hand_in_the_cluster_mends_stops_no_server_that_followed_something() {
+        for (code, said, hint, may_pass) in [
+            (401, "does not take the credentials", "kubectl auth whoami", true),
+            (403, "does not let this server list", "docs/kubernetes.md", true),
+            (404, "does not know the kind", "formwork crds", false),
+            (503, "does not answer: so it says", "kubectl cluster-info", true),
+        ] {
+            let error = refusal("https://api".to_owned(), "lab", code, "so it says");
+            assert!(error.to_string().contains(said), "{code}: {error}");
+            assert!(error.hint().contains(hint), "{code}: {}", error.hint());
+            assert_eq!(error.may_pass(), may_pass, "{code}");
+        }
+        assert!(!LinkError::Configuration("none".to_owned()).may_pass());
+    }
 }

@@ -20,6 +20,7 @@ mod follow;
 mod link;
 mod mirror;
 mod objects;
+mod quarrel;
 mod report;
 mod resources;
 mod secret;
@@ -48,14 +49,15 @@ const FIELD_MANAGER: &str = "formwork";
 const MANAGED_LABEL: &str = "app.kubernetes.io/managed-by";
 const MANAGED_BY: &str = "formwork";
 
-/// What was followed last in this state directory: how to read what was mirrored of it. Nothing, where nothing was.
+/// What was followed last in this state directory, also where it was taken away since: how to read what was mirrored of it.
+/// Nothing, where nothing was.
 pub fn followed_last(state: &Path) -> Source {
-    let spec = files::Folder::open(state).ok().and_then(|folder| folder.remembered());
+    let spec = files::Folder::open(state).ok().and_then(|folder| folder.mirrored());
     let settings = spec.and_then(|spec| source::settings_of(&spec).ok());
     Source::Sources(Sources(settings.into_iter().collect()))
 }
 
-/// Whether something was followed, which goes on where no API server answers.
+/// Whether something was followed: then what serves goes on where no API server answers.
 pub fn has_followed(state: &Path) -> bool {
     matches!(followed_last(state), Source::Sources(sources) if !sources.0.is_empty())
 }
@@ -75,4 +77,24 @@ pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>) -> std::io::Result
 fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_serves_goes_on_after_a_restart_also_where_its_source_was_taken_away() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(!has_followed(state.path()));
+        let folder = files::Folder::open(state.path()).unwrap();
+        let spec = serde_json::from_value(serde_json::json!({"url": "https://h/x", "path": "lab"})).unwrap();
+        folder.remember(&spec).unwrap();
+        let followed = || followed_last(state.path()).to_string();
+        let before = followed();
+        assert!(before.contains("folder lab"), "{before}");
+        folder.forget().unwrap();
+        assert!(has_followed(state.path()));
+        assert_eq!(followed(), before, "it is read as it was");
+    }
 }

@@ -68,6 +68,29 @@ pub(super) fn status_of(
     }
 }
 
+/// What a source says of itself that is not followed, since there are several and nobody said which. `before`: what it said last.
+pub(super) fn not_chosen(
+    why: &str,
+    generation: Option<i64>,
+    before: &ContentSourceStatus,
+    now: &str,
+) -> ContentSourceStatus {
+    let rows = ["Ready", "Reconciling", "Stalled"].map(|kind| Wanted {
+        kind,
+        holds: kind == "Stalled",
+        reason: "NotChosen",
+        message: why,
+    });
+    ContentSourceStatus {
+        observed_generation: generation,
+        conditions: conditions(rows.into_iter(), &before.conditions, generation, now),
+        last_attempted_revision: None,
+        findings: Vec::new(),
+        findings_count: 0,
+        ..before.clone()
+    }
+}
+
 /// Something that happened to a source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct News {
@@ -184,6 +207,28 @@ mod tests {
         assert!(second.findings.iter().all(|finding| finding.chars().count() <= TEXT_MAX + 1));
         assert_eq!(second.last_applied_revision.as_deref(), Some("r1"), "the last good one serves");
         assert_eq!((second.last_attempted_revision.as_deref(), second.machines), (Some("r2"), 1));
+    }
+
+    #[test]
+    fn a_source_that_is_not_chosen_is_ready_no_longer() {
+        let ready = status_of(
+            &content("Ready", "Applied", "r1", Outcome::Applied, 2),
+            Some(1),
+            &ContentSourceStatus::default(),
+            THEN,
+        );
+        let left = not_chosen("there are 2 ContentSources", Some(4), &ready, NOW);
+        let rows = left.conditions.iter().map(|row| format!("{} {} {}", row.kind, row.status, row.reason));
+        assert_eq!(
+            rows.collect::<Vec<_>>(),
+            ["Ready False NotChosen", "Reconciling False NotChosen", "Stalled True NotChosen"]
+        );
+        assert!(left.conditions.iter().all(|row| row.message == "there are 2 ContentSources"));
+        assert_eq!((left.observed_generation, left.findings.len(), left.findings_count), (Some(4), 0, 0));
+        assert_eq!(left.last_attempted_revision, None);
+        assert_eq!(left.last_applied_revision.as_deref(), Some("r1"), "it serves");
+        assert_eq!(not_chosen("there are 2 ContentSources", Some(4), &left, "later"), left, "it is said once");
+        assert_eq!(news(&ready, &left), [], "no event says it again");
     }
 
     #[test]

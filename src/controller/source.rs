@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 /// Keys of a Secret that are used; others are never read.
 pub(super) const KEYS: [&str; 5] = ["username", "password", "ca.crt", "identity", "known_hosts"];
+/// The largest key of a Secret that is used, bytes: bundles of authorities are the largest.
+const KEY_BYTES_MAX: usize = 512 * 1024;
 /// Who logs in over HTTPS where the Secret names nobody: forges that take a token take it under this name.
 const USER: &str = "x-access-token";
 /// The one source, by its name on the disk: as with `--repository`.
@@ -40,6 +42,15 @@ pub(super) fn source_of(spec: &ContentSourceSpec, keys: Option<&Keys>, folder: &
         (Some(named), Some(keys)) => Some((named.name.as_str(), keys)),
         (Some(named), None) => return Err(format!("there is no Secret `{}` in the namespace", named.name)),
     };
+    if let Some((name, keys)) = secret
+        && let Some((key, value)) = keys.iter().find(|(_, value)| value.len() > KEY_BYTES_MAX)
+    {
+        let bytes = value.len();
+        return Err(format!(
+            "the Secret `{name}`: `{key}` is too long, {bytes} bytes; at most {KEY_BYTES_MAX} are taken, so leave in it what the \
+             repository's host needs"
+        ));
+    }
     (settings.credentials, settings.authority_file) = match (&settings.location, secret) {
         (Location::Local(_) | Location::Https { .. }, None) => (Credentials::Nobody, None),
         (Location::Local(_), Some((name, _))) => {
@@ -257,6 +268,7 @@ mod tests {
             spec["secretRef"] = json!({"name": "s"});
             spec
         };
+        let long = |key: &str| keys(&[(key, "x".repeat(KEY_BYTES_MAX + 1).as_str()), ("password", "a")]);
         let https = "https://git.example.org/site.git";
         for (spec, keys, why) in [
             (json!({"url": "https://ann:hunter22@h/x"}), None, "belong into the Secret"),
@@ -273,7 +285,10 @@ mod tests {
             (secret(json!({"url": https})), Some(keys(&[("token", "hunter22")])), "neither `password` nor `ca.crt`"),
             (secret(json!({"url": https})), Some(keys(&[("password", "hunter22\nx")])), "`password` is not one line"),
             (secret(json!({"url": https})), Some(keys(&[("password", "a"), ("username", "hunter22:")])), "a colon"),
+            (secret(json!({"url": https})), Some(long("ca.crt")), "`ca.crt` is too long, 524289 bytes"),
+            (secret(json!({"url": "ssh://git@h/x"})), Some(long("known_hosts")), "`known_hosts` is too long"),
             (secret(json!({"url": "/srv/x"})), Some(keys(&[])), "leave secretRef out"),
+            (json!({"url": "ann:hunter22@h:x"}), None, "belong into the Secret"),
             (json!({"url": "ssh://git@h/x"}), None, "ssh-keyscan h"),
             (secret(json!({"url": "ssh://git@h/x"})), Some(keys(&[("identity", "hunter22")])), "`known_hosts`"),
         ] {

@@ -1,8 +1,8 @@
 //! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
 
 use super::entry::Entry;
-use super::machines::{Fleet, Identity, Told};
-use crate::catalog::{Catalog, MachineView, Seen};
+use super::machines::{BoxRow, Fleet, Identity, Told};
+use crate::catalog::{Catalog, Enrollment, MachineView, Seen};
 use crate::content::kinds::Architecture;
 use crate::journal::{Event, MachineState, Record, Stream};
 use crate::store::{Batch, StoreError};
@@ -11,12 +11,19 @@ use crate::workflow::Trust;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+/// All there are.
+const ARCHITECTURES: [Architecture; 2] = [Architecture::X86_64, Architecture::Aarch64];
 /// At most one `Seen` event a minute a box.
 const SEEN_EVERY_MS: i64 = 60_000;
 /// Boxes that are remembered: a flood of made-up MACs must not fill the journal.
 const BOXES_MAX: usize = 10_000;
 /// Events about them in one minute.
 const BOX_EVENTS_A_MINUTE: u32 = 600;
+
+/// What is said of a box before there is anything to know it by.
+const NOT_LOADED: &str = "no good revision has been loaded yet";
+/// What is said of a box that nothing in Git is about.
+const UNMATCHED: &str = "no machine declares it and no enrollment rule matches";
 
 /// What a box came to.
 pub enum Resolved {
@@ -37,6 +44,46 @@ pub enum Resolved {
 /// It has walked nothing and nobody took it over: an enrolled machine's past may still become its own.
 pub(super) fn is_untouched(state: &MachineState) -> bool {
     state.run.is_none() && state.adopted.is_none() && state.enrolled.is_none()
+}
+
+/// The rule that would take in a machine's box as new, and give it a workflow, if the machine were forgotten. On which subnet
+/// the box shows itself next is not known, nor always its architecture: a rule for any of them counts.
+pub fn would_take_in<'a>(catalog: &'a Catalog, state: &MachineState) -> Option<&'a Enrollment> {
+    let enrolled = state.enrolled.as_ref();
+    let said = state.boot.as_ref().map(|boot| &boot.said.hardware);
+    let uuid = enrolled.and_then(|by| by.uuid.clone()).or_else(|| said.and_then(|said| said.uuid.clone()));
+    let serial = enrolled.and_then(|by| by.serial.clone()).or_else(|| said.and_then(|said| said.serial.clone()));
+    let subnets: Vec<Option<String>> =
+        std::iter::once(None).chain(catalog.subnets().map(|subnet| Some(subnet.name.to_string()))).collect();
+    // A card that is declared is no unknown box.
+    let declared = |mac: &String| catalog.machines().any(|view| view.macs.contains(mac));
+    let macs = state.macs.iter().chain(enrolled.map(|by| &by.mac)).filter(|mac| !declared(mac));
+    let ways = macs.flat_map(|mac| subnets.iter().flat_map(move |subnet| ARCHITECTURES.map(|it| (mac, subnet, it))));
+    ways.filter_map(|(mac, subnet, architecture)| {
+        let seen = Seen {
+            mac: mac.clone(),
+            uuid: uuid.clone(),
+            serial: serial.clone(),
+            architecture: Some(architecture),
+            subnet: subnet.clone(),
+        };
+        catalog.enrollment_for(&seen).map(|(rule, _)| rule)
+    })
+    .find(|rule| rule.workflow.is_some())
+}
+
+/// Why a store that does not know all its machines takes in no box.
+fn held_unknown(rule: &Enrollment) -> String {
+    format!(
+        "rule {} matches, but this store was not made for new machines: the box may be installed already. \
+         `formwork adopt --all --new` lets unknown machines in",
+        rule.name
+    )
+}
+
+/// Why a rule gives a box no name that another box has.
+fn name_taken(rule: &Enrollment, name: &str, other: &str) -> String {
+    format!("rule {} would name it {name}, as it did {other}", rule.name)
 }
 
 /// A declared machine that is another until its next word.
@@ -111,8 +158,9 @@ impl Fleet {
             return Ok(Resolved::Nothing { reason: "it did not say its MAC".into() });
         };
         self.seen(mac, architecture, subnet, by).await?;
+        self.remember_shown(mac, hardware);
         let Some(catalog) = self.current() else {
-            return Ok(Resolved::Hold { reason: "no good revision has been loaded yet".into() });
+            return Ok(Resolved::Hold { reason: NOT_LOADED.into() });
         };
         let seen = Seen {
             mac: mac.clone(),
@@ -122,12 +170,10 @@ impl Fleet {
             subnet: subnet.map(str::to_owned),
         };
         let Some((rule, name)) = catalog.enrollment_for(&seen) else {
-            return Ok(Resolved::Nothing { reason: "no machine declares it and no enrollment rule matches".into() });
+            return Ok(Resolved::Nothing { reason: UNMATCHED.into() });
         };
         if self.trust() == Trust::HoldUnknown {
-            let reason = "this store was not made for new machines; it may be installed already. \
-                          `formwork adopt --all` lets unknown machines in";
-            return Ok(Resolved::Hold { reason: reason.into() });
+            return Ok(Resolved::Hold { reason: held_unknown(rule) });
         }
         if catalog.machine(&name).is_some() {
             let reason = format!("rule {} would name it {name}, which is declared for another box", rule.name);
@@ -137,8 +183,7 @@ impl Fleet {
         let _turn = entry.turn.lock().await;
         let state = entry.state();
         if let Some(other) = state.enrolled.as_ref().filter(|other| other.mac != *mac) {
-            let reason = format!("rule {} would name it {name}, as it did {}", rule.name, other.mac);
-            return Ok(Resolved::Hold { reason });
+            return Ok(Resolved::Hold { reason: name_taken(rule, &name, &other.mac) });
         }
         if state.enrolled.is_none() {
             let event = Event::Enrolled {
@@ -153,6 +198,28 @@ impl Fleet {
         }
         drop(_turn);
         Ok(Resolved::Machine(entry))
+    }
+
+    /// Why a box that is no machine has got nothing, on what serves now.
+    pub(super) fn why_nothing(&self, current: Option<&Catalog>, row: &BoxRow) -> String {
+        let Some(catalog) = current else { return NOT_LOADED.into() };
+        let said = row.architecture.as_deref();
+        let seen = Seen {
+            mac: row.mac.clone(),
+            uuid: row.uuid.clone(),
+            serial: row.serial.clone(),
+            architecture: ARCHITECTURES.into_iter().find(|it| Some(it.as_str()) == said),
+            subnet: row.subnet.clone(),
+        };
+        let Some((rule, name)) = catalog.enrollment_for(&seen) else { return UNMATCHED.into() };
+        if self.trust() == Trust::HoldUnknown {
+            return held_unknown(rule);
+        }
+        let state = self.known(&name).map(|entry| entry.state());
+        match state.as_ref().and_then(|state| state.enrolled.as_ref()).filter(|other| other.mac != row.mac) {
+            Some(other) => name_taken(rule, &name, &other.mac),
+            None => format!("rule {} takes it in as {name} when it asks what to boot", rule.name),
+        }
     }
 
     /// The machine that a declared one with these MACs was before: enrolled by one of them, or under another name in Git, which
@@ -225,7 +292,8 @@ impl Fleet {
         let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
         let events = adoption(&state, &old, &before.name);
         let mut events: Vec<_> = events.into_iter().map(|event| (new_stream.clone(), event)).collect();
-        events.push((old_stream.clone(), Event::Forgotten { by: format!("declaration in Git as {}", entry.name) }));
+        let forgotten = Event::Forgotten { by: format!("declaration in Git as {}", entry.name), reason: String::new() };
+        events.push((old_stream.clone(), forgotten));
         let expected = vec![(new_stream, state.head), (old_stream, old.head)];
         self.commit(Batch { expected, events, operations: Vec::new() }).await.map(|_| ())
     }

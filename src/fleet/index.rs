@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(one.index.tickets.len(), one.state.offers.len());
         one.event(Event::DiskTicketPlanted { ticket: "disk-1".into(), job: "j".into(), run: 1 });
         assert_eq!(one.index.ticket_of("disk-1"), Some("node"));
-        one.event(Event::Forgotten { by: "anna".into() });
+        one.event(Event::Forgotten { by: "anna".into(), reason: String::new() });
         assert!(one.index.tickets.is_empty() && one.index.macs.is_empty());
     }
 

@@ -37,6 +37,12 @@ pub struct BoxRow {
     pub last_seen_unix_ms: i64,
     /// Why it gets nothing.
     pub reason: String,
+    /// The UUID that its firmware showed. A rule may name it by that; the journal does not have it.
+    #[serde(skip)]
+    pub(super) uuid: Option<String>,
+    /// The serial that its firmware showed, likewise.
+    #[serde(skip)]
+    pub(super) serial: Option<String>,
 }
 
 /// Who a box is.
@@ -183,9 +189,23 @@ impl Fleet {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Boxes that are no machines.
+    /// Boxes that are no machines, and why each gets nothing.
     pub fn boxes(&self) -> Vec<BoxRow> {
-        self.boxes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let current = self.current();
+        let mut rows: Vec<BoxRow> =
+            self.boxes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for row in &mut rows {
+            row.reason = self.why_nothing(current.as_deref(), row);
+        }
+        rows
+    }
+
+    /// What the firmware of a box that is no machine shows beside its card.
+    pub(super) fn remember_shown(&self, mac: &str, hardware: &HardwareIdentity) {
+        if let Some(row) = self.boxes.write().unwrap_or_else(PoisonError::into_inner).get_mut(mac) {
+            row.uuid.clone_from(&hardware.uuid);
+            row.serial.clone_from(&hardware.serial);
+        }
     }
 
     /// How many boxes that are no machines are remembered.
@@ -193,7 +213,7 @@ impl Fleet {
         self.boxes.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// A box that is no machine, by its MAC.
+    /// A box that is no machine, by its MAC, without why it gets nothing.
     pub fn box_seen(&self, mac: &str) -> Option<BoxRow> {
         self.boxes.read().unwrap_or_else(PoisonError::into_inner).get(mac).cloned()
     }
@@ -339,14 +359,20 @@ impl Fleet {
             }
             Stream::Box(mac) => {
                 if let Event::Seen { subnet, architecture, .. } = &record.event {
+                    let mut boxes = self.boxes.write().unwrap_or_else(PoisonError::into_inner);
+                    let before = boxes.remove(mac);
+                    let (uuid, serial) = before.map(|row| (row.uuid, row.serial)).unwrap_or_default();
                     let row = BoxRow {
                         mac: mac.clone(),
                         subnet: subnet.clone(),
                         architecture: architecture.clone(),
                         last_seen_unix_ms: record.at_unix_ms,
-                        reason: "no machine declares it and no enrollment rule matches".into(),
+                        // Said when it is asked for: it follows from what serves then.
+                        reason: String::new(),
+                        uuid,
+                        serial,
                     };
-                    self.boxes.write().unwrap_or_else(PoisonError::into_inner).insert(mac.clone(), row);
+                    boxes.insert(mac.clone(), row);
                 }
             }
             Stream::Site => match &record.event {

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use decide::Decision;
 pub use entry::{Entry, Live};
 pub use grant::GrantError;
-pub use identify::{Resolved, ToAdopt};
+pub use identify::{Resolved, ToAdopt, would_take_in};
 pub use machines::{BoxRow, Fleet, Identity};
 pub use retention::Looked;
 pub use secrets::Secrets;

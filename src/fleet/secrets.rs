@@ -1,5 +1,6 @@
 //! Secrets of the site that params name by `{secret: NAME}`: one file each in a folder that only the server reads.
 
+use crate::content::names::is_secret;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -20,12 +21,7 @@ impl Secrets {
 
     /// A secret's text without its last line end; `None` where there is none, or its file can be read by others.
     pub fn get(&self, name: &str) -> Option<String> {
-        let plain = !name.is_empty()
-            && name.len() <= 253
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
-            && !name.contains("..");
-        if !plain {
+        if !is_secret(name) {
             return None;
         }
         let path = self.folder.join(name);

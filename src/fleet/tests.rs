@@ -128,7 +128,7 @@ async fn a_machine_that_left_is_not_enrolled_again_until_it_is_forgotten() {
     let entry = lab.machine(&box_with(None)).await;
     assert_eq!(entry.state(), before, "folded again it is the same");
     assert_eq!(lab.boots(&entry).await, "local");
-    lab.event(&entry, Event::Forgotten { by: "anna".into() }).await;
+    lab.event(&entry, Event::Forgotten { by: "anna".into(), reason: String::new() }).await;
     assert_eq!(lab.fleet().identify(&box_with(None)), Identity::Unknown);
     let entry = lab.machine(&box_with(None)).await;
     assert_eq!(lab.boots(&entry).await, "ram");
@@ -138,11 +138,33 @@ async fn a_machine_that_left_is_not_enrolled_again_until_it_is_forgotten() {
 #[tokio::test]
 async fn an_empty_store_takes_no_box_in_until_a_person_adopts_the_site() {
     let lab = Lab::new(false, RULE).await;
-    assert!(matches!(lab.show(&box_with(None)).await, Resolved::Hold { .. }));
-    let adopted = vec![(Stream::Site, Event::SiteAdopted { by: "anna".into() })];
+    let reasons = || lab.fleet().boxes().into_iter().map(|row| row.reason).collect::<Vec<_>>();
+    let Resolved::Hold { reason } = lab.show(&box_with(None)).await else { panic!("it is not held") };
+    assert!(reason.contains("rule rule matches") && reason.contains("`formwork adopt --all --new`"), "{reason}");
+    assert_eq!(reasons(), [reason], "the list of boxes says what its screen says");
+    let adopted = vec![(Stream::Site, Event::SiteAdopted { by: "anna".into(), reason: String::new() })];
     lab.fleet().commit(Batch { expected: Vec::new(), events: adopted, operations: Vec::new() }).await.unwrap();
+    assert_eq!(reasons(), [format!("rule rule takes it in as {ENROLLED} when it asks what to boot")]);
     let entry = lab.machine(&box_with(None)).await;
+    assert_eq!(reasons(), Vec::<String>::new());
     assert_eq!(lab.boots(&entry).await, "ram");
+}
+
+#[tokio::test]
+async fn the_list_of_boxes_says_which_rule_holds_a_box_also_where_it_names_it_by_its_serial() {
+    let lab = Lab::new(false, &RULE.replace("mac | replace(':', '')", "serial")).await;
+    let with = |mac: &str, serial: Option<&str>| HardwareIdentity {
+        macs: vec![mac.into()],
+        uuid: None,
+        serial: serial.map(str::to_owned),
+    };
+    lab.show(&with(MAC, Some("abc123"))).await;
+    lab.show(&with("52:54:01:00:00:01", None)).await;
+    let rows = lab.fleet().boxes();
+    let reasons: Vec<&str> = rows.iter().map(|row| row.reason.as_str()).collect();
+    let [held, unmatched] = reasons.as_slice() else { panic!("{reasons:?}") };
+    assert!(held.contains("rule rule matches"), "{held}");
+    assert_eq!(*unmatched, "no machine declares it and no enrollment rule matches");
 }
 
 #[tokio::test]

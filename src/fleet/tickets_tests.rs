@@ -94,7 +94,7 @@ fn a_ticket_is_judged_by_what_became_of_it() {
         ("a new boot once approved", vec![quarantined(), approved(), offered("a")], ("a", "k", "1", PEER, 0), "new"),
         ("the disk with another key once approved", vec![planted("d"), used("d", "k", "1"), quarantined(), approved()], ("d", "x", "2", PEER, 0), "new"),
         ("the next boot after an approval was used", vec![quarantined(), approved(), offered("a"), used("a", "k", "1"), offered("b")], ("b", "l", "2", PEER, 0), "new"),
-        ("a forgotten machine's ticket", vec![offered("a"), Event::Forgotten { by: "anna".into() }], ("a", "k", "1", PEER, 0), "ended"),
+        ("a forgotten machine's ticket", vec![offered("a"), Event::Forgotten { by: "anna".into(), reason: String::new() }], ("a", "k", "1", PEER, 0), "ended"),
     ];
     for (case, events, (ticket, key, boot, peer, now), expected) in table {
         let judgement = judge(&fold(&events), ticket, key, boot, peer, now, false);

@@ -21,6 +21,9 @@ pub enum Event {
     SiteAdopted {
         /// Who.
         by: String,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// A revision was loaded whole and serves.
     RevisionApplied {
@@ -166,10 +169,13 @@ pub enum Event {
         /// The workflow taken as already walked.
         workflow: Option<String>,
     },
-    /// A person said to forget a machine that is gone from Git: it may be enrolled again.
+    /// A person said to forget a machine that Git does not declare: it may be enrolled again, as new.
     Forgotten {
         /// Who.
         by: String,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// A machine known before is gone from the applied revision.
     Left {

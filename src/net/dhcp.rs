@@ -127,21 +127,7 @@ impl<D: BootDesk> DhcpService<D> {
     /// # Errors
     /// A socket that cannot be had, or no interface.
     pub fn bind(desk: Arc<D>, config: DhcpConfig, started: Instant) -> Result<Self, DhcpError> {
-        if config.interfaces.is_empty() {
-            return Err(DhcpError::NoInterface);
-        }
-        let mut sockets = Vec::new();
-        for interface in &config.interfaces {
-            let name: Arc<str> = Arc::from(interface.as_str());
-            for (role, port) in [(Port::Server, config.port), (Port::Proxy, config.proxy_port)] {
-                let socket = listen(interface, port).map_err(|error| DhcpError::Listen {
-                    interface: interface.clone(),
-                    port,
-                    error,
-                })?;
-                sockets.push((Arc::clone(&name), role, socket));
-            }
-        }
+        let sockets = sockets(&config)?;
         let inner = Inner {
             desk,
             config,
@@ -170,6 +156,33 @@ impl<D: BootDesk> DhcpService<D> {
         }
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// Whether all sockets can be had: they are opened, and closed again at once.
+///
+/// # Errors
+/// As [`DhcpService::bind`].
+pub fn can_bind(config: &DhcpConfig) -> Result<(), DhcpError> {
+    sockets(config).map(drop)
+}
+
+fn sockets(config: &DhcpConfig) -> Result<Vec<(Arc<str>, Port, UdpSocket)>, DhcpError> {
+    if config.interfaces.is_empty() {
+        return Err(DhcpError::NoInterface);
+    }
+    let mut sockets = Vec::new();
+    for interface in &config.interfaces {
+        let name: Arc<str> = Arc::from(interface.as_str());
+        for (role, port) in [(Port::Server, config.port), (Port::Proxy, config.proxy_port)] {
+            let socket = listen(interface, port).map_err(|error| DhcpError::Listen {
+                interface: interface.clone(),
+                port,
+                error,
+            })?;
+            sockets.push((Arc::clone(&name), role, socket));
+        }
+    }
+    Ok(sockets)
 }
 
 fn listen(interface: &str, port: u16) -> io::Result<UdpSocket> {

@@ -277,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn history_gives_the_last_lines_in_order_however_long_the_journal_is() {
-        let mut events = vec![Event::SiteAdopted { by: "ann".into() }];
+        let mut events = vec![Event::SiteAdopted { by: "ann".into(), reason: String::new() }];
         events.extend((0..1_200).map(|n| applied(&format!("{n:040}"))));
         let pushed = |revision: &str| Event::RevisionPushed {
             by: "ada".into(),

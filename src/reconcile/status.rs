@@ -1,7 +1,7 @@
 //! How content stands: what was seen, what was attempted, what is applied. Never one in place of another.
 
 use super::verdict::{self, Condition, ConditionRow, Verdict};
-use crate::git::{Revision, Sight, Source};
+use crate::git::{GitError, Revision, Sight, Source};
 use crate::journal::{Hold, Pin, Word};
 use serde::Serialize;
 
@@ -139,7 +139,13 @@ impl Status {
                 self.head = Some(id.clone());
                 self.unavailable = None;
             }
-            Sight::Unavailable(error) => self.unavailable = Some(error.to_string()),
+            Sight::Unavailable(error) => {
+                // What was found in a commit of what was followed before says nothing of what cannot be followed.
+                if matches!(error, GitError::NotFollowed { .. }) {
+                    self.attempted = None;
+                }
+                self.unavailable = Some(error.to_string());
+            }
         }
     }
 
@@ -186,6 +192,28 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_tried_is_forgotten_where_nothing_is_followed_any_more() {
+        let attempted = Attempt {
+            revision: "a".to_owned(),
+            summary: String::new(),
+            at_unix_ms: 1,
+            outcome: Outcome::Refused,
+            findings: vec!["site.yaml:1:1: error".to_owned()],
+            count: 1,
+        };
+        let source = Source::Directory { path: "/srv/site".into() };
+        for (error, kept) in [
+            (GitError::Missing { path: "/srv/site".into() }, true),
+            (GitError::NotFollowed { why: "it is gone".to_owned() }, false),
+        ] {
+            let mut status = Status { attempted: Some(attempted.clone()), ..Status::default() };
+            status.see(&source, &Sight::Unavailable(error));
+            assert_eq!(status.attempted.is_some(), kept, "{:?}", status.unavailable);
+            assert!(status.unavailable.is_some());
+        }
+    }
 
     #[test]
     fn the_last_outcomes_are_few_and_the_same_again_is_one() {

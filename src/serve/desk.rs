@@ -343,7 +343,7 @@ impl BootDesk for Desk {
         Box::pin(async move {
             self.answer(&ask).await.unwrap_or_else(|error| {
                 tracing::error!(mac = %ask.mac, %error, "a boot could not be decided");
-                let reason = "the server's store does not answer; see its log".to_owned();
+                let reason = held_by(&error);
                 let action = ScriptAction::Hold { reason, retry_seconds: 10 };
                 ScriptAnswer { machine: None, revision: None, waits_for: None, action }
             })
@@ -366,5 +366,41 @@ impl BootDesk for Desk {
 
     fn installer_ended(&self, offer: String, said: InstallerSaid) -> BoxFuture<'_, Result<(), InstallerRefusal>> {
         Box::pin(async move { self.fleet.installer_ended(&offer, said).await })
+    }
+}
+
+/// Why a machine that boots is held where the store gave this instead of an answer: in characters that a script can show.
+fn held_by(error: &StoreError) -> String {
+    match error {
+        StoreError::Full(why) => format!("the store is full, nothing can be written until there is room: {why}"),
+        StoreError::Unreachable(_) => "the store cannot be reached, the log of the server says more".to_owned(),
+        StoreError::Busy => "too many writes wait for the store".to_owned(),
+        _ => "the store does not answer, the log of the server says more".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::client::Firmware;
+    use crate::boot::script::render;
+
+    #[test]
+    fn a_machine_that_is_held_by_the_store_shows_the_reason_as_it_is_written() {
+        let full = "12 bytes are left, 16777216 are kept in reserve";
+        for (error, words) in [
+            (StoreError::Full(full.to_owned()), "the store is full"),
+            (StoreError::Full(full.to_owned()), full),
+            (StoreError::Unreachable("timeout".to_owned()), "cannot be reached"),
+            (StoreError::Busy, "too many writes"),
+            (StoreError::Io("eio".to_owned()), "does not answer, the log of the server says more"),
+        ] {
+            let reason = held_by(&error);
+            assert!(reason.contains(words), "{reason}");
+            let action = ScriptAction::Hold { reason: reason.clone(), retry_seconds: 10 };
+            let answer = ScriptAnswer { machine: None, revision: None, waits_for: None, action };
+            let script = render(&answer, Firmware::Bios).unwrap();
+            assert!(script.contains(&format!("echo Formwork: held: {reason}\n")), "{script}");
+        }
     }
 }

@@ -7,6 +7,14 @@ use crate::store::kubernetes::{KubernetesStore, Options as KubernetesOptions, cl
 use crate::store::{Store, StoreError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A store elsewhere that does not answer at the start is waited for so long; then whoever runs servers may start it again.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+/// It is asked again so often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// And said so often.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Where a site's data is kept.
 #[derive(Clone, Default)]
@@ -22,6 +30,19 @@ pub enum Keeping {
         /// The namespace.
         namespace: String,
     },
+}
+
+/// What it takes to open a store.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    /// The state directory.
+    pub(super) state: &'a Path,
+    /// The SHA-256 of the certificate of the site's authority.
+    pub(super) authority: &'a str,
+    /// What its lifetimes count.
+    pub(super) clock: &'a Clock,
+    /// What ends the process.
+    pub(super) on_fatal: fn(&StoreError),
 }
 
 impl std::fmt::Debug for Keeping {
@@ -56,17 +77,41 @@ impl Keeping {
         Ok(Self::Kubernetes { config: Box::new(config), namespace })
     }
 
-    /// Makes the store of a new site.
+    /// Makes the store of a new site. One elsewhere says of which authority its site is (the SHA-256 of the certificate): it
+    /// does not lie beside the keys.
     ///
     /// # Errors
     /// [`StoreError::Open`] where there is one already.
-    pub fn create(&self, state: &Path, site: &str, fresh: bool) -> Result<(), StoreError> {
+    pub fn create(&self, state: &Path, site: &str, fresh: bool, authority: &str) -> Result<(), StoreError> {
         match self {
-            Self::Embedded => EmbeddedStore::create(state, site, fresh),
+            Self::Embedded => {
+                // It lies beside the keys.
+                let _ = authority;
+                EmbeddedStore::create(state, site, fresh)
+            }
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { config, namespace } => {
-                KubernetesStore::create(client::connect(kube::Config::clone(config), namespace.clone()), site, fresh)
+                let connect = client::connect(kube::Config::clone(config), namespace.clone());
+                KubernetesStore::create_for(connect, site, fresh, Some(authority))
             }
+        }
+    }
+
+    /// Where the store lies, where that is not the state directory.
+    pub fn elsewhere(&self) -> Option<String> {
+        match self {
+            Self::Embedded => None,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes { namespace, .. } => Some(format!("namespace {namespace} of Kubernetes")),
+        }
+    }
+
+    /// The options of a command that say so, each after a space; none for the state directory.
+    pub fn options(&self) -> String {
+        match self {
+            Self::Embedded => String::new(),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes { namespace, .. } => format!(" --store kubernetes --store-namespace {namespace}"),
         }
     }
 
@@ -79,24 +124,85 @@ impl Keeping {
         }
     }
 
-    /// Opens the store; `on_fatal` ends the process.
+    /// Opens the store as [`Keeping::open`] does. One that does not answer is asked again for as long as `wait`, which is said
+    /// now and then. `None`: `stop` came before.
     ///
     /// # Errors
     /// What the store says.
-    pub fn open(&self, state: &Path, clock: &Clock, on_fatal: fn(&StoreError)) -> Result<Arc<dyn Store>, StoreError> {
+    pub(super) async fn open_within(
+        &self,
+        wait: Duration,
+        opening: Opening<'_>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        let mut stop = std::pin::pin!(stop);
+        let began = Instant::now();
+        let mut said: Option<Instant> = None;
+        loop {
+            let why = match self.open(&opening) {
+                Err(StoreError::Unreachable(why)) => why,
+                opened => return opened.map(Some),
+            };
+            if began.elapsed() >= wait {
+                let asked = format!("it was asked for {} seconds, and nothing is served without it", wait.as_secs());
+                return Err(StoreError::Unreachable(format!("{why}; {asked}")));
+            }
+            if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                tracing::warn!("nothing is served before the store answers, which is asked again: {why}");
+                said = Some(Instant::now());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = &mut stop => return Ok(None),
+            }
+        }
+    }
+
+    /// Opens the store. One elsewhere is taken over from the server that had it.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Open`] where one elsewhere is that of another site.
+    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn Store>, StoreError> {
+        let Opening { state, authority, clock, on_fatal } = *opening;
         let now_ms = clock.now_ms();
         Ok(match self {
             Self::Embedded => {
+                let _ = authority;
                 let options = EmbeddedOptions { now_ms, on_fatal: Arc::new(on_fatal), ..EmbeddedOptions::default() };
                 Arc::new(EmbeddedStore::open_with(state, options)?)
             }
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { config, namespace } => {
                 let on_fatal = Arc::new(on_fatal);
-                let options = KubernetesOptions { now_ms, exclusive: true, on_fatal, ..KubernetesOptions::default() };
+                let authority = Some(authority.to_owned());
+                let options =
+                    KubernetesOptions { now_ms, exclusive: true, authority, on_fatal, ..KubernetesOptions::default() };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
                 Arc::new(KubernetesStore::open(connect, options)?)
             }
         })
+    }
+}
+
+#[cfg(all(test, feature = "kubernetes"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_waited_for_until_the_time_is_over_or_it_is_said_to_stop() {
+        let nobody = "http://127.0.0.1:1".parse().unwrap();
+        let keeping = Keeping::Kubernetes { config: Box::new(kube::Config::new(nobody)), namespace: "lab".to_owned() };
+        assert_eq!(keeping.options(), " --store kubernetes --store-namespace lab");
+        assert_eq!(keeping.elsewhere().as_deref(), Some("namespace lab of Kubernetes"));
+        let clock = keeping.clock();
+        let opening = Opening { state: Path::new("."), authority: "SHA256:aa", clock: &clock, on_fatal: |_| {} };
+        let began = Instant::now();
+        let wait = Duration::from_secs(2);
+        let error = keeping.open_within(wait, opening, std::future::pending()).await.err().unwrap();
+        assert!(began.elapsed() >= wait, "{:?}", began.elapsed());
+        let text = error.to_string();
+        assert!(text.contains("cannot be reached") && text.contains("it was asked for 2 seconds"), "{text}");
+        let stopped = keeping.open_within(WAIT, opening, std::future::ready(())).await;
+        assert!(stopped.unwrap().is_none());
     }
 }

@@ -3,18 +3,36 @@
 use super::ServeError;
 use super::connections::{Bounded, Limits};
 use crate::identity::{self, SiteKeys};
+use crate::net::dhcp::{self, DhcpConfig};
+use crate::net::tftp::TftpError;
 use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::pki_types::pem::PemObject as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A listening socket.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).map_err(|error| ServeError::Listen { address, error })
+}
+
+/// Tries every listener and gives it back: whether they can be had is known before anything is taken from another server. Who
+/// reaches a port before it is served would wait at it, so none is kept.
+pub(super) fn can_bind(own: Ipv4Addr, tcp: [u16; 2], tftp: bool, interfaces: &[String]) -> Result<(), ServeError> {
+    for port in tcp {
+        drop(bind(SocketAddr::new(IpAddr::V4(own), port))?);
+    }
+    if tftp {
+        let address = SocketAddr::new(IpAddr::V4(own), 69);
+        drop(UdpSocket::bind(address).map_err(|error| TftpError::Listen { address, error })?);
+    }
+    if !interfaces.is_empty() {
+        dhcp::can_bind(&DhcpConfig { interfaces: interfaces.to_vec(), ..DhcpConfig::default() })?;
+    }
+    Ok(())
 }
 
 /// The server's certificate, for every address it is reached at or listens on, made anew at each start.
@@ -97,4 +115,23 @@ pub(super) fn connections() -> Bounded {
         tracing::debug!(%error, "the limit of open files stays");
     }
     Bounded::new(Limits::with_files(getrlimit(Resource::Nofile).current))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_known_before_it_is_listened_at_and_a_free_one_stays_free() {
+        let own = Ipv4Addr::LOCALHOST;
+        let taken = TcpListener::bind((own, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = can_bind(own, [port, 0], false, &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on 127.0.0.1:{port}")), "{error}");
+        assert!(can_bind(own, [0, port], false, &[]).is_err());
+        assert!(can_bind(own, [0, 0], false, &["no-such-interface".to_owned()]).is_err());
+        drop(taken);
+        can_bind(own, [port, 0], false, &[]).unwrap();
+        assert!(bind(SocketAddr::new(IpAddr::V4(own), port)).is_ok());
+    }
 }

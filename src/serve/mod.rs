@@ -33,6 +33,7 @@ use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
 use crate::trust::Policy;
 use desk::Desk;
+use keeping::Opening;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -219,21 +220,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let started = Instant::now();
     let clock = options.keeping.clock();
     let keys = Arc::new(options.state.keys()?);
+    let private = Arc::new(options.state.private());
+    private.warn();
     let administrator = Arc::new(options.state.administrator()?);
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate())?;
-    let store = options.keeping.open(&options.state.0, &clock, end_process)?;
-    let site = site_name(store.as_ref())?;
+    let opening = Opening { state: &options.state.0, authority: &fingerprint, clock: &clock, on_fatal: end_process };
+    // A file is locked by who has it. One elsewhere is taken from who has it: when nothing else keeps this from serving.
+    let here = options.keeping.elsewhere().is_none().then(|| options.keeping.open(&opening)).transpose()?;
     let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
-    let server = Arc::new(ServerInfo {
-        http: format!("http://{}:{}", options.address, options.http_port),
-        https: format!("https://{}:{}", options.address, options.api_port),
-        site: site.clone(),
-    });
-
-    let (count, applied) = watch::channel(0);
     let keys_of_signers = options.state.0.join("signers");
     let verifier = options.trust.map(|policy| Verifier::new(policy, &keys_of_signers).map(Arc::new));
     let verifier = verifier.transpose().map_err(ServeError::Trust)?;
+    let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
         parts: OnceLock::new(),
         fleet: watch::Sender::new(None),
@@ -245,10 +243,32 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     // In a cluster that may be said later.
     let may_fetch = options.fetch_packs || !matches!(options.content, Content::Source(_) | Content::Hosted { .. });
     let packs = may_fetch.then(|| packs(&options.state)).transpose()?;
-    let (ears, news) = sources::ears(Arc::clone(&build), verifier.clone(), packs.clone());
-    let mirror = options.state.0.join("mirror.git");
     let (source, hosted, cluster) = content::opened(&options.state, options.content)?;
     let hosts = hosted.is_some();
+    let folder = options.images.clone().map_or_else(|| options.state.no_images(), Ok)?;
+    let images = Arc::new(Folder::open(&folder).map_err(|error| ServeError::Images { path: folder.clone(), error })?);
+    let loaders = Arc::new(Loaders::read(&folder, options.http_port));
+    let own = options.listen.unwrap_or(options.address);
+    let tls = listen::tls(&keys, [options.address, own], options.administrators.as_ref())?;
+    if here.is_none() {
+        listen::can_bind(own, [options.api_port, options.http_port], options.tftp, &options.interfaces)?;
+    }
+
+    let mut stop = std::pin::pin!(stop);
+    let store = match here {
+        Some(store) => Some(store),
+        None => options.keeping.open_within(keeping::WAIT, opening, stop.as_mut()).await?,
+    };
+    let Some(store) = store else { return Ok(()) };
+    options.state.remember_store(&options.keeping)?;
+    let site = site_name(store.as_ref())?;
+    let server = Arc::new(ServerInfo {
+        http: format!("http://{}:{}", options.address, options.http_port),
+        https: format!("https://{}:{}", options.address, options.api_port),
+        site: site.clone(),
+    });
+    let (ears, news) = sources::ears(Arc::clone(&build), verifier.clone(), packs.clone());
+    let mirror = options.state.0.join("mirror.git");
     let receiving = api::push::Receiving::new(options.state.users(), &source, hosted);
     let follower = match &cluster {
         // The cluster says what is looked at.
@@ -272,15 +292,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
-    let folder = options.images.clone().map_or_else(|| options.state.no_images(), Ok)?;
-    let images = Arc::new(Folder::open(&folder).map_err(|error| ServeError::Images { path: folder.clone(), error })?);
     let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
     hook.fleet.send_replace(Some(Arc::clone(&fleet)));
     take_in(&fleet, &desk, None).await;
 
     fleet.put_back_logs(&logs)?;
-    let loaders = Arc::new(Loaders::read(&folder, options.http_port));
     let mut services = tokio::task::JoinSet::new();
     services.spawn(async move {
         statuses::tell(follower, told, line).await;
@@ -300,6 +317,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         receiving,
         standings: Arc::clone(&hook.standings),
         read_once: options.read_once.into(),
+        private,
         applied,
     };
     match api::push::listen(&options.state.hook_socket()) {
@@ -322,10 +340,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             kept.map_err(|error| SiteError::File { path: state, error }.into())
         });
     }
-    let own = options.listen.unwrap_or(options.address);
-    let tls = listen::tls(&keys, [options.address, own], options.administrators.as_ref())?;
-    let api_address = SocketAddr::new(IpAddr::V4(own), options.api_port);
-    let mut listeners = vec![listen::bind(api_address)?];
+    let mut listeners = vec![listen::bind(SocketAddr::new(IpAddr::V4(own), options.api_port))?];
     listeners.extend(options.administrators);
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
         options.state.set_server(&format!("https://{last}"))?;
@@ -418,7 +433,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Some(Ok(Ok(()))) | None => Err(ServeError::Ended { service: "a service", message: "by itself".into() }),
             Some(Err(error)) => Err(ServeError::Ended { service: "a service", message: error.to_string() }),
         },
-        () = stop => {
+        () = &mut stop => {
             tracing::info!("stopping");
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             services.shutdown().await;

@@ -1,7 +1,8 @@
 //! A site's state directory: made once by `formwork site create`, opened by `formwork serve`.
 //!
 //! ```text
-//! STATE/store.redb            journal, cluster documents, leases
+//! STATE/store.redb            journal, cluster documents, leases; or
+//! STATE/store-elsewhere       where they are (`--store kubernetes`)
 //! STATE/keys/                 signing.key ticket.key authority.pem authority.key (0600)
 //! STATE/administrators.json   digests of administrators' tokens
 //! STATE/administrator.json    where the first administrator's command line finds server, authority and token (0600)
@@ -13,6 +14,7 @@
 //! ```
 
 use super::keeping::Keeping;
+use crate::api::PrivateFiles;
 use crate::api::views::Context;
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the socket that hooks of pushes ask by.
 pub const HOOK_SOCKET: &str = "hook.sock";
+/// The name of the file that says where the store lies, where that is not here.
+const STORE_ELSEWHERE: &str = "store-elsewhere";
 
 /// Why a state directory cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -121,14 +125,16 @@ impl StateDirectory {
             return Err(StoreError::Open(message).into());
         }
         make_folder(&self.0)?;
-        let elsewhere = !matches!(keeping, Keeping::Embedded);
+        let keys = SiteKeys::generate(site)?;
+        let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
+        let elsewhere = keeping.elsewhere().is_some();
         if elsewhere {
             // First: a store that is there already has keys, which may be these.
-            keeping.create(&self.0, site, fresh)?;
+            keeping.create(&self.0, site, fresh, &authority)?;
+            self.remember_store(keeping)?;
         }
         make_folder(&self.0.join("keys"))?;
         make_folder(&self.0.join("secrets"))?;
-        let keys = SiteKeys::generate(site)?;
         let files = keys.to_files();
         write_secret(&self.key("signing.key"), &files.signing)?;
         write_secret(&self.key("ticket.key"), &files.ticket)?;
@@ -142,9 +148,28 @@ impl StateDirectory {
             Context { server: server.to_owned(), ca_certificate: keys.authority_certificate().to_owned(), token };
         self.write_context(&context)?;
         if !elsewhere {
-            keeping.create(&self.0, site, fresh)?;
+            keeping.create(&self.0, site, fresh, &authority)?;
         }
         Ok(keys)
+    }
+
+    /// Where the site's store lies, where that is not here.
+    pub fn store_elsewhere(&self) -> Option<String> {
+        let said = std::fs::read_to_string(self.0.join(STORE_ELSEWHERE)).ok()?;
+        Some(said.trim().to_owned())
+    }
+
+    /// Remembers where the store lies, where that is not here, for commands that look for it here.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn remember_store(&self, keeping: &Keeping) -> Result<(), SiteError> {
+        match keeping.elsewhere() {
+            Some(place) if self.store_elsewhere().as_ref() != Some(&place) => {
+                write_secret(&self.0.join(STORE_ELSEWHERE), place.as_bytes())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write_context(&self, context: &Context) -> Result<(), SiteError> {
@@ -185,6 +210,12 @@ impl StateDirectory {
             authority_key: read(&self.key("authority.key"))?,
         };
         Ok(SiteKeys::from_files(&files)?)
+    }
+
+    /// What nobody else on this host may read: the keys, and the first administrator's token.
+    pub fn private(&self) -> PrivateFiles {
+        let keys = ["signing.key", "ticket.key", "authority.key"].map(|name| self.key(name));
+        PrivateFiles::of(keys.into_iter().chain([self.context()]).collect())
     }
 
     /// An empty image folder, for a server that boots nothing.

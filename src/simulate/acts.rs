@@ -73,6 +73,28 @@ pub enum Do {
     End(Verdict),
 }
 
+impl Do {
+    /// In words, for a machine that is stopped in the middle of it; none where that takes no time.
+    pub fn words(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pause(_) => "it booted, worked or waited",
+            Self::Address(_) => "it asked for an address",
+            Self::Loader => "it fetched its loader",
+            Self::Script => "it asked for its boot script",
+            Self::Files(_) => "it fetched its boot files",
+            Self::Overlay(_) => "it fetched its overlay",
+            Self::Ask(ask) => match ask.kind {
+                Kind::Exchange => "it asked for tokens",
+                Kind::Next => "it asked for its next job",
+                Kind::Cluster | Kind::ClusterWait => "it asked for what its cluster says",
+                _ => "it told the server of a job",
+            },
+            Self::Stand(_) => "it was asked for how its run stands",
+            Self::Disconnect | Self::End(_) => return None,
+        })
+    }
+}
+
 /// Who speaks DHCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {

@@ -13,6 +13,7 @@ use crate::api::views::{Context, MachineSummary, Phase};
 use crate::journal::RunStatus;
 use crate::wire::{BootFile, Problem};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -45,6 +46,8 @@ pub struct Shared {
     token: String,
     began: Instant,
     record: Option<Mutex<std::io::BufWriter<std::fs::File>>>,
+    /// What machines do now, with how many.
+    doing: Mutex<BTreeMap<&'static str, usize>>,
     /// Wakes who waits for an API that is not there.
     pub away: tokio::sync::Notify,
     api_lost_since: OnceLock<Instant>,
@@ -76,6 +79,7 @@ impl Shared {
             token: context.token.clone(),
             began: Instant::now(),
             record: record.map(|file| Mutex::new(std::io::BufWriter::new(file))),
+            doing: Mutex::default(),
             away: tokio::sync::Notify::new(),
             api_lost_since: OnceLock::new(),
             api_first: OnceLock::new(),
@@ -88,6 +92,23 @@ impl Shared {
             && let Err(error) = record.lock().unwrap_or_else(PoisonError::into_inner).flush()
         {
             tracing::error!(%error, "the record is not whole");
+        }
+    }
+
+    /// What machines do now, with how many: after the end, what those did that were still under way.
+    pub fn doing(&self) -> BTreeMap<&'static str, usize> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn begins(&self, what: Option<&'static str>) {
+        let Some(what) = what else { return };
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_insert(0) += 1;
+    }
+
+    fn ends(&self, what: Option<&'static str>) {
+        let mut doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = what.and_then(|what| doing.get_mut(what)) {
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -200,6 +221,9 @@ impl Driver {
             if !facts.is_empty() {
                 self.shared.note(machine.name.as_deref().unwrap_or_default(), facts);
             }
+            let what = next.words();
+            // A machine that is stopped in the middle of it is never done with it.
+            self.shared.begins(what);
             happened = match next {
                 Do::End(verdict) => return (verdict, began.elapsed()),
                 Do::Pause(time) => {
@@ -219,6 +243,7 @@ impl Driver {
                 Do::Ask(ask) => self.ask(&ask).await,
                 Do::Stand(name) => self.stand(&name).await,
             };
+            self.shared.ends(what);
         }
     }
 

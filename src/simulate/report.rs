@@ -37,7 +37,7 @@ pub struct Report {
     pub jobs_per_second: f64,
     /// Requests of all kinds that were answered.
     pub requests: u64,
-    /// Why machines failed, with how many.
+    /// Why machines failed, and what those did that were still under way at the end, with how many.
     pub reasons: BTreeMap<String, usize>,
     /// The server that tickets name, where it never answered and the simulation ended for it.
     pub unreachable: Option<Away>,
@@ -153,9 +153,10 @@ impl Report {
                 }
             };
             // One line for many machines.
-            let reason = unnamed(reason);
-            let known = reasons.len() < REASONS_MAX || reasons.contains_key(&reason);
-            *reasons.entry(if known { reason } else { "others".into() }).or_insert(0) += 1;
+            more(&mut reasons, unnamed(reason), 1);
+        }
+        for (what, count) in shared.doing().into_iter().filter(|(_, count)| *count > 0) {
+            more(&mut reasons, format!("not over at the end: {what}"), count);
         }
         let jobs = shared.counts.of(Kind::End).answered.load(Ordering::Relaxed);
         let seconds = took.as_secs_f64();
@@ -182,6 +183,12 @@ impl Report {
     pub fn is_good(&self) -> bool {
         self.finished == self.machines as usize
     }
+}
+
+/// So many more machines have this reason.
+fn more(reasons: &mut BTreeMap<String, usize>, reason: String, count: usize) {
+    let known = reasons.len() < REASONS_MAX || reasons.contains_key(&reason);
+    *reasons.entry(if known { reason } else { "others".to_owned() }).or_insert(0) += count;
 }
 
 /// A reason without the name of the machine that gave it.

@@ -104,6 +104,18 @@ async fn a_file_that_is_not_there_is_told_of_by_its_name() {
 }
 
 #[tokio::test]
+async fn a_limit_before_any_answer_says_what_machines_waited_for() {
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = boots(&format!("https://{}", silent.local_addr().unwrap())).await;
+    let simulation = Simulation::prepare(options(port, false, Duration::from_secs(1))).await.unwrap();
+    let report = simulation.run(std::future::pending()).await;
+    assert_eq!((report.unfinished, report.finished), (3, 0), "{report:?}");
+    let told = report.reasons.iter().filter(|(reason, _)| reason.starts_with("not over at the end: it "));
+    assert_eq!(told.map(|(_, count)| *count).sum::<usize>(), 3, "{:?}", report.reasons);
+}
+
+#[tokio::test]
 async fn a_boot_server_that_is_not_there_is_no_failed_run() {
     let port = nowhere().await.rsplit(':').next().unwrap().parse().unwrap();
     let error = Simulation::prepare(options(port, false, Duration::from_secs(2))).await.err().unwrap();

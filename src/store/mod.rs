@@ -146,8 +146,10 @@ pub enum StoreError {
 /// How a store is, for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Why nothing can be written now; `None`: it can.
+    /// Why there is no room to write anything now; `None`: there is.
     pub full: Option<String>,
+    /// Why what keeps the data cannot be asked now, so that nothing can be written either; `None`: it answers.
+    pub unreachable: Option<String>,
     /// What it takes on the disk, bytes.
     pub bytes: u64,
 }

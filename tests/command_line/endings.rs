@@ -18,6 +18,12 @@ const OFFLINE: &[(&str, i32)] = &[
     ("why", 2),
     ("plan web-1 --dir $EXAMPLE", 0),
     ("plan web-2 --dir $EXAMPLE", 3),
+    ("plan web-1 --dir $EXAMPLE --revision nosuch", 2),
+    ("plan web-1 --dir $EXAMPLE --branch main", 2),
+    ("plan web-1 --dir $EXAMPLE --path lab", 2),
+    ("render web-1 --dir $EXAMPLE --revision nosuch", 2),
+    ("diff --dir $EXAMPLE --branch main", 2),
+    ("diff --dir $EXAMPLE --path lab", 2),
     ("render web-1 --dir $EXAMPLE", 0),
     ("render web-1 --all --dir $EXAMPLE", 0),
     ("render web-1 --task configure --show-secrets --dir $EXAMPLE", 1),
@@ -96,6 +102,29 @@ fn each_command_ends_with_its_code() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_reader_that_went_away_ends_a_command_quietly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("site.yaml"), "kind: Sight\n").expect("written");
+    let below = |name: &str| folder.path().join(name).display().to_string();
+    let (broken, nowhere, out, example) = (below(""), below("nowhere"), below("out"), example().display().to_string());
+    let secrets = ["render", "web-1", "--all", "--show-secrets", "--dir", &example, "--out", &out];
+    for (words, codes) in [
+        // What is so is so, whoever reads it.
+        (&["validate", &broken][..], [1, 1]),
+        (&["plan", "web-9", "--dir", &example][..], [3, 3]),
+        (&["get", "machines", "--context", &nowhere][..], [2, 2]),
+        (&secrets[..], [0, 1]),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(FORMWORK);
+        command.args(words).stdout(writer.try_clone().expect("another end")).stderr(writer);
+        let code = command.status().expect("formwork starts").code();
+        assert!(code.is_some_and(|code| codes.contains(&code)), "{words:?}: {code:?}");
+    }
 }
 
 #[test]

@@ -35,7 +35,9 @@ fn an_api_server_takes_explains_and_holds_the_custom_resources() {
     cluster.apply(&source("{url: 'https://git.example.org/site.git', branch: main}"));
     for url in [
         "ssh://git@git.example.org/site.git",
+        "ssh://git@git.example.org:22/site.git",
         "git@git.example.org:team/site.git",
+        "git.example.org:@team/site.git",
         "https://git.example.org/@team/site",
         "/srv/a",
     ] {
@@ -54,7 +56,13 @@ fn an_api_server_takes_explains_and_holds_the_custom_resources() {
         (source("{url: 'https://ann:secret@git.example.org/site.git'}"), "has no password in it"),
         (source("{url: 'https://secret@git.example.org/site.git'}"), "has no password in it"),
         (source("{url: 'ssh://ann:secret@git.example.org/site.git'}"), "has no password in it"),
+        (source("{url: ' HTTPS://secret@git.example.org/site.git'}"), "has no password in it"),
+        (source("{url: 'Ssh://ann:secret@git.example.org/site.git'}"), "has no password in it"),
+        (source("{url: 'ftp://ann:secret@git.example.org/site.git'}"), "has no password in it"),
+        (source("{url: 'ann:secret@git.example.org:team/site.git'}"), "has no password in it"),
+        (source("{url: ' HTTP://git.example.org/site.git'}"), "only https://"),
         (source("{url: 'https://git.example.org/site.git?private_token=secret'}"), "has no ?"),
+        (source("{url: 'Https://git.example.org/site.git?private_token=secret'}"), "has no ?"),
         (source("{url: ''}"), "url names the repository"),
         (source("{branch: main}"), "spec.url"),
     ] {

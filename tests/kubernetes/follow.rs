@@ -120,18 +120,34 @@ fn a_content_source_is_followed_and_says_what_became_of_each_commit() {
     assert!(content["message"].to_string().contains("no ContentSource `site`"), "{content:#}");
     assert_eq!(content["lastAppliedRevision"], restarted.as_str(), "{content:#}");
     assert!(cluster.object("contentsource", "other").unwrap()["status"].is_null(), "another's status is left alone");
-    // None named, and two there: it is not guessed.
+    // Nor is it followed again after a restart that nobody can be asked at; what serves goes on.
+    server.kill();
+    cluster.kill_api_server();
+    server.start(&["--content-source", "site"]);
+    let content = server.until("it is not followed again", |content| {
+        content["condition"] == "Stalled" && content["message"].to_string().contains("nothing was followed")
+    });
+    assert_eq!(content["lastAppliedRevision"], restarted.as_str(), "{content:#}");
+    cluster.start_api_server();
+    // None named, and two there: it is not guessed, and both say so.
     server.kill();
     cluster.apply(&source("site", &server, ", branch: main"));
     server.start(&[]);
     let content = server.until("it is not guessed", |content| content["condition"] == "Stalled");
     assert!(content["message"].to_string().contains("--content-source NAME"), "{content:#}");
     assert_eq!(content["lastAppliedRevision"], restarted.as_str(), "what was applied is read as it was: {content:#}");
+    for name in ["site", "other"] {
+        cluster.until("each says so", || {
+            let status = cluster.object("contentsource", name)?["status"].clone();
+            let reason = condition(&status, "Stalled")["reason"].clone();
+            (holds(&status, "Stalled") && !holds(&status, "Ready") && reason == "NotChosen").then_some(())
+        });
+    }
 }
 
 #[test]
 fn credentials_come_from_a_secret_and_are_never_shown() {
-    let Some(cluster) = Cluster::started("credentials from a Secret") else { return };
+    let Some(mut cluster) = Cluster::started("credentials from a Secret") else { return };
     let mut server = Server::new(&cluster);
     server.start(&[]);
     let spec = "{url: 'https://127.0.0.1:1/site.git', branch: main, secretRef: {name: git}}";
@@ -147,22 +163,50 @@ fn credentials_come_from_a_secret_and_are_never_shown() {
         )
     };
     cluster.apply(&secret("hunter22"));
-    let password = server.path("state/kubernetes/credentials/password");
-    let read = || std::fs::read_to_string(&password).unwrap_or_default();
+    let credentials = server.path("state/kubernetes/credentials");
+    // In the one folder that there is: that of this URL with this Secret.
+    let file = |name: &str| -> Vec<std::path::PathBuf> {
+        let folders = std::fs::read_dir(&credentials).unwrap().map(|entry| entry.unwrap().path().join(name));
+        folders.filter(|file| file.exists()).collect()
+    };
+    let read = || match file("password").as_slice() {
+        [one] => std::fs::read_to_string(one).unwrap_or_default(),
+        _ => String::new(),
+    };
     let status = until(&cluster, &server, "it is used", |status| {
         // Nobody listens there: the Secret is good, and the fetch fails.
         condition(status, "Stalled")["message"].to_string().contains("https://127.0.0.1:1/site.git")
     });
     assert_eq!(read(), "hunter22");
-    assert!(!server.path("state/kubernetes/credentials/other").exists(), "only what is used is kept");
+    assert!(file("other").is_empty(), "only what is used is kept");
     // It rotates, without a word about the source.
     cluster.apply(&secret("hunter24"));
     cluster.until("the new one is there", || (read() == "hunter24").then_some(()));
     let all = format!("{status}{}", std::fs::read_to_string(server.path("serve.log")).unwrap());
     assert!(!all.contains("hunter2"), "{all}");
-    // With its Secret the credential goes.
+    // A restart while nobody can be asked: it is followed with what was kept, and nothing is said of it in the status before the
+    // source and its Secret are read again.
+    server.kill();
+    cluster.kill_api_server();
+    server.start(&[]);
+    server.until("it is followed again", |content| {
+        content["message"].to_string().contains("https://127.0.0.1:1/site.git")
+    });
+    assert_eq!(read(), "hunter24");
+    cluster.start_api_server();
+    for _ in 0..25 {
+        let status = cluster.object("contentsource", "site").unwrap_or_default()["status"].clone();
+        assert!(status.is_null() || status["observedGeneration"] == 1, "{status:#}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    // With its Secret the credential goes, and with its source.
+    let gone = || file("password").is_empty() && !server.path("state/kubernetes/source.json").exists();
+    cluster.kubectl(&["delete", "secret", "git"]);
+    cluster.until("it is gone", || gone().then_some(()));
+    cluster.apply(&secret("hunter25"));
+    cluster.until("it is there again", || (read() == "hunter25").then_some(()));
     cluster.kubectl(&["delete", "contentsource", "site"]);
-    cluster.until("it is gone", || (!password.exists()).then_some(()));
+    cluster.until("it is gone again", || gone().then_some(()));
 }
 
 #[test]

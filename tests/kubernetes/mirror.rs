@@ -45,9 +45,16 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     server.write("machines/theirs.yaml", &machine("theirs", 7, ""));
     server.push("a name that another site has");
     cluster.apply(&own("b"));
+    // Of this site, from before: while no revision says what should be there, what is there stays.
+    let labels = "labels: {app.kubernetes.io/managed-by: formwork, formwork.dev/site: lab}";
+    cluster.apply(&own("left").replace("{name: left}", &format!("{{name: left, {labels}}}")));
     server.start(&[]);
+    server.until("nothing is followed", |content| content["message"].to_string().contains("no ContentSource"));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(cluster.object("machine", "left").is_some(), "{}", server.said());
     cluster.apply(&source("site", &server, ", branch: main"));
     cluster.wait_for("Ready", "contentsource/site");
+    until(&cluster, &server, "left", "it is gone, since the revision does not declare it", Value::is_null);
 
     let a = until(&cluster, &server, "a", "it is shown", |machine| machine["status"]["phase"] == "expected");
     assert_eq!(a["spec"]["match"]["macs"][0], "52:54:00:00:00:01", "{a:#}");

@@ -85,7 +85,7 @@ fn a_real_api_server_is_killed_paused_and_comes_back_older() {
     cluster.until("both write", || (store.position().0 > 20).then_some(()));
     cluster.kill_api_server();
     cluster.until("both say that it is away", || {
-        [&store, &other].iter().all(|store| store.health().full.is_some()).then_some(())
+        [&store, &other].iter().all(|store| store.health().unreachable.is_some()).then_some(())
     });
     let began = Instant::now();
     let refused = runtime.block_on(store.commit(decided(&machine("x"), 0, "x"), NOW)).unwrap_err();

@@ -77,11 +77,21 @@ fn a_server_on_a_real_api_server_keeps_every_word_it_gave() {
     let said = answer.body_mut().read_to_string().unwrap();
     assert!(answer.status() == 409 && said.contains("backed up with etcd"), "{said}");
 
-    // Another server on the same store: the first may write nothing any more, and ends.
+    // Another that cannot serve (the ports are taken), and one with the keys of another site: the first goes on.
+    let namespaces = Namespaces::of(&cluster);
     let mut second = server.serve(None).spawn().unwrap();
+    assert!(!second.wait().unwrap().success());
+    assert!(server.log().contains("cannot listen on"), "{}", server.log());
+    let foreign = Options { exclusive: true, authority: Some("00".to_owned()), ..options() };
+    let refused = KubernetesStore::open(namespaces.connect("served"), foreign).unwrap_err().to_string();
+    assert!(refused.contains("the keys here are those of another"), "{refused}");
+    let (_, said) = server.command(&["status"], &server.state().join("administrator.json"));
+    assert!(said.contains("crash") && !server.has_ended(), "{said}\n{}", server.log());
+
+    // One that takes the store over: the first may write nothing any more, and ends.
+    let next = KubernetesStore::open(namespaces.connect("served"), Options { exclusive: true, ..options() }).unwrap();
     cluster.until("the first server ends", || server.has_ended().then_some(()));
-    let _ = second.kill();
-    let _ = second.wait();
+    drop(next);
     assert!(server.log().contains("another server took over the store in namespace served"), "{}", server.log());
 
     let seen = shared.seen.into_inner().unwrap();
@@ -89,7 +99,6 @@ fn a_server_on_a_real_api_server_keeps_every_word_it_gave() {
     println!("{KILLS} kills, {rounds} rounds, {} answers, {lost} replies lost on the way", seen.len());
     let wrong = history::check(&seen, &last, u32::try_from(MACHINES).unwrap());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let namespaces = Namespaces::of(&cluster);
     walk::journal_agrees(&*namespaces.open("served"), &last, MACHINES);
     assert!(!server.state().join("store.redb").exists(), "there is no file beside it");
 }

@@ -2,6 +2,7 @@
 
 use super::refused::epoch_over;
 use super::{Asking, ClusterAccess, Desk, Refused, limits};
+use crate::api::extract::{BODY_UNWANTED, says_nothing};
 use crate::cluster::{Answer, Caller, Condition, Context, Count, Document, Operation, Request, Secrets, parse_etag};
 use crate::content::kinds::Span;
 use crate::store::{self, Batch};
@@ -242,6 +243,15 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, Refused> {
             format!("the body broke off or is longer than {BODY_MAX} bytes"),
         )
     })
+}
+
+/// No body, or one that says nothing.
+pub(super) async fn read_nothing(body: Body) -> Result<(), Refused> {
+    if says_nothing(&read_body(body).await?) {
+        return Ok(());
+    }
+    let refused = Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "body-wrong", BODY_UNWANTED);
+    Err(refused.hint("send no body; freeze and reset take ?reason=TEXT in the address"))
 }
 
 /// A list of ETags.

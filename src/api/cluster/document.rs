@@ -1,7 +1,7 @@
 //! The document as a whole.
 
 use super::answers::{respond, tagged};
-use super::asker::{Asker, read_body, versions};
+use super::asker::{Asker, read_body, read_nothing, versions};
 use super::{ClusterAccess, Refused};
 use crate::cluster::{Operation, document_view, has_condition, parse_patch};
 use axum::body::Body;
@@ -66,21 +66,24 @@ pub(super) async fn patch<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Resu
 }
 
 /// `POST freeze`, administrators: machines change nothing until it is thawed.
-pub(super) async fn freeze<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn freeze<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["reason"])?;
+    read_nothing(body).await?;
     let reason = asker.word("reason").unwrap_or("an administrator asked").to_owned();
     Ok(respond(asker.commit(Operation::Freeze { reason }).await?, true))
 }
 
 /// `POST thaw`, administrators.
-pub(super) async fn thaw<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn thaw<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&[])?;
+    read_nothing(body).await?;
     Ok(respond(asker.commit(Operation::Thaw).await?, true))
 }
 
 /// `POST reset`, administrators: a new epoch.
-pub(super) async fn reset<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn reset<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["reason"])?;
+    read_nothing(body).await?;
     let reason = asker.word("reason").unwrap_or("an administrator asked").to_owned();
     Ok(respond(asker.commit(Operation::Reset { reason }).await?, true))
 }

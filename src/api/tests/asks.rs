@@ -1,9 +1,9 @@
 //! What people ask of machines, and when they are refused.
 
 use super::{Answer, Site, table};
-use crate::api::views::{MachineSummary, Phase};
+use crate::api::views::{AskBody, MachineSummary, Phase};
 use crate::fleet::Entry;
-use crate::journal::{Event, RunStatus};
+use crate::journal::{Event, RunStatus, Stream};
 use crate::wire::{CheckInRequest, HardwareIdentity, JobOutcome};
 use std::sync::Arc;
 
@@ -126,6 +126,103 @@ async fn a_machine_that_was_forgotten_is_not_said_to_be_gone_from_git() {
     let site = Site::start().await;
     let answer = site.asked("gone", "forget").await;
     assert!(answer.status == 200 && answer.body.contains("forgotten"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_machine_that_a_rule_would_take_in_again_as_new_is_forgotten_only_with_a_reason() {
+    let site = Site::start().await;
+    let rule = "---
+kind: Enrollment
+metadata: {name: rack}
+spec: {match: {macPrefixes: ['52:54:00']}, name: \"node-{{ mac | replace(':', '') }}\", workflow: walk, mayWipe: true}
+";
+    let with_rule = format!("{}{rule}", super::SITE);
+    let ruled = async |content: &str, wanted: bool| {
+        site.lab.write(content);
+        site.lab.until(|catalog| catalog.enrollments().next().is_some() == wanted).await;
+    };
+    ruled(&with_rule, true).await;
+    let hardware = HardwareIdentity { macs: vec!["52:54:00:00:02:01".into()], ..HardwareIdentity::default() };
+    let entry = site.lab.machine(&hardware).await;
+    site.lab.fleet().settle(&entry).await.expect("settled");
+    let path = format!("/v1/machines/{}/forget", entry.name);
+    let bare = async || site.administrator("POST", "/v1/machines/{name}/{ask}", &path, "").await;
+    let open = bare().await;
+    assert!(open.status == 409 && open.body.contains("open-run"), "{open:?}");
+
+    site.lab.event(&entry, Event::RunFinished { run: 1 }).await;
+    let installed = bare().await;
+    assert!(installed.status == 409 && installed.body.contains("rule-matches"), "{installed:?}");
+    assert!(installed.body.contains("rule rack") && installed.body.contains("--reason"), "{installed:?}");
+
+    // It leaves with its rule; once that is back, what was installed is as much in danger.
+    ruled(super::SITE, false).await;
+    site.lab.fleet().settle(&entry).await.expect("settled");
+    assert!(entry.state().left);
+    ruled(&with_rule, true).await;
+    let back = bare().await;
+    assert!(back.status == 409 && back.body.contains("rule-matches"), "{back:?}");
+
+    assert_eq!(site.asked(&entry.name, "forget").await.status, 200);
+    let told = site.lab.fleet().store.events_of(&Stream::Machine(entry.name.clone()), 0, 1000).expect("read");
+    let reason = told.iter().find_map(|record| match &record.event {
+        Event::Forgotten { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(reason, Some("because"));
+}
+
+#[tokio::test]
+async fn a_machine_that_no_rule_takes_in_is_forgotten_without_a_reason() {
+    let site = Site::start().await;
+    let answer = site.administrator("POST", "/v1/machines/{name}/{ask}", "/v1/machines/gone/forget", "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn nothing_but_the_whole_word_makes_machines_without_a_journal_new() {
+    let site = Site::start().await;
+    let reasons = || -> Vec<String> {
+        let told = site.lab.fleet().store.events_of(&Stream::Site, 0, 1000).expect("read");
+        let reason = |event| match event {
+            Event::SiteAdopted { reason, .. } => Some(reason),
+            _ => None,
+        };
+        told.into_iter().filter_map(|record| reason(record.event)).collect()
+    };
+    let adopts = async |body: &str| site.administrator("POST", "/v1/adopt", "/v1/adopt", body).await;
+    for body in [
+        "",
+        "{}",
+        r#"{"new": false}"#,
+        r#"{"reason": "r"}"#,
+        r#"{"new": true, "machines": ["one"]}"#,
+        r#"["one"]"#,
+        r#"["r", true]"#,
+    ] {
+        let answer = adopts(body).await;
+        assert_eq!(answer.status, 422, "{body}: {answer:?}");
+    }
+    assert!(adopts("{}").await.body.contains("--all --new"));
+    assert_eq!(reasons(), Vec::<String>::new());
+    // As `formwork adopt --all --new` sends it.
+    let word = AskBody { reason: "a new rack".into(), new: true };
+    assert_eq!(adopts(&serde_json::to_string(&word).expect("JSON")).await.status, 200);
+    assert_eq!(reasons(), ["a new rack"]);
+}
+
+#[tokio::test]
+async fn a_list_in_place_of_a_body_is_refused_and_changes_nothing() {
+    let site = Site::start().await;
+    for path in ["/v1/suspend", "/v1/resume", "/v1/rollback", "/v1/reconcile", "/v1/store/snapshots"] {
+        for body in ["[]", r#"["a"]"#, r#"["r1", "why"]"#] {
+            let answer = site.administrator("POST", path, path, body).await;
+            assert_eq!(answer.status, 422, "{path} {body}: {answer:?}");
+        }
+    }
+    assert!(site.lab.fleet().content_status().suspended.is_none());
+    let skip = site.administrator("POST", "/v1/machines/{name}/{ask}", "/v1/machines/one/skip", r#"["why"]"#).await;
+    assert_eq!(skip.status, 422, "{skip:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! JUnit's XML, as continuous integration reads results of tests: suites, cases, failures.
 
-use crate::content::{Finding, Severity};
+use crate::content::{Finding, Severity, visible};
 
 /// A list of tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,6 +116,7 @@ fn escaped(text: &str) -> String {
             '\t' => out.push_str("&#9;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
             c if c.is_control() => out.push('\u{fffd}'),
+            c if visible::steers(c) => out.push_str(&format!("&#{};", u32::from(c))),
             c => out.push(c),
         }
     }

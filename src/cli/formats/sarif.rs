@@ -1,6 +1,6 @@
 //! SARIF 2.1.0 (OASIS Static Analysis Results Interchange Format): what code scanning shows beside the lines of a change.
 
-use crate::content::{Finding, Severity};
+use crate::content::{Finding, Severity, visible};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ pub fn draw(findings: &[Finding]) -> String {
             "results": results,
         }],
     });
-    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+    let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+    visible::json(&text).into_owned()
 }
 
 /// A path as a relative reference (RFC 3986, 4.2): every byte that is not unreserved is percent-encoded, so that no `:` makes

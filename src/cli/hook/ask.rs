@@ -54,8 +54,8 @@ pub(super) fn run(hooked: &Hooked) -> Result<(), CliError> {
         Err(Unanswered::Failed(why)) => draw::answer(&Answer::unable(why, Some("nothing was changed; push again"))),
     };
     // git gives this to the pusher's terminal, line by line.
-    let mut out = std::io::stderr().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+    // Where it is gone already, what was answered holds all the same.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
     // After the branch moved there is nothing left to refuse.
     if taken || hooked.post { Ok(()) } else { Err(CliError::Said) }
 }

@@ -6,6 +6,7 @@
 use crate::api::push::{Answer, Applied, Other, Shown, Verdict};
 use crate::cli::output::printable;
 use crate::cli::time::span;
+use crate::content::visible::line;
 use crate::git::receive::WhenAway;
 use crate::inspect::change::{Drawing, draw};
 
@@ -83,7 +84,7 @@ fn head(verdict: &Verdict) -> String {
             None => head.push_str(&format!(" · {} at {new}", verdict.branch)),
         }
         if !verdict.summary.is_empty() {
-            head.push_str(&format!("\n{}", cut(&verdict.summary)));
+            head.push_str(&format!("\n{}", cut(&line(&verdict.summary))));
         }
         if !verdict.signed_by.is_empty() {
             head.push_str(&format!("\n{}", cut(&format!("signed by {}", verdict.signed_by.join(", ")))));
@@ -130,8 +131,8 @@ fn push_findings(text: &mut String, findings: &[Shown], left_out: usize) {
 
 fn push_finding(text: &mut String, finding: &Shown) {
     let severity = if finding.error { "error" } else { "warning" };
-    let place = if finding.place.is_empty() { String::new() } else { format!("{}: ", finding.place) };
-    text.push_str(&format!("{severity}: {place}{}\n", finding.message));
+    let place = if finding.place.is_empty() { String::new() } else { format!("{}: ", line(&finding.place)) };
+    text.push_str(&format!("{severity}: {place}{}\n", line(&finding.message)));
     if let Some(source) = &finding.source {
         let number = source.line.to_string();
         let gap = " ".repeat(number.len());
@@ -241,8 +242,18 @@ mod tests {
 
     #[test]
     fn nothing_that_is_pushed_reaches_the_terminal_as_a_command() {
-        let evil = Verdict { summary: "a\u{1b}]0;b\u{7}".into(), ..verdict() };
+        let finding = Shown {
+            error: true,
+            place: "a\n.yaml:1:1".into(),
+            message: "kind `x\nsuccess: fake`".into(),
+            hint: None,
+            source: None,
+        };
+        let summary = "a\u{1b}]0;b\u{7}\nsuccess: fake".to_owned();
+        let evil = Verdict { summary, findings: vec![finding], ..verdict() };
         let (text, _) = answer(&Answer::Judged(Box::new(evil)));
+        assert!(!text.lines().any(|line| line.starts_with("success: fake")), "{text:?}");
+        assert!(text.contains("error: a\\n.yaml:1:1: kind `x\\nsuccess: fake`\n"), "{text:?}");
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
     }
 }

@@ -4,6 +4,7 @@ mod ask;
 mod draw;
 
 use super::error::CliError;
+use super::output::say;
 use crate::git::receive::{self, WhenAway};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -122,11 +123,9 @@ fn install(arguments: &Install) -> Result<(), CliError> {
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let installed =
         receive::install(&arguments.repository, &program, &words, arguments.replace).map_err(|error| failed(&error))?;
-    println!("{} written to {}", receive::HOOKS.join(" and "), installed.folder.display());
-    println!("  asks       {}", words.get(1).map(String::as_str).unwrap_or_default());
-    println!(
-        "  when away  {}",
-        if arguments.when_away == Away::Accept { "a push is taken, with a warning" } else { "a push is refused" }
-    );
+    say(&format!("{} written to {}", receive::HOOKS.join(" and "), installed.folder.display()));
+    say(&format!("  asks       {}", words.get(1).map(String::as_str).unwrap_or_default()));
+    let accept = arguments.when_away == Away::Accept;
+    say(&format!("  when away  {}", if accept { "a push is taken, with a warning" } else { "a push is refused" }));
     Ok(())
 }

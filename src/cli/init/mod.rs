@@ -1,6 +1,7 @@
 //! `formwork init`: a repository that is ready to push.
 
 use super::CliError;
+use super::output::say;
 use crate::content::names::{as_label, is_label};
 use crate::content::schema;
 use std::io::Write as _;
@@ -115,17 +116,17 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         match std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&whole) {
             Ok(mut file) => {
                 file.write_all(text.as_bytes()).map_err(|error| cannot(&whole, &error))?;
-                println!("written  {path}");
+                say(&format!("written  {path}"));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => println!("kept     {path}"),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => say(&format!("kept     {path}")),
             Err(error) => return Err(cannot(&whole, &error)),
         }
     }
     if !arguments.no_git {
         let made = crate::git::init(dir).map_err(|error| CliError::NotSo(error.to_string()))?;
-        println!("{}", if made { "made     .git, branch main" } else { "kept     the repository that it lies in" });
+        say(if made { "made     .git, branch main" } else { "kept     the repository that it lies in" });
     }
-    print!("{}", next_steps(dir, arguments.no_git));
+    say(next_steps(dir, arguments.no_git).trim_end());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `formwork pack add`: one more pack for the site.
 
 use super::super::CliError;
+use super::super::output::say;
 use super::super::sentence::count;
 use super::super::suggest;
 use super::Place;
@@ -87,21 +88,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let edited = append_to_packs(&text, &entry)
         .map_err(|error| CliError::NotSo(format!("{error}; write there:\n{}", error.item)))?;
     if let Some((locked, tree)) = pinned {
-        println!("{name}: {}", shown(locked.reference.as_deref(), &locked.commit));
+        say(&format!("{name}: {}", shown(locked.reference.as_deref(), &locked.commit)));
         if !arguments.no_vendor {
             let files = count(site.write_vendored(&name, &tree)?, "file");
-            println!("{name}: {files} in {}", vendor_folder(&name));
+            say(&format!("{name}: {files} in {}", vendor_folder(&name)));
         }
         let mut lock = Lock::of(site.lock.packs.clone());
         lock.put(locked);
         site.write_lock(&lock)?;
     }
     site.write_site(&edited)?;
-    println!("{name}: added to site.yaml");
+    say(&format!("{name}: added to site.yaml"));
     for missing in required.iter().filter(|required| !known.contains(required)) {
         let known_here = builtin_packs().contains_key(missing);
         let source = if known_here { format!("builtin:{missing}") } else { "SOURCE".to_owned() };
-        println!("it requires pack {missing}: formwork pack add {source}");
+        say(&format!("it requires pack {missing}: formwork pack add {source}"));
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use super::super::CliError;
 use super::super::formats::junit::{self, Case, Failure, Suite};
-use super::super::output::printable;
+use super::super::output::{Output, printable};
 use super::super::validate::read_directory;
 use super::Place;
 use super::add::known_as;
 use super::site::{SiteFiles, name_in};
 use crate::catalog::builtin_packs;
 use crate::content::elsewhere::{below, vendor_folder};
-use crate::content::{Tree, pack_tests};
+use crate::content::{Tree, pack_tests, visible};
 use crate::inspect::{PackUnderTest, TestResult, run_pack_test};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -84,12 +84,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         };
         all.push(Results { pack: pack.name.clone(), tests: tests.iter().map(run).collect() });
     }
-    let text = match arguments.output {
-        Form::Text => draw(&all),
-        Form::Json => serde_json::to_string_pretty(&all).unwrap_or_default() + "\n",
-        Form::Junit => junit::draw(&all.iter().map(suite).collect::<Vec<_>>()),
+    let out = Output::of_process(None);
+    let printed = match arguments.output {
+        Form::Text => out.text(&draw(&all)),
+        Form::Json => {
+            let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
+            out.bytes(visible::json(&text).as_bytes())
+        }
+        Form::Junit => out.bytes(junit::draw(&all.iter().map(suite).collect::<Vec<_>>()).as_bytes()),
     };
-    super::super::output::Output::of_process(None).text(&text)?;
+    printed?;
     match failed(&all) {
         0 => Ok(()),
         1 => Err(CliError::NotSo("1 test failed".to_owned())),

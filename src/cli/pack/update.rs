@@ -1,6 +1,7 @@
 //! `formwork pack update`: what packs' requests mean now, into the lock.
 
 use super::super::CliError;
+use super::super::output::say;
 use super::super::sentence::count;
 use super::Place;
 use super::resolve::{resolve, shown};
@@ -42,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let cache = cache()?;
     let mut lock = Lock::of(site.lock.packs.clone());
     for gone in site.lock.packs.iter().filter(|locked| all.iter().all(|pack| pack.name != locked.name)) {
-        println!("{}: no longer locked, since site.yaml does not name it", gone.name);
+        say(&format!("{}: no longer locked, since site.yaml does not name it", gone.name));
         lock.packs.retain(|locked| locked.name != gone.name);
     }
     let mut files = Vec::new();
@@ -60,9 +61,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let same = before.is_some_and(|locked| locked.commit == found.commit && locked.is_of(&pack.entry));
         let now = shown(found.reference.as_deref(), &found.commit);
         match before {
-            Some(_) if same => println!("{name}: {now}, as before"),
-            Some(locked) => println!("{name}: {} -> {now}", shown(locked.reference.as_deref(), &locked.commit)),
-            None => println!("{name}: {now}, new"),
+            Some(_) if same => say(&format!("{name}: {now}, as before")),
+            Some(locked) => say(&format!("{name}: {} -> {now}", shown(locked.reference.as_deref(), &locked.commit))),
+            None => say(&format!("{name}: {now}, new")),
         }
         if same || arguments.dry_run {
             continue;
@@ -78,11 +79,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     for (name, tree) in files {
         let files = count(site.write_vendored(name, &tree)?, "file");
-        println!("{name}: {files} in {}", vendor_folder(name));
+        say(&format!("{name}: {files} in {}", vendor_folder(name)));
     }
     if lock.packs != site.lock.packs {
         site.write_lock(&lock)?;
-        println!("packs.lock is written; `formwork validate` says what the change means for the site");
+        say("packs.lock is written; `formwork validate` says what the change means for the site");
     }
     Ok(())
 }

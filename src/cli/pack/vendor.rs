@@ -1,6 +1,7 @@
 //! `formwork pack vendor`: the files of packs, into the site.
 
 use super::super::CliError;
+use super::super::output::say;
 use super::super::sentence::count;
 use super::Place;
 use super::site::{SiteFiles, cache};
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let site = SiteFiles::open(&arguments.place)?;
     let packs = site.chosen(&arguments.names)?;
     if packs.is_empty() {
-        println!("no pack comes from another repository");
+        say("no pack comes from another repository");
         return Ok(());
     }
     let cache = cache()?;
@@ -47,7 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         // The files are those of the hash; whether the hash is that of the commit only the repository knows.
         match cache.fetch(&pack.url, &locked.commit, locked.reference.as_deref()) {
             Err(error @ (PackError::Remote { .. } | PackError::NoGit(_))) if there => {
-                println!("{name}: {} is there; its commit cannot be asked about now: {error}", vendor_folder(name));
+                let folder = vendor_folder(name);
+                say(&format!("{name}: {folder} is there; its commit cannot be asked about now: {error}"));
                 continue;
             }
             fetched => fetched.map_err(super::failed)?,
@@ -60,11 +62,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             )));
         }
         if there {
-            println!("{name}: {} is there", vendor_folder(name));
+            say(&format!("{name}: {} is there", vendor_folder(name)));
             continue;
         }
         let files = count(site.write_vendored(name, &tree)?, "file");
-        println!("{name}: {files} in {}", vendor_folder(name));
+        say(&format!("{name}: {files} in {}", vendor_folder(name)));
     }
     Ok(())
 }

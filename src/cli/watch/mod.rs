@@ -5,7 +5,7 @@ mod poll;
 
 use super::error::CliError;
 use super::get::{needs_a_person, phase_word};
-use super::output::{Format, Output, printable};
+use super::output::{Format, Output, note, printable};
 use super::session::{Options, Session};
 use super::time::{coarse, now_unix_ms, parse_duration};
 use crate::api::views::{MachineSummary, Phase};
@@ -188,7 +188,7 @@ impl View<'_> {
         let aged = |row: &Row| Row { since_ms: now - row.since_ms, seen_ms: seen(row), ..row.clone() };
         let rows: Vec<Row> = self.rows.iter().map(aged).collect();
         let lines = draw::frame(&head, &rows, self.output.style(), height);
-        self.output.text(&draw::redraw(&lines, self.drawn))?;
+        self.output.bytes(draw::redraw(&lines, self.drawn).as_bytes())?;
         self.drawn = lines.len();
         Ok(())
     }
@@ -198,10 +198,11 @@ impl View<'_> {
         if self.is_live() {
             let before = self.drawn;
             self.drawn = 0;
-            self.output.text(&draw::redraw(&[printable(&format!("note: {error}; trying again"))], before))?;
+            let said = [printable(&format!("note: {error}; trying again"))];
+            self.output.bytes(draw::redraw(&said, before).as_bytes())?;
             return self.draw();
         }
-        eprintln!("note: {}; trying again", printable(error));
+        note(&format!("note: {error}; trying again"));
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ pub struct TaskSpec {
     /// Params it uses. Scripts get these and no others.
     #[serde(default)]
     pub params: Vec<TaskParam>,
-    /// The whole task ends after it; 1h where not given.
+    /// The whole task ends after it, 1s at least; 1h where not given.
     #[serde(default)]
     pub timeout: Option<super::Span>,
     /// Retries; none where not given.

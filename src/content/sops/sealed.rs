@@ -26,6 +26,11 @@ impl Sealed {
         serde_json::json!({ "secret": name })
     }
 
+    /// Whether that is a name of what is sealed beside a document, and not one of the secrets folder.
+    pub(crate) fn is_name(name: &str) -> bool {
+        name.starts_with(PREFIX)
+    }
+
     /// The value that a reference stands for.
     pub(crate) fn open(&self, reference: &Value) -> Option<Value> {
         let name = reference.as_object().filter(|map| map.len() == 1)?.get("secret")?.as_str()?;

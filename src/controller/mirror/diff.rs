@@ -36,13 +36,15 @@ impl<S> Write<S> {
     }
 }
 
-/// What is to be written, by name. `marks`: the labels of what is ours.
+/// What is to be written, by name. `marks`: the labels of what is ours. `wanted`: none where nobody knows what should be there;
+/// then what is there stays.
 pub(super) fn diff<S: Status>(
     marks: &BTreeMap<String, String>,
-    wanted: &BTreeMap<String, Wanted<S>>,
+    wanted: Option<&BTreeMap<String, Wanted<S>>>,
     seen: &BTreeMap<String, Mirrored<S>>,
     now: &str,
 ) -> Vec<Write<S>> {
+    let Some(wanted) = wanted else { return Vec::new() };
     let of = |name: &String, wanted: &Wanted<S>| -> Option<Write<S>> {
         let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
         // Two sites that put each other's back would never come to an end.
@@ -130,10 +132,11 @@ mod tests {
             metadata: ObjectMeta { generation: Some(2), ..seen(&one, "lab", 1).metadata },
             ..seen(&one, "lab", 1)
         };
-        let all = |pairs: Vec<(&str, Option<&Wanted<MachineStatus>>, Option<Mirrored<MachineStatus>>)>| {
+        type Pair<'a> = (&'a str, Option<&'a Wanted<MachineStatus>>, Option<Mirrored<MachineStatus>>);
+        let all = |pairs: Vec<Pair<'_>>| {
             let want = pairs.iter().filter_map(|(name, it, _)| Some(((*name).to_owned(), (*it)?.clone()))).collect();
             let see = pairs.into_iter().filter_map(|(name, _, it)| Some((name.to_owned(), it?))).collect();
-            said(&diff(&marks("lab"), &want, &see, "now"))
+            said(&diff(&marks("lab"), Some(&want), &see, "now"))
         };
         for (what, is, should, written) in [
             ("as it should be", Some(seen(&one, "lab", 1)), Some(&one), vec![]),
@@ -151,6 +154,13 @@ mod tests {
         ] {
             assert_eq!(all(vec![("a", should, is)]), written, "{what}");
         }
+    }
+
+    #[test]
+    fn while_nobody_knows_what_should_be_there_what_is_there_stays() {
+        let ours = BTreeMap::from([("a".to_owned(), seen(&wanted(1, "ready"), "lab", 1))]);
+        assert!(diff(&marks("lab"), None, &ours, "now").is_empty());
+        assert_eq!(said(&diff(&marks("lab"), Some(&BTreeMap::new()), &ours, "now")), ["delete a"]);
     }
 
     #[test]

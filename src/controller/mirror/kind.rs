@@ -50,7 +50,8 @@ pub(super) struct Kind<S> {
     marks: BTreeMap<String, String>,
     normal: fn(Value) -> Value,
     seen: Objects<Mirrored<S>>,
-    wanted: BTreeMap<String, Wanted<S>>,
+    /// None: nobody knows yet what should be there.
+    wanted: Option<BTreeMap<String, Wanted<S>>>,
     /// Where the next turn begins.
     after: String,
     /// What was refused, and until when it rests.
@@ -68,7 +69,7 @@ impl<S: Status> Kind<S> {
             marks: marks(site),
             normal: normal::<T>,
             seen: Objects::default(),
-            wanted: BTreeMap::new(),
+            wanted: None,
             after: String::new(),
             refused: BTreeMap::new(),
             others: BTreeSet::new(),
@@ -88,7 +89,7 @@ impl<S: Status> Kind<S> {
     fn tell_of_others(&mut self) {
         let another =
             |name: &&String| self.seen.all().get(*name).is_some_and(|seen| is_another_sites(&self.marks, seen));
-        let others: BTreeSet<String> = self.wanted.keys().filter(another).cloned().collect();
+        let others: BTreeSet<String> = self.wanted.iter().flat_map(BTreeMap::keys).filter(another).cloned().collect();
         for name in others.difference(&self.others) {
             tracing::warn!(kind = self.resource.kind, name, "is in the mirror of another site, and is left to it");
         }
@@ -118,24 +119,25 @@ impl<S: Status> Kind<S> {
         self.seen.listed()
     }
 
-    /// Wants nothing any more of others than these.
+    /// Wants nothing any more of others than these. Each of these is to be wanted before anything is written.
     pub fn keep_only(&mut self, these: impl Fn(&str) -> bool) {
-        self.wanted.retain(|name, _| these(name));
+        self.wanted.get_or_insert_default().retain(|name, _| these(name));
     }
 
     /// Wants these and no others.
     pub fn want_all(&mut self, these: impl Iterator<Item = (String, Wanted<S>)>) {
-        self.wanted = these.collect();
+        self.wanted = Some(these.collect());
     }
 
-    /// Wants one to be so, or not to be.
+    /// Wants one to be so, or not to be; all the others have to be known.
     pub fn want(&mut self, name: &str, wanted: Option<Wanted<S>>) {
+        let Some(all) = &mut self.wanted else { return };
         match wanted {
             Some(wanted) => {
-                self.wanted.insert(name.to_owned(), wanted);
+                all.insert(name.to_owned(), wanted);
             }
             None => {
-                self.wanted.remove(name);
+                all.remove(name);
             }
         }
     }
@@ -148,7 +150,7 @@ impl<S: Status> Kind<S> {
         let (now, at) = (now(), Instant::now());
         self.tell_of_others();
         self.refused.retain(|_, until| *until > at);
-        let mut writes = diff(&self.marks, &self.wanted, self.seen.all(), &now);
+        let mut writes = diff(&self.marks, self.wanted.as_ref(), self.seen.all(), &now);
         writes.retain(|write| !self.refused.contains_key(write.name()));
         let writes = in_turn(writes, &self.after, WRITES_MAX);
         let Some(last) = writes.last() else { return Ok(()) };
@@ -190,7 +192,8 @@ impl<S: Status> Kind<S> {
     /// Carries a write out.
     async fn carry_out(&self, write: &Write<S>) -> Carried {
         let ours = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let (wanted, seen) = (self.wanted.get(write.name()), self.seen.all().get(write.name()));
+        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.get(write.name()));
+        let seen = self.seen.all().get(write.name());
         match (write, wanted, seen) {
             (Write::Create(name), Some(wanted), _) => {
                 let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };

@@ -88,6 +88,12 @@ impl Location {
         // As git has it: a colon before the first slash is a host's.
         match text.split_once(':') {
             Some((authority, path)) if !authority.contains('/') => {
+                // `USER:PASSWORD@HOST:PATH`: its first colon is none of a host's.
+                let first = path.split('/').next().unwrap_or_default();
+                let hidden = first.rsplit_once('@').is_some_and(|(_, host)| host.contains(':'));
+                if hidden && !authority.contains('@') {
+                    return Err(UrlError::Credentials);
+                }
                 let (user, host) = user_of(authority)?;
                 ssh(user, host, None, path)
             }
@@ -180,6 +186,7 @@ mod tests {
             ("ssh://git.example.org:2222/site.git", "ssh://git@git.example.org:2222/site.git"),
             ("git@git.example.org:team/site.git", "git@git.example.org:team/site.git"),
             ("git.example.org:site.git", "git@git.example.org:site.git"),
+            ("git.example.org:@team/site.git", "git@git.example.org:@team/site.git"),
             ("/srv/site.git", "/srv/site.git"),
             ("file:///srv/site.git", "/srv/site.git"),
             ("site.git", "site.git"),
@@ -195,6 +202,7 @@ mod tests {
             ("https://ada:hunter2@git.example.org/site.git", UrlError::Credentials),
             ("https://hunter2@git.example.org/site.git", UrlError::Credentials),
             ("ssh://ada:hunter2@git.example.org/site.git", UrlError::Credentials),
+            ("ada:hunter2@git.example.org:team/site.git", UrlError::Credentials),
             ("https://git.example.org/site.git?private_token=hunter2", UrlError::Query),
             ("http://git.example.org/site.git", UrlError::Scheme),
             ("git://git.example.org/site.git", UrlError::Scheme),

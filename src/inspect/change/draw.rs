@@ -2,7 +2,7 @@
 //! together. Pure; plain text that fits a width, with colours where they are welcome.
 
 use super::{Became, Change, ClusterChange, Destruction, FieldChange, Follows, MachineChange, ObjectChange};
-use crate::content::Place;
+use crate::content::{Place, visible};
 use std::collections::BTreeMap;
 
 /// How it is drawn.
@@ -324,6 +324,5 @@ fn count(number: usize, what: &str) -> String {
 
 /// Text that cannot move a cursor or turn the direction of writing: names and values come from Git, and go to terminals.
 fn clean(text: &str) -> String {
-    let strange = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if strange(c) { '\u{fffd}' } else { c }).collect()
+    visible::line(text).into_owned()
 }

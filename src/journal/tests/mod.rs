@@ -69,7 +69,7 @@ fn a_machine_is_known_by_anything_that_happened_to_it_until_it_is_forgotten() {
     };
     for event in [offered("o"), checked_in("b"), left(), adopted(), enrolled()] {
         assert!(fold([event.clone()]).is_known(), "{event:?}");
-        let forgotten = fold([event, Event::Forgotten { by: "anna".into() }]);
+        let forgotten = fold([event, Event::Forgotten { by: "anna".into(), reason: String::new() }]);
         assert!(!forgotten.is_known());
         assert_eq!(forgotten.head, 2);
     }
@@ -81,7 +81,7 @@ fn what_is_forgotten_leaves_only_its_place_and_a_raised_generation() {
         offered("o"),
         exchanged("o", "k", "b", 7),
         Event::Quarantined { reason: "r".into() },
-        Event::Forgotten { by: "anna".into() },
+        Event::Forgotten { by: "anna".into(), reason: String::new() },
     ]);
     let expected = MachineState { head: 4, generation: 8, last_event_unix_ms: 3000, ..MachineState::default() };
     assert_eq!(state, expected);

@@ -2,7 +2,7 @@
 
 use super::medium::{self, Fault, Medium};
 use super::tables::Start;
-use super::writer::RESERVE_BYTES;
+use super::writer::{RESERVE_BYTES, little_room};
 use super::{OnFatal, Options};
 use crate::cluster::Document;
 use crate::store::watches::Watches;
@@ -130,11 +130,16 @@ impl Shared {
         *self.full.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// How the store is. A disk that was full and has room again will be found so by the next write.
+    /// How the store is. The disk is asked for its room: one that is full is told of before a write is refused, and one that
+    /// was full and has room again will be found so by the next write.
     pub(super) fn health(&self) -> Health {
         let full = self.full.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let room = self.medium.room_bytes().unwrap_or(0);
-        Health { full: full.filter(|_| room < RESERVE_BYTES), bytes: self.medium.taken_bytes().unwrap_or(0) }
+        let full = match self.medium.room_bytes() {
+            Ok(room) if room >= RESERVE_BYTES => None,
+            Ok(room) => full.or_else(|| Some(little_room(room))),
+            Err(_) => full,
+        };
+        Health { full, unreachable: None, bytes: self.medium.taken_bytes().unwrap_or(0) }
     }
 
     pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {

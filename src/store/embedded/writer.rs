@@ -27,6 +27,11 @@ const WRITE_FACTOR: u64 = 4;
 /// How long a full disk is not asked again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why nothing is written while so many bytes are left.
+pub(super) fn little_room(room: u64) -> String {
+    format!("{room} bytes are left, {RESERVE_BYTES} are kept in reserve")
+}
+
 /// Where an answer goes.
 type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 
@@ -170,7 +175,7 @@ impl Writer {
         if room >= needed.saturating_add(RESERVE_BYTES) {
             return Ok(());
         }
-        let text = format!("{room} bytes are left, {RESERVE_BYTES} are kept in reserve");
+        let text = little_room(room);
         self.is_full(&text, false);
         Err(StoreError::Full(text))
     }

@@ -37,10 +37,10 @@ pub(super) async fn follow(shared: Arc<Shared>, mut version: String) {
             Ok(at) => {
                 version = at;
                 pause = FIRST_PAUSE;
-                shared.is_back();
+                shared.answers();
             }
             Err(_) if shared.refuse_if_failed().is_err() => return,
-            Err(error) => shared.is_away(&error.to_string()),
+            Err(error) => shared.refused(&error),
         }
     }
 }

@@ -32,13 +32,14 @@ mod state;
 mod tests;
 mod writer;
 
-use super::plan::first_group;
+use super::encoding::space_key;
+use super::plan::{Write, first_group};
 use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
 use crate::cluster;
 use crate::journal::{Record, Stream};
 use objects::{Fault, Kind, Objects, STORE, pack};
 use segment::{Effect, Segment};
-use shared::Shared;
+use shared::{AUTHORITY, Shared};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -75,6 +76,9 @@ pub struct Options {
     /// Opening takes the store over from whoever had it: a store that was opened so before can write nothing any more, and fails. For
     /// servers that know of no others.
     pub exclusive: bool,
+    /// The authority of the site that this is for, by the SHA-256 of its certificate: a store that says that it is another's is
+    /// refused before anything is written. `None`: not asked.
+    pub authority: Option<String>,
     /// What ends the process.
     pub on_fatal: OnFatal,
 }
@@ -92,6 +96,7 @@ impl Default for Options {
             kept_segments: 64,
             state_bytes: 512 << 20,
             exclusive: false,
+            authority: None,
             on_fatal: Arc::new(|_| std::process::abort()),
         }
     }
@@ -117,9 +122,23 @@ impl KubernetesStore {
     /// # Errors
     /// [`StoreError::Open`] where there is a store already: it is never written over.
     pub fn create(connect: Connect, site: &str, fresh: bool) -> Result<(), StoreError> {
+        Self::create_for(connect, site, fresh, None)
+    }
+
+    /// The same; the store says from its beginning whose it is, by the SHA-256 of the certificate of the site's authority
+    /// ([`Options::authority`]).
+    ///
+    /// # Errors
+    /// As [`KubernetesStore::create`].
+    pub fn create_for(connect: Connect, site: &str, fresh: bool, authority: Option<&str>) -> Result<(), StoreError> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let at_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let effects = first_group(site, fresh, at_unix_ms)?.writes.into_iter().map(Effect::from).collect();
+        let own = authority.map(|own| Write::Value {
+            space: space_key(Space::Meta),
+            key: AUTHORITY.to_owned(),
+            bytes: Some(own.as_bytes().to_vec()),
+        });
+        let effects = first_group(site, fresh, at_unix_ms)?.writes.into_iter().chain(own).map(Effect::from).collect();
         let id = random()?;
         let first =
             Segment { number: 0, previous: [0; 32], writer: id.clone(), batch: id.clone(), at_unix_ms, effects };
@@ -233,6 +252,7 @@ async fn start(connect: Connect, options: Options, name: String) -> Result<(Arc<
     let start = read::load(&*objects).await?;
     let shared = Arc::new(Shared::new(objects, options, name, start));
     let version = read::catch_up(&shared).await?;
+    shared.is_of_own_authority()?;
     let mut writer = Writer::new(Arc::clone(&shared));
     writer.begin().await?;
     shared.is_open()?;

@@ -19,6 +19,18 @@ const OUTAGE: Duration = Duration::from_secs(1);
 /// Under which key of [`Space::Meta`] a store says who has it for itself alone.
 pub(super) const HOLDER: &str = "server";
 
+/// And of which authority, by the SHA-256 of its certificate, the site is whose store it is.
+pub(super) const AUTHORITY: &str = "authority";
+
+/// Why nothing can be written, and since when.
+#[derive(Debug)]
+struct Away {
+    since: Instant,
+    why: String,
+    /// It answers, and says that there is no room.
+    full: bool,
+}
+
 /// What became of a segment that was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -57,8 +69,7 @@ pub(super) struct Shared {
     events: watch::Sender<u64>,
     clusters: Watches,
     failed: Mutex<Option<StoreError>>,
-    /// Why nothing can be written, and since when.
-    away: Mutex<Option<(Instant, String)>>,
+    away: Mutex<Option<Away>>,
     /// Claims that are held get their lifetime anew with the next write.
     lifetimes_due: AtomicBool,
     /// The newest complete snapshot; 0: none.
@@ -222,33 +233,81 @@ impl Shared {
         }
     }
 
+    /// A store that was made for one authority is not taken over with the keys of another: their servers would end each other.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where it is another's.
+    pub(super) fn is_of_own_authority(&self) -> Result<(), StoreError> {
+        let state = self.state.load();
+        let (Some(own), Some(kept)) = (&self.options.authority, state.value(Space::Meta, AUTHORITY)) else {
+            return Ok(());
+        };
+        if kept == own.as_bytes() {
+            return Ok(());
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let site = state.value(Space::Meta, "site").unwrap_or_default();
+        Err(StoreError::Open(format!(
+            "the store in {} is that of site {} with the authority SHA-256 {}, and the keys here are those of another, \
+             {own}; it was left as it is. Give --state-dir the directory that was made with this store, or \
+             --store-namespace the namespace of the store that was made with these keys",
+            self.objects.place(),
+            text(&site),
+            text(&kept),
+        )))
+    }
+
     /// The API server did not answer.
     pub(super) fn is_away(&self, why: &str) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        if away.is_none() {
-            tracing::warn!(store = %self.objects.place(), "the store only reads until the API server answers: {why}");
+        self.cannot_write(why, false);
+    }
+
+    /// Nothing was written, for this reason.
+    pub(super) fn refused(&self, error: &StoreError) {
+        match error {
+            StoreError::Full(why) => self.cannot_write(why, true),
+            StoreError::Unreachable(why) => self.cannot_write(why, false),
+            other => self.cannot_write(&other.to_string(), false),
         }
-        *away = Some((since, why.to_owned()));
+    }
+
+    fn cannot_write(&self, why: &str, full: bool) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = away.as_ref().map_or_else(Instant::now, |away| away.since);
+        if away.is_none() {
+            let until = if full { "there is room" } else { "the API server answers" };
+            tracing::warn!(store = %self.objects.place(), "the store only reads until {until}: {why}");
+        }
+        *away = Some(Away { since, why: why.to_owned(), full });
         if since.elapsed() >= OUTAGE {
             self.lifetimes_due.store(true, Ordering::Relaxed);
         }
     }
 
-    /// It answered.
+    /// It answered a question. That says nothing of room to write: the next write does.
+    pub(super) fn answers(&self) {
+        let full = self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|away| away.full);
+        if !full {
+            self.is_back();
+        }
+    }
+
+    /// It took a write, or said that none was needed.
     pub(super) fn is_back(&self) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((since, _)) = away.take() {
+        if let Some(Away { since, full, .. }) = away.take() {
             if since.elapsed() >= OUTAGE {
                 self.lifetimes_due.store(true, Ordering::Relaxed);
             }
-            tracing::info!(store = %self.objects.place(), "the API server answers again");
+            if !full {
+                tracing::info!(store = %self.objects.place(), "the API server answers again");
+            }
         }
     }
 
     /// Whether it did not answer the last time, and why.
     pub(super) fn away(&self) -> Option<String> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, why)| why.clone())
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|away| away.why.clone())
     }
 
     /// Whether claims that are held get their lifetime anew now, and the lifetime clock.
@@ -293,7 +352,9 @@ impl Shared {
 
     pub(super) fn health(&self) -> Health {
         let bytes = self.log_bytes.load(Ordering::Relaxed).saturating_add(self.snapshot_bytes.load(Ordering::Relaxed));
-        Health { full: self.away(), bytes }
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = |full: bool| away.as_ref().filter(|away| away.full == full).map(|away| away.why.clone());
+        Health { full: why(true), unreachable: why(false), bytes }
     }
 
     pub(super) fn watch_events(&self) -> watch::Receiver<u64> {

@@ -6,7 +6,7 @@
 use super::objects::{Fault, Kind, Packed, pack, segment_name};
 use super::read::{self, Unread, catch_up};
 use super::segment::Segment;
-use super::shared::{HOLDER, Shared};
+use super::shared::{AUTHORITY, HOLDER, Shared};
 use super::snapshots;
 use super::state::State;
 use crate::store::plan::{Group, plan};
@@ -119,6 +119,12 @@ impl Writer {
         if self.shared.options.exclusive {
             let value = Some(self.shared.name.clone().into_bytes());
             batch.operations.push(Operation::Put { space: Space::Meta, key: HOLDER.into(), value });
+            // A store that does not say yet whose it is says so from now on.
+            let own = self.shared.options.authority.clone();
+            if let Some(own) = own.filter(|_| self.shared.state().value(Space::Meta, AUTHORITY).is_none()) {
+                let value = Some(own.into_bytes());
+                batch.operations.push(Operation::Put { space: Space::Meta, key: AUTHORITY.into(), value });
+            }
         } else if self.shared.state().lifetimes_anew(0).is_empty() {
             return Ok(());
         }
@@ -176,7 +182,7 @@ impl Writer {
                 }
                 Err(Unread::Fault(fault)) => {
                     let error = StoreError::from(fault);
-                    self.shared.is_away(&error.to_string());
+                    self.shared.refused(&error);
                     return self.answer_all(&error);
                 }
                 // An object is listed or was there, and is gone: the list says what that means.

@@ -12,12 +12,14 @@
 //! Calls block for the time of a file's write: on a runtime, call them where blocking is allowed.
 
 mod late;
+mod room;
 #[cfg(test)]
 mod tests;
 
 pub use late::Tail;
 
-use rustix::fs::{OFlags, statvfs};
+use room::Refused;
+use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -80,6 +82,8 @@ pub struct LogStore {
     /// `dir`, open.
     folder: File,
     reserve_bytes: u64,
+    /// Since the disk is full; `None` after an append that was written.
+    refused: Mutex<Option<Refused>>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     names: Names,
     /// Jobs whose logs are in the store, and perhaps not yet on the disk.
@@ -174,6 +178,7 @@ impl LogStore {
             dir: dir.to_owned(),
             folder: File::open(dir)?,
             reserve_bytes: RESERVE_BYTES,
+            refused: Mutex::default(),
             jobs: Mutex::default(),
             names: Names::default(),
             late: Mutex::default(),
@@ -186,6 +191,14 @@ impl LogStore {
     /// # Errors
     /// [`LogError::WrongOffset`] where it leaves a gap or says otherwise than what is there; see [`LogError`].
     pub fn append(&self, job: &str, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
+        let appended = self.append_now(job, offset, bytes);
+        if let Err(LogError::Full(why)) = &appended {
+            self.note_refused(why);
+        }
+        appended
+    }
+
+    fn append_now(&self, job: &str, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
         if bytes.len() > PIECE_BYTES {
             return Err(LogError::TooLarge(bytes.len()));
         }
@@ -208,6 +221,7 @@ impl LogStore {
         if !keep.is_empty() {
             self.room_for(keep.len() as u64).map_err(failed)?;
             file.write_all_at(keep, content.kept).map_err(failed)?;
+            self.note_written();
             content.kept = content.kept.saturating_add(keep.len() as u64);
             content.unsynced = content.unsynced.saturating_add(keep.len() as u64);
         }
@@ -327,18 +341,6 @@ impl LogStore {
         }
         let file = options().create(true).open(self.path(job)?).map_err(|error| failed(job, error))?;
         Ok(Arc::clone(content.file.insert(Arc::new(file))))
-    }
-
-    fn room_for(&self, bytes: u64) -> io::Result<()> {
-        let room = statvfs(&self.dir)?;
-        let room = room.f_bavail.saturating_mul(room.f_frsize);
-        if room >= self.reserve_bytes.saturating_add(bytes) {
-            return Ok(());
-        }
-        Err(io::Error::new(
-            io::ErrorKind::StorageFull,
-            format!("{room} bytes are left, {} are kept in reserve", self.reserve_bytes),
-        ))
     }
 }
 

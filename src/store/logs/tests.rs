@@ -2,10 +2,27 @@
 
 use super::{CAP_BYTES, LogError, LogStore, NOTE_BYTES, PIECE_BYTES, Tail};
 use proptest::prelude::*;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 fn logs() -> (LogStore, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (LogStore::open(&dir.path().join("logs")).unwrap(), dir)
+}
+
+/// What is written to the log of the program.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn length_told(result: Result<u64, LogError>) -> u64 {
@@ -91,12 +108,49 @@ fn an_append_is_bounded() {
 fn with_little_room_nothing_is_appended_and_the_log_stays_whole() {
     let (mut logs, _dir) = logs();
     logs.append("j", 0, b"abc").unwrap();
+    assert_eq!(logs.full(), None);
     logs.reserve_bytes = u64::MAX / 2;
+    assert!(logs.full().is_some_and(|why| why.contains("are kept in reserve")), "told before anything was refused");
     assert!(matches!(logs.append("j", 3, b"def"), Err(LogError::Full(_))));
     assert_eq!(logs.append("j", 0, b"abc").unwrap(), 3, "what is there needs no room");
     logs.reserve_bytes = 0;
+    assert_eq!(logs.full(), None, "room that was made is seen at once");
     assert_eq!(logs.append("j", 3, b"def").unwrap(), 6);
     assert_eq!(logs.read("j", 0, 100).unwrap(), b"abcdef");
+}
+
+#[test]
+fn a_disk_that_refuses_against_its_word_is_full_until_something_is_written() {
+    let (mut logs, _dir) = logs();
+    logs.reserve_bytes = 0;
+    logs.note_refused("the quota is used up");
+    assert_eq!(logs.full().as_deref(), Some("the quota is used up"));
+    logs.append("j", 0, b"abc").unwrap();
+    assert_eq!(logs.full(), None);
+}
+
+#[test]
+fn a_full_disk_is_told_of_once_when_it_begins_and_once_when_it_ends() {
+    let (mut logs, _dir) = logs();
+    let told = Told::default();
+    let writer = told.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..2 {
+            logs.reserve_bytes = u64::MAX / 2;
+            for _ in 0..5 {
+                assert!(matches!(logs.append("j", 0, b"abc"), Err(LogError::Full(_))));
+            }
+            logs.reserve_bytes = 0;
+            logs.append("j", 0, b"abc").unwrap();
+            logs.append("j", 3, b"def").unwrap();
+            logs.remove("j").unwrap();
+        }
+    });
+    let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches("no log can be written").count(), 2, "{text}");
+    assert_eq!(text.matches("logs are written again").count(), 2, "{text}");
+    assert_eq!(text.matches("ERROR").count(), 2, "{text}");
 }
 
 #[test]

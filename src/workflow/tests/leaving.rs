@@ -71,7 +71,7 @@ fn an_enrolled_machine_whose_rule_is_gone_leaves_and_its_return_needs_a_person()
     assert!(world.state.left);
     world.push("r2", &GONE);
     assert_eq!(word(&world.firmware()), "boot local", "it does not come back by itself");
-    world.event(Event::Forgotten { by: "anna".into() });
+    world.event(Event::Forgotten { by: "anna".into(), reason: String::new() });
     world.event(enrolled("rule"));
     assert_eq!(word(&world.firmware()), "boot ram");
 }
@@ -83,7 +83,7 @@ fn a_forgotten_machine_is_as_unknown_as_one_never_seen_and_its_tokens_stay_dead(
     world.push("r2", &GONE);
     world.firmware();
     let generation = world.state.generation;
-    world.event(Event::Forgotten { by: "anna".into() });
+    world.event(Event::Forgotten { by: "anna".into(), reason: String::new() });
     let before = world.records.len();
     assert!(!world.state.is_known());
     assert_eq!(word(&world.firmware()), "hold");

@@ -75,7 +75,10 @@ async fn mistakes_have_their_own_statuses() {
         ("admin", "GET /v1/cluster", vec![], "", 401),
         ("admin", "GET /v1/clusters/other", vec![], "", 404),
         ("admin", "POST /v1/clusters/etcd/claims/init", vec![], "", 403),
-        ("admin", "POST /v1/clusters/etcd/reset", vec![], "", 200),
+        ("admin", "POST /v1/clusters/etcd/reset", vec![JSON], r#"{"reason": "r"}"#, 422),
+        ("admin", "POST /v1/clusters/etcd/freeze", vec![JSON], r#"["r"]"#, 422),
+        ("admin", "POST /v1/clusters/etcd/thaw", vec![], "now", 422),
+        ("admin", "POST /v1/clusters/etcd/reset", vec![JSON], "{}", 200),
     ] {
         let reply = server.ask(token, line, &headers, body).await;
         assert_eq!(reply.status, status, "{token} {line} {headers:?}: {}", reply.text);

@@ -91,12 +91,15 @@ async fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
 async fn with_little_room_nothing_is_tried_and_reading_goes_on() {
     let (disk, recorder) = (new_disk(), Recorder::default());
     let store = start(&disk, &recorder).unwrap();
+    assert_eq!(store.health().full, None);
     disk.set_room(Some(1 << 20));
+    assert!(store.health().full.is_some_and(|why| why.starts_with("1048576 bytes")), "before a write is refused");
     let calls = disk.calls();
     assert!(matches!(store.commit(decided(&machine("m"), 0, "x"), NOW).await, Err(StoreError::Full(_))));
     assert_eq!(disk.calls(), calls, "the disk is left alone");
     assert_eq!(store.head(&machine("m")).unwrap(), 0);
     disk.set_room(None);
+    assert_eq!(store.health().full, None);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     store.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
 }

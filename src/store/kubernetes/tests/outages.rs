@@ -47,7 +47,8 @@ async fn while_nothing_answers_there_are_reads_and_writes_fail_in_time() {
     let unchanged = store.commit(Batch::default(), NOW).await.unwrap_err();
     assert!(matches!(unchanged, StoreError::Unreachable(_)), "{unchanged}");
     assert_eq!(store.head(&machine("m")).unwrap(), 1);
-    assert!(store.health().full.is_some());
+    let health = store.health();
+    assert!(health.unreachable.is_some() && health.full.is_none(), "a disk is not what is missing: {health:?}");
     // The queue is bounded: one is with the writer, two wait.
     let batches = (0..20).map(|_| store.commit(decided(&machine("m"), 1, "many"), NOW)).collect::<Vec<_>>();
     let mut busy = 0;
@@ -56,7 +57,7 @@ async fn while_nothing_answers_there_are_reads_and_writes_fail_in_time() {
     }
     assert!(busy >= 17, "{busy}");
     memory.set(Mood::default());
-    until("it answers again", || store.health().full.is_none()).await;
+    until("it answers again", || store.health().unreachable.is_none()).await;
     store.commit(decided(&machine("m"), 1, "after"), NOW).await.unwrap();
     let reasons = store.events_of(&machine("m"), 0, 10).unwrap();
     assert!(matches!(&reasons[1].event, Event::Held { reason } if reason == "after"), "{reasons:?}");
@@ -68,6 +69,8 @@ async fn a_quota_or_a_full_etcd_is_said_as_such() {
     memory.set(Mood { full: true, ..Mood::default() });
     let full = store.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap_err();
     assert!(matches!(full, StoreError::Full(_)), "{full}");
+    let health = store.health();
+    assert!(health.full.is_some() && health.unreachable.is_none(), "{health:?}");
     memory.set(Mood::default());
     store.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
     assert!(store.health().full.is_none());

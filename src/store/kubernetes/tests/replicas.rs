@@ -134,3 +134,27 @@ async fn who_opens_a_store_for_itself_alone_takes_it_from_who_had_it() {
     let _newest = alone(&third);
     until("it is told", || second.said().is_some()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_not_taken_over_with_the_keys_of_another_site() {
+    // One that was made before stores said whose they are says it from its first server on.
+    for said in [Some("SHA256:aa"), None] {
+        let memory = Memory::new();
+        KubernetesStore::create_for(memory.connect(), "lab", true, said).unwrap();
+        let with_keys = |authority: &str, fatal: &Fatal| {
+            let options = Options { exclusive: true, authority: Some(authority.to_owned()), ..fatal.options() };
+            KubernetesStore::open(memory.connect(), options)
+        };
+        let fatal = Fatal::default();
+        let own = with_keys("SHA256:aa", &fatal).unwrap();
+        let position = own.position();
+        let refused = with_keys("SHA256:bb", &Fatal::default()).unwrap_err();
+        for words in ["site lab", "SHA256:aa", "SHA256:bb", "--state-dir"] {
+            assert!(matches!(&refused, StoreError::Open(text) if text.contains(words)), "{words}: {refused}");
+        }
+        assert_eq!(own.position(), position, "nothing was written");
+        own.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
+        assert!(fatal.said().is_none(), "the good one goes on");
+        assert!(with_keys("SHA256:aa", &Fatal::default()).is_ok());
+    }
+}
