@@ -110,7 +110,7 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "conflict", "something else was written first").retry(1)
             }
             StoreError::TooLarge(message) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
-            error @ (StoreError::Damaged(_) | StoreError::Open(_) | StoreError::Io(_)) => {
+            error @ (StoreError::Damaged(_) | StoreError::Open(_) | StoreError::Path(_) | StoreError::Io(_)) => {
                 tracing::error!(%error, "the store failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "the server's store failed; see its log")
             }

@@ -66,7 +66,7 @@ async fn snapshots(State(app): State<App>, _: NoBody) -> Result<Json<SnapshotMad
     let made = app.snapshots.make(Arc::clone(&app.fleet.store)).await;
     let file = made.map_err(|error| match error {
         // Such as a store that is no file: the asker is told where it lies.
-        StoreError::Open(message) => ApiError::conflict("no-copy", message),
+        StoreError::Open(message) | StoreError::Path(message) => ApiError::conflict("no-copy", message),
         other => other.into(),
     })?;
     Ok(Json(SnapshotMade { file }))

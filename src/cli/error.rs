@@ -82,6 +82,14 @@ pub enum CliError {
     /// The thing asked about is not so, or failed (exit code 1).
     #[error("{0}")]
     NotSo(String),
+    /// It failed, and something can be done about it (exit code 1).
+    #[error("{message}")]
+    Failed {
+        /// What failed.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// Some of several machines were not asked; each was told of when it happened.
     #[error("{failed} of {all} were not asked")]
     Partly {
@@ -105,7 +113,12 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         let ending = match self {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ending::Done,
-            Self::NotSo(_) | Self::Differs | Self::Said | Self::Answer { .. } | Self::Output(_) => Ending::NotSo,
+            Self::NotSo(_)
+            | Self::Failed { .. }
+            | Self::Differs
+            | Self::Said
+            | Self::Answer { .. }
+            | Self::Output(_) => Ending::NotSo,
             Self::Usage { .. } | Self::Context { .. } => Ending::Usage,
             Self::NotFound { .. } => Ending::NotFound,
             Self::Refused { .. } => Ending::Refused,
@@ -119,7 +132,7 @@ impl CliError {
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Context { hint, .. } => Some(hint),
+            Self::Context { hint, .. } | Self::Failed { hint, .. } => Some(hint),
             Self::Unreachable { hint, .. } => Some(hint),
             Self::Usage { hint, .. }
             | Self::Server { hint, .. }

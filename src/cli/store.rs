@@ -10,12 +10,8 @@ use crate::serve::StateDirectory;
 use crate::store::StoreError;
 use crate::store::embedded::{self, DumpError, Report, Restored};
 use clap::{Args, Subcommand};
-use std::io::{BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// What is copied at once, bytes.
-const PART_BYTES: usize = 1 << 20;
 
 /// Checks, copies, shows or restores the store of this host, whether its server runs or not.
 #[derive(Debug, Args)]
@@ -97,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 Some(copy) => embedded::check_file_watched(&copy.0, &stages),
                 None => embedded::check_watched(&place.state_dir, &stages),
             }
-            .map_err(failed)?;
+            .map_err(|error| failed(error, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
@@ -106,13 +102,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             is_here(place)?;
             new_file(to)?;
             let report = match Copy::of_running(place)? {
-                Some(copy) => {
-                    copy.give_to(to)?;
-                    embedded::check_file_watched(to, &stages)
-                }
+                Some(copy) => copy.give_to(to, &stages),
                 None => embedded::backup_watched(&place.state_dir, to, &stages),
             }
-            .map_err(failed)?;
+            .map_err(|error| failed(error, to))?;
             drop(stages);
             let name = to.display().to_string();
             let words = format!("{name} is a whole copy");
@@ -126,13 +119,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 None => embedded::dump(&place.state_dir, &mut out),
             };
             dumped.map_err(|error| match error {
-                DumpError::Store(error) => failed(error),
+                DumpError::Store(error) => failed(error, &place.state_dir),
                 DumpError::Output(error) => CliError::Output(error),
             })?;
             Ok(out.flush()?)
         }
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
-            let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages).map_err(failed)?;
+            let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages);
+            let restored = restored.map_err(|error| failed(error, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
@@ -167,9 +161,23 @@ fn new_file(to: &Path) -> Result<(), CliError> {
             format!("{shown} is there already, and a backup never takes a file's place"),
             "name another file, or take this one away first".to_owned(),
         ),
-        Err(_) => return Ok(()),
+        // A folder is never made: where a disk is not mounted, the backup would end up on another.
+        Err(_) => return folder_of(to),
     };
     Err(CliError::Refused { code: "store".to_owned(), message, hint: Some(hint) })
+}
+
+/// Refuses a new file in a folder that is not there.
+fn folder_of(to: &Path) -> Result<(), CliError> {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let what = match std::fs::metadata(folder) {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(_) => "it is no folder".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let hint = "name a file in a folder that is there, or make the folder first".to_owned();
+    let message = format!("a backup cannot be made in {}: {what}", folder.display());
+    Err(CliError::Usage { message, hint: Some(hint) })
 }
 
 /// A copy that a running server made of its store; removed when it was looked at.
@@ -199,25 +207,10 @@ impl Copy {
     }
 
     /// Copies it to a new file, durably.
-    fn give_to(&self, to: &Path) -> Result<(), CliError> {
-        let mut from = std::fs::File::open(&self.0)?;
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| {
-                CliError::Refused {
-                    code: "store".to_owned(),
-                    message: format!("{}: {error}", to.display()),
-                    hint: None,
-                }
-            })?;
-        let progress = Progress::new("copying", Unit::Bytes, from.metadata()?.len());
-        let mut part = vec![0; PART_BYTES];
-        loop {
-            let length = from.read(&mut part)?;
-            let Some(read) = part.get(..length).filter(|read| !read.is_empty()) else { break };
-            file.write_all(read)?;
-            progress.more(u64::try_from(length).unwrap_or(0));
-        }
-        Ok(file.sync_all()?)
+    fn give_to(&self, to: &Path, stages: &Stages) -> Result<Report, StoreError> {
+        let bytes = std::fs::metadata(&self.0).map_or(0, |metadata| metadata.len());
+        let progress = Progress::new("copying", Unit::Bytes, bytes);
+        embedded::backup_of_copy(&self.0, to, &|count| progress.more(count), stages)
     }
 }
 
@@ -250,9 +243,15 @@ fn many(number: impl TryInto<usize>, thing: &str) -> String {
     count(number.try_into().unwrap_or(usize::MAX), thing)
 }
 
-fn failed(error: StoreError) -> CliError {
+/// How a command ends that failed where it writes to the disk of `to`.
+fn failed(error: StoreError, to: &Path) -> CliError {
     match error {
         StoreError::Open(message) => CliError::Refused { code: "store".to_owned(), message, hint: None },
+        StoreError::Path(message) => CliError::Usage { message, hint: None },
+        StoreError::Full(why) => CliError::Failed {
+            message: format!("the disk of {} is full: {why}", to.display()),
+            hint: "make room there, then start it again; nothing of the store is lost".to_owned(),
+        },
         other => CliError::NotSo(other.to_string()),
     }
 }
@@ -272,6 +271,34 @@ mod tests {
         assert_eq!((error.exit_code(), error.hint()), (4, Some("name another file, or take this one away first")));
         let error = new_file(folder.path()).unwrap_err();
         assert!(error.hint().unwrap().ends_with("/store.redb"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn a_backup_is_made_in_a_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (to, code) in
+            [(folder.path().join("a"), None), (folder.path().join("nowhere/a"), Some(2)), (file.join("a"), Some(2))]
+        {
+            assert_eq!(new_file(&to).err().map(|error| error.exit_code()), code, "{}", to.display());
+        }
+        assert!(new_file(Path::new("no-such-file")).is_ok(), "here");
+    }
+
+    #[test]
+    fn each_failure_of_a_store_has_its_code_and_says_what_to_do() {
+        let of = |error| failed(error, Path::new("/backup/a"));
+        for (error, code, words) in [
+            (StoreError::Path("/x: not found".to_owned()), 2, "/x: not found"),
+            (StoreError::Open("in use".to_owned()), 4, "in use"),
+            (StoreError::Full("a write failed".to_owned()), 1, "the disk of /backup/a is full: a write failed"),
+            (StoreError::Damaged("event 7".to_owned()), 1, "the store is damaged: event 7"),
+        ] {
+            let error = of(error);
+            assert!(error.exit_code() == code && error.to_string().starts_with(words), "{error}");
+        }
+        assert!(of(StoreError::Full(String::new())).hint().is_some_and(|hint| hint.contains("make room")));
     }
 
     #[test]

@@ -138,6 +138,9 @@ pub enum StoreError {
     /// It is not a store, or not one of ours, or a newer one.
     #[error("{0}")]
     Open(String),
+    /// A file or folder that somebody named is not there, or may not be used.
+    #[error("{0}")]
+    Path(String),
     /// Any other failure of the disk.
     #[error("the store cannot be read or written: {0}")]
     Io(String),

@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use super::server::{Server, disks_possible};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// The state directory on a disk of its own, of so many MiB.
@@ -44,6 +45,18 @@ fn a_full_disk_is_told_to_everybody_loses_nothing_and_is_over_when_there_is_room
     let (code, text) = server.command(&["retry", "m00"], &context);
     assert_eq!(code, 5, "an administrator is told too: {text}");
     assert!(text.contains("disk is full"), "{text}");
+
+    // To the last byte: a copy of the store has no room either. That is said, and nothing of it stays.
+    let mut rest = std::fs::File::create(state.join("rest")).unwrap();
+    while rest.write_all(&[1; 4096]).is_ok() {}
+    let (at, copy) = (state.display().to_string(), state.join("copy").display().to_string());
+    for words in [&["store", "check"][..], &["store", "dump"], &["store", "backup", &copy]] {
+        let (code, text) = server.command(&[words, &["--state-dir", &at]].concat(), &context);
+        assert!(code == 5 && text.contains("disk is full"), "{words:?} {code}: {text}");
+    }
+    let left = std::fs::read_dir(state.join("snapshots")).into_iter().flatten().count();
+    assert!(left == 0 && !state.join("copy").exists() && !state.join("copy.new").exists(), "{left} files are left");
+    std::fs::remove_file(state.join("rest")).unwrap();
 
     std::fs::remove_file(state.join("filler")).unwrap();
     until("it writes again", &|| server.put("after", "written", &context).0 == 201);

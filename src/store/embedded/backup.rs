@@ -1,7 +1,7 @@
 //! A copy of a store in one file: one snapshot, every value written anew, verified before it has its name.
 
 use super::check::{self, Report};
-use super::files::{FileMedium, Lock, begin_file, finish_file, partial};
+use super::files::{FileMedium, Lock, begin_file, copy_private, finish_file, partial};
 use super::medium::{self, Medium, meaning};
 use super::progress::Watch;
 use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, PARTS, STREAMS, VALUES};
@@ -36,11 +36,38 @@ pub fn backup_watched(dir: &Path, to: &Path, watch: &dyn Watch) -> Result<Report
     copy(&snapshot, to, watch)
 }
 
-/// Copies a snapshot to the new file `to`. What is left of an interrupted copy is written over.
-pub(super) fn copy(snapshot: &ReadTransaction, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
+/// Copies the file `from`, which is the copy that a running server made of its store, to the new file `to`. `each` is told of
+/// bytes.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_of_copy(from: &Path, to: &Path, each: &dyn Fn(u64), watch: &dyn Watch) -> Result<Report, StoreError> {
+    whole_or_nothing(to, |medium| {
+        copy_private(from, &medium.path(), each)?;
+        check::check_file_watched(&medium.path(), watch)
+    })
+}
+
+/// Makes a file beside `to` and gives it that name once it is whole. What cannot be made whole leaves nothing behind; what a
+/// process that was killed left there is written over by the next one.
+fn whole_or_nothing(
+    to: &Path,
+    make: impl FnOnce(&FileMedium) -> Result<Report, StoreError>,
+) -> Result<Report, StoreError> {
     let medium = begin_file(to, &partial(to))?;
-    let mut database = medium::open(&medium, CACHE_BYTES, false)?;
-    let write = || -> Result<(), redb::Error> {
+    let made = make(&medium).and_then(|report| finish_file(&medium.path(), to).map(|()| report));
+    made.inspect_err(|_| drop(std::fs::remove_file(medium.path())))
+}
+
+/// Copies a snapshot to the new file `to`.
+pub(super) fn copy(snapshot: &ReadTransaction, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
+    whole_or_nothing(to, |medium| write(snapshot, medium, watch))
+}
+
+/// Writes the copy, and reads it again.
+fn write(snapshot: &ReadTransaction, medium: &FileMedium, watch: &dyn Watch) -> Result<Report, StoreError> {
+    let mut database = medium::open(medium, CACHE_BYTES, false)?;
+    let fill = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
         table(snapshot, &transaction, EVENTS, watch)?;
         table(snapshot, &transaction, STREAMS, watch)?;
@@ -54,15 +81,14 @@ pub(super) fn copy(snapshot: &ReadTransaction, to: &Path, watch: &dyn Watch) -> 
         transaction.commit()?;
         Ok(())
     };
-    write().map_err(|error| meaning(&medium, error))?;
+    fill().map_err(|error| meaning(medium, error))?;
     watch.begins("reading the copy's pages", 0);
-    let whole = database.check_integrity().map_err(|error| meaning(&medium, error.into()))?;
-    let report = check::report(&database, &medium, watch)?;
+    let whole = database.check_integrity().map_err(|error| meaning(medium, error.into()))?;
+    let report = check::report(&database, medium, watch)?;
     drop(database);
     if !whole {
         return Err(StoreError::Damaged(format!("the copy {} is not what was written", medium.name())));
     }
-    finish_file(&partial(to), to)?;
     Ok(report)
 }
 

@@ -6,7 +6,7 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,9 @@ const NEW_FILE: &str = "store.redb.new";
 const RESTORED_FILE: &str = "store.redb.restored";
 /// Held by the process that has the store open.
 const LOCK_FILE: &str = "store.lock";
+
+/// What is copied at once, bytes.
+const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// How long a lock is waited for: a process that is just ending, or a child between its fork and its exec, holds it still.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -40,10 +43,7 @@ pub fn is_open(dir: &Path) -> bool {
 pub(super) fn copy_in(from: &Path, dir: &Path) -> Result<FileMedium, StoreError> {
     FileMedium::of(from)?;
     let to = dir.join(RESTORED_FILE);
-    let mut source = File::open(from).map_err(|error| open_failed(from, &error))?;
-    let mut target = private(OpenOptions::new().write(true).create(true).truncate(true), &to)
-        .map_err(|error| open_failed(&to, &error))?;
-    io::copy(&mut source, &mut target).and_then(|_| target.sync_all()).map_err(|error| open_failed(&to, &error))?;
+    copy_private(from, &to, &|_| ())?;
     Ok(FileMedium::at(to))
 }
 
@@ -83,7 +83,7 @@ impl Lock {
         if make {
             std::fs::create_dir_all(dir).map_err(|error| open_failed(dir, &error))?;
         } else if !exists(dir) {
-            return Err(StoreError::Open(format!(
+            return Err(StoreError::Path(format!(
                 "there is no store in {}; make one once with `formwork site create`",
                 dir.display()
             )));
@@ -136,6 +136,23 @@ pub(super) fn begin_file(path: &Path, partial: &Path) -> Result<FileMedium, Stor
     Ok(FileMedium::at(partial.to_owned()))
 }
 
+/// Copies a file to a new one that is readable by its owner alone, durably.
+pub(super) fn copy_private(from: &Path, to: &Path, each: &dyn Fn(u64)) -> Result<(), StoreError> {
+    let mut source = File::open(from).map_err(|error| open_failed(from, &error))?;
+    let mut target = private(OpenOptions::new().write(true).create(true).truncate(true), to)
+        .map_err(|error| open_failed(to, &error))?;
+    let mut copy = || -> io::Result<()> {
+        loop {
+            let copied = io::copy(&mut source.by_ref().take(COPIED_AT_ONCE), &mut target)?;
+            if copied == 0 {
+                return target.sync_all();
+            }
+            each(copied);
+        }
+    };
+    copy().map_err(|error| open_failed(to, &error))
+}
+
 /// Gives a finished file its name, durably; one that got there meanwhile stays.
 pub(super) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
     let dir = match path.parent() {
@@ -153,8 +170,16 @@ fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
 
+/// What it means that a file or folder cannot be had.
 fn open_failed(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Open(format!("{}: {error}", path.display()))
+    let text = format!("{}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(text),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => {
+            StoreError::Path(text)
+        }
+        _ => StoreError::Open(text),
+    }
 }
 
 /// A store in a file.

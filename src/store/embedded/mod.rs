@@ -25,7 +25,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{backup, backup_watched};
+pub use backup::{backup, backup_of_copy, backup_watched};
 pub use check::{Report, check, check_file, check_file_watched, check_watched};
 pub use dump::{DumpError, dump, dump_file};
 pub use files::{exists, is_open};

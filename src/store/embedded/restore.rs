@@ -121,6 +121,7 @@ fn of_the_backup(error: StoreError, from: &Path, dir: &Path) -> StoreError {
             dir.display()
         )),
         StoreError::Open(text) => StoreError::Open(text.replace(&copy, &from)),
+        StoreError::Path(text) => StoreError::Path(text.replace(&copy, &from)),
         other => other,
     }
 }

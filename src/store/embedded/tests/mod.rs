@@ -7,7 +7,7 @@ mod power;
 mod restored;
 mod retention;
 
-use super::{EmbeddedStore, Options, backup, check, dump, exists};
+use super::{EmbeddedStore, Options, backup, backup_of_copy, check, dump, exists};
 use crate::journal::{Event, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};
@@ -129,6 +129,28 @@ async fn a_backup_made_while_commits_go_on_is_that_store_again() {
     assert_eq!(copy.cluster("etcd").unwrap(), document);
     copy.commit(decided(&machine("m"), 1, "goes on"), NOW).await.unwrap();
     assert_eq!(backup(dir.path(), &other.path().join("second")).unwrap().events, 3);
+}
+
+#[test]
+fn a_copy_has_its_name_when_it_is_whole_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::create(dir.path(), "lab", true).unwrap();
+    let (from, to) = (dir.path().join("store.redb"), dir.path().join("copy.redb"));
+    let beside = dir.path().join("copy.redb.new");
+    let look = |_| assert!(beside.exists() && !to.exists());
+    // Broken off in the middle, as by a kill: the name is free, and what is left is in nobody's way.
+    let broken = std::panic::catch_unwind(|| backup_of_copy(&from, &to, &|_| panic!("killed"), &()));
+    assert!(broken.is_err() && !to.exists() && beside.exists());
+    assert_eq!(backup_of_copy(&from, &to, &look, &()).unwrap(), check(dir.path()).unwrap());
+    assert!(to.exists() && !beside.exists());
+    let refused = backup_of_copy(&from, &to, &|_| (), &()).unwrap_err();
+    assert!(matches!(refused, StoreError::Open(_)) && to.exists(), "{refused}");
+    // What is not whole gets no name and takes no room.
+    std::fs::remove_file(&to).unwrap();
+    let bytes = std::fs::read(&from).unwrap();
+    std::fs::write(&from, &bytes[..bytes.len() / 2]).unwrap();
+    backup_of_copy(&from, &to, &|_| (), &()).unwrap_err();
+    assert!(!to.exists() && !beside.exists());
 }
 
 #[tokio::test]
