@@ -22,6 +22,7 @@ mod error;
 mod events;
 mod exit_code;
 mod explain;
+mod failure;
 mod fit;
 mod follow;
 mod formats;

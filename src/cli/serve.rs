@@ -1,6 +1,7 @@
 //! `formwork serve`: the boot server.
 
 use super::error::CliError;
+use super::failure;
 use super::keeping::StoreAt;
 use super::log::Log;
 use crate::api::ReadOnce;
@@ -16,9 +17,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What goes with no word about Kubernetes. (A `requires` is not asked for where what it wants conflicts with what is there.)
+// A `requires` is not asked for where what it wants conflicts with what is there: what an option does not go with is said.
+
+/// What goes with no word about Kubernetes.
 #[cfg(feature = "kubernetes")]
 const OTHER_SOURCES: [&str; 4] = ["repository", "hosted", "sources", "dir"];
+/// What goes with no credentials of a repository.
+#[cfg(feature = "kubernetes")]
+const NO_REPOSITORY: [&str; 4] = ["hosted", "sources", "dir", "kubernetes"];
+#[cfg(not(feature = "kubernetes"))]
+const NO_REPOSITORY: [&str; 3] = ["hosted", "sources", "dir"];
 /// What is logged where nobody says. What this crate says of a connection that fails, we say.
 const LOGGED: &str = "info,kube_client::client::builder=off";
 
@@ -67,16 +75,16 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = OTHER_SOURCES, env = "FORMWORK_CONTENT_SOURCE")]
     content_source: Option<String>,
     /// Over https://: the file with the token that the repository asks for.
-    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_REPOSITORY, env = "FORMWORK_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Over https://: the authorities to trust in place of the system's, PEM.
-    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_REPOSITORY_CA")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_REPOSITORY, env = "FORMWORK_REPOSITORY_CA")]
     repository_ca: Option<PathBuf>,
     /// Over ssh: the private key.
-    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_KEY_FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_REPOSITORY, env = "FORMWORK_KEY_FILE")]
     key_file: Option<PathBuf>,
     /// Over ssh: the keys of hosts that are trusted. There is no way around it.
-    #[arg(long, value_name = "FILE", requires = "repository", env = "FORMWORK_KNOWN_HOSTS")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_REPOSITORY, env = "FORMWORK_KNOWN_HOSTS")]
     known_hosts: Option<PathBuf>,
     /// The branch to follow; where not given, the repository's HEAD, or main with --hosted.
     #[arg(long, conflicts_with_all = ["dir", "sources"], env = "FORMWORK_BRANCH")]
@@ -219,7 +227,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         keys,
         administrators,
     };
-    runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| failed(&error))
+    runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| {
+        let interfaces = crate::net::interfaces().unwrap_or_default();
+        failure::of_server(&error, &arguments.state_dir, &interfaces)
+    })
 }
 
 /// The way to the Kubernetes API where that says what is followed, once it answered; also where it does not or refuses, and
@@ -387,9 +398,9 @@ async fn stop() {
 mod tests {
     use super::*;
 
-    // Each source of a file has its own folder: `subpath`.
+    // What would not be looked at is refused: beside --sources each source says it for itself.
     #[test]
-    fn a_folder_that_would_not_be_looked_at_is_refused() {
+    fn each_option_about_the_source_goes_with_the_sources_that_heed_it_and_with_no_other() {
         #[derive(clap::Parser)]
         struct Program {
             #[command(flatten)]
@@ -397,31 +408,53 @@ mod tests {
         }
         use clap::Parser as _;
         let parse = |words: &[&str]| {
-            let always = ["serve", "--no-dhcp", "--no-tftp", "--address", "10.0.0.1", "--path", "lab"];
-            Program::try_parse_from(always.iter().chain(words))
-        };
-        for words in [["--sources", "sources.yaml"], ["--dir", "site"]] {
-            let error = parse(&words).err().expect("refused").to_string();
-            assert!(error.contains("--path") && error.contains("cannot be used with"), "{error}");
-        }
-        assert!(parse(&["--repository", "/srv/site.git"]).is_ok_and(|it| it.arguments.path.as_deref() == Some("lab")));
-        assert!(parse(&["--hosted"]).is_ok());
-        #[cfg(feature = "kubernetes")]
-        {
             let always = ["serve", "--no-dhcp", "--no-tftp", "--address", "10.0.0.1"];
-            let parse = |words: &[&str]| Program::try_parse_from(always.iter().chain(words)).map(drop);
-            assert!(parse(&["--kubernetes", "--namespace", "lab", "--content-source", "site"]).is_ok());
-            for words in [
-                &["--hosted", "--namespace", "lab"][..],
-                &["--dir", "x", "--content-source", "site"],
-                &["--kubernetes", "--hosted"],
-                &["--kubernetes", "--path", "lab"],
-                &["--kubernetes", "--fetch-packs"],
-            ] {
-                let error = parse(words).expect_err("refused").to_string();
-                assert!(error.contains("cannot be used with"), "{words:?}: {error}");
+            Program::try_parse_from(always.iter().chain(words)).map(|it| it.arguments)
+        };
+        let all: &[&[&str]] = &[
+            &["--repository", "/srv/site.git"],
+            &["--hosted"],
+            &["--sources", "sources.yaml"],
+            &["--dir", "site"],
+            #[cfg(feature = "kubernetes")]
+            &["--kubernetes"],
+        ];
+        let options: &[(&str, &[&str])] = &[
+            ("--token-file", &["--repository"]),
+            ("--repository-ca", &["--repository"]),
+            ("--key-file", &["--repository"]),
+            ("--known-hosts", &["--repository"]),
+            ("--branch", &["--repository", "--hosted"]),
+            ("--path", &["--repository", "--hosted"]),
+            ("--trust", &["--repository", "--hosted", "--sources", "--kubernetes"]),
+            ("--age-identities", &["--repository", "--hosted", "--sources", "--dir", "--kubernetes"]),
+            #[cfg(feature = "kubernetes")]
+            ("--namespace", &["--kubernetes"]),
+            #[cfg(feature = "kubernetes")]
+            ("--content-source", &["--kubernetes"]),
+        ];
+        for source in all {
+            assert!(parse(source).is_ok(), "{source:?}");
+            for (option, heeded) in options {
+                let words: Vec<&str> = source.iter().copied().chain([*option, "x"]).collect();
+                match parse(&words) {
+                    Ok(_) => assert!(heeded.contains(&source[0]), "{words:?} is taken"),
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(!heeded.contains(&source[0]), "{words:?}: {error}");
+                        assert!(error.contains(option) && error.contains("cannot be used with"), "{error}");
+                        assert!(error.contains(source[0]), "{error}");
+                    }
+                }
+            }
+            for other in all.iter().filter(|other| *other != source) {
+                let words: Vec<&str> = source.iter().chain(*other).copied().collect();
+                assert!(parse(&words).is_err(), "{words:?}");
             }
         }
+        #[cfg(feature = "kubernetes")]
+        assert!(parse(&["--kubernetes", "--fetch-packs"]).is_err());
+        assert!(parse(&["--hosted", "--fetch-packs"]).is_ok_and(|arguments| arguments.fetch_packs));
     }
 
     #[test]

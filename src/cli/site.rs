@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
     let keeping = create.store.keeping()?;
     let keys = state.create_with(&keeping, &create.name, create.fresh, "https://127.0.0.1:8443");
-    let keys = keys.map_err(|error| failed(&error))?;
+    let keys = keys.map_err(|error| super::failure::of_site(&error))?;
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
     say(&format!("site {} made in {}", create.name, create.state_dir.display()));
     say(&format!("  authority SHA-256 {fingerprint}"));

@@ -4,16 +4,15 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Names of all interfaces but loopback, in order.
+/// Names of all interfaces but loopback, in order: those of this thread's network namespace, which `/sys` does not follow.
 ///
 /// # Errors
-/// When `/sys/class/net` cannot be read.
+/// When `/proc` cannot be read.
 pub fn interfaces() -> io::Result<Vec<String>> {
-    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        // `bonding_masters` is a file there.
-        .filter(|name| name != "lo" && std::path::Path::new("/sys/class/net").join(name).is_dir())
-        .collect();
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    // Two lines of heads, then `  eth0: 0 0 …`.
+    let names = table.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
+    let mut names: Vec<String> = names.filter(|name| name != "lo").collect();
     names.sort();
     Ok(names)
 }

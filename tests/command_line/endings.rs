@@ -3,7 +3,8 @@
 use super::site::{FORMWORK, Site, example};
 use std::process::Command;
 
-/// Command line, code. `$EXAMPLE` is a good site, `$NOWHERE` a path that is not there, `$STATE` an empty folder.
+/// Command line, code. `$EXAMPLE` is a good site, `$NOWHERE` a path that is not there, `$STATE` an empty folder, `$SITE` a state
+/// directory, `$FILE` a file that is none, `$ALONE` what serves no boot network.
 const OFFLINE: &[(&str, i32)] = &[
     ("validate $EXAMPLE", 0),
     ("validate $BROKEN", 1),
@@ -58,8 +59,24 @@ const OFFLINE: &[(&str, i32)] = &[
     ("man --out $STATE/man", 0),
     ("doctor --state-dir $NOWHERE", 1),
     ("doctor --wait 0", 2),
-    ("site create Not-A-Name --state-dir $STATE/x", 1),
-    ("store check --state-dir $NOWHERE", 4),
+    ("site create Not-A-Name --state-dir $STATE/x", 2),
+    ("site create lab --state-dir $FILE/x", 2),
+    ("store check --state-dir $NOWHERE", 2),
+    ("store check --state-dir $FILE", 2),
+    ("store dump --state-dir $NOWHERE", 2),
+    ("store backup --state-dir $NOWHERE $STATE/copy", 2),
+    ("store backup --state-dir $SITE $NOWHERE/copy", 2),
+    ("store backup --state-dir $SITE $FILE/copy", 2),
+    ("store backup --state-dir $SITE $FILE", 4),
+    ("store restore $NOWHERE --state-dir $STATE/restored", 2),
+    ("store check --state-dir $SITE", 0),
+    ("serve --dir $EXAMPLE $ALONE --images $EXAMPLE --state-dir $NOWHERE", 2),
+    ("serve --dir $EXAMPLE $ALONE --images $EXAMPLE --state-dir $FILE/x", 2),
+    ("serve --dir $EXAMPLE $ALONE --images $NOWHERE --state-dir $SITE", 2),
+    ("serve --dir $EXAMPLE $ALONE --images $FILE --state-dir $SITE", 2),
+    ("serve --dir $NOWHERE $ALONE --images $EXAMPLE --state-dir $SITE", 2),
+    ("serve --repository $NOWHERE $ALONE --images $EXAMPLE --state-dir $SITE", 2),
+    ("serve --sources $NOWHERE $ALONE --images $EXAMPLE --state-dir $SITE", 2),
     ("get machines --context $NOWHERE", 2),
     ("nothing", 2),
     ("--help", 0),
@@ -72,7 +89,13 @@ fn each_command_ends_with_its_code() {
     let broken = folder.path().join("broken");
     std::fs::create_dir(&broken).expect("made");
     std::fs::write(broken.join("site.yaml"), "kind: Sight\n").expect("written");
+    let site = folder.path().join("site");
+    let made = Command::new(FORMWORK).args(["site", "create", "lab", "--state-dir"]).arg(&site).output();
+    assert!(made.expect("formwork starts").status.success());
+    std::fs::write(folder.path().join("file"), "a file").expect("written");
     let places = [
+        ("$SITE", site.display().to_string()),
+        ("$FILE", folder.path().join("file").display().to_string()),
         ("$EXAMPLE", example().display().to_string()),
         ("$BROKEN", broken.display().to_string()),
         ("$NOWHERE", folder.path().join("nowhere").display().to_string()),
@@ -80,7 +103,8 @@ fn each_command_ends_with_its_code() {
     ];
     let mut wrong = Vec::new();
     for (line, code) in OFFLINE {
-        let words = line
+        let words = line.replace("$ALONE", "--no-dhcp --no-tftp --address 127.0.0.1");
+        let words = words
             .split(' ')
             .map(|word| places.iter().fold(word.to_owned(), |word, (name, path)| word.replace(name, path)));
         let output = Command::new(FORMWORK)

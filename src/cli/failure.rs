@@ -1,0 +1,102 @@
+//! How commands end that open a site's state directory: what somebody named wrongly is told apart from what failed.
+
+use super::error::CliError;
+use crate::net::dhcp::DhcpError;
+use crate::serve::{ServeError, SiteError};
+use crate::store::StoreError;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// Why a state directory cannot be made or used.
+pub fn of_site(error: &SiteError) -> CliError {
+    let usage = || CliError::Usage { message: error.to_string(), hint: None };
+    match error {
+        SiteError::Name(_) | SiteError::Missing { .. } | SiteError::Store(StoreError::Path(_)) => usage(),
+        SiteError::File { error, .. } if is_of_the_path(error) => usage(),
+        _ => CliError::NotSo(error.to_string()),
+    }
+}
+
+/// Why a server of the site in `state` does not run. `interfaces` are those that there are.
+pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> CliError {
+    let usage = |hint: Option<String>| CliError::Usage { message: error.to_string(), hint };
+    match error {
+        ServeError::Site(error) => of_site(error),
+        ServeError::Images { .. } | ServeError::Store(StoreError::Path(_)) => usage(None),
+        ServeError::Logs(error) if is_of_the_path(error) => usage(None),
+        ServeError::Store(StoreError::Damaged(_)) if crate::store::embedded::exists(state) => {
+            let state = state.display();
+            CliError::Failed {
+                message: error.to_string(),
+                hint: format!(
+                    "formwork store check --state-dir {state} says what does not agree; \
+                     formwork store restore BACKUP --replace --state-dir {state} puts a backup in its place"
+                ),
+            }
+        }
+        ServeError::Dhcp(DhcpError::Listen { interface, error, .. })
+            if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) =>
+        {
+            let there = if interfaces.is_empty() { "none".to_owned() } else { interfaces.join(", ") };
+            CliError::Usage {
+                message: format!("there is no network interface {interface}"),
+                hint: Some(format!("there are: {there}")),
+            }
+        }
+        _ => CliError::NotSo(error.to_string()),
+    }
+}
+
+/// The path itself is wrong, or not for this user; nothing is wrong with the disk.
+fn is_of_the_path(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::PermissionDenied
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn file(kind: ErrorKind) -> SiteError {
+        SiteError::File { path: "/s/keys/signing.key".into(), error: kind.into() }
+    }
+
+    #[test]
+    fn what_was_named_wrongly_ends_with_two_and_what_failed_with_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("store.redb"), "a store").unwrap();
+        let nowhere = PathBuf::from("/nowhere");
+        let images = ServeError::Images { path: nowhere.clone(), error: ErrorKind::NotFound.into() };
+        let listen = |interface: &str, errno: rustix::io::Errno| {
+            ServeError::Dhcp(DhcpError::Listen { interface: interface.to_owned(), port: 67, error: errno.into() })
+        };
+        let damaged = || ServeError::Store(StoreError::Damaged("event 7".to_owned()));
+        let there = ["br0".to_owned(), "eth0".to_owned()];
+        for (error, state, code, hint) in [
+            (images, &nowhere, 2, None),
+            (SiteError::Missing { path: nowhere.clone() }.into(), &nowhere, 2, None),
+            (SiteError::Name("X Y".to_owned()).into(), &nowhere, 2, None),
+            (file(ErrorKind::PermissionDenied).into(), &nowhere, 2, None),
+            (file(ErrorKind::StorageFull).into(), &nowhere, 1, None),
+            (ServeError::Logs(ErrorKind::PermissionDenied.into()), &nowhere, 2, None),
+            (ServeError::Logs(ErrorKind::StorageFull.into()), &nowhere, 1, None),
+            (StoreError::Path("no store".to_owned()).into(), &nowhere, 2, None),
+            (StoreError::Open("in use".to_owned()).into(), &nowhere, 1, None),
+            (listen("nosuch", rustix::io::Errno::NODEV), &nowhere, 2, Some("there are: br0, eth0")),
+            (listen("br0", rustix::io::Errno::ADDRINUSE), &nowhere, 1, None),
+            (damaged(), &folder.path().to_owned(), 1, Some("formwork store restore BACKUP --replace")),
+            // A store elsewhere is no file that a backup takes the place of.
+            (damaged(), &nowhere, 1, None),
+        ] {
+            let ends = of_server(&error, state, &there);
+            assert_eq!(ends.exit_code(), code, "{error}");
+            match hint {
+                Some(words) => assert!(ends.hint().is_some_and(|hint| hint.contains(words)), "{:?}", ends.hint()),
+                None => assert_eq!(ends.hint(), None, "{error}"),
+            }
+        }
+    }
+}
