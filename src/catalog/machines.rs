@@ -179,13 +179,10 @@ pub(super) fn machines(
         let serial = spec.selectors.serial.as_ref().and_then(|written| {
             let serial = junk::normal_serial(written);
             match &serial {
-                None => report
-                    .error(
-                        "junk",
-                        document.value(&at("serial")),
-                        format!("`{written}` is a vendor's placeholder; many boxes have it"),
-                    )
-                    .hint("select the machine by its MAC address"),
+                None => {
+                    let (message, hint) = junk::why_no_serial(written);
+                    report.error("junk", document.value(&at("serial")), format!("`{written}` {message}")).hint(hint);
+                }
                 Some(serial) => {
                     if let Some(other) = serials.take(serial.clone(), position) {
                         let other = twin(other, &machines);

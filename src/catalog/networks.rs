@@ -1,8 +1,9 @@
 //! Subnets: networks that are ones, pools inside them, nothing given twice.
 
 use super::model::Subnet;
-use crate::content::dhcp_options;
+use crate::content::dhcp_options::{self, OptionError};
 use crate::content::kinds::{SubnetMode, SubnetSpec};
+use crate::content::names::nearest;
 use crate::content::{Object, Report, Step};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -96,7 +97,11 @@ pub(super) fn subnet(object: &Object<SubnetSpec>, report: &mut Report) -> Option
     for (name, value) in &subnet.spec.options {
         if let Err(error) = dhcp_options::encode(name, value) {
             let at = ["spec".into(), "options".into(), Step::Key(name)];
-            report.error("dhcp-option", object.document.value(&at), error.to_string());
+            let near = nearest(name, dhcp_options::names());
+            let near = near.filter(|_| matches!(error, OptionError::Name(_)));
+            report
+                .error("dhcp-option", object.document.value(&at), error.to_string())
+                .hint_if(near.map(|near| format!("did you mean `{near}`?")));
         }
     }
     if subnet.spec.mode != SubnetMode::Server && !subnet.spec.pools.is_empty() {

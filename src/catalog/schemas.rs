@@ -37,6 +37,18 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(schema).map_err(|error| error.to_string())
 }
 
+/// The first reference of a schema that leads out of it.
+fn reference_elsewhere(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::Object(map) => {
+            let own = map.get("$ref").and_then(Value::as_str).filter(|target| !target.starts_with('#'));
+            own.or_else(|| map.values().find_map(reference_elsewhere))
+        }
+        Value::Array(items) => items.iter().find_map(reference_elsewhere),
+        _ => None,
+    }
+}
+
 impl Schemas {
     pub(super) fn new(
         params: &Named<Arc<Param>>,
@@ -60,13 +72,22 @@ impl Schemas {
                 Ok(validator) => {
                     schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret, param.document.clone()));
                 }
-                Err(error) => report
-                    .error(
-                        "schema",
-                        param.document.value(&["spec".into(), "schema".into()]),
-                        format!("not a JSON Schema (draft-07): {error}"),
-                    )
-                    .hint("see json-schema.org; a simple one is `{type: string}`"),
+                Err(error) => {
+                    let at = ["spec".into(), "schema".into()];
+                    let spot = param.document.value(&at);
+                    match reference_elsewhere(schema) {
+                        Some(elsewhere) => report
+                            .error(
+                                "schema",
+                                spot,
+                                format!("the schema refers to {elsewhere}, and nothing is fetched for a schema"),
+                            )
+                            .hint("copy what it refers to under `definitions`: `{$ref: \"#/definitions/NAME\"}`"),
+                        None => report
+                            .error("schema", spot, format!("not a JSON Schema (draft-07): {error}"))
+                            .hint("see json-schema.org; a simple one is `{type: string}`"),
+                    }
+                }
             }
         }
         for (name, param) in params {

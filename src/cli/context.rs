@@ -44,12 +44,21 @@ pub fn read(path: &Path) -> Result<Context, CliError> {
         .read_to_string(&mut text)
         .map_err(|cause| error(cause.to_string(), "it must be a text file"))?;
     // The parser's own message could quote what stands in the file, and a token stands there: give the place only.
-    let context: Context = serde_json::from_str(&text).map_err(|cause| {
+    let unread = |cause: serde_json::Error| {
         error(
             format!("is not a context (line {}, column {})", cause.line(), cause.column()),
             "it has `server`, `caCertificate` and `token`, as JSON",
         )
-    })?;
+    };
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(unread)?;
+    let absent = |field: &&str| value.is_object() && !value.get(field).is_some_and(serde_json::Value::is_string);
+    if let Some(field) = ["server", "caCertificate", "token"].iter().find(|field| absent(field)) {
+        return Err(error(
+            format!("it has no `{field}`, or one that is no text"),
+            "take the file that `formwork site create` wrote as it is: it has `server`, `caCertificate` and `token`",
+        ));
+    }
+    let context: Context = serde_json::from_str(&text).map_err(unread)?;
     if !context.server.starts_with("https://") || context.server.contains('@') {
         return Err(error("its server is not an https://HOST:PORT URL".to_owned(), "the token only travels over TLS"));
     }
@@ -93,6 +102,16 @@ mod tests {
             let (_folder, path) = write(text, 0o600);
             let error = read(&path).map(|_| ()).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("the-secret"));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for field in ["server", "caCertificate", "token"] {
+            let (_folder, path) = write(&GOOD.replace(field, "other"), 0o600);
+            let error = read(&path).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains(&format!("it has no `{field}`")), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("as it is")) && error.exit_code() == 2);
         }
     }
 

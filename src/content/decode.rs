@@ -301,6 +301,9 @@ fn remedy(said: &str, field: &str) -> Option<String> {
     {
         return Some(format!("behind the `:` of a key stands a space: `{key}: {value}`"));
     }
+    if let Some(remedy) = remedy_of_shape(said, field, text.map(|(text, _)| text)) {
+        return Some(remedy);
+    }
     if said.contains("expected a boolean") {
         return Some("write `true` or `false`, without quotes".to_owned());
     }
@@ -310,12 +313,33 @@ fn remedy(said: &str, field: &str) -> Option<String> {
     if !said.contains("expected a string") || written.is_empty() {
         return None;
     }
-    Some(if LENGTHS_OF_TIME.contains(&field) {
+    Some(if matches!(field, "macs" | "macPrefixes") {
+        format!("what stands there is a number to YAML, {written}: put the address in quotes, `\"52:54:00:00:00:01\"`")
+    } else if LENGTHS_OF_TIME.contains(&field) {
         format!("a length of time has a unit: `{written}s`, `{written}m`")
     } else if field == "mode" {
         format!("the mode of a file stands in quotes, as octal digits: `\"{written:0>4}\"`")
     } else {
         format!("put it in quotes: `\"{written}\"`")
+    })
+}
+
+/// What to write where a list, a map and a single text were taken for each other; `text` is the text that stands there.
+fn remedy_of_shape(said: &str, field: &str, text: Option<&str>) -> Option<String> {
+    Some(match (text, field) {
+        (Some(name), "params") if said.ends_with("expected struct TaskParam") => {
+            format!("a task says of each param that it uses: `{{name: {name}}}`, and `required: true` where it needs it")
+        }
+        (None, "params") if said.contains("map, expected a sequence") => {
+            "a task lists the params that it uses: `params: [{name: …}]`; who gives them values are machines, profiles, \
+             clusters and stages"
+                .to_owned()
+        }
+        (None, "params") if said.contains("sequence, expected a map") => {
+            "params are a map of names and values: `params: {NAME: VALUE}`".to_owned()
+        }
+        (Some(text), _) if said.ends_with("expected a sequence") => format!("a list of one is `{field}: [{text}]`"),
+        _ => return None,
     })
 }
 

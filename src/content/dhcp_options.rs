@@ -125,6 +125,11 @@ pub fn encode(name: &str, value: &Value) -> Result<Encoded, OptionError> {
     Ok(Encoded { code, value })
 }
 
+/// The names that there are, for one that there is not.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().filter(|(_, code, _)| !OURS.contains(code)).map(|(name, ..)| *name)
+}
+
 fn bytes(shape: Shape, value: &Value) -> Option<Vec<u8>> {
     let number = |max: u64| value.as_u64().filter(|n| *n <= max);
     Some(match shape {

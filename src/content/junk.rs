@@ -95,9 +95,26 @@ pub fn is_junk_serial(serial: &str) -> bool {
         "12345678",
         "xxxxxxx",
     ];
-    let alphanumeric: Vec<char> = serial.chars().filter(char::is_ascii_alphanumeric).collect();
-    let same = alphanumeric.iter().all(|c| Some(c) == alphanumeric.first());
-    same || known.contains(&serial.as_str())
+    is_of_one_character(&serial) || known.contains(&serial.as_str())
+}
+
+/// `0`, `........`, `xxxxxxx`: nobody's serial number.
+fn is_of_one_character(serial: &str) -> bool {
+    let mut alphanumeric = serial.chars().filter(char::is_ascii_alphanumeric);
+    let first = alphanumeric.next();
+    alphanumeric.all(|c| Some(c) == first)
+}
+
+/// Why a placeholder is no serial number, as the end of a sentence about it, and what to do.
+pub fn why_no_serial(serial: &str) -> (&'static str, &'static str) {
+    if is_of_one_character(serial) {
+        (
+            "is no serial number: it is empty or one character over and over, as placeholders are",
+            "write it as `dmidecode -s system-serial-number` shows it, or select the machine by its MAC address",
+        )
+    } else {
+        ("is a vendor's placeholder; many boxes have it", "select the machine by its MAC address")
+    }
 }
 
 /// A serial number as it is compared; `None` for a placeholder.
@@ -145,5 +162,7 @@ mod tests {
             assert!(is_junk_serial(junk), "{junk}");
         }
         assert!(!is_junk_serial("CN7475151Q0123"));
+        assert!(why_no_serial("To Be Filled By O.E.M.").0.contains("a vendor's placeholder"));
+        assert!(why_no_serial("s").0.contains("one character over and over"));
     }
 }

@@ -289,7 +289,10 @@ impl Client {
         if what.contains("close_notify") {
             what = "the connection was cut".to_owned();
         }
-        let hint = if what.contains("certificate") || what.contains("UnknownIssuer") {
+        let hint = if what.contains("InvalidContentType") {
+            what = "what listens there does not speak TLS".to_owned();
+            "`server` in the context file wants the port of the API (8443 unless --api-port says another), not that of boot files"
+        } else if what.contains("certificate") || what.contains("UnknownIssuer") {
             "the server's certificate is not of the authority in the context file: is it the context of this site?"
         } else {
             "is `formwork serve` running, and is the address in the context file its own?"

@@ -125,6 +125,24 @@ fn a_server_that_is_gone_is_unreachable_and_the_error_names_it() {
 }
 
 #[test]
+fn a_port_that_speaks_no_tls_is_told_as_that_with_the_one_that_is_meant() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut context = double().context.clone();
+    context.server = format!("https://{}", listener.local_addr().unwrap());
+    let boot_server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut hello = [0; 64];
+        assert!(peer.read(&mut hello).unwrap() > 0);
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").unwrap();
+    });
+    let error = Client::new(&context).unwrap().machines().unwrap_err();
+    boot_server.join().unwrap();
+    assert!(error.exit_code() == 5 && error.to_string().contains("does not speak TLS"), "{error}");
+    assert!(error.hint().unwrap().contains("port of the API (8443"), "{:?}", error.hint());
+}
+
+#[test]
 fn refusals_and_what_is_not_there_are_told_apart() {
     let double = double();
     let client = Client::new(&double.context).unwrap();
