@@ -112,7 +112,7 @@ fn yaml(value: &impl Serialize) -> Result<String, CliError> {
     let failed = |error: String| CliError::NotSo(format!("cannot be shown as YAML: {error}"));
     // By way of JSON, so that enums look the same in both (this YAML writer would give them tags).
     let value = serde_json::to_value(value).map_err(|error| failed(error.to_string()))?;
-    serde_yaml::to_string(&value).map_err(|error| failed(error.to_string()))
+    visible::yaml(&value).map_err(|error| failed(error.to_string()))
 }
 
 /// What drawing may use.

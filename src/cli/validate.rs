@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Format::Json => json(&answer),
         Format::Yaml => serde_json::from_str::<serde_json::Value>(&json(&answer))
             .ok()
-            .and_then(|value| serde_yaml::to_string(&value).ok())
+            .and_then(|value| visible::yaml(&value).ok())
             .unwrap_or_default(),
         Format::Sarif => formats::sarif::draw(shown(&answer)),
         Format::Github => formats::github::draw(shown(&answer)),

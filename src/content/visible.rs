@@ -1,13 +1,16 @@
 //! Text of others (names of files, commits, what machines report) as it can be shown: what a terminal would obey is an escape
 //! that people see, such as `\u{1b}`. Pure; whatever prints text goes through here.
 
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// A character that steers a terminal or turns text around, and is no text: C0, DEL and C1 (ECMA-48, 5.3 and 5.6), the separators
 /// of lines and paragraphs, and the marks that change the direction (Unicode Standard Annex 9, 2).
 pub fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || direction || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Text of several lines: line ends and tabs stay.
@@ -60,6 +63,60 @@ pub fn json(document: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A document in YAML that reads back as the same value. Its writer leaves direction marks as they are, and escapes there are in
+/// double quotes alone: a text with something that steers is written as the string of JSON that it is in YAML, too.
+///
+/// # Errors
+/// What the writer says.
+pub fn yaml(value: &Value) -> Result<String, serde_yaml::Error> {
+    let written = serde_yaml::to_string(value)?;
+    let steering = |text: &str| text.chars().any(|c| steers(c) && c != '\n' && c != '\t');
+    let plain = value.to_string();
+    if !steering(&written) && !steering(&plain) {
+        return Ok(written);
+    }
+    // Such texts are marked by words that are nowhere else, and put in where these were written.
+    let mark = (0..).map(|number| format!("escaped-{number}-")).find(|mark| !plain.contains(mark.as_str()));
+    let mut marked = Marked { mark: mark.unwrap_or_default(), texts: Vec::new() };
+    let mut written = serde_yaml::to_string(&marked.value(value, &steering))?;
+    for (at, text) in marked.texts.iter().enumerate() {
+        let quoted = Value::from(text.as_str()).to_string();
+        written = written.replace(&marked.word(at), &json(&quoted));
+    }
+    Ok(written)
+}
+
+/// Texts that were taken out of a document, and the word that stands for each.
+struct Marked {
+    mark: String,
+    texts: Vec<String>,
+}
+
+impl Marked {
+    fn word(&self, at: usize) -> String {
+        format!("{}{at}-", self.mark)
+    }
+
+    fn text(&mut self, text: &str, steering: &impl Fn(&str) -> bool) -> String {
+        if !steering(text) {
+            return text.to_owned();
+        }
+        self.texts.push(text.to_owned());
+        self.word(self.texts.len() - 1)
+    }
+
+    fn value(&mut self, value: &Value, steering: &impl Fn(&str) -> bool) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(text, steering)),
+            Value::Array(items) => items.iter().map(|item| self.value(item, steering)).collect(),
+            Value::Object(map) => {
+                map.iter().map(|(key, value)| (self.text(key, steering), self.value(value, steering))).collect()
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 /// A name of bytes that need not be UTF-8: bytes that are no character are shown as `\xff`.
@@ -136,7 +193,23 @@ mod tests {
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = json(&text);
         assert!(!shown.chars().any(|c| steers(c) && c != '\n'), "{shown}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
+    fn a_document_in_yaml_reads_back_as_it_was() {
+        let evil = "\u{1b}[2J\u{7f}\u{85}\u{9b}\u{202e}\u{200f}\u{61c}\u{2028}\r\n\t\"\\ é 🦀";
+        for value in [
+            serde_json::json!({"name": evil, "items": [evil, "plain", 7, null], evil: {"a": "two\nlines"}}),
+            serde_json::json!({"a": "escaped-0-0-", "b": "\u{2066}", "c": "escaped-1-"}),
+            serde_json::json!("\u{202e}"),
+            serde_json::json!({"a": "two\nlines\tand a tab", "é": "✓"}),
+        ] {
+            let text = yaml(&value).unwrap();
+            assert!(!text.chars().any(|c| steers(c) && c != '\n' && c != '\t'), "{text}");
+            assert_eq!(serde_yaml::from_str::<Value>(&text).unwrap(), value, "{text}");
+        }
+        assert_eq!(yaml(&serde_json::json!({"a": "b\u{202e}"})).unwrap(), "a: \"b\\u202e\"\n");
     }
 
     #[test]
@@ -146,6 +219,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn any_text_reads_back_from_yaml(key in "(?s).{0,20}", text in "(?s).{0,20}") {
+            let value = serde_json::json!({key: [text]});
+            let written = yaml(&value).unwrap();
+            proptest::prop_assert!(!written.chars().any(|c| steers(c) && c != '\n' && c != '\t'));
+            proptest::prop_assert_eq!(serde_yaml::from_str::<Value>(&written).unwrap(), value);
+        }
+
         #[test]
         fn nothing_that_steers_is_left(text in ".*") {
             proptest::prop_assert!(!line(&text).chars().any(steers));
