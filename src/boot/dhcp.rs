@@ -148,10 +148,7 @@ pub fn decide(request: &Request, situation: &Situation<'_>) -> Decision {
     // a router is of that address's subnet.
     let local = if request.giaddr.is_unspecified() { situation.interface } else { request.giaddr };
     let place = request.link_selection().unwrap_or(local);
-    let by_ciaddr = (request.giaddr.is_unspecified() && !request.ciaddr.is_unspecified())
-        .then(|| situation.network.subnet_of(request.ciaddr))
-        .flatten()
-        .filter(|_| *situation.source.ip() == request.ciaddr);
+    let by_ciaddr = speaks_from(request, situation.source).and_then(|ciaddr| situation.network.subnet_of(ciaddr));
     let Some(subnet) = by_ciaddr.or_else(|| situation.network.subnet_of(place)) else {
         return silent(Silence::NoSubnet);
     };
@@ -176,11 +173,21 @@ fn identifier(request: &Request, situation: &Situation<'_>) -> Ipv4Addr {
     request.server_identifier_override().unwrap_or(situation.server)
 }
 
+/// The address that a client uses and speaks from with no relay between (RFC 2131 4.3.2, renewing): on this link, or beyond a
+/// router, where a relay spoke for it when it had none. What it says of itself and what the packet comes from must agree.
+pub fn speaks_from(request: &Request, source: SocketAddrV4) -> Option<Ipv4Addr> {
+    let direct = request.giaddr.is_unspecified() && !request.ciaddr.is_unspecified();
+    (direct && *source.ip() == request.ciaddr).then_some(request.ciaddr)
+}
+
 /// Where OFFER and ACK go (RFC 2131 4.1). A client without an address that did not ask for broadcast would want a unicast
-/// that no ARP can resolve; broadcast reaches it as well.
-fn destination(request: &Request) -> Destination {
+/// that no ARP can resolve; broadcast reaches it as well. One that speaks from its address is reached there, and beyond a
+/// router nowhere else.
+fn destination(request: &Request, situation: &Situation<'_>) -> Destination {
     if !request.giaddr.is_unspecified() {
         Destination::To(SocketAddrV4::new(request.giaddr, 67))
+    } else if let Some(ciaddr) = speaks_from(request, situation.source) {
+        Destination::To(SocketAddrV4::new(ciaddr, 68))
     } else if !request.ciaddr.is_unspecified() && !request.wants_broadcast() {
         Destination::To(SocketAddrV4::new(request.ciaddr, 68))
     } else {
@@ -193,7 +200,7 @@ fn proxy(request: &Request, who: &Classified, situation: &Situation<'_>, _subnet
     if request.kind != MessageKind::Discover || !who.boots() {
         return silent(Silence::NotProxied);
     }
-    let mut reply = Reply::new(MessageType::Offer, destination(request));
+    let mut reply = Reply::new(MessageType::Offer, destination(request, situation));
     boot_file::answer(&mut reply, request, who, situation, boot_file::Role::Proxy)
 }
 
@@ -232,7 +239,7 @@ impl Exchange<'_> {
             pool::Choice::Probe(address) => return Decision::Probe(address),
             pool::Choice::Empty => return silent(Silence::PoolEmpty),
         };
-        let mut reply = Reply::new(MessageType::Offer, destination(self.request));
+        let mut reply = Reply::new(MessageType::Offer, destination(self.request, self.situation));
         reply.yiaddr = address;
         // RFC 2131 table 3: an OFFER's ciaddr is 0; one that asks with an address in use is still answered there.
         self.fill(&mut reply, true);
@@ -338,7 +345,7 @@ impl Exchange<'_> {
         let to = if self.request.giaddr.is_unspecified() {
             Destination::To(SocketAddrV4::new(self.request.ciaddr, 68))
         } else {
-            destination(self.request)
+            destination(self.request, self.situation)
         };
         let mut reply = Reply::new(MessageType::Ack, to);
         reply.ciaddr = self.request.ciaddr;
@@ -387,7 +394,7 @@ impl Exchange<'_> {
     }
 
     fn acknowledge(&self, address: Ipv4Addr) -> Decision {
-        let mut reply = Reply::new(MessageType::Ack, destination(self.request));
+        let mut reply = Reply::new(MessageType::Ack, destination(self.request, self.situation));
         reply.yiaddr = address;
         reply.ciaddr = self.request.ciaddr;
         self.fill(&mut reply, true);

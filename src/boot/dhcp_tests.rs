@@ -111,6 +111,35 @@ fn a_fresh_pool_address_is_probed_and_a_taken_one_left_out() {
 }
 
 #[test]
+fn a_client_beyond_a_router_renews_by_the_address_that_it_uses() {
+    let its = Ipv4Addr::new(10, 78, 0, 10);
+    let ask = |kind| Ask::new(kind, 50).has(its);
+    let to_it = Destination::To(SocketAddrV4::new(its, 68));
+    let broadcast = |ask: Ask| Ask { flags: 0x8000, ..ask };
+    for (what, ask, source, held, expected) in [
+        ("renewing", ask(REQUEST), its, true, Ok((MessageType::Ack, to_it))),
+        ("renewing and asking for broadcast", broadcast(ask(REQUEST)), its, true, Ok((MessageType::Ack, to_it))),
+        ("asking for options", ask(INFORM), its, false, Ok((MessageType::Ack, to_it))),
+        ("renewing what it does not hold", ask(REQUEST), its, false, Err(Silence::NoRecord)),
+        ("letting go", ask(RELEASE), its, true, Err(Silence::NoAnswer)),
+        // What says that it is there and is here is judged by where it is.
+        ("from another", ask(REQUEST), [10, 77, 0, 99].into(), true, Ok((MessageType::Nak, Destination::Broadcast))),
+    ] {
+        let mut world = World::new();
+        world.source = SocketAddrV4::new(source, 68);
+        if held {
+            world.hold(50, its.octets(), 3600);
+        }
+        let decided = match world.decide(&ask) {
+            Decision::Answer { reply, .. } => Ok((reply.kind, reply.to)),
+            Decision::Silent { silence, .. } => Err(silence),
+            other @ Decision::Probe(_) => panic!("{what}: {other:?}"),
+        };
+        assert_eq!(decided, expected, "{what}");
+    }
+}
+
+#[test]
 fn a_request_is_judged_by_its_state() {
     let ten = Ipv4Addr::new(10, 77, 0, 10);
     let ask = || Ask::new(REQUEST, 50);

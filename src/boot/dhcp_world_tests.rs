@@ -136,14 +136,9 @@ impl World {
     }
 
     pub(super) fn hold(&mut self, last: u8, address: [u8; 4], seconds: u32) {
-        let lease = Lease {
-            mac: mac(last).to_string(),
-            address: address.into(),
-            subnet: "rack-1".into(),
-            at_unix_ms: 0,
-            seconds,
-            declined: false,
-        };
+        let subnet = self.network.subnet_of(address.into()).expect("a subnet").name.clone();
+        let mac = mac(last).to_string();
+        let lease = Lease { mac, address: address.into(), subnet, at_unix_ms: 0, seconds, declined: false };
         self.leases.put(lease, self.now_ms);
     }
 }

@@ -167,6 +167,27 @@ impl Catalog {
         })
     }
 
+    /// Whether a box that is no machine so far may turn out to be one once it says what it has not said: a declared machine is
+    /// selected by that, or a rule that takes the box in makes its name of that. A DHCP request has no serial number, and what
+    /// asks with one is the loader.
+    pub fn may_know_later(&self, seen: &Seen) -> bool {
+        let Some(mac) = junk::normal_mac(&seen.mac) else { return false };
+        let seen = Seen { mac, ..seen.clone() };
+        let unsaid = |name: &str| match name {
+            "serial" => seen.serial.is_none(),
+            "uuid" => seen.uuid.is_none(),
+            _ => false,
+        };
+        let named_by_it = |rule: &Enrollment| {
+            let template = self.environment.template_from_str(&rule.spec.name);
+            let variables = template.map(|template| template.undeclared_variables(false)).unwrap_or_default();
+            variables.iter().any(|name| unsaid(name))
+        };
+        unsaid("serial") && !self.selectors.serials.is_empty()
+            || unsaid("uuid") && !self.selectors.uuids.is_empty()
+            || self.enrollments.iter().any(|rule| rule.takes(&seen) && named_by_it(rule))
+    }
+
     /// All enrollment rules in the order they are tried.
     pub fn enrollments(&self) -> impl Iterator<Item = &Enrollment> {
         self.enrollments.iter()

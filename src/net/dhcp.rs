@@ -8,7 +8,7 @@ use super::interfaces::address_toward;
 use super::probe;
 use crate::boot::client::{Platform, classify};
 use crate::boot::desk::{BootDesk, BootPermit, SeenBox};
-use crate::boot::dhcp::{Decision, LeaseChange, Port, Silence, Situation, decide, pool_usage};
+use crate::boot::dhcp::{Decision, LeaseChange, Port, Silence, Situation, decide, pool_usage, speaks_from};
 use crate::boot::leases::{LeaseTable, Probed};
 use crate::boot::network::Network;
 use crate::boot::packet::Request;
@@ -253,9 +253,14 @@ impl<D: BootDesk> Inner<D> {
                 |neighbour| self.toward(&arrival.interface, neighbour).filter(|ours| subnet.prefix.contains(*ours)),
             )
         });
-        let relay = Some(request.giaddr).filter(|relay| !relay.is_unspecified());
-        let server = match relay {
-            Some(relay) => self.config.advertised.or_else(|| self.toward(&arrival.interface, relay)),
+        // Beyond a router: a relay, or a client that renews with none between, and to which a relay gave our address.
+        let beyond = Some(request.giaddr).filter(|relay| !relay.is_unspecified()).or_else(|| {
+            let client = speaks_from(request, arrival.source)?;
+            let subnet = network.subnet_of(client)?;
+            (!local.is_some_and(|ours| subnet.prefix.contains(ours))).then_some(client)
+        });
+        let server = match beyond {
+            Some(beyond) => self.config.advertised.or_else(|| self.toward(&arrival.interface, beyond)),
             None => local,
         };
         let (Some(server), Some(interface)) = (server, local.or(server)) else {
@@ -265,7 +270,7 @@ impl<D: BootDesk> Inner<D> {
 
         let who = classify(request);
         let permit = if who.boots() {
-            let place = request.link_selection().or(relay).unwrap_or(interface);
+            let place = request.link_selection().or(beyond).unwrap_or(interface);
             let seen = SeenBox {
                 mac: request.mac,
                 uuid: request.machine_uuid(),

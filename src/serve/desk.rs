@@ -277,15 +277,12 @@ impl Desk {
                     architecture: seen.architecture,
                     subnet: seen.subnet,
                 };
-                let catalog = self.fleet.current();
-                let rule = catalog.as_deref().and_then(|catalog| catalog.enrollment_for(&question));
-                Ok(match rule {
+                let known = self.fleet.current().is_some_and(|catalog| {
                     // Where unknown machines are held, the box still gets the loader, so that its screen can say so.
-                    Some(_) => BootPermit::Granted,
-                    None => {
-                        BootPermit::Refused { reason: "no machine declares it and no enrollment rule matches".into() }
-                    }
-                })
+                    catalog.enrollment_for(&question).is_some() || catalog.may_know_later(&question)
+                });
+                let reason = || "no machine declares it and no enrollment rule matches".to_owned();
+                Ok(if known { BootPermit::Granted } else { BootPermit::Refused { reason: reason() } })
             }
         }
     }

@@ -197,6 +197,49 @@ fn clients_behind_a_relay_are_told_the_address_of_the_load_balancer_before_us() 
     }
 }
 
+/// A client that got its address by a relay renews it without one: from its address, to the server, through a router.
+const RENEWAL: &str = r#"
+import socket, struct
+client, server = "10.77.0.11", ("192.168.9.1", 67)
+wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+wire.bind((client, 68))
+wire.settimeout(10)
+header = struct.pack("!4BIHH4s12x6s10x", 1, 1, 6, 0, 7, 0, 0, socket.inet_aton(client), bytes.fromhex("525400000001"))
+wire.sendto(header + bytes(192) + b"\x63\x82\x53\x63" + b"\x35\x01\x03\xff", server)
+answer, at = wire.recvfrom(4096)[0], 240
+print("has", socket.inet_ntoa(answer[16:20]))
+while answer[at] != 255:
+    code, value = answer[at], answer[at + 2:at + 2 + answer[at + 1]]
+    if code == 53: print("kind", value[0])
+    if code == 54: print("server", socket.inet_ntoa(value))
+    at += 2 + len(value)
+"#;
+
+#[test]
+fn a_client_beyond_a_router_renews_with_no_relay_between() {
+    let test = "a_client_beyond_a_router_renews_with_no_relay_between";
+    if !possible(test, &["python3", "nsenter", "ip"]) || !inside(test) {
+        return;
+    }
+    let client = pair();
+    // Of the subnets that are declared none is on the server's wire; its router knows the way to them.
+    client.must("ip addr add 192.168.9.2/24 dev fw1 && ip addr add 10.77.0.11/32 dev fw1");
+    must("ip addr flush dev fw0 && ip addr add 192.168.9.1/24 dev fw0 && ip route add 10.77.0.0/24 via 192.168.9.2");
+    let folder = images();
+    let script = folder.path().join("renewal.py");
+    std::fs::write(&script, RENEWAL).expect("written");
+    let runtime = runtime();
+    let _inside_the_runtime = runtime.enter();
+    for (advertised, told) in [(Some([192, 0, 2, 10].into()), "192.0.2.10"), (None, "192.168.9.1")] {
+        let desk = Desk::new(BTreeMap::new());
+        let server = Server::advertised(&desk, "fw0", folder.path(), advertised);
+        let said = client.must(&format!("python3 {}", script.display()));
+        assert!(said.contains("has 10.77.0.11\nkind 5\n"), "no DHCPACK: {said}");
+        assert!(said.contains(&format!("server {told}\n")), "{said}");
+        runtime.block_on(server.kill());
+    }
+}
+
 #[test]
 fn pool_addresses_are_probed_by_a_process_that_may_ping_and_no_more() {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};

@@ -80,6 +80,36 @@ fn a_box_is_selected_by_any_selector_and_junk_selects_nothing() {
 }
 
 #[test]
+fn a_box_may_be_known_later_by_what_it_has_not_said() {
+    let by_serial = ("machines/node-1.yaml", "macs: [\"52:54:00:00:00:01\"]", "serial: ABC123");
+    let by_uuid =
+        ("machines/node-1.yaml", "macs: [\"52:54:00:00:00:01\"]", "uuid: 4c4c4544-0043-3010-8052-b4c04f4d3232");
+    let named = |template: &'static str| ("machines/rule.yaml", "node-{{ mac | replace(':', '') }}", template);
+    let (uuid, serial) = (Some("4c4c4544-0043-3010-8052-b4c04f4d9999"), Some("XYZ"));
+    for (what, edit, mac, uuid, serial, expected) in [
+        ("nothing wants more than a MAC", None, "52:54:01:00:00:09", uuid, None, false),
+        ("a machine is selected by its serial", Some(by_serial), "52:54:01:00:00:09", uuid, None, true),
+        ("it has said its serial", Some(by_serial), "52:54:01:00:00:09", uuid, serial, false),
+        ("a machine is selected by its UUID", Some(by_uuid), "52:54:01:00:00:09", None, serial, true),
+        ("it has said its UUID", Some(by_uuid), "52:54:01:00:00:09", uuid, None, false),
+        ("a rule names it by its serial", Some(named("n-{{ serial | lower }}")), "52:54:00:00:00:09", uuid, None, true),
+        ("of another maker", Some(named("n-{{ serial | lower }}")), "52:54:01:00:00:09", uuid, None, false),
+        ("a rule names it by its UUID", Some(named("n-{{ uuid }}")), "52:54:00:00:00:09", uuid, None, false),
+        ("no MAC", Some(by_serial), "junk", uuid, None, false),
+    ] {
+        let catalog = compiled(&edited(edit.as_slice())).unwrap_or_else(|findings| panic!("{what}: {findings}"));
+        let seen = Seen {
+            mac: mac.to_owned(),
+            uuid: uuid.map(str::to_owned),
+            serial: serial.map(str::to_owned),
+            architecture: Some(Architecture::X86_64),
+            subnet: Some("rack-1".to_owned()),
+        };
+        assert_eq!(catalog.may_know_later(&seen), expected, "{what}");
+    }
+}
+
+#[test]
 fn a_rule_takes_in_a_box_only_when_all_its_conditions_hold() {
     let catalog = good();
     let seen = |mac: &str, subnet: Option<&str>| Seen {
