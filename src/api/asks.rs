@@ -57,11 +57,15 @@ impl Asked<'_> {
     fn events(&self, ask: &str, decision: &Decision) -> Result<Vec<Event>, ApiError> {
         let state: &MachineState = &decision.state;
         let open = state.run.as_ref().filter(|run| run.is_open());
-        let by = self.who.to_owned();
+        let (by, reason) = (self.who.to_owned(), self.body.reason.trim().to_owned());
+        if self.body.new && ask != "adopt" {
+            let message = format!("`new` is a word of adopt, and says nothing to {ask}");
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "new-unwanted", message).hint("leave it out"));
+        }
         match ask {
             "retry" => {
                 let run = open.ok_or_else(|| self.no_run(state))?;
-                let mut events = vec![Event::Asked { by, what: Ask::Retry }];
+                let mut events = vec![Event::Asked { by, what: Ask::Retry, reason }];
                 if let (Some(_), Some(current)) = (&run.diverged, &decision.current) {
                     events.push(Event::RunResumed {
                         run: run.number,
@@ -80,8 +84,8 @@ impl Asked<'_> {
                 "not-awaited",
                 "the machine is not in quarantine, and nothing waits for an approval",
             )),
-            "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve }]),
-            "reboot" => self.reboot(state),
+            "approve" => Ok(vec![Event::Asked { by, what: Ask::Approve, reason }]),
+            "reboot" => self.reboot(state, reason),
             "adopt" => {
                 if state.restored.is_none() && (state.run.is_some() || state.adopted.is_some()) {
                     return Err(ApiError::conflict("known", "the store knows this machine already"));
@@ -94,10 +98,10 @@ impl Asked<'_> {
                 };
                 let mut events = Vec::new();
                 if let Some(run) = open {
-                    let reason = "the store came back from a backup".to_owned();
-                    events.push(Event::RunCancelled { run: run.number, by: by.clone(), reason });
+                    let why = "the store came back from a backup".to_owned();
+                    events.push(Event::RunCancelled { run: run.number, by: by.clone(), reason: why });
                 }
-                events.push(Event::Adopted { by, run, workflow });
+                events.push(Event::Adopted { by, run, workflow, reason });
                 Ok(events)
             }
             "forget" => self.forget(decision),
@@ -164,7 +168,7 @@ impl Asked<'_> {
     }
 
     /// Only an agent that speaks can be told to reboot.
-    fn reboot(&self, state: &MachineState) -> Result<Vec<Event>, ApiError> {
+    fn reboot(&self, state: &MachineState, reason: String) -> Result<Vec<Event>, ApiError> {
         let last = self.heard.last_unix_ms(state);
         // After a start of the server every agent gets the time in which it asks again.
         let since = last.map(|last| last.max(self.heard.listening_since_unix_ms));
@@ -181,7 +185,7 @@ impl Asked<'_> {
             _ => None,
         };
         match unreachable {
-            None => Ok(vec![Event::Asked { by: self.who.to_owned(), what: Ask::Reboot }]),
+            None => Ok(vec![Event::Asked { by: self.who.to_owned(), what: Ask::Reboot, reason }]),
             Some(why) => Err(ApiError::conflict("unreachable", format!("it cannot be told to reboot: {why}"))
                 .hint("power-cycle it: at its next boot it asks what to do")),
         }

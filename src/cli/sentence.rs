@@ -59,12 +59,12 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::Enrolled { rule, mac, architecture, .. } => {
             format!("enrolled by rule {rule}, from {mac}{}", on("as", architecture))
         }
-        Event::Adopted { by, run, workflow } => {
+        Event::Adopted { by, run, workflow, reason } => {
             let done = match workflow {
                 Some(workflow) => format!("run {run} of {workflow} counts as done"),
                 None => format!("runs up to {run} count as done"),
             };
-            format!("adopted by {by}: {done}")
+            format!("adopted by {by}: {done}{}", because(Some(reason)))
         }
         Event::Folded { state, .. } => {
             format!("{} went before and are folded", count(usize::try_from(state.head).unwrap_or(usize::MAX), "event"))
@@ -152,12 +152,14 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let how = if *success { "is done" } else { "failed" };
             format!("the installer {how}{}", because(message.as_deref()))
         }
-        Event::Asked { by, what } => match what {
-            Ask::Retry => format!("{by} asked to try again"),
-            Ask::Cancel { reason } => format!("{by} asked to cancel the run: {reason}"),
-            Ask::Approve => format!("{by} trusts its next exchange"),
-            Ask::Reboot => format!("{by} asked for a reboot"),
-        },
+        Event::Asked { by, what, reason } => {
+            let asked = match what {
+                Ask::Retry => "asked to try again",
+                Ask::Approve => "trusts its next exchange",
+                Ask::Reboot => "asked for a reboot",
+            };
+            format!("{by} {asked}{}", because(Some(reason)))
+        }
         Event::ClusterFrozen { by, reason: Some(reason) } => format!("is frozen by {by}: {}", one_line(reason)),
         Event::ClusterFrozen { by, reason: None } => format!("is thawed by {by}"),
         Event::EpochRaised { epoch, reason } => format!("begins epoch {epoch}: {reason}"),
@@ -263,7 +265,7 @@ mod tests {
             read(
                 json!({"type": "enrolled", "rule": "any", "mac": "52:54:00:00:00:01", "uuid": null, "serial": null, "architecture": "x86_64"}),
             ),
-            read(json!({"type": "adopted", "by": "ann", "run": 2, "workflow": "etcd-node"})),
+            read(json!({"type": "adopted", "by": "ann", "run": 2, "workflow": "etcd-node", "reason": "moved here"})),
             read(
                 json!({"type": "leased", "mac": "52:54:00:00:00:01", "address": "10.0.0.9", "seconds": 3600, "subnet": "lab"}),
             ),
@@ -289,7 +291,8 @@ mod tests {
             read(
                 json!({"type": "task-skipped", "run": 1, "stageIndex": 0, "stage": "scrub", "taskIndex": 0, "task": "burn", "by": "ann", "reason": "known good"}),
             ),
-            read(json!({"type": "asked", "by": "ann", "ask": "cancel", "reason": "wrong rack"})),
+            read(json!({"type": "asked", "by": "ann", "ask": "retry", "reason": "the disk is another"})),
+            read(json!({"type": "asked", "by": "ann", "ask": "reboot"})),
             read(
                 json!({"type": "claim", "claim": "init", "change": "granted", "machine": "a1", "fence": 7, "reason": null}),
             ),
@@ -309,7 +312,7 @@ mod tests {
         the source is followed again, says ann
         52:54:00:00:00:01 was seen by dhcp on lab
         enrolled by rule any, from 52:54:00:00:00:01 as x86_64
-        adopted by ann: run 2 of etcd-node counts as done
+        adopted by ann: run 2 of etcd-node counts as done: moved here
         leased 10.0.0.9 to 52:54:00:00:00:01 on lab for 1h00m
         was offered discovery.ram (uefi at 10.0.0.9): run 1 is in stage discover
         booted discovery.ram (uefi, x86_64, kernel 6.1.0 at 10.0.0.9)
@@ -319,7 +322,8 @@ mod tests {
         job j1 failed with exit code 3: step erase: no disk
         job j2 is done, asks for a reboot and another round
         task burn was skipped by ann: known good
-        ann asked to cancel the run: wrong rack
+        ann asked to try again: the disk is another
+        ann asked for a reboot
         claim init granted to a1 (fence 7)
         claim init revoked, held by a1 (fence 7): a new run
         barrier ready opened with 3 members

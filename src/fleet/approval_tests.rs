@@ -66,7 +66,7 @@ async fn a_member_gets_no_token_before_an_administrator_approves_its_key() {
     let records = lab.fleet().store.events_of(&crate::journal::Stream::Machine("one".into()), 0, 100).unwrap();
     let awaited = records.iter().filter(|record| matches!(record.event, Event::ApprovalAwaited { .. })).count();
     assert_eq!(awaited, 1, "asking again is not written down again");
-    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Approve }).await;
+    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Approve, reason: String::new() }).await;
     let answer = exchange(&lab, "a", 1).await.expect("approved");
     assert_eq!(answer.clusters.len(), 1);
     assert!(lab.fleet().authenticate(&answer.clusters[0].token).is_ok());
@@ -90,6 +90,6 @@ async fn a_cluster_that_asks_for_more_later_is_closed_to_members_nobody_approved
     lab.until(asked).await;
     assert!(open(&answer.clusters[0].token).is_err(), "its token for the cluster opens nothing");
     assert_eq!(open(&answer.token), Ok(Audience::Machine), "it still speaks for itself");
-    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Approve }).await;
+    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Approve, reason: String::new() }).await;
     assert!(open(&answer.clusters[0].token).is_ok(), "the identity as it stands is approved");
 }

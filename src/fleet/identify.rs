@@ -102,6 +102,7 @@ pub(super) fn adoption(state: &MachineState, old: &MachineState, before: &str) -
         by: format!("declaration in Git, was {}", before),
         run: old.highest_run,
         workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
+        reason: String::new(),
     }];
     // What an old backup says it walked is not what it walked: under its new name too, a person says how it stands.
     if let Some(backup_unix_ms) = old.restored {

@@ -181,7 +181,7 @@ async fn a_persons_retry_and_the_fold_agree_on_disk_and_in_memory() {
     let lab = Lab::new(true, RULE).await;
     let entry = lab.machine(&box_with(None)).await;
     lab.boots(&entry).await;
-    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Retry }).await;
+    lab.event(&entry, Event::Asked { by: "anna".into(), what: Ask::Retry, reason: String::new() }).await;
     let records = lab.fleet().store.events_of(&Stream::Machine(ENROLLED.into()), 0, 100).unwrap();
     assert_eq!(crate::journal::MachineState::fold(&records), *entry.state());
 }
@@ -418,7 +418,7 @@ spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk, run: 2}
     assert_eq!(environment, "local", "though Git says run 2, and the store knows of run 1 only");
     assert!(reason.contains("formwork adopt node"), "{reason}");
     assert_eq!((entry.state().head, lab.fleet().trust()), (head, crate::workflow::Trust::HoldUnknown));
-    let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: Some("walk".into()) };
+    let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: Some("walk".into()), reason: String::new() };
     lab.fleet().record(&entry, vec![adopted]).await.unwrap();
     let decision = lab.fleet().settle(&entry).await.unwrap();
     assert!(matches!(&decision.next.action, Action::Boot { environment, .. } if environment == "local"));

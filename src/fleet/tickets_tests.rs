@@ -45,7 +45,7 @@ fn quarantined() -> Event {
 }
 
 fn approved() -> Event {
-    Event::Asked { by: "anna".into(), what: Ask::Approve }
+    Event::Asked { by: "anna".into(), what: Ask::Approve, reason: String::new() }
 }
 
 fn word(judgement: &Judgement) -> &'static str {

@@ -168,6 +168,9 @@ pub enum Event {
         run: u64,
         /// The workflow taken as already walked.
         workflow: Option<String>,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// A person said to forget a machine that Git does not declare: it may be enrolled again, as new.
     Forgotten {
@@ -426,6 +429,9 @@ pub enum Event {
         /// What.
         #[serde(flatten)]
         what: Ask,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     // -- clusters --
     /// The cluster is built anew: its epoch rose.
@@ -470,11 +476,6 @@ pub enum Event {
 pub enum Ask {
     /// Try the failed task again now; lets a held or diverged machine go on (a diverged run pinned to `current`).
     Retry,
-    /// End the run.
-    Cancel {
-        /// Why, for the journal.
-        reason: String,
-    },
     /// Trust the quarantined identity's next exchange.
     Approve,
     /// A restart of the machine, at the next word with its agent.

@@ -323,7 +323,6 @@ impl MachineState {
                     run.try_again();
                 }
             }
-            Ask::Cancel { .. } => {}
             Ask::Approve => self.approve(),
             Ask::Reboot => self.reboot_asked_in = self.boot.as_ref().map(|boot| boot.said.boot_id.clone()),
         }

@@ -251,7 +251,8 @@ pub(super) async fn read_nothing(body: Body) -> Result<(), Refused> {
         return Ok(());
     }
     let refused = Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "body-wrong", BODY_UNWANTED);
-    Err(refused.hint("send no body; freeze and reset take ?reason=TEXT in the address"))
+    Err(refused
+        .hint("send no body; what can be said, such as reason=TEXT or ttl=15m, stands in the query of the address"))
 }
 
 /// A list of ETags.

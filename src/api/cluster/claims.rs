@@ -1,7 +1,7 @@
 //! `/claims/{claim}`.
 
 use super::answers::respond;
-use super::asker::{Asker, read_body};
+use super::asker::{Asker, read_body, read_nothing};
 use super::{ClusterAccess, Refused};
 use crate::cluster::{Content, Operation};
 use axum::body::Body;
@@ -12,16 +12,18 @@ use serde_json::{Map, Value};
 const TTL_MS: u64 = 15 * 60 * 1_000;
 
 /// `POST claims/{claim}?ttl=15m`: first in leads.
-pub(super) async fn ask<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn ask<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["ttl"])?;
+    read_nothing(body).await?;
     let claim = asker.param("claim")?.to_owned();
     let ttl_ms = asker.span_ms("ttl")?.unwrap_or(TTL_MS);
     Ok(respond(asker.commit(Operation::Claim { claim, ttl_ms }).await?, asker.wants_json()))
 }
 
 /// `PUT claims/{claim}?fence=42&ttl=…`.
-pub(super) async fn renew<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn renew<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["fence", "ttl"])?;
+    read_nothing(body).await?;
     let claim = asker.param("claim")?.to_owned();
     let (fence, ttl_ms) = (asker.fence()?, asker.span_ms("ttl")?);
     Ok(respond(asker.commit(Operation::Renew { claim, fence, ttl_ms }).await?, asker.wants_json()))
@@ -46,8 +48,9 @@ pub(super) async fn done<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Resul
 }
 
 /// `POST claims/{claim}/fail?fence=42[&retry=true][&reason=…]`.
-pub(super) async fn fail<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn fail<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["fence", "retry", "reason"])?;
+    read_nothing(body).await?;
     let claim = asker.param("claim")?.to_owned();
     let (fence, retry) = (asker.fence()?, asker.switch("retry")?);
     let reason = asker.word("reason").unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
 //! `/keys/{key}`.
 
 use super::answers::{line, respond, tagged};
-use super::asker::{Asker, gone, read_body, versions};
+use super::asker::{Asker, gone, read_body, read_nothing, versions};
 use super::wait::{Look, wait_for};
 use super::{ClusterAccess, Desk, Refused};
 use crate::cluster::{
@@ -129,8 +129,9 @@ pub(super) async fn write<A: ClusterAccess>(
 }
 
 /// `DELETE keys/{key}`.
-pub(super) async fn delete<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn delete<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&[])?;
+    read_nothing(body).await?;
     let key = asker.param("key")?.to_owned();
     let condition = asker.condition()?;
     Ok(respond(asker.commit(Operation::Delete { key, condition }).await?, true))

@@ -1,18 +1,20 @@
 //! `/sets/{set}`: joining, members, barriers.
 
 use super::answers::{line, respond, tagged};
-use super::asker::Asker;
+use super::asker::{Asker, read_nothing};
 use super::wait::{Look, over, wait_for};
 use super::{ClusterAccess, Refused};
 use crate::cluster::{Answer, Context, Count, Document, Opening, Operation, check_name, set_json};
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::time::Duration;
 
 /// `PUT sets/{set}/self[?wait=…&count=N|all]`: joins; with `wait` it is a barrier in one call.
-pub(super) async fn join<A: ClusterAccess>(asker: Asker<A>) -> Result<Response, Refused> {
+pub(super) async fn join<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["wait", "count"])?;
+    read_nothing(body).await?;
     let set = asker.param("set")?.to_owned();
     let (wait, count) = (asker.wait()?, asker.count()?);
     let barrier = count.or(wait.map(|_| Count::All));

@@ -100,6 +100,41 @@ async fn a_retry_is_answered_with_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn why_something_was_asked_is_in_the_journal() {
+    let site = Site::start().await;
+    site.checks_in("one", "ram").await;
+    assert_eq!(site.asked("one", "reboot").await.status, 200);
+    site.ends("one", JobOutcome::Failed).await;
+    assert_eq!(site.asked("one", "retry").await.status, 200);
+    site.lab.event(&site.entry("one"), Event::Quarantined { reason: "two keys".into() }).await;
+    assert_eq!(site.asked("one", "approve").await.status, 200);
+    site.lab.event(&site.entry("one"), Event::StoreRestored { backup_unix_ms: 0 }).await;
+    assert_eq!(site.asked("one", "adopt").await.status, 200);
+    let told = site.lab.fleet().store.events_of(&Stream::Machine("one".into()), 0, 1000).expect("read");
+    let why: Vec<(String, &str)> = told
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Asked { what, reason, .. } => Some((format!("{what:?}"), reason.as_str())),
+            Event::Adopted { reason, .. } => Some(("Adopted".to_owned(), reason.as_str())),
+            _ => None,
+        })
+        .collect();
+    let because = |what: &str| (what.to_owned(), "because");
+    assert_eq!(why, ["Reboot", "Retry", "Approve", "Adopted"].map(because));
+}
+
+#[tokio::test]
+async fn new_is_a_word_of_adopt_alone() {
+    let site = Site::start().await;
+    for ask in ["retry", "skip", "cancel", "approve", "forget", "reboot"] {
+        let path = format!("/v1/machines/one/{ask}");
+        let body = r#"{"reason": "because", "new": true}"#;
+        let answer = site.administrator("POST", "/v1/machines/{name}/{ask}", &path, body).await;
+        assert!(answer.status == 422 && answer.body.contains("new-unwanted"), "{ask}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_machine_whose_agent_does_not_speak_cannot_be_told_to_reboot() {
     let site = Site::start().await;
     let never = site.asked("one", "reboot").await;

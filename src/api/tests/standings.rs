@@ -38,7 +38,9 @@ async fn a_question_about_the_site_costs_what_happened_since_the_one_before() {
     assert_eq!(site.thought_for_status().await, 25, "of each machine once");
     let first = site.drift().await;
     assert_eq!(site.thought_for_status().await, 0);
-    site.lab.event(&fleet.entry("one"), Event::Asked { by: "anna".into(), what: Ask::Retry }).await;
+    site.lab
+        .event(&fleet.entry("one"), Event::Asked { by: "anna".into(), what: Ask::Retry, reason: String::new() })
+        .await;
     assert_eq!(site.thought_for_status().await, 1);
     let before = fleet.current().expect("a revision");
     declare(17, "c");

@@ -316,8 +316,8 @@ pub(crate) async fn every_kind_of_event_comes_back_as_it_was(store: Arc<dyn Stor
     let stream = machine("kinds");
     let facts = serde_json::json!({"z": 1, "a": {"nested": [null, -1, 1.5, u64::MAX, "ü\u{0}\u{2028}"]}});
     let events = vec![
-        Event::Asked { by: "somebody".into(), what: Ask::Cancel { reason: "broken fan".into() } },
-        Event::Asked { by: "somebody".into(), what: Ask::Retry },
+        Event::Asked { by: "somebody".into(), what: Ask::Reboot, reason: "broken fan".into() },
+        Event::Asked { by: "somebody".into(), what: Ask::Retry, reason: String::new() },
         Event::FactsReported { facts: facts.as_object().cloned().unwrap_or_default(), job: None },
         Event::RunFinished { run: u64::MAX },
         Event::Leased {

@@ -304,7 +304,7 @@ impl World {
     }
 
     pub fn person(&mut self, what: Ask) {
-        self.event(Event::Asked { by: "anna".into(), what });
+        self.event(Event::Asked { by: "anna".into(), what, reason: String::new() });
     }
 
     /// `formwork retry`, as the server writes it down.

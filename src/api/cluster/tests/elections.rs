@@ -27,6 +27,29 @@ async fn first_in_leads_and_the_words_are_for_scripts() {
 }
 
 #[tokio::test]
+async fn a_body_that_would_have_no_effect_is_refused_and_changes_nothing() {
+    let server = Server::start(Vec::new());
+    server.ask("a", "POST /v1/cluster/claims/init?ttl=15m", &[], "").await;
+    server.ask("a", "PUT /v1/cluster/keys/k", &["if-none-match: *"], "v").await;
+    let before = server.document();
+    for (line, headers) in [
+        ("POST /v1/cluster/claims/other", &[][..]),
+        ("PUT /v1/cluster/claims/init?fence=1&ttl=20m", &[]),
+        ("POST /v1/cluster/claims/init/fail?fence=1", &[]),
+        ("PUT /v1/cluster/sets/servers/self", &[]),
+        ("DELETE /v1/cluster/keys/k", &["if-match: *"]),
+    ] {
+        for body in [r#"{"ttl": "1h"}"#, "ttl=1h", "[]"] {
+            let refused = server.ask("a", line, headers, body).await;
+            assert_eq!(refused.code(), (422, "body-wrong".to_owned()), "{line} with {body}");
+        }
+        assert_eq!(server.document(), before, "{line}");
+    }
+    let asked = server.ask("a", "POST /v1/cluster/claims/other", &[], "{}").await;
+    assert_eq!(asked.status, 200, "an object that says nothing: {}", asked.text);
+}
+
+#[tokio::test]
 async fn a_follower_waits_for_what_the_leader_publishes() {
     let server = Server::start(Vec::new());
     server.ask("a", "POST /v1/cluster/claims/init?ttl=15m", &[], "").await;
