@@ -13,6 +13,7 @@ use super::views::{
 use super::{ApiError, App, ReadOnce};
 use crate::catalog::{Catalog, MachineView};
 use crate::fleet::{BoxRow, Entry, Fleet};
+use crate::inspect::Lacks;
 use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::store::{Batch, Lease};
@@ -88,13 +89,14 @@ pub(super) async fn look<T>(
     entry: &Entry,
     show: impl FnOnce(&Subject<'_>, Option<u64>) -> T,
 ) -> T {
-    look_in(&app.fleet, serving, entry, show).await
+    look_in(&app.fleet, serving, entry, logs_lack(app).as_deref(), show).await
 }
 
 async fn look_in<T>(
     fleet: &Fleet,
     serving: &Serving,
     entry: &Entry,
+    logs: Option<&str>,
     show: impl FnOnce(&Subject<'_>, Option<u64>) -> T,
 ) -> T {
     let live = entry.live();
@@ -103,14 +105,16 @@ async fn look_in<T>(
     let decision = fleet.look_on(serving.clone(), entry, running).await;
     let heard = entry.heard(&fleet.clock);
     let trust = fleet.trust();
+    let files = fleet.file_troubles();
     let subject = Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard).within(running, trust);
+    let subject = subject.lacking(Lacks { files: &files, logs });
     show(&subject, decision.next.ask_again_ms)
 }
 
 /// A machine as lists show it, and as that revision has it; none: it is not in it.
 pub async fn shown(fleet: &Fleet, serving: &Serving, name: &str) -> (MachineSummary, Option<MachineView>) {
     let entry = fleet.entry(name);
-    look_in(fleet, serving, &entry, |subject, _| (subject.summary(), subject.view.cloned())).await
+    look_in(fleet, serving, &entry, None, |subject, _| (subject.summary(), subject.view.cloned())).await
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
@@ -171,7 +175,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
-        logs: logs_status(app.logs.full()),
+        logs: logs_status(logs_lack(&app)),
         open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
@@ -206,15 +210,19 @@ fn store_status(health: &crate::store::Health) -> StoreStatus {
     StoreStatus { condition: condition.to_owned(), message, bytes: health.bytes }
 }
 
-fn logs_status(full: Option<String>) -> LogsStatus {
-    let (condition, message) = match full {
-        None => ("Ready", String::new()),
-        Some(why) => {
-            let wait = "no log can be written and jobs wait with what they print";
-            ("Full", format!("{wait}, until there is room on the disk of the state directory: {why}"))
-        }
-    };
-    LogsStatus { condition: condition.to_owned(), message }
+/// Why no log of a job can be written now; none: they can.
+pub(super) fn logs_lack(app: &App) -> Option<String> {
+    app.logs.full().map(|why| jobs_wait(&why))
+}
+
+fn jobs_wait(why: &str) -> String {
+    let wait = "no log can be written and jobs wait with what they print";
+    format!("{wait}, until there is room on the disk of the state directory: {why}")
+}
+
+fn logs_status(lack: Option<String>) -> LogsStatus {
+    let condition = if lack.is_some() { "Full" } else { "Ready" };
+    LogsStatus { condition: condition.to_owned(), message: lack.unwrap_or_default() }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -408,7 +416,7 @@ mod tests {
     fn logs_that_cannot_be_written_are_full_and_say_that_jobs_wait() {
         let status = logs_status(None);
         assert_eq!((status.condition.as_str(), status.message.as_str()), ("Ready", ""));
-        let status = logs_status(Some("12 bytes are left".to_owned()));
+        let status = logs_status(Some(jobs_wait("12 bytes are left")));
         assert_eq!(status.condition, "Full");
         assert!(status.message.contains("jobs wait") && status.message.ends_with(": 12 bytes are left"), "{status:?}");
     }

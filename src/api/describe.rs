@@ -3,7 +3,7 @@
 use super::views::{JobRow, MachineDetail, MachineSummary, Phase, Place};
 use crate::catalog::{Catalog, MachineView, Source};
 use crate::fleet::{Decision, Live};
-use crate::inspect::{MachineStanding, standing};
+use crate::inspect::{Lacks, MachineStanding, hindrances, standing};
 use crate::journal::{MachineState, Run, RunStatus, TaskRecord};
 use crate::wire::JobOutcome;
 use crate::workflow::silence::{Heard, Silence, silence};
@@ -40,6 +40,8 @@ pub(super) struct Subject<'a> {
     pub pinned: Option<&'a Catalog>,
     /// What the one function says it does next (as to firmware, or to its agent).
     pub next: Option<&'a Action>,
+    /// What the server itself lacks.
+    pub lacks: Lacks<'a>,
 }
 
 impl<'a> Subject<'a> {
@@ -56,6 +58,7 @@ impl<'a> Subject<'a> {
             view: decision.view.as_ref(),
             pinned: decision.pinned.as_deref(),
             next: Some(&decision.next.action),
+            lacks: Lacks::NOTHING,
         }
     }
 
@@ -64,9 +67,18 @@ impl<'a> Subject<'a> {
         Self { running, trust, ..self }
     }
 
+    /// With what the server lacks, which is then told beside what it waits for.
+    pub fn lacking(self, lacks: Lacks<'a>) -> Self {
+        Self { lacks, ..self }
+    }
+
     /// How it stands to Git.
     pub fn standing(&self) -> MachineStanding {
-        let question = Question {
+        standing(&self.question(), self.next.unwrap_or(&Action::Record(Vec::new())))
+    }
+
+    fn question(&self) -> Question<'a> {
+        Question {
             machine: self.name,
             current: self.current,
             view: self.view,
@@ -75,8 +87,13 @@ impl<'a> Subject<'a> {
             running: self.running,
             trust: self.trust,
             now_unix_ms: self.heard.now_unix_ms,
-        };
-        standing(&question, self.next.unwrap_or(&Action::Record(Vec::new())))
+        }
+    }
+
+    /// What it waits for, and what the server lacks for that.
+    fn waits_for(&self, reason: String) -> String {
+        let hindrances = hindrances(&self.question(), &self.lacks);
+        std::iter::once(reason).chain(hindrances).collect::<Vec<_>>().join(", but ")
     }
 
     fn open_run(&self) -> Option<&'a Run> {
@@ -136,7 +153,7 @@ impl<'a> Subject<'a> {
             source: self.source(),
             labels: self.view.map(|view| view.labels.clone()).unwrap_or_default(),
             phase,
-            waits_for,
+            waits_for: self.waits_for(waits_for),
             restored: state.restored.is_some(),
             workflow: state
                 .run

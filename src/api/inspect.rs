@@ -1,14 +1,14 @@
 //! `/v1/machines/{name}/…` for those who want to know why: evidence and params. Nothing here changes anything.
 
 use super::access::Administrator;
-use super::administrators::existing;
+use super::administrators::{existing, logs_lack};
 use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
 use crate::boot::client::Firmware;
 use crate::content::kinds::Architecture;
 use crate::fleet::Entry;
 use crate::inspect::{
-    self, ParamError, ParamWhy, Plan, RenderQuestion, Rendered, Subject, Values, What, WhatError, Why,
+    self, Lacks, ParamError, ParamWhy, Plan, RenderQuestion, Rendered, Subject, Values, What, WhatError, Why,
 };
 use crate::journal::Stream;
 use crate::net::routes::{Opens, Route, Routes};
@@ -74,7 +74,9 @@ async fn subject<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) ->
         trust: app.fleet.trust(),
         now_unix_ms: app.fleet.clock.now_unix_ms(),
     };
-    Ok(show(&Subject { question, records: &records, clusters: &clusters }))
+    let (files, logs) = (app.fleet.file_troubles(), logs_lack(app));
+    let lacks = Lacks { files: &files, logs: logs.as_deref() };
+    Ok(show(&Subject { question, records: &records, clusters: &clusters, lacks }))
 }
 
 async fn why(State(app): State<App>, _: Administrator, Path(name): Path<String>) -> Result<Json<Why>, ApiError> {

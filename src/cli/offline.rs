@@ -7,7 +7,7 @@ use super::validate::read_directory;
 use crate::catalog::{Catalog, MachineView, ServerInfo, builtin_packs, from_tree};
 use crate::content::{Place as ContentPlace, Tree};
 use crate::git::{History, read_once};
-use crate::inspect::{Commit, Subject};
+use crate::inspect::{Commit, Lacks, Subject};
 use crate::journal::MachineState;
 use crate::params::ClusterKeys;
 use crate::workflow::{Question, Running, Trust};
@@ -128,7 +128,7 @@ impl Offline {
             trust: Trust::New,
             now_unix_ms: super::time::now_unix_ms(),
         };
-        Ok(show(&Subject { question, records: &[], clusters: &ClusterKeys::default() }))
+        Ok(show(&Subject { question, records: &[], clusters: &ClusterKeys::default(), lacks: Lacks::NOTHING }))
     }
 
     /// Who wrote a line.

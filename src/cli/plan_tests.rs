@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::ServerInfo;
-use crate::inspect::{Subject, last_said};
+use crate::inspect::{Lacks, Subject, last_said};
 use crate::journal::Event;
 use crate::params::ClusterKeys;
 use crate::wire::JobOutcome;
@@ -10,7 +10,7 @@ use crate::workflow::{Action, Running, Trust};
 fn planned(world: &World) -> Plan {
     let none = ClusterKeys::default();
     world.look(last_said(&world.state), |question| {
-        let subject = Subject { question: *question, records: &world.records, clusters: &none };
+        let subject = Subject { question: *question, records: &world.records, clusters: &none, lacks: Lacks::NOTHING };
         inspect::plan(&subject, &ServerInfo::default(), Values::Masked)
     })
 }
@@ -114,4 +114,21 @@ fn planning_changes_nothing() {
     let (before, running) = (world.state.clone(), matches!(last_said(&world.state), Running::Agent { .. }));
     planned(&world);
     assert!(running && before == world.state);
+}
+
+#[test]
+fn what_the_server_lacks_would_stop_it() {
+    let world = World::new(&PLAIN);
+    let none = ClusterKeys::default();
+    let files = [("a/vmlinuz".to_owned(), "a/vmlinuz is not in the image folder: put it there".to_owned())].into();
+    let lacks = Lacks { files: &files, logs: Some("no log can be written") };
+    let plan = world.look(last_said(&world.state), |question| {
+        let subject = Subject { question: *question, records: &world.records, clusters: &none, lacks };
+        inspect::plan(&subject, &ServerInfo::default(), Values::Masked)
+    });
+    let said: Vec<(Option<&str>, &str)> =
+        plan.obstacles.iter().map(|it| (it.stage.as_deref(), it.reason.as_str())).collect();
+    let kernel = "ram cannot be booted: a/vmlinuz is not in the image folder: put it there";
+    assert_eq!(said, [(Some("look"), kernel), (None, "no log can be written")]);
+    assert!(plan.ends.contains("run 1 is done"), "what lies behind it is planned: {}", plan.ends);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::testing::{compiled, edited, site};
-use crate::inspect::Subject;
+use crate::inspect::{Lacks, Subject};
 use crate::params::ClusterKeys;
 use crate::workflow::{Question, Running, Trust};
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +30,7 @@ fn rendered_of(tree: &crate::content::Tree, what: What, open: bool) -> Result<Re
     let server = server("lab");
     let values = if open { Values::Open(&secret) } else { Values::Masked };
     let asked = RenderQuestion { what, values, server: &server, firmware: None, architecture: None };
-    inspect::render(&Subject { question, records: &[], clusters: &clusters }, &asked)
+    inspect::render(&Subject { question, records: &[], clusters: &clusters, lacks: Lacks::NOTHING }, &asked)
 }
 
 #[test]

@@ -89,6 +89,9 @@ fn show_param(found: &ParamWhy, output: Output) -> Result<(), CliError> {
 
 fn draw_why(why: &Why, clock: &Clock, style: Style) -> String {
     let mut text = format!("{}\n", style.bold(&printable(&why.answer)));
+    for hindrance in &why.hindrances {
+        text.push_str(&format!("but {}\n", printable(hindrance)));
+    }
     if let Some(ms) = why.ask_again_ms {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         text.push_str(&format!("this can change by itself in {}\n", coarse(ms)));

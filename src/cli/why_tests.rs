@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::testing::{compiled, edited, site};
-use crate::inspect::{Subject, last_said};
+use crate::inspect::{Lacks, Subject, last_said};
 use crate::journal::{Ask, Event, MachineState};
 use crate::params::ClusterKeys;
 use crate::wire::{JobOutcome, JobRequest};
@@ -11,7 +11,7 @@ fn of(world: &World) -> String {
     let running = last_said(&world.state);
     let none = ClusterKeys::default();
     let why = world.look(running, |question| {
-        inspect::why(&Subject { question: *question, records: &world.records, clusters: &none })
+        inspect::why(&Subject { question: *question, records: &world.records, clusters: &none, lacks: Lacks::NOTHING })
     });
     let text = draw_why(&why, &Clock::fixed(world.now), Style::default());
     // What says so is always shown, and nothing is said twice.
@@ -136,7 +136,7 @@ fn param(tree: &crate::content::Tree, name: &str, stage: Option<&str>) -> Result
         trust: Trust::New,
         now_unix_ms: 0,
     };
-    inspect::param_why(&Subject { question, records: &[], clusters: &clusters }, name, stage)
+    inspect::param_why(&Subject { question, records: &[], clusters: &clusters, lacks: Lacks::NOTHING }, name, stage)
 }
 
 #[test]
@@ -188,4 +188,18 @@ fn a_param_that_nobody_knows_is_answered_with_the_nearest() {
     let error = not_found(error);
     assert_eq!((error.exit_code(), error.hint()), (3, Some("did you mean `install-disk`?")));
     assert!(matches!(param(&tree, "timezone", Some("nowhere")), Err(ParamError::NoStage { .. })));
+}
+
+#[test]
+fn what_the_server_lacks_is_said_right_behind_the_answer() {
+    let world = World::new(&PLAIN);
+    let none = ClusterKeys::default();
+    let files = [("a/vmlinuz".to_owned(), "a/vmlinuz is not in the image folder: put it there".to_owned())].into();
+    let lacks = Lacks { files: &files, logs: None };
+    let why = world.look(last_said(&world.state), |question| {
+        inspect::why(&Subject { question: *question, records: &world.records, clusters: &none, lacks })
+    });
+    let text = draw_why(&why, &Clock::fixed(world.now), Style::default());
+    let second = text.lines().nth(1);
+    assert_eq!(second, Some("but ram cannot be booted: a/vmlinuz is not in the image folder: put it there"), "{text}");
 }

@@ -5,6 +5,7 @@
 //! Nothing here holds a secret: values that are secret are left out where they are gathered, not where they are drawn.
 
 pub mod change;
+mod hindrance;
 mod imagine;
 mod pack_test;
 mod param;
@@ -17,6 +18,7 @@ mod trace;
 mod tree;
 mod why;
 
+pub use hindrance::{Lacks, hindrances};
 pub use imagine::Imagined;
 pub use pack_test::{PackUnderTest, TestFailure, TestResult, run_pack_test};
 pub use param::{Asked, Commit, Elsewhere, ParamError, ParamWhy, param_why};
@@ -45,6 +47,8 @@ pub struct Subject<'a> {
     pub records: &'a [Record],
     /// What its clusters supply as params now.
     pub clusters: &'a ClusterKeys,
+    /// What the server itself lacks.
+    pub lacks: Lacks<'a>,
 }
 
 impl<'a> Subject<'a> {

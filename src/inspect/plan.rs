@@ -1,6 +1,7 @@
 //! What is still to come for a machine: its boots, stages and tasks, by asking the one function over and over as if everything
 //! went well. What would stop it is said, lifted in the imagination, and passed.
 
+use super::hindrance::{self, FILE_REMEDY, LOGS_REMEDY, Lacks};
 use super::planned::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask};
 use super::render::Maker;
 use super::rendered::{RenderQuestion, Values, What};
@@ -20,7 +21,8 @@ pub fn plan(subject: &Subject<'_>, server: &ServerInfo, values: Values<'_>) -> P
 
 /// The same without making the jobs: boots, stages, and what would stop it before them. Pure.
 pub fn foresee(question: &Question<'_>) -> Plan {
-    walked(&Subject { question: *question, records: &[], clusters: &crate::params::ClusterKeys::new() }, None)
+    let (none, lacks) = (crate::params::ClusterKeys::new(), Lacks::NOTHING);
+    walked(&Subject { question: *question, records: &[], clusters: &none, lacks }, None)
 }
 
 fn walked(subject: &Subject<'_>, making: Option<(&ServerInfo, Values<'_>)>) -> Plan {
@@ -130,6 +132,7 @@ impl<'a> Walk<'_, 'a> {
                 if let Some(failed) = self.stands() {
                     return self.lift(&failed);
                 }
+                self.lacking(environment);
                 self.plan.boots.push(PlannedBoot {
                     environment: environment.clone(),
                     running: false,
@@ -199,6 +202,16 @@ impl<'a> Walk<'_, 'a> {
                 false
             }
         }
+    }
+
+    /// Says what the server lacks for a boot, where it does; what lies behind it is planned all the same.
+    fn lacking(&mut self, environment: &str) {
+        let (question, lacks) = (self.subject.question, self.subject.lacks);
+        let Some(reason) = hindrance::boot(&question, &self.imagined, environment, &lacks) else { return };
+        let stage = self.imagined.state.run.as_ref().filter(|run| run.is_open()).and_then(|run| {
+            Some(position(self.imagined.pinned()?.workflow(&run.workflow)?, run)?.stage.name.to_string())
+        });
+        self.obstacle(Obstacle { stage, reason, remedy: FILE_REMEDY.to_owned() });
     }
 
     /// An installer does the stage where the run stands, and calls back.
@@ -328,7 +341,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn retry(&mut self) {
         let diverged = self.imagined.state.run.as_ref().filter(|run| run.diverged.is_some()).map(|run| run.number);
-        self.imagined.happens(Event::Asked { by: String::new(), what: Ask::Retry });
+        self.imagined.happens(Event::Asked { by: String::new(), what: Ask::Retry, reason: String::new() });
         if let (Some(run), Some(current)) = (diverged, self.subject.question.current) {
             let revision = current.revision.to_string();
             self.imagined.happens(Event::RunResumed { run, revision, reason: String::new() });
@@ -348,6 +361,9 @@ impl<'a> Walk<'_, 'a> {
 
     /// Puts a task into the boot that runs.
     fn write(&mut self, stage: &'a Arc<Stage>, task: &'a Arc<Task>, grant: &Grant) {
+        if let Some(logs) = self.subject.lacks.logs {
+            self.obstacle(Obstacle { stage: None, reason: logs.to_owned(), remedy: LOGS_REMEDY.to_owned() });
+        }
         let unknown = self.try_job(stage, task, grant);
         if self.plan.boots.is_empty() {
             let said = self.imagined.state.boot.as_ref().map(|boot| boot.said.environment.clone());

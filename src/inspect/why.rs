@@ -24,6 +24,9 @@ pub struct Why {
     pub run_revision: Option<String>,
     /// What it does or waits for, in a sentence.
     pub answer: String,
+    /// What the server lacks for its next boot or its jobs, in a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<String>,
     /// After so many milliseconds the answer can be another by itself; none: only an event or a revision changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_again_ms: Option<u64>,
@@ -76,6 +79,7 @@ pub fn why(subject: &Subject<'_>) -> Why {
         revision: question.current.map(|catalog| catalog.revision.to_string()),
         run_revision: open.map(|run| run.revision.clone()),
         answer: sentence(subject, &answer),
+        hindrances: super::hindrances(question, &subject.lacks),
         ask_again_ms: answer.ask_again_ms,
         because: Grounds { subject, found: Vec::new() }.all(),
     }

@@ -38,7 +38,7 @@ struct Sums {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is no regular file beneath the folder.
-    #[error("{0} is not in the image folder")]
+    #[error("{0} is not in the image folder: put it there")]
     Missing(String),
     /// It has other bytes than content says.
     #[error(

@@ -8,7 +8,7 @@ use crate::boot::client::Firmware;
 use crate::catalog::{Catalog, ServerInfo, from_tree};
 use crate::content::kinds::{ExpectedBoot, ExpectedFinding, ExpectedJob, TestFirmware};
 use crate::content::{Finding, Findings, PackTest, Tree};
-use crate::inspect::{RenderQuestion, Rendered, RenderedBoot, RenderedJob, Subject, Values, What, render};
+use crate::inspect::{Lacks, RenderQuestion, Rendered, RenderedBoot, RenderedJob, Subject, Values, What, render};
 use crate::journal::MachineState;
 use crate::params::ClusterKeys;
 use crate::wire::{StepAction, param_variables};
@@ -149,6 +149,7 @@ fn rendered(texts: &mut Texts<'_>, catalog: &Catalog, pack: &PackUnderTest<'_>, 
         },
         records: &[],
         clusters: &clusters,
+        lacks: Lacks::NOTHING,
     };
     match render(&subject, &question) {
         Err(error) => texts.fail("the machine", error.to_string()),
