@@ -358,8 +358,10 @@ pub fn row(machines: usize, commits: usize, layout: &str, more: usize) {
     }
     let worst = waits.iter().copied().fold(0.0, f64::max);
 
-    let mut after = String::from("–");
+    let mut grown = String::from("–");
     if more > 0 {
+        std::thread::sleep(Duration::from_secs(2));
+        let before = server.memory();
         for commit in 0..more {
             let machine = content.change(commits + PUSHES + commit);
             let mut import = Import::into(&bare);
@@ -368,14 +370,14 @@ pub fn row(machines: usize, commits: usize, layout: &str, more: usize) {
             until(&socket, machine, content.addresses[machine], &mut xid);
         }
         std::thread::sleep(Duration::from_secs(2));
-        after = format!("{:.0} MB", server.memory());
+        grown = format!("{before:.0} MB, {:.0} MB ({more})", server.memory());
     }
 
     let clone =
         seconds_of(Command::new("git").args(["clone", "-q", "--no-hardlinks"]).arg(&bare).arg(folder.join("clone")));
     let validate = seconds_of(Command::new(&program).arg("validate").arg(folder.join("clone")));
     println!(
-        "| {machines} ({}), {commits} | {:.0} ms | {worst:.0} ms | {:.2} s | {first:.2} s | {cold:.2} s | {idle:.0} MB | {after} |",
+        "| {machines} ({}), {commits} | {:.0} ms | {worst:.0} ms | {:.2} s | {first:.2} s | {cold:.2} s | {idle:.0} MB | {grown} |",
         layout.word(),
         median(waits),
         clone + validate
@@ -394,7 +396,7 @@ pub fn row(machines: usize, commits: usize, layout: &str, more: usize) {
 pub fn print(rows: &[&str]) {
     println!(
         "| machines (how they lie), commits of history | push to DHCP answer, median | worst | `git clone` and `formwork validate` \
-         | first start | start | memory | after 1,000 commits more |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+         | first start | start | memory | before and after (so many) commits more |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     let own = [
         "1000:5000:each:0",

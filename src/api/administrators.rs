@@ -5,14 +5,16 @@ use super::asks::ask;
 use super::content::{content_status, held, unknown};
 use super::describe::Subject;
 use super::extract::{Json, Optional, Path, Query};
+use super::read_once::unread;
 use super::standings::{self, counted};
 use super::views::{
-    AdoptBody, AskAnswer, AskBody, ClusterRow, EventPage, List, LogsStatus, MachineDetail, MachineSummary, SiteStatus,
-    SourceRow, StoreStatus,
+    AdoptBody, AskAnswer, AskBody, ChangedFile, ClusterRow, EventPage, List, LogsStatus, MachineDetail, MachineSummary,
+    SiteStatus, SourceRow, StoreStatus,
 };
 use super::{ApiError, App, ReadOnce};
 use crate::catalog::{Catalog, MachineView};
 use crate::fleet::{BoxRow, Entry, Fleet};
+use crate::git::Source;
 use crate::inspect::Lacks;
 use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
@@ -161,8 +163,15 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
     let drift = counted(standings.iter().map(|(_, standing)| standing.standing).chain(unknown));
     let read_once = Arc::clone(&app.read_once);
     let private = Arc::clone(&app.private);
+    let (source, sources) = (app.fleet.reconciler.follower().source(), app.fleet.reconciler.follower().sources());
+    let of_sources = sources.clone();
     let files = tokio::task::spawn_blocking(move || {
-        let changed: Vec<String> = read_once.iter().filter_map(ReadOnce::changed).collect();
+        let mut changed: Vec<ChangedFile> = read_once.iter().filter_map(ReadOnce::changed).collect();
+        if let Source::Sources(settings) = &*source {
+            let status = |name: &str| of_sources.iter().find(|status| status.name == name);
+            let unread = settings.0.iter().filter_map(|settings| Some(unread(settings, status(&settings.name)?)));
+            changed.extend(unread.flatten());
+        }
         (changed, private.open_to_others())
     });
     let (changed, open_to_others) = files.await.unwrap_or_default();
@@ -179,8 +188,8 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
-        changed_since_start: changed,
-        sources: app.fleet.reconciler.follower().sources().into_iter().map(source_row).collect(),
+        changed_files: changed,
+        sources: sources.into_iter().map(source_row).collect(),
     })
 }
 
@@ -195,9 +204,11 @@ fn source_row(status: crate::git::remote::SourceStatus) -> SourceRow {
         last_success_unix_ms: status.last_success_unix_ms,
         last_failure_unix_ms: status.last_failure_unix_ms,
         failure: status.failure,
+        signed_by: status.signed_by,
         findings: status.findings,
         next_look_unix_ms: status.next_look_unix_ms,
         fetched_bytes: status.fetched_bytes,
+        observed_request: status.observed_request,
     }
 }
 

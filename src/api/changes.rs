@@ -7,9 +7,9 @@ use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
 use crate::catalog::Catalog;
 use crate::fleet::Fleet;
-use crate::git::GitError;
+use crate::git::{GitError, Origins};
 use crate::inspect::change::Change;
-use crate::inspect::{Commit, SiteTree, Trace, TraceError, trace, tree};
+use crate::inspect::{SiteTree, Trace, TraceError, trace, tree};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::reconcile::ReconcileError;
 use axum::extract::State;
@@ -104,14 +104,11 @@ async fn trace_of(
         return Err(ApiError::not_found(format!("{name} is not on the revision that serves")).hint("formwork why"));
     };
     let mut found = trace(&catalog, &view, query.field.as_deref())?;
-    let Some(open) = app.fleet.reconciler.history_of(&found.revision) else { return Ok(Json(found)) };
+    // Without it the places stand as they are.
+    let Ok(parts) = app.fleet.reconciler.follower().origins(&found.revision).await else { return Ok(Json(found)) };
     // A walk through the history reads the disk: not on a thread that answers machines.
     let with = tokio::task::spawn_blocking(move || {
-        if let Some(history) = open() {
-            for origin in &mut found.origins {
-                origin.commit = history.of(&origin.place, origin.line).map(Commit::from);
-            }
-        }
+        Origins::open(parts).tell(&mut found);
         found
     });
     with.await.map(Json).map_err(|error| {

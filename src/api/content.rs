@@ -106,7 +106,13 @@ pub(super) fn held(app: &App) -> Option<String> {
 
 async fn reconcile(State(app): State<App>, _: Administrator, _: NoBody) -> Json<ReconcileAnswer> {
     let token = app.fleet.reconciler.ask();
-    Json(ReconcileAnswer { message: "the source is looked at now; see `formwork status`".into(), token })
+    let sources: Vec<String> =
+        app.fleet.reconciler.follower().sources().into_iter().map(|source| source.name).collect();
+    let message = match sources.as_slice() {
+        [] | [_] => "the source is looked at now; see `formwork status`".to_owned(),
+        several => format!("the sources are looked at now: {}; see `formwork status`", several.join(", ")),
+    };
+    Json(ReconcileAnswer { message, token, sources })
 }
 
 async fn suspend(

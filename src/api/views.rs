@@ -209,12 +209,26 @@ pub struct SiteStatus {
     /// Pushes that were judged and not taken; none where nobody pushes to what is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushes: Option<PushStatus>,
-    /// Files that the server read at its start and that were changed since, in sentences.
+    /// Files that the server was started with and that were changed since it read them.
     #[serde(default)]
-    pub changed_since_start: Vec<String>,
+    pub changed_files: Vec<ChangedFile>,
     /// The repositories that are followed, the main one first; empty where that is one on the server's own disk.
     #[serde(default)]
     pub sources: Vec<SourceRow>,
+}
+
+/// A file that the server was started with, and that is another one now than what is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedFile {
+    /// Its path.
+    pub path: String,
+    /// Since when it is as it is, Unix milliseconds; none: it cannot be read any more.
+    pub since_unix_ms: Option<i64>,
+    /// What makes it take effect: `restart` of the server, or the `next-fetch` of its source.
+    pub takes_effect: String,
+    /// In a sentence.
+    pub message: String,
 }
 
 /// Pushes that were judged and not taken, since the server's start.
@@ -267,12 +281,18 @@ pub struct SourceRow {
     pub last_failure_unix_ms: Option<i64>,
     /// Why, where no look has succeeded since, or why its branch is held.
     pub failure: Option<String>,
+    /// Who signed the commit that is used, and what led to it; empty where the source has no policy of its own.
+    #[serde(default)]
+    pub signed_by: Vec<String>,
     /// Why its head is not used: `file:line:column: error: …`.
     pub findings: Vec<String>,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
     /// Bytes downloaded since the server's start.
     pub fetched_bytes: u64,
+    /// The last request for a look (`token`) that it was looked at after, with or without success.
+    #[serde(default)]
+    pub observed_request: u64,
 }
 
 impl SourceRow {
@@ -409,8 +429,13 @@ pub struct RollbackBody {
 pub struct ReconcileAnswer {
     /// In a sentence.
     pub message: String,
-    /// It was acted on once `content.observedRequest` of the status is this number or higher.
+    /// It was acted on once `content.observedRequest` of the status is this number or higher: every source was looked at after it,
+    /// and what they show was applied or refused.
     pub token: u64,
+    /// The sources that are asked; each was looked at once its `observedRequest` is the number or higher. Empty for a source on the
+    /// server's own disk alone.
+    #[serde(default)]
+    pub sources: Vec<String>,
 }
 
 /// `POST /v1/machines/{name}/{retry|skip|cancel|approve|adopt|forget|reboot}`, all fields optional.

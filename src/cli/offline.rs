@@ -6,8 +6,8 @@ use super::suggest;
 use super::validate::read_directory;
 use crate::catalog::{Catalog, MachineView, ServerInfo, builtin_packs, from_tree};
 use crate::content::{Place as ContentPlace, Tree};
-use crate::git::{History, read_once};
-use crate::inspect::{Commit, Lacks, Subject};
+use crate::git::{History, Origins, read_once};
+use crate::inspect::{Commit, Lacks, Subject, Trace};
 use crate::journal::MachineState;
 use crate::params::ClusterKeys;
 use crate::workflow::{Question, Running, Trust};
@@ -45,7 +45,7 @@ pub fn server(site: &str) -> ServerInfo {
 pub struct Offline {
     /// The revision.
     pub catalog: Catalog,
-    history: Option<History>,
+    origins: Origins,
 }
 
 impl Place {
@@ -61,7 +61,7 @@ impl Place {
             })?;
             super::pack::lay_in_fetched(&mut tree);
             let catalog = compile(&tree, "work tree", &dir.display().to_string())?;
-            return Ok(Some(Offline { catalog, history: History::of_directory(dir) }));
+            return Ok(Some(Offline { catalog, origins: Origins::of_site(History::of_directory(dir), &tree) }));
         }
         let Some(path) = &self.repository else { return Ok(None) };
         let subpath = self.path.as_deref();
@@ -70,7 +70,7 @@ impl Place {
         super::pack::lay_in_fetched(&mut tree);
         let catalog = compile(&tree, &revision.id, &path.display().to_string())?;
         let history = History::of_repository(path, &revision.id, subpath);
-        Ok(Some(Offline { catalog, history }))
+        Ok(Some(Offline { catalog, origins: Origins::of_site(history, &tree) }))
     }
 }
 
@@ -133,11 +133,11 @@ impl Offline {
 
     /// Who wrote a line.
     pub fn commit(&self, place: &ContentPlace) -> Option<Commit> {
-        self.commit_of(place, true)
+        self.origins.find(place, true).1
     }
 
-    /// Who last changed a line, or the whole file that it is in.
-    pub fn commit_of(&self, place: &ContentPlace, line: bool) -> Option<Commit> {
-        self.history.as_ref()?.of(place, line).map(Commit::from)
+    /// Says of all that makes a machine where it is from, and who wrote it.
+    pub fn tell(&self, trace: &mut Trace) {
+        self.origins.tell(trace);
     }
 }

@@ -4,7 +4,7 @@ use super::error::CliError;
 use super::output::printable;
 use super::session::{Options, Session};
 use super::time::parse_duration;
-use crate::api::views::ContentStatus;
+use crate::api::views::{ContentStatus, SourceRow};
 use clap::Args;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
     after_help = "A push on the same disk is noticed by itself; this is for sources that are only polled, and for scripts that go on
 when a push has come to its end.
 
-With --wait it ends with 0 once the newest revision serves; with 1 when that is refused (its findings are printed) or the
-source cannot be read; with 4 when it is suspended or pinned and so not applied; with 124 when the time is over first.
-A repository elsewhere is asked and not waited for: the answer is then about the newest commit that was fetched before.
+With --wait it ends once every source was looked at after the request and what they show was applied or refused: with 0 when
+the newest revision of all of them serves; with 1 when it, or the commit of one source, is refused (its findings are printed)
+or a source cannot be read; with 4 when it is suspended or pinned and so not applied; with 124 when the time is over first.
 
 Examples:
   formwork reconcile && formwork status
@@ -44,6 +44,8 @@ struct Answer<'a> {
     asked: &'a str,
     /// The number of the request.
     token: u64,
+    /// The sources that are asked; empty for one on the server's own disk.
+    sources: &'a [String],
     /// `applied`, `refused`, `unavailable` or `held`; none without `--wait`.
     outcome: Option<&'a str>,
     revision: Option<&'a str>,
@@ -53,7 +55,7 @@ struct Answer<'a> {
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum Kind {
     /// What the source shows serves.
     Applied,
     /// It is refused.
@@ -64,7 +66,7 @@ enum End {
     Held,
 }
 
-impl End {
+impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -75,6 +77,14 @@ impl End {
     }
 }
 
+/// What came of it, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct End {
+    kind: Kind,
+    message: String,
+    findings: Vec<String>,
+}
+
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
@@ -83,6 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         let answer = Answer {
             asked: "reconcile",
             token: asked.token,
+            sources: &asked.sources,
             outcome: None,
             revision: None,
             message: &asked.message,
@@ -93,66 +104,82 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let until = Instant::now() + arguments.timeout;
     let (end, content) = loop {
         // A server that is away for a moment has not answered; that one is started anew answers the same request.
-        let content = match session.client.status() {
-            Ok(status) => status.content,
+        let status = match session.client.status() {
+            Ok(status) => status,
             Err(error) if error.is_passing() && Instant::now() < until => {
                 std::thread::sleep(BETWEEN_LOOKS);
                 continue;
             }
             Err(error) => return Err(error),
         };
-        if let Some(end) = ended(&content, asked.token) {
-            break (end, content);
+        if let Some(end) = ended(&status.content, &status.sources, asked.token) {
+            break (end, status.content);
         }
         if Instant::now() >= until {
-            return Err(CliError::TimedOut(format!("it has not come to an end in time: {}", content.message)));
+            let why = unanswered(&status.content, &status.sources, asked.token);
+            return Err(CliError::TimedOut(format!("it has not come to an end in time: {why}")));
         }
         std::thread::sleep(BETWEEN_LOOKS);
     };
-    let revision = content.last_attempted_revision.as_deref().filter(|_| end != End::Unavailable);
+    let revision = content.last_attempted_revision.as_deref().filter(|_| end.kind != Kind::Unavailable);
     let answer = Answer {
         asked: "reconcile",
         token: asked.token,
-        outcome: Some(end.as_str()),
+        sources: &asked.sources,
+        outcome: Some(end.kind.as_str()),
         revision,
-        message: &content.message,
-        findings: &content.findings,
+        message: &end.message,
+        findings: &end.findings,
     };
-    session.output.item(&answer, revision.unwrap_or("none"), || draw(end, &content))?;
-    match end {
-        End::Applied => Ok(()),
-        End::Refused | End::Unavailable => Err(CliError::NotSo(content.message)),
-        End::Held => Err(CliError::Refused {
+    session.output.item(&answer, revision.unwrap_or("none"), || draw(&end))?;
+    match end.kind {
+        Kind::Applied => Ok(()),
+        Kind::Refused | Kind::Unavailable => Err(CliError::NotSo(end.message)),
+        Kind::Held => Err(CliError::Refused {
             code: "held".to_owned(),
-            message: content.message,
+            message: end.message,
             hint: Some("formwork resume lifts it".to_owned()),
         }),
     }
 }
 
 /// What the status says of the request; none while it goes on.
-fn ended(content: &ContentStatus, token: u64) -> Option<End> {
+fn ended(content: &ContentStatus, sources: &[SourceRow], token: u64) -> Option<End> {
     if content.observed_request < token || content.condition == "Reconciling" {
         return None;
     }
-    Some(match (content.condition.as_str(), content.reason.as_str()) {
-        ("Ready", _) => End::Applied,
-        (_, "SourceUnavailable") => End::Unavailable,
-        (_, "Suspended" | "Pinned") => End::Held,
-        _ => End::Refused,
-    })
+    let kind = match (content.condition.as_str(), content.reason.as_str()) {
+        ("Ready", _) => Kind::Applied,
+        (_, "SourceUnavailable") => Kind::Unavailable,
+        (_, "Suspended" | "Pinned") => Kind::Held,
+        _ => Kind::Refused,
+    };
+    // The site serves what it has of a source that is away or refused by itself: what that one shows now does not serve.
+    let troubled = sources.iter().find_map(|source| Some((source, source.trouble()?)));
+    if let (Kind::Applied, Some((source, trouble))) = (kind, troubled) {
+        return Some(End {
+            kind: if source.failure.is_some() { Kind::Unavailable } else { Kind::Refused },
+            message: format!("source {}: {trouble}", source.name),
+            findings: source.findings.clone(),
+        });
+    }
+    let findings = if kind == Kind::Unavailable { Vec::new() } else { content.findings.clone() };
+    Some(End { kind, message: content.message.clone(), findings })
 }
 
-fn draw(end: End, content: &ContentStatus) -> String {
-    let mut text = String::new();
-    if end != End::Unavailable {
-        for finding in &content.findings {
-            text.push_str(&printable(finding));
-            text.push('\n');
-        }
+/// What is waited for still.
+fn unanswered(content: &ContentStatus, sources: &[SourceRow], token: u64) -> String {
+    let late = sources.iter().filter(|source| source.observed_request < token);
+    let late: Vec<&str> = late.map(|source| source.name.as_str()).collect();
+    match late.is_empty() {
+        true => content.message.clone(),
+        false => format!("not looked at since the request: {}; {}", late.join(", "), content.message),
     }
-    text.push_str(&printable(&content.message));
-    text
+}
+
+fn draw(end: &End) -> String {
+    let lines = end.findings.iter().chain(std::iter::once(&end.message));
+    lines.map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -170,29 +197,71 @@ mod tests {
         }
     }
 
+    fn source(name: &str, failure: Option<&str>, findings: &[&str]) -> SourceRow {
+        SourceRow {
+            name: name.to_owned(),
+            failure: failure.map(str::to_owned),
+            findings: findings.iter().map(|&finding| finding.to_owned()).collect(),
+            observed_request: 7,
+            ..SourceRow::default()
+        }
+    }
+
     #[test]
     fn a_request_has_ended_when_it_was_acted_on_and_nothing_goes_on() {
         for (condition, reason, observed, expected) in [
             ("Ready", "Applied", 6, None),
-            ("Ready", "Applied", 7, Some(End::Applied)),
-            ("Ready", "Suspended", 8, Some(End::Applied)),
+            ("Ready", "Applied", 7, Some(Kind::Applied)),
+            ("Ready", "Suspended", 8, Some(Kind::Applied)),
             ("Reconciling", "Postponed", 8, None),
             ("Reconciling", "Loading", 7, None),
-            ("Stalled", "Refused", 7, Some(End::Refused)),
+            ("Stalled", "Refused", 7, Some(Kind::Refused)),
             ("Stalled", "Refused", 6, None),
-            ("Stalled", "PinRefused", 7, Some(End::Refused)),
-            ("Stalled", "SourceUnavailable", 7, Some(End::Unavailable)),
-            ("Stalled", "Suspended", 7, Some(End::Held)),
-            ("Stalled", "Pinned", 7, Some(End::Held)),
+            ("Stalled", "PinRefused", 7, Some(Kind::Refused)),
+            ("Stalled", "SourceUnavailable", 7, Some(Kind::Unavailable)),
+            ("Stalled", "Suspended", 7, Some(Kind::Held)),
+            ("Stalled", "Pinned", 7, Some(Kind::Held)),
         ] {
-            let answer = ended(&content(condition, reason, observed), 7);
+            let answer = ended(&content(condition, reason, observed), &[], 7).map(|end| end.kind);
             assert_eq!(answer, expected, "{condition} {reason} {observed}");
         }
     }
 
     #[test]
+    fn what_one_of_several_sources_shows_and_does_not_serve_is_the_end_of_the_request() {
+        let (good, away, bad) = (
+            source("main", None, &[]),
+            source("away", Some("HTTP 401"), &[]),
+            source("bad", None, &["a:1:1: error: y"]),
+        );
+        let end = |condition: &str, reason: &str, sources: &[&SourceRow]| {
+            let sources: Vec<SourceRow> = sources.iter().map(|&source| source.clone()).collect();
+            let end = ended(&content(condition, reason, 7), &sources, 7).expect("an end");
+            (end.kind, end.message, end.findings.len())
+        };
+        assert_eq!(end("Ready", "Applied", &[&good]).0, Kind::Applied);
+        let away = end("Ready", "Applied", &[&good, &away]);
+        assert_eq!(away, (Kind::Unavailable, "source away: HTTP 401".to_owned(), 0));
+        let (kind, message, findings) = end("Ready", "Applied", &[&good, &bad]);
+        assert_eq!((kind, findings), (Kind::Refused, 1));
+        assert!(message.starts_with("source bad: commit"), "{message}");
+        // What the site itself says goes first.
+        assert_eq!(end("Stalled", "Pinned", &[&bad]), (Kind::Held, "so it is".to_owned(), 1));
+    }
+
+    #[test]
+    fn whoever_gives_up_is_told_which_sources_have_not_answered() {
+        let mut late = source("late", None, &[]);
+        late.observed_request = 6;
+        let said = unanswered(&content("Ready", "Applied", 6), &[source("main", None, &[]), late], 7);
+        assert_eq!(said, "not looked at since the request: late; so it is");
+        assert_eq!(unanswered(&content("Reconciling", "Loading", 7), &[], 7), "so it is");
+    }
+
+    #[test]
     fn findings_are_printed_before_the_sentence_that_sums_them_up() {
-        assert_eq!(draw(End::Refused, &content("Stalled", "Refused", 7)), "site.yaml:1:1: error: x\nso it is");
-        assert_eq!(draw(End::Unavailable, &content("Stalled", "SourceUnavailable", 7)), "so it is");
+        let drawn = |reason: &str| draw(&ended(&content("Stalled", reason, 7), &[], 7).expect("an end"));
+        assert_eq!(drawn("Refused"), "site.yaml:1:1: error: x\nso it is");
+        assert_eq!(drawn("SourceUnavailable"), "so it is");
     }
 }

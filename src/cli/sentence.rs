@@ -101,6 +101,11 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let what = count(*all, "finding");
             format!("revision {} of source {source} is refused ({summary}): {what}{first}", short(revision))
         }
+        Event::SourceTrusted { source, revision, signed_by } => {
+            let by =
+                if signed_by.is_empty() { "a key that has expired since".to_owned() } else { signed_by.join(", ") };
+            format!("revision {} of source {source} is trusted, signed by {by}", short(revision))
+        }
         Event::FileWrong { reason, .. } => format!("does not serve a file: {reason}"),
         Event::FileRight { file } => format!("serves {file} again, which is what content declares"),
         Event::ApprovalAwaited { key, address, .. } => {

@@ -13,6 +13,7 @@ use crate::serve::{self, Content, Options, StateDirectory};
 use crate::trust::Policy;
 use clap::{ArgGroup, Args};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,8 +181,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let mut read_once: Vec<ReadOnce> =
-        [&arguments.sources, &arguments.age_identities].into_iter().flatten().map(|path| ReadOnce::of(path)).collect();
+    let mut read_once: Vec<ReadOnce> = [&arguments.sources, &arguments.age_identities, &arguments.images]
+        .into_iter()
+        .flatten()
+        .map(|path| ReadOnce::of(path))
+        .collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     let content = match in_cluster(arguments, &runtime)? {
         Some(content) => content,
@@ -196,15 +200,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
-    if arguments.trust.is_some()
-        && let Content::Source(Source::Sources(sources)) = &content
-        && sources.0.len() > 1
-    {
-        let message = "--trust is about one repository, and what is put together of several is signed by nobody";
-        let hint = "follow one repository, or put the tenants' folders into it; it may be elsewhere (https://, ssh://)";
-        return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
-    }
-    let trust = arguments.trust.as_deref().map(|path| policy(path, &mut read_once)).transpose()?;
+    let (trust, trust_of) = trust(arguments, &content, &mut read_once)?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         keeping: arguments.store.keeping()?,
@@ -223,6 +219,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             events: arguments.keep_events,
         },
         trust,
+        trust_of,
         read_once,
         keys,
         administrators,
@@ -288,11 +285,34 @@ fn keys(content: &Content, site: Identities, read_once: &mut Vec<ReadOnce>) -> R
     })
 }
 
+/// Who may sign: of one repository, by `--trust` or by what is said of its source; of several, each source's own.
+fn trust(
+    arguments: &Arguments,
+    content: &Content,
+    read_once: &mut Vec<ReadOnce>,
+) -> Result<(Option<Policy>, BTreeMap<String, Policy>), CliError> {
+    let sources = if let Content::Source(Source::Sources(sources)) = content { sources.0.as_slice() } else { &[] };
+    let own = sources.iter().filter_map(|source| Some((source.name.clone(), source.trust.as_deref()?)));
+    let mut own =
+        own.map(|(name, path)| Ok((name, policy(path, read_once)?))).collect::<Result<BTreeMap<_, _>, CliError>>()?;
+    let Some(path) = &arguments.trust else {
+        // What is said of the only source is said of the whole.
+        let whole = (sources.len() == 1).then(|| own.pop_first()).flatten();
+        return Ok((whole.map(|(_, policy)| policy), own));
+    };
+    if sources.len() > 1 || !own.is_empty() {
+        let message = "--trust is about one repository, and of several each has its own signers";
+        let hint = "in the sources.yaml: `trust: FILE` of each source that has to be signed, and no --trust";
+        return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
+    }
+    Ok((Some(policy(path, read_once)?), BTreeMap::new()))
+}
+
 /// Reads the policy, and the files that it names beside it; notes which those are.
 fn policy(path: &Path, read_once: &mut Vec<ReadOnce>) -> Result<Policy, CliError> {
     let unreadable = |error: std::io::Error| CliError::Usage {
         message: format!("the policy {} cannot be read: {error}", path.display()),
-        hint: Some("--trust names a trust.yaml in the server's hands, not in the repository".to_owned()),
+        hint: Some("it is a trust.yaml in the server's hands, not in the repository".to_owned()),
     };
     let files = RefCell::new(vec![ReadOnce::of(path)]);
     let bytes = std::fs::read(path).map_err(unreadable)?;

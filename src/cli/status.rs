@@ -144,8 +144,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     if let Some(pushes) = status.pushes.as_ref().filter(|pushes| pushes.rejected > 0) {
         rows.push(vec!["pushes".into(), Word::new(rejected(pushes, clock), Tone::Waiting)]);
     }
-    for said in &status.changed_since_start {
-        rows.push(vec!["restart".into(), Word::new(said.as_str(), Tone::Waiting)]);
+    for file in &status.changed_files {
+        let since = file.since_unix_ms.map_or_else(String::new, |at| format!(" (changed {})", clock.ago(at)));
+        rows.push(vec!["changed".into(), Word::new(format!("{}{since}", file.message), Tone::Waiting)]);
     }
     for said in &status.files {
         rows.push(vec!["files".into(), Word::new(format!("not served: {said}"), Tone::Bad)]);
@@ -225,7 +226,7 @@ fn held(content: &ContentStatus, clock: &Clock) -> Vec<Vec<Word>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::views::RejectedPush;
+    use crate::api::views::{ChangedFile, RejectedPush};
     use std::collections::BTreeMap;
 
     fn status() -> SiteStatus {
@@ -262,7 +263,12 @@ mod tests {
                     ..RejectedPush::default()
                 }],
             }),
-            changed_since_start: vec!["/etc/formwork/sources.yaml was changed".to_owned()],
+            changed_files: vec![ChangedFile {
+                path: "/etc/formwork/sources.yaml".to_owned(),
+                since_unix_ms: Some(1_795_384_984_000),
+                takes_effect: "restart".to_owned(),
+                message: "/etc/formwork/sources.yaml was changed".to_owned(),
+            }],
             files: vec!["discovery/vmlinuz is not in the image folder".to_owned()],
             sources: Vec::new(),
         }
@@ -280,7 +286,7 @@ mod tests {
         condition  Stalled: revision bbbb has 1 error
         unknown    machines without a journal are held until `formwork adopt`
         pushes     3 pushes rejected since the start; the last by ada 12s ago: machines/a.yaml:3:5: there is no Workflow `instal` (and 1 more)
-        restart    /etc/formwork/sources.yaml was changed
+        changed    /etc/formwork/sources.yaml was changed (changed 12s ago)
         files      not served: discovery/vmlinuz is not in the image folder
         machines   2 ready, 1 working
         drift      2 in step, 1 behind

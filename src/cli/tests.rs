@@ -75,7 +75,7 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
         holds_unknown: false,
         files: Vec::new(),
         pushes: None,
-        changed_since_start: Vec::new(),
+        changed_files: Vec::new(),
         sources: Vec::new(),
     })
 }

@@ -6,7 +6,7 @@ use super::output::{Style, Word, table};
 use super::sentence::short;
 use super::session::{Options, Session};
 use super::time::Clock;
-use crate::inspect::{Trace, trace};
+use crate::inspect::{OfRepository, Trace, trace};
 use clap::Args;
 
 /// Says where a machine comes from: the files that make it, and who last changed them.
@@ -41,9 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             let view = offline.machine(machine)?;
             let mut found = trace(&offline.catalog, view, field)
                 .map_err(|error| CliError::NotFound { message: error.to_string(), hint: error.hint })?;
-            for origin in &mut found.origins {
-                origin.commit = offline.commit_of(&origin.place, origin.line);
-            }
+            offline.tell(&mut found);
             (found, session.output())
         }
         None => {
@@ -58,9 +56,16 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 fn draw(found: &Trace, clock: &Clock, style: Style) -> String {
     let rows = found.origins.iter().map(|origin| {
-        let place = format!("{}:{}", origin.place.file, origin.place.line);
+        let mut place = format!("{}:{}", origin.place.file, origin.place.line);
+        if let Some(OfRepository { url, file, revision }) = &origin.repository {
+            place.push_str(&format!("\n{file}:{} of {url} at {}", origin.place.line, short(revision)));
+        }
         let mut row: Vec<Word> = vec![origin.what.as_str().into(), place.into()];
         match &origin.commit {
+            // Whoever wrote the oldest commit that is known here need not have written the line.
+            Some(commit) if commit.or_before => {
+                row.extend([format!("{} or before", short(&commit.id)).into(), "-".into(), "-".into(), "".into()]);
+            }
             Some(commit) => row.extend([
                 Word::from(short(&commit.id)),
                 commit.author.as_str().into(),
@@ -110,8 +115,25 @@ mod tests {
             summary: "Raised".into(),
             author: "Ada".into(),
             at_unix_ms: 1_795_384_984_000,
+            or_before: false,
         });
         let drawn = draw(&found, &clock, Style::default());
         assert!(drawn.contains("89abcdef01") && drawn.contains("Ada") && drawn.contains("Raised"), "{drawn}");
+        // Of a repository elsewhere, its own name for it; where its history is not known, nobody is blamed.
+        found.origins[0].repository = Some(OfRepository {
+            url: "https://git.example.org/site.git".into(),
+            file: "lab/machines.yaml".into(),
+            revision: "4f0f5c2b9a1e6d7c8b3a2f1e0d9c8b7a6f5e4d3c".into(),
+        });
+        if let Some(commit) = &mut found.origins[0].commit {
+            commit.or_before = true;
+        }
+        let drawn = draw(&found, &clock, Style::default());
+        let line = found.origins[0].place.line;
+        assert!(
+            drawn.contains(&format!("lab/machines.yaml:{line} of https://git.example.org/site.git at 4f0f5c2b9a")),
+            "{drawn}"
+        );
+        assert!(drawn.contains("89abcdef01 or before") && !drawn.contains("Ada"), "{drawn}");
     }
 }

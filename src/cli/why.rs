@@ -169,6 +169,9 @@ pub(super) fn named(revision: &str) -> String {
 }
 
 fn commit(commit: &inspect::Commit) -> String {
+    if commit.or_before {
+        return format!("{} or before", short(&commit.id));
+    }
     let day = super::time::day(commit.at_unix_ms);
     printable(&format!("{} {day} {}: {}", short(&commit.id), commit.author, commit.summary))
 }

@@ -296,7 +296,7 @@ impl Follow {
     /// Says in the source's status what came of it, where that is something else than it says.
     async fn report(&mut self, status: &Status) {
         // What was seen before this was in force says nothing of it, and neither does what is in force of what was not decided.
-        if self.undecided || self.in_force.is_none() || status.observed_request < self.token {
+        if self.undecided || self.in_force.is_none() || status.taken_request < self.token {
             return;
         }
         if Instant::now() < self.write_at {

@@ -11,6 +11,8 @@ use git2::{ObjectType, Oid};
 const SOURCES: &str = "refs/formwork/sources/";
 /// Above the references of the commits that were looked at last, one a source.
 const TAKEN: &str = "refs/formwork/taken/";
+/// Above the references of commits that were signed as asked and used, one a source.
+const TRUSTED: &str = "refs/formwork/trusted-sources/";
 /// What is presented, until it is applied or another takes its place.
 const PRESENTED: &str = "refs/formwork/presented";
 /// Above the references of annotated tags, one a commit.
@@ -47,9 +49,20 @@ impl Mirror {
         Ok(Some((revision, self.tree(&id, subpath)?)))
     }
 
-    /// Lets go of sources that are no longer followed.
-    pub(super) fn keep_sources_only(&self, names: &[&str]) -> Result<(), git2::Error> {
-        for above in [SOURCES, TAKEN] {
+    /// Which commit of a source was trusted last.
+    pub(super) fn trusted_of(&self, source: &str) -> Option<String> {
+        self.repository.refname_to_id(&format!("{TRUSTED}{source}")).ok().map(|id| id.to_string())
+    }
+
+    /// Remembers which commit of a source the next one has to follow.
+    pub(super) fn trust_source(&mut self, source: &str, id: &str) -> Result<(), GitError> {
+        self.set(&format!("{TRUSTED}{source}"), id)
+    }
+
+    /// Lets go of sources that are no longer followed, and of good commits of those whose newest one counts, good or not: nobody
+    /// is to come back to one of long ago.
+    pub(super) fn keep_sources_only(&self, names: &[&str], kept: &[&str]) -> Result<(), git2::Error> {
+        for (above, names) in [(SOURCES, kept), (TAKEN, names), (TRUSTED, names)] {
             for reference in self.repository.references_glob(&format!("{above}*"))? {
                 let mut reference = reference?;
                 let gone =

@@ -51,6 +51,14 @@ pub enum GitError {
         /// Why, without credentials.
         message: String,
     },
+    /// A source's commit is not signed as it must be, and none before it was.
+    #[error("source `{name}`: no commit of it is trusted: {finding}")]
+    Untrusted {
+        /// The source.
+        name: String,
+        /// What is wrong with the newest.
+        finding: String,
+    },
     /// Nothing is followed now.
     #[error("{why}")]
     NotFollowed {

@@ -1,27 +1,34 @@
 //! The program's handle to the thread that owns libgit2.
 
 use super::mirror::Mirror;
+use super::origins::{Part as OriginPart, packs};
 use super::owner::{Owner, Reply, Request};
-use super::remote::{Ears, Remote, SourceStatus, Sources, start};
-use super::{GitError, History, PackCache, Revision, Sight, Source, Verifier};
+use super::remote::{Asked, Ears, Location, Remote, SourceSettings, SourceStatus, Sources, parts_of, room_of, start};
+use super::{GitError, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Questions that may wait for the thread; one more is answered [`GitError::Busy`].
 const QUEUE: usize = 256;
+/// So long history that is elsewhere is waited for, where a person asks who wrote something.
+const FOR_HISTORY: Duration = Duration::from_secs(20);
 
 /// Follows one source at a time. Dropping it ends the thread.
 pub struct Follower {
     source: ArcSwap<Source>,
     requests: SyncSender<Request>,
     sight: watch::Receiver<Sight>,
+    /// The last request for a look, and the last that what is seen answers.
+    requested: Arc<AtomicU64>,
+    answered: watch::Receiver<u64>,
     stop: Arc<AtomicBool>,
     /// Where packs are fetched to; none: they are not.
     packs: Option<PackCache>,
@@ -67,7 +74,7 @@ impl Follower {
     pub fn start_with(source: Source, mirror: &Path, ears: Ears) -> Result<Self, GitError> {
         let follower = Self::start_idle(source, mirror, ears)?;
         if let Source::Sources(sources) = &**follower.source.load() {
-            let remote = start(sources, &follower.rooms, follower.ears.clone(), follower.requests.clone(), Vec::new())?;
+            let remote = follower.started(sources, Vec::new())?;
             follower.remotes().now = Some(remote);
         }
         Ok(follower)
@@ -83,6 +90,7 @@ impl Follower {
         let mirror = Mirror::open(mirror)?;
         let (requests, receiver) = sync_channel(QUEUE);
         let (sight_sender, sight) = watch::channel(Sight::Nothing);
+        let (answers, answered) = watch::channel(0);
         let stop = Arc::new(AtomicBool::new(false));
         let next_look = Arc::new(AtomicI64::new(0));
         let owner = Owner {
@@ -91,6 +99,7 @@ impl Follower {
             requests: receiver,
             hints: requests.clone(),
             sight: sight_sender,
+            answers,
             stop: Arc::clone(&stop),
             next_look: Arc::clone(&next_look),
             last_directory: None,
@@ -106,6 +115,8 @@ impl Follower {
             source: ArcSwap::from_pointee(source),
             requests,
             sight,
+            requested: Arc::default(),
+            answered,
             stop,
             next_look,
             packs: None,
@@ -137,8 +148,13 @@ impl Follower {
         self.fetches_packs.store(fetch_packs, Ordering::Release);
         self.source.store(Arc::new(Source::Sources(sources.clone())));
         let before = std::mem::take(&mut remotes.before);
-        remotes.now = Some(start(&sources, &self.rooms, self.ears.clone(), self.requests.clone(), before)?);
+        remotes.now = Some(self.started(&sources, before)?);
         Ok(())
+    }
+
+    fn started(&self, sources: &Sources, before: Vec<JoinHandle<()>>) -> Result<Remote, GitError> {
+        let asked = Asked { owner: self.requests.clone(), requested: Arc::clone(&self.requested) };
+        start(sources, &self.rooms, self.ears.clone(), asked, before)
     }
 
     /// Follows nothing from now on, for this reason. What serves goes on.
@@ -146,8 +162,10 @@ impl Follower {
     /// # Errors
     /// The thread does not take it: it may be said again.
     pub fn follow_nothing(&self, why: GitError) -> Result<(), GitError> {
-        self.remotes().end();
-        self.send(Request::Present(Sight::Unavailable(why), Arc::default()))
+        let mut remotes = self.remotes();
+        remotes.end();
+        let requested = self.requested.load(Ordering::Acquire);
+        self.send(Request::Present(Sight::Unavailable(why), requested, Arc::default()))
     }
 
     /// What the last look showed; changes within a second of a push.
@@ -189,13 +207,23 @@ impl Follower {
         self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default()
     }
 
-    /// Looks now, and answers when that look is over: what [`Self::sight`] shows then is not older than the question. Repositories
-    /// elsewhere are looked at as well, and not waited for.
-    pub async fn looked(&self) -> Result<(), GitError> {
-        if let Some(remote) = &self.remotes().now {
-            remote.look();
-        }
-        self.ask(Request::LookNow).await
+    /// Looks now, because of the request of this number. Of a source on this disk the look is over when this returns; sources with
+    /// threads of their own are told, and not waited for: [`Self::answered`] says when all of them have looked.
+    ///
+    /// # Errors
+    /// [`GitError::Busy`]: it was asked too often at once.
+    pub async fn look_for(&self, request: u64) -> Result<(), GitError> {
+        let alone = {
+            let remotes = self.remotes();
+            self.requested.fetch_max(request, Ordering::AcqRel);
+            remotes.now.as_ref().map(Remote::look).is_none()
+        };
+        self.ask(|reply| Request::LookNow(alone.then_some(request), reply)).await
+    }
+
+    /// The last request that what [`Self::sight`] shows answers: every source was looked at after it, with or without success.
+    pub fn answered(&self) -> watch::Receiver<u64> {
+        self.answered.clone()
     }
 
     /// When the source is looked at next without being asked, Unix milliseconds; none where that is not known yet.
@@ -250,12 +278,55 @@ impl Follower {
         self.ask(|reply| Request::Resolve(name.to_owned(), reply)).await
     }
 
-    /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
-    pub fn history(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<>> {
-        let source = self.source.load();
-        let Source::Bare { path, subpath, .. } = &**source else { return None };
-        let (path, subpath, revision) = (path.clone(), subpath.clone(), revision.to_owned());
-        Some(move || History::of_repository(&path, &revision, subpath.as_deref()))
+    /// Where the files of a revision come from. Of repositories elsewhere their history is asked for, and waited for a while.
+    ///
+    /// # Errors
+    /// The revision cannot be read.
+    pub async fn origins(&self, revision: &str) -> Result<Vec<OriginPart>, GitError> {
+        let tree = self.ask(|reply| Request::Tree(revision.to_owned(), reply)).await?;
+        let mut parts = packs(&tree, self.packs.as_ref().map(PackCache::path));
+        let source = self.source();
+        let sources = match &*source {
+            Source::Directory { .. } => return Ok(parts),
+            Source::Bare { path, subpath, .. } => {
+                let (subpath, revision, objects) = (subpath.clone(), revision.to_owned(), Some(path.clone()));
+                parts.push(OriginPart { folder: None, repository: None, subpath, revision, objects });
+                return Ok(parts);
+            }
+            Source::Sources(sources) => sources.0.as_slice(),
+        };
+        let commits = match sources {
+            [one] => vec![(one.name.clone(), revision.to_owned())],
+            _ => parts_of(&self.revision(revision).await?.message),
+        };
+        for (name, revision) in commits {
+            let Some(settings) = sources.iter().find(|source| source.name == name) else { continue };
+            parts.push(OriginPart {
+                folder: settings.mount.clone(),
+                repository: Some(settings.location.to_string()),
+                subpath: settings.subpath.clone(),
+                revision,
+                objects: Some(room_of(&self.rooms, settings)),
+            });
+        }
+        self.wait_for_history(sources).await;
+        Ok(parts)
+    }
+
+    /// Has the history of these fetched, where it is not here.
+    async fn wait_for_history(&self, sources: &[SourceSettings]) {
+        let elsewhere = sources.iter().filter(|source| !matches!(source.location, Location::Local(_)));
+        let tried: Vec<_> = {
+            let remotes = self.remotes();
+            elsewhere.filter_map(|source| remotes.now.as_ref()?.history(&source.name)).collect()
+        };
+        let all = async {
+            for tried in tried {
+                // It is dropped when it was tried.
+                let _ = tried.await;
+            }
+        };
+        let _ = tokio::time::timeout(FOR_HISTORY, all).await;
     }
 
     /// Which revision was applied last, also by an earlier process.
@@ -284,7 +355,7 @@ impl Follower {
 
     /// Which revision the next one has to follow; none was trusted yet.
     pub async fn trusted(&self) -> Result<Option<String>, GitError> {
-        self.ask(Request::Trusted).await
+        self.ask(|reply| Request::Trusted(None, reply)).await
     }
 
     /// Remembers which revision the next one has to follow.

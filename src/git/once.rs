@@ -3,10 +3,12 @@
 use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, revision_of};
 use super::owner::{head_of, open};
+use super::walk::edge_of;
 use super::{GitError, Revision};
 use crate::content::{Place, Tree};
 use crate::inspect::Commit;
 use git2::{BlameOptions, Oid, Repository};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// The files of a revision (any name that Git knows; none: the branch, or `HEAD`), and what it says of itself. Nothing is
@@ -46,11 +48,14 @@ pub struct Written {
     pub author: String,
     /// When, Unix milliseconds.
     pub at_unix_ms: i64,
+    /// It stood there already in this commit, and what that one goes on from is not here: this one wrote it, or one before.
+    pub or_before: bool,
 }
 
 impl Written {
-    fn of(commit: &git2::Commit<'_>) -> Self {
+    fn of(commit: &git2::Commit<'_>, edge: &HashSet<Oid>) -> Self {
         Self {
+            or_before: edge.contains(&commit.id()),
             id: commit.id().to_string(),
             summary: revision_of(commit).summary,
             author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
@@ -60,8 +65,8 @@ impl Written {
 }
 
 impl From<Written> for Commit {
-    fn from(Written { id, summary, author, at_unix_ms }: Written) -> Self {
-        Self { id, summary, author, at_unix_ms }
+    fn from(Written { id, summary, author, at_unix_ms, or_before }: Written) -> Self {
+        Self { id, summary, author, at_unix_ms, or_before }
     }
 }
 
@@ -75,6 +80,8 @@ pub struct History {
     newest: Option<Oid>,
     /// The site's folder in the repository.
     folder: PathBuf,
+    /// The commits whose parents are not here.
+    edge: HashSet<Oid>,
 }
 
 impl History {
@@ -83,7 +90,8 @@ impl History {
         let newest = Some(Oid::from_str(revision).ok()?);
         let repository = open(path).ok()?;
         Loose::of(&repository).check_all(&mut Checked::default()).ok()?;
-        Some(Self { repository, newest, folder: PathBuf::from(subpath.unwrap_or_default()) })
+        let edge = edge_of(&repository);
+        Some(Self { repository, newest, folder: PathBuf::from(subpath.unwrap_or_default()), edge })
     }
 
     /// The history of a directory that lies in a work tree. `None`: it does not.
@@ -91,7 +99,8 @@ impl History {
         let directory = directory.canonicalize().ok()?;
         let repository = Repository::discover(&directory).ok()?;
         let folder = directory.strip_prefix(repository.workdir()?.canonicalize().ok()?).ok()?.to_path_buf();
-        Some(Self { repository, newest: None, folder })
+        let edge = edge_of(&repository);
+        Some(Self { repository, newest: None, folder, edge })
     }
 
     /// Who last changed a place: its line, or its whole file.
@@ -120,7 +129,7 @@ impl History {
             let parent = commit.parents().find(|parent| blob(parent) == Some(wanted));
             match parent {
                 Some(parent) => commit = parent,
-                None => return Some(Written::of(&commit)),
+                None => return Some(Written::of(&commit, &self.edge)),
             }
         }
         None
@@ -141,7 +150,7 @@ impl History {
             }
             _ => blame.get_line(line)?.final_commit_id(),
         };
-        Some(Written::of(&self.repository.find_commit(id).ok()?))
+        Some(Written::of(&self.repository.find_commit(id).ok()?, &self.edge))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
-use super::remote::{Part, Sources, room_of};
+use super::remote::{Part, SourceSettings, Sources, room_of};
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, Verifier, directory};
 use crate::content::{Finding, Tree};
@@ -33,8 +33,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, GitError>>;
 pub(super) enum Request {
     /// Something may have changed: look now.
     Look,
-    /// Look now, and say when that is done.
-    LookNow(Reply<()>),
+    /// Look now, and say when that is done: it answers the request of this number, where nobody else does.
+    LookNow(Option<u64>, Reply<()>),
     /// The files of a revision.
     Tree(String, Reply<Tree>),
     /// What a revision says of itself.
@@ -47,8 +47,8 @@ pub(super) enum Request {
     SetApplied(String, Reply<()>),
     /// Who signed this revision, if it may follow the one trusted last: of that, the mirror knows, or else what is given.
     Verify(Arc<Verifier>, String, Option<String>, Reply<Result<Signed, Vec<Finding>>>),
-    /// Which revision was trusted last.
-    Trusted(Reply<Option<String>>),
+    /// Which revision was trusted last; of several sources, which commit of this one.
+    Trusted(Option<String>, Reply<Option<String>>),
     /// The next one has to follow this one.
     SetTrusted(String, Reply<()>),
     /// Keep this revision for this run.
@@ -61,8 +61,8 @@ pub(super) enum Request {
     Pins(Reply<Vec<(String, String)>>),
 
     // -- from who puts several sources together --
-    /// This is to be seen, unless whoever presents it was told to end since.
-    Present(Sight, Arc<AtomicBool>),
+    /// This is to be seen, and answers requests up to this one, unless whoever presents it was told to end since.
+    Present(Sight, u64, Arc<AtomicBool>),
     /// These are followed from now on, and nobody has looked at them yet.
     Follow(Sources),
     /// Copy a source's commit into the mirror and keep it; what it says, and its files.
@@ -71,6 +71,8 @@ pub(super) enum Request {
     Compose(Vec<Part>, Reply<Revision>),
     /// This commit of that source is good: keep it.
     KeepSource(String, String, Reply<()>),
+    /// This commit of that source is trusted: the next one has to follow it.
+    TrustSource(String, String, Reply<()>),
     /// The commit of that source that was kept last, and the files of its folder.
     Source(String, Option<String>, Reply<Option<(Revision, Tree)>>),
 }
@@ -97,6 +99,8 @@ pub(super) struct Owner {
     /// For hints from watches.
     pub hints: SyncSender<Request>,
     pub sight: watch::Sender<Sight>,
+    /// The last request that it answers.
+    pub answers: watch::Sender<u64>,
     pub stop: Arc<AtomicBool>,
     /// When it looks next by itself, Unix milliseconds: for people.
     pub next_look: Arc<AtomicI64>,
@@ -146,8 +150,12 @@ impl Owner {
     /// Lets go of what was kept for sources that are followed no longer.
     fn forget_others(&self) {
         let Source::Sources(sources) = &self.source else { return };
-        let names: Vec<&str> = sources.0.iter().map(|source| source.name.as_str()).collect();
-        if let Err(error) = self.mirror.keep_sources_only(&names) {
+        let names = |kept: fn(&SourceSettings) -> bool| -> Vec<&str> {
+            sources.0.iter().filter(|source| kept(source)).map(|source| source.name.as_str()).collect()
+        };
+        // The only one is followed as it is.
+        let kept = if sources.0.len() > 1 { names(SourceSettings::is_kept) } else { Vec::new() };
+        if let Err(error) = self.mirror.keep_sources_only(&names(|_| true), &kept) {
             tracing::warn!(%error, "sources that are followed no longer are still kept");
         }
     }
@@ -191,6 +199,15 @@ impl Owner {
                 *sight = seen;
             }
             changed
+        });
+    }
+
+    /// What is seen now answers requests up to this one. Said after it is shown.
+    fn answers(&self, request: u64) {
+        self.answers.send_if_modified(|answered| {
+            let more = request > *answered;
+            *answered = request.max(*answered);
+            more
         });
     }
 
@@ -314,8 +331,9 @@ impl Owner {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look => {}
-            Request::LookNow(reply) => {
+            Request::LookNow(request, reply) => {
                 self.look();
+                self.answers(request.unwrap_or_default());
                 let _ = reply.send(Ok(()));
             }
             Request::Tree(id, reply) => {
@@ -330,15 +348,17 @@ impl Owner {
             Request::Applied(reply) => drop(reply.send(Ok(self.mirror.applied()))),
             Request::SetApplied(id, reply) => drop(reply.send(self.mirror.set_applied(&id))),
             Request::Verify(verifier, id, last, reply) => drop(reply.send(self.verify(&verifier, &id, last))),
-            Request::Trusted(reply) => drop(reply.send(Ok(self.mirror.trusted()))),
+            Request::Trusted(None, reply) => drop(reply.send(Ok(self.mirror.trusted()))),
+            Request::Trusted(Some(name), reply) => drop(reply.send(Ok(self.mirror.trusted_of(&name)))),
             Request::SetTrusted(id, reply) => drop(reply.send(self.mirror.set_trusted(&id))),
             Request::Pin(run, id, reply) => drop(reply.send(self.mirror.pin(&run, &id))),
             Request::Unpin(run, reply) => drop(reply.send(self.mirror.unpin(&run))),
             Request::Keep(ids, reply) => drop(reply.send(self.mirror.keep(&ids))),
             Request::Pins(reply) => drop(reply.send(self.mirror.pins())),
-            Request::Present(sight, stopped) => {
+            Request::Present(sight, request, stopped) => {
                 if !stopped.load(Ordering::Acquire) {
                     self.show(sight);
+                    self.answers(request);
                 }
             }
             Request::Follow(sources) => {
@@ -349,6 +369,7 @@ impl Owner {
             Request::Take(what, reply) => drop(reply.send(self.take(&what))),
             Request::Compose(parts, reply) => drop(reply.send(self.mirror.compose(&parts))),
             Request::KeepSource(name, id, reply) => drop(reply.send(self.mirror.keep_source(&name, &id))),
+            Request::TrustSource(name, id, reply) => drop(reply.send(self.mirror.trust_source(&name, &id))),
             Request::Source(name, subpath, reply) => {
                 drop(reply.send(self.mirror.source(&name, subpath.as_deref())));
             }

@@ -187,6 +187,11 @@ impl PackCache {
         Ok(read_once(&self.path, None, folder, Some(commit))?.1)
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Keeps a commit, and lets go of what led to it.
     fn keep(&self, commit: &str) -> Result<(), PackError> {
         let done = || {

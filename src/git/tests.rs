@@ -273,7 +273,7 @@ async fn what_is_followed_changes_while_the_program_runs_and_what_the_one_before
     let second = other.push("second", &[("site.yaml", "two")]);
     let source = Source::Sources(super::remote::Sources(Vec::new()));
     let follower = Follower::start_idle(source, &one.beside("mirror.git"), super::Ears::default()).expect("a mirror");
-    assert!(follower.looked().await.is_ok() && *follower.sight().borrow() == Sight::Nothing, "nobody said what");
+    assert!(follower.look_for(1).await.is_ok() && *follower.sight().borrow() == Sight::Nothing, "nobody said what");
     follower.follow(sources(one.bare(), Some("a")), false).expect("it follows");
     until_head(&follower, &first).await;
     assert_eq!(text(&follower.tree(&first).await.expect("a tree"), "site.yaml"), "one");
@@ -289,7 +289,7 @@ async fn what_is_followed_changes_while_the_program_runs_and_what_the_one_before
     follower.follow_nothing(why()).expect("it stops");
     until(&follower, "nothing", |sight| *sight == Sight::Unavailable(why())).await;
     other.push("fifth", &[("site.yaml", "five")]);
-    follower.looked().await.expect("a look");
+    follower.look_for(2).await.expect("a look");
     assert_eq!(*follower.sight().borrow(), Sight::Unavailable(why()));
     assert_eq!(text(&follower.tree(&fourth).await.expect("what was mirrored"), "site.yaml"), "four");
     follower.follow(sources(other.bare(), None), false).expect("it follows again");

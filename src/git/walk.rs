@@ -8,6 +8,12 @@ use git2::{Oid, Repository, Sort};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
+/// The commits whose parents were not fetched; none: history is here in whole.
+pub(super) fn edge_of(repository: &Repository) -> HashSet<Oid> {
+    let text = std::fs::read_to_string(repository.path().join("shallow")).unwrap_or_default();
+    text.lines().filter_map(|line| Oid::from_str(line.trim()).ok()).collect()
+}
+
 /// History as it is here.
 pub(super) struct Walk<'a> {
     repository: &'a Repository,
@@ -19,9 +25,7 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn of(repository: &'a Repository) -> Self {
-        let text = std::fs::read_to_string(repository.path().join("shallow")).unwrap_or_default();
-        let edge = text.lines().filter_map(|line| Oid::from_str(line.trim()).ok()).collect();
-        Self { repository, edge, parents: RefCell::default() }
+        Self { repository, edge: edge_of(repository), parents: RefCell::default() }
     }
 
     /// Whether all of history is here.

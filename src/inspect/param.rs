@@ -70,6 +70,9 @@ pub struct Commit {
     pub author: String,
     /// When, Unix milliseconds.
     pub at_unix_ms: i64,
+    /// History is known back to this commit only: it wrote the line, or one before it did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_before: bool,
 }
 
 /// What the param would be in a stage, where that differs.

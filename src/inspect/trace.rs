@@ -43,9 +43,30 @@ pub struct Origin {
     pub place: Place,
     /// One line is meant, not the whole file.
     pub line: bool,
+    /// The repository that it is from; none: the site's own, or it comes with the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<OfRepository>,
     /// The commit that last changed that line or file, where the history is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
+}
+
+/// A repository that content is from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfRepository {
+    /// How people reach it; never with credentials.
+    pub url: String,
+    /// The file in it.
+    pub file: String,
+    /// The commit of it that is used.
+    pub revision: String,
+}
+
+impl Origin {
+    fn new(what: String, place: Place, line: bool) -> Self {
+        Self { what, place, line, repository: None, commit: None }
+    }
 }
 
 /// What makes the machine, or one of its fields or params.
@@ -63,7 +84,7 @@ pub fn trace(catalog: &Catalog, view: &MachineView, field: Option<&str>) -> Resu
 fn whole(catalog: &Catalog, view: &MachineView) -> Vec<Origin> {
     let mut origins: Vec<Origin> = Vec::new();
     let mut add = |what: String, place: Place| {
-        let origin = Origin { what, place, line: false, commit: None };
+        let origin = Origin::new(what, place, false);
         if !origins.contains(&origin) {
             origins.push(origin);
         }
@@ -102,7 +123,7 @@ fn one(catalog: &Catalog, view: &MachineView, field: &str) -> Result<Origin, Tra
     if let Some(layered) = resolved.get(param)
         && let Some(place) = layered.place()
     {
-        return Ok(Origin { what: format!("param {param}, by {}", layered.layer), place, line: true, commit: None });
+        return Ok(Origin::new(format!("param {param}, by {}", layered.layer), place, true));
     }
     let known = fields(&view.document);
     let short = field.strip_prefix("spec.").unwrap_or(field);
@@ -112,7 +133,7 @@ fn one(catalog: &Catalog, view: &MachineView, field: &str) -> Result<Origin, Tra
         return Err(TraceError { machine: view.name.clone(), field: field.to_owned(), hint });
     };
     let steps: Vec<&str> = path.split('.').collect();
-    Ok(Origin { what: path.clone(), place: place_at(&view.document, &steps), line: true, commit: None })
+    Ok(Origin::new(path.clone(), place_at(&view.document, &steps), true))
 }
 
 /// The fields that a document writes, as paths: two below `spec` and `metadata`.

@@ -74,7 +74,7 @@ pub enum Event {
         /// Why; may be empty.
         reason: String,
     },
-    /// A commit of a mounted source was refused; its last good one goes on, and so do all others.
+    /// A commit of one of several sources was refused by itself; its last good one goes on, and so do all others.
     SourceRefused {
         /// The source.
         source: String,
@@ -86,6 +86,15 @@ pub enum Event {
         findings: Vec<String>,
         /// How many there are in all.
         count: usize,
+    },
+    /// A commit of one of several sources is signed as the policy of that source asks, and is used from now on.
+    SourceTrusted {
+        /// The source.
+        source: String,
+        /// The commit: the next one has to follow it.
+        revision: String,
+        /// Who signed it and what led to it.
+        signed_by: Vec<String>,
     },
     /// A push to the followed branch was accepted; git moves the branch next.
     RevisionPushed {

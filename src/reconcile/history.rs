@@ -4,6 +4,7 @@ use super::status::{Outcome, Recent};
 use crate::journal::{Event, Hold, Record, Stream};
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -100,6 +101,24 @@ pub fn history(store: &dyn Store, limit: usize) -> Result<Vec<HistoryRow>, Store
     }
     rows.drain(..rows.len().saturating_sub(limit));
     Ok(rows)
+}
+
+/// Which commit of each of several sources was trusted last.
+///
+/// # Errors
+/// What the store says.
+pub fn trusted_sources(store: &dyn Store) -> Result<BTreeMap<String, String>, StoreError> {
+    let (mut trusted, mut from) = (BTreeMap::new(), 0);
+    loop {
+        let records = store.events_of(&Stream::Site, from, PAGE)?;
+        let Some(last) = records.last() else { return Ok(trusted) };
+        from = last.index.saturating_add(1);
+        for record in records {
+            if let Event::SourceTrusted { source, revision, .. } = record.event {
+                trusted.insert(source, revision);
+            }
+        }
+    }
 }
 
 /// What an earlier process left in the journal.

@@ -36,7 +36,7 @@ pub use allowance::{Allowance, Promise};
 pub use build::{catalogs, sealed_catalogs};
 pub use decide::{guard_bound, guard_wipe};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
-pub use history::{HistoryRow, NoWayBack};
+pub use history::{HistoryRow, NoWayBack, trusted_sources};
 pub use people::HoldError;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
 pub use status::{AppliedRevision, Attempt, Outcome, Recent, Status};

@@ -7,7 +7,7 @@ use super::task::Task;
 use super::{Allowance, Build, Built, Census, Foresee, decide};
 use crate::catalog::Catalog;
 use crate::content::{Stop, Tree};
-use crate::git::{Follower, GitError, History, Revision, Verifier};
+use crate::git::{Follower, GitError, Revision, Verifier};
 use crate::journal::{Event, Hold, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
@@ -194,11 +194,6 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// The id of a revision by any name that Git knows.
     pub async fn resolve(&self, name: &str) -> Result<String, ReconcileError> {
         Ok(self.shared.parts.follower.resolve(name).await?)
-    }
-
-    /// What opens the history of a revision, on a thread that may read the disk. `None`: there is none.
-    pub fn history_of(&self, revision: &str) -> Option<impl FnOnce() -> Option<History> + Send + use<C>> {
-        self.shared.parts.follower.history(revision)
     }
 
     /// Which revision was trusted last before this process began, by the journal: a mirror that was made anew does not know.

@@ -119,7 +119,9 @@ pub struct Status {
     pub generation: u64,
     /// Which of these was acted on: all that follows from it has come about, or the conditions say why not.
     pub observed_generation: u64,
-    /// The last request ([`super::Reconciler::ask`]) that was acted on: all up to it were.
+    /// The last request ([`super::Reconciler::ask`]) that was taken up: the sources are told to look.
+    pub taken_request: u64,
+    /// The last request that was acted on, as all before it: every source was looked at after it, and what came of it was tried.
     pub observed_request: u64,
     /// When a postponed attempt is made again, Unix milliseconds.
     pub retry_unix_ms: Option<i64>,

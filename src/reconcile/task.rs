@@ -4,13 +4,15 @@ use super::decide::{self, Patience};
 use super::reconciler::{Change, Failure, ReconcileError, Shared, Standing, now_unix_ms};
 use super::status::{AppliedRevision, Attempt, Outcome, Recent};
 use super::{Built, history::KEPT};
-use crate::git::{Revision, Sight};
+use crate::git::{GitError, Revision, Sight};
 use crate::journal::Event;
 use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// Between two tries to have the source looked at, while too much is asked of who does that.
+const WHILE_BUSY: Duration = Duration::from_millis(200);
 /// So many findings of a refused revision are logged; `formwork status` has all.
 const FINDINGS_LOGGED: usize = 5;
 
@@ -87,14 +89,19 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
         self.keep(None).await;
         let mut sights = shared.parts.follower.sight();
+        let mut answers = shared.parts.follower.answered();
         let mut source = shared.parts.follower.source();
         let mut again = false;
         loop {
             let token = shared.requested();
-            let asked = token > shared.status.borrow().observed_request;
-            if asked && let Err(error) = shared.parts.follower.looked().await {
-                tracing::debug!(%error, "the source could not be looked at now");
+            if token > shared.status.borrow().taken_request {
+                while let Err(GitError::Busy) = shared.parts.follower.look_for(token).await {
+                    tokio::time::sleep(WHILE_BUSY).await;
+                }
             }
+            // Before what is seen, which is then no older than what it answers.
+            let answered = *answers.borrow_and_update();
+            let asked = answered > shared.status.borrow().observed_request;
             let sight = sights.borrow_and_update().clone();
             // What was tried of a commit says nothing of the same commit in another folder, or with other packs at hand.
             let now = shared.parts.follower.source();
@@ -114,7 +121,8 @@ impl<C: Send + Sync + 'static> Task<C> {
             let retry_at = self.retry_at;
             let pause = retry_at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
             shared.update(|status| {
-                status.observed_request = status.observed_request.max(token);
+                status.taken_request = status.taken_request.max(token);
+                status.observed_request = status.observed_request.max(answered);
                 status.observed_generation = status.observed_generation.max(generation);
                 status.retry_unix_ms = pause.map(in_future);
             });
@@ -125,6 +133,7 @@ impl<C: Send + Sync + 'static> Task<C> {
                             return;
                         }
                     }
+                    Ok(()) = answers.changed() => {}
                     () = shared.woken.notified() => {}
                     () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => again = true,
                 }

@@ -34,6 +34,7 @@ use crate::store::{BoxFuture, Store, StoreError};
 use crate::trust::Policy;
 use desk::Desk;
 use keeping::Opening;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -76,6 +77,8 @@ pub struct Options {
     pub keys: Keys,
     /// Who may sign revisions; none: signatures are not asked for.
     pub trust: Option<Policy>,
+    /// Who may sign for each of several sources, by its name.
+    pub trust_of: BTreeMap<String, Policy>,
     /// The files of these that were read and are not read again.
     pub read_once: Vec<api::ReadOnce>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
@@ -219,6 +222,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let bounded = listen::connections();
     let started = Instant::now();
     let clock = options.keeping.clock();
+    let read_once = options.state.read_once().chain(options.read_once).collect();
     let keys = Arc::new(options.state.keys()?);
     let private = Arc::new(options.state.private());
     private.warn();
@@ -231,6 +235,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let keys_of_signers = options.state.0.join("signers");
     let verifier = options.trust.map(|policy| Verifier::new(policy, &keys_of_signers).map(Arc::new));
     let verifier = verifier.transpose().map_err(ServeError::Trust)?;
+    let mut policies = sources::policies(options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
         parts: OnceLock::new(),
@@ -267,7 +272,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         https: format!("https://{}:{}", options.address, options.api_port),
         site: site.clone(),
     });
-    let (ears, news) = sources::ears(Arc::clone(&build), verifier.clone(), packs.clone());
+    policies.trusted_before = crate::reconcile::trusted_sources(store.as_ref())?;
+    let (ears, news) = sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone());
     let mirror = options.state.0.join("mirror.git");
     let receiving = api::push::Receiving::new(options.state.users(), &source, hosted);
     let follower = match &cluster {
@@ -316,7 +322,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         hooks,
         receiving,
         standings: Arc::clone(&hook.standings),
-        read_once: options.read_once.into(),
+        read_once,
         private,
         applied,
     };

@@ -14,8 +14,8 @@
 //! ```
 
 use super::keeping::Keeping;
-use crate::api::PrivateFiles;
 use crate::api::views::Context;
+use crate::api::{PrivateFiles, ReadOnce};
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
 use std::io::{ErrorKind, Write as _};
@@ -216,6 +216,12 @@ impl StateDirectory {
     pub fn private(&self) -> PrivateFiles {
         let keys = ["signing.key", "ticket.key", "authority.key"].map(|name| self.key(name));
         PrivateFiles::of(keys.into_iter().chain([self.context()]).collect())
+    }
+
+    /// What a server reads when it starts and not again.
+    pub fn read_once(&self) -> impl Iterator<Item = ReadOnce> {
+        let keys = ["signing.key", "ticket.key", "authority.key", "authority.pem"].map(|name| self.key(name));
+        keys.into_iter().chain([self.administrators()]).map(|path| ReadOnce::of(&path))
     }
 
     /// An empty image folder, for a server that boots nothing.

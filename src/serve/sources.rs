@@ -5,11 +5,14 @@ use super::ServeError;
 use crate::api::Hooks;
 use crate::catalog::Catalog;
 use crate::content::Stop;
-use crate::git::remote::SourceEvent;
+use crate::git::remote::{Policies, SourceEvent};
 use crate::git::{Ears, Follower, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
 use crate::reconcile::Build;
 use crate::store::{Batch, Store};
+use crate::trust::Policy;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -19,10 +22,18 @@ const NEWS: usize = 256;
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
 
+/// Who may sign for each of several sources; keys lie in a folder each.
+pub(super) fn policies(policies: BTreeMap<String, Policy>, keys: &Path) -> Result<Policies, ServeError> {
+    let verifier = |name: &str, policy| Verifier::new(policy, &keys.join(name)).map(Arc::new);
+    let of = policies.into_iter().map(|(name, policy)| verifier(&name, policy).map(|verifier| (name, verifier)));
+    let verifiers = of.collect::<Result<_, String>>().map_err(ServeError::Trust)?;
+    Ok(Policies { verifiers, ..Policies::default() })
+}
+
 /// Who judges mounted sources, and what they tell.
 pub(super) fn ears(
     build: Arc<Build<Catalog>>,
-    verifier: Option<Arc<Verifier>>,
+    (verifier, policies): (Option<Arc<Verifier>>, Policies),
     packs: Option<PackCache>,
 ) -> (Ears, Receiver<SourceEvent>) {
     let (sender, news) = channel(NEWS);
@@ -34,6 +45,7 @@ pub(super) fn ears(
             }
         }),
         verifier,
+        policies,
         packs,
     };
     (ears, news)
@@ -59,6 +71,9 @@ pub(super) async fn record(store: Arc<dyn Store>, mut news: Receiver<SourceEvent
         let event = match event {
             SourceEvent::Rewritten { source, reference, from, to, followed } => {
                 Event::SourceRewritten { source, reference, from, to, followed }
+            }
+            SourceEvent::Trusted { source, revision, signed_by } => {
+                Event::SourceTrusted { source, revision, signed_by }
             }
             SourceEvent::Refused { source, revision, summary, findings } => {
                 let count = findings.len();

@@ -201,3 +201,45 @@ fn a_push_is_judged_with_the_packs_that_it_locks_and_refused_where_they_cannot_b
     let (taken, said) = push(&world);
     assert!(!taken && said.contains("is not what packs.lock pins pack `pack` to"), "{said}");
 }
+
+#[test]
+fn what_a_pack_gives_to_a_machine_is_traced_to_the_packs_own_repository_and_commit() {
+    let world = World::new();
+    world.write(
+        "pack/words.yaml",
+        "apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {name: word}\nspec: {schema: {type: string}}\n---\n\
+         apiVersion: formwork.dev/v1alpha1\nkind: Profile\nmetadata: {name: words}\nspec: {params: {word: x}}\n",
+    );
+    let locked = world.release("1.1.0");
+    world.ends(0, &["pack", "add", &world.url()]);
+    world.write(
+        "site/machine.yaml",
+        "apiVersion: formwork.dev/v1alpha1\nkind: Machine\nmetadata: {name: m-1}\n\
+         spec: {match: {macs: ['52:54:00:00:00:01']}, profiles: [words]}\n",
+    );
+    world.git("site", &["init", "--quiet", "--initial-branch", "main"]);
+    let vendored = commit_site(&world, "vendored");
+    let profile = |said: &[u8]| {
+        let trace: serde_json::Value = serde_json::from_slice(said).expect("JSON");
+        let origins = trace["origins"].as_array().expect("a list").clone();
+        let found = origins.into_iter().find(|origin| origin["what"] == "profile pack.words");
+        found.unwrap_or_else(|| panic!("{trace:#}"))
+    };
+    let repository = serde_json::json!({"url": world.url(), "file": "words.yaml", "revision": locked});
+    // Its files lie in the site's repository: who laid them there is known, and where they are from.
+    let found = profile(&world.type_in(&["trace", "m-1", "--dir", ".", "-o", "json"]).stdout);
+    assert_eq!((&found["repository"], found["commit"]["id"].as_str()), (&repository, Some(vendored.as_str())));
+    assert_eq!(found["place"]["file"], "packs/vendor/pack/words.yaml");
+    // They are fetched: then it is the pack's own commit.
+    std::fs::remove_dir_all(world.path("site/packs")).expect("removed");
+    let fetched = commit_site(&world, "not vendored");
+    let _server = serve(&world, &["--fetch-packs"]);
+    serves(&world, &fetched);
+    let output = Command::new(FORMWORK)
+        .args(["trace", "m-1", "-o", "json"])
+        .env("FORMWORK_CONTEXT", world.path("state/administrator.json"))
+        .output()
+        .expect("formwork starts");
+    let found = profile(&output.stdout);
+    assert_eq!((&found["repository"], found["commit"]["id"].as_str()), (&repository, Some(locked.as_str())));
+}

@@ -19,5 +19,7 @@ mod several;
 mod site;
 mod ssh;
 mod statuses;
+mod traced;
 mod trusted;
+mod waited;
 mod whole;

@@ -69,6 +69,12 @@ impl Site {
 
     /// What a command prints, and whether it succeeded.
     pub fn type_in(&self, words: &[&str]) -> (String, bool) {
+        let (said, code) = self.ended(words);
+        (said, code == Some(0))
+    }
+
+    /// What a command prints, and its exit code.
+    pub fn ended(&self, words: &[&str]) -> (String, Option<i32>) {
         let output = Command::new(FORMWORK)
             .args(words)
             .env("FORMWORK_CONTEXT", self.state.join("administrator.json"))
@@ -76,7 +82,7 @@ impl Site {
             .output()
             .expect("formwork starts");
         let said = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+        (String::from_utf8_lossy(&said).into_owned(), output.status.code())
     }
 
     /// Waits until the status is as wanted.

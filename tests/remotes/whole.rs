@@ -205,7 +205,22 @@ fn a_repository_named_on_the_command_line_is_followed_with_a_token_and_an_author
     let second = repository.push("second", &[("readme.md", "x")]);
     site.type_in(&["reconcile"]);
     let status = site.until("it is followed on", |status| serves(status, &second));
-    assert_eq!(status["changedSinceStart"], serde_json::json!([]));
+    assert_eq!(status["changedFiles"], serde_json::json!([]));
+    // Another token is read by the next fetch, and until then the status says so.
+    server.set_login(Some("x-access-token:another"));
+    closed_file(folder.path(), "site.token", "another\n");
+    let status = site.until("the token is another", |status| status["changedFiles"][0].is_object());
+    let file = &status["changedFiles"][0];
+    assert!(
+        file["takesEffect"] == "next-fetch" && file["path"].as_str().unwrap().ends_with("site.token"),
+        "{status:#}"
+    );
+    let (said, _) = site.type_in(&["status"]);
+    assert!(said.contains("site.token was changed since the last fetch of source site"), "{said}");
+    let (said, good) = site.type_in(&["reconcile", "--wait"]);
+    assert!(good, "{said}");
+    let status = site.until("it was read", |status| status["changedFiles"][0].is_null());
+    assert_eq!(status["sources"][0]["failure"], serde_json::Value::Null);
     assert!(!site.log().contains(TOKEN));
 }
 
@@ -239,12 +254,14 @@ fn a_mounted_source_opens_what_is_encrypted_by_its_own_identities_only() {
         status["sources"][1]["findings"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
     let shut = |finding: &&str| finding.starts_with("tenants/a/copied.yaml:") && finding.contains("`ageIdentities`");
     assert!(findings.iter().any(shut), "{findings:?}");
-    assert_eq!(status["changedSinceStart"], serde_json::json!([]));
+    assert_eq!(status["changedFiles"], serde_json::json!([]));
     // Given to the tenant as well; nothing comes of it before a restart, and the status says so.
     write(", ageIdentities: identity.txt");
-    let changed = |status: &serde_json::Value| status["changedSinceStart"][0].is_string();
+    let changed = |status: &serde_json::Value| status["changedFiles"][0].is_object();
     let status = site.until("it was changed since", changed);
-    assert!(status["changedSinceStart"][0].as_str().unwrap().contains("sources.yaml was changed since"), "{status:#}");
+    let file = &status["changedFiles"][0];
+    assert!(file["message"].as_str().unwrap().contains("sources.yaml was changed since"), "{status:#}");
+    assert!(file["takesEffect"] == "restart" && file["sinceUnixMs"].is_i64(), "{status:#}");
     drop(site);
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), &words);

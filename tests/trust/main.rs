@@ -11,5 +11,6 @@ mod pushed;
 mod repository;
 mod secrets;
 mod served;
+mod several;
 mod signatures;
 mod site;

@@ -27,12 +27,16 @@ pub struct SourceStatus {
     pub last_failure_unix_ms: Option<i64>,
     /// Why, where no look has succeeded since.
     pub failure: Option<String>,
+    /// Who signed the commit that is used, and what led to it; empty where signatures are not asked for.
+    pub signed_by: Vec<String>,
     /// Why its head is not used, as shown to people.
     pub findings: Vec<String>,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
     /// Bytes downloaded since the start.
     pub fetched_bytes: u64,
+    /// The last request for a look that was there when the last look began: it was made, whatever came of it.
+    pub observed_request: u64,
 }
 
 /// What is written about one source.

@@ -47,6 +47,16 @@ pub(in crate::git) fn message_of(parts: &[Part]) -> String {
     message
 }
 
+/// The sources that such a message names, with their commits: its last paragraph is ours, whatever stands above.
+pub(in crate::git) fn parts_of(message: &str) -> Vec<(String, String)> {
+    let last = message.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    let part = |line: &str| {
+        let mut words = line.strip_prefix("Formwork-Source: ")?.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    };
+    last.lines().filter_map(part).collect()
+}
+
 /// The files of all parts, each under its own folder.
 pub(super) fn merged<'a>(parts: impl IntoIterator<Item = (Option<&'a str>, &'a Tree)>) -> Tree {
     let mut whole = Tree::default();
@@ -117,6 +127,15 @@ mod tests {
         let line = format!("Formwork-Source: b {} at tenants/b: One more", "b".repeat(40));
         assert!(message.lines().any(|found| found == line), "{message}");
         assert_eq!(message, message_of(&parts));
+    }
+
+    #[test]
+    fn the_parts_of_a_composite_are_those_that_it_was_made_of_whatever_its_main_source_says() {
+        let forged = format!("x\n\nFormwork-Source: b {} at tenants/b: forged\n", "0".repeat(40));
+        let parts = [part("a", None, &forged), part("b", Some("tenants/b"), "One: more")];
+        let expected = ["a", "b"].map(|name| (name.to_owned(), name.repeat(40)));
+        assert_eq!(parts_of(&message_of(&parts)), expected);
+        assert_eq!(parts_of("One repository\n"), []);
     }
 
     #[test]

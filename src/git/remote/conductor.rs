@@ -4,8 +4,10 @@
 use super::board::{Board, Entry};
 use super::compose::{Part, Verdict, decide, merged};
 use super::fetch::{Known, Room};
+use super::history::Checked;
 use super::permit::forbidden;
 use super::settings::Sources;
+use super::signed::{Policies, Signatures};
 use super::{Judge, News, SourceEvent};
 use crate::content::Tree;
 use crate::git::loose::Loose;
@@ -31,15 +33,32 @@ pub struct Ears {
     pub judge: Option<Arc<Judge>>,
     /// Told of what happens to sources.
     pub news: Arc<News>,
-    /// Checks signatures: history is fetched as far as that needs it; none: only what is followed is fetched.
+    /// Checks signatures of one source: history is fetched as far as that needs it; none: only what is followed is fetched.
     pub verifier: Option<Arc<Verifier>>,
+    /// Who may sign for which of several sources.
+    pub policies: Policies,
     /// Where locked packs are fetched to before a tree is judged; none: they are not fetched.
     pub packs: Option<PackCache>,
 }
 
 impl Default for Ears {
     fn default() -> Self {
-        Self { judge: None, news: Arc::new(|_| {}), verifier: None, packs: None }
+        Self { judge: None, news: Arc::new(|_| {}), verifier: None, policies: Policies::default(), packs: None }
+    }
+}
+
+impl Ears {
+    /// What history of a source the check of its signatures needs; none: nobody asks for them.
+    pub(super) fn checked(&self, source: &str, owner: &SyncSender<Request>) -> Option<Checked> {
+        let of = |verifier: &Arc<Verifier>, source| {
+            let (verifier, owner) = (Arc::clone(verifier), owner.clone());
+            Checked { verifier, owner, source }
+        };
+        if let Some(verifier) = &self.verifier {
+            return Some(of(verifier, None));
+        }
+        let trusted = self.policies.trusted_before.get(source).cloned();
+        self.policies.verifiers.get(source).map(|verifier| of(verifier, Some((source.to_owned(), trusted))))
     }
 }
 
@@ -60,9 +79,13 @@ pub(in crate::git) struct Conductor {
     pub stop: Arc<AtomicBool>,
     used: Vec<Option<Held>>,
     taken: Vec<Option<Held>>,
+    /// Where each source has a policy of its own: what is known of its signatures.
+    signatures: Vec<Signatures>,
     /// The heads that the last answer was made of.
     heads: Vec<Option<String>>,
     last: Option<Result<Revision, GitError>>,
+    /// The last request that was answered.
+    answered: u64,
     /// When what could not be judged for a pack's sake is judged again.
     again: Option<Instant>,
     /// Refused commits that were told of.
@@ -88,8 +111,10 @@ impl Conductor {
             stop,
             used: vec![None; count],
             taken: vec![None; count],
+            signatures: (0..count).map(|_| Signatures::default()).collect(),
             heads: Vec::new(),
             last: None,
+            answered: 0,
             again: None,
             told: vec![None; count],
         }
@@ -105,8 +130,13 @@ impl Conductor {
                 continue;
             }
             seen = now;
-            let Some(sight) = self.sight(&entries) else { continue };
-            if self.owner.send(Request::Present(sight, Arc::clone(&self.stop))).is_err() {
+            let requested = entries.iter().map(|entry| entry.status.observed_request).min().unwrap_or_default();
+            let Some(sight) = self.sight(&entries, requested > self.answered) else { continue };
+            // What could not be judged has no answer yet.
+            if self.again.is_none() {
+                self.answered = requested;
+            }
+            if self.owner.send(Request::Present(sight, self.answered, Arc::clone(&self.stop))).is_err() {
                 return;
             }
         }
@@ -118,9 +148,9 @@ impl Conductor {
         answer.blocking_recv().map_err(|_| GitError::Stopped)?
     }
 
-    /// What of each mounted source was good before a restart.
+    /// What of each mounted source, and of a main one that has to be signed, was good before a restart.
     fn remember(&mut self) {
-        for (index, settings) in self.sources.0.iter().enumerate().filter(|(_, settings)| settings.mount.is_some()) {
+        for (index, settings) in self.sources.0.iter().enumerate().filter(|(_, settings)| settings.is_kept()) {
             let held = self.ask(|reply| Request::Source(settings.name.clone(), settings.subpath.clone(), reply));
             let Ok(Some((revision, tree))) = held else { continue };
             // What it may declare may be less than it was.
@@ -131,8 +161,8 @@ impl Conductor {
         }
     }
 
-    /// What is to be seen now. `None`: as before.
-    fn sight(&mut self, entries: &[Entry]) -> Option<Sight> {
+    /// What is to be seen now. `None`: as before. `asked`: what was refused is judged again.
+    fn sight(&mut self, entries: &[Entry], asked: bool) -> Option<Sight> {
         let (main, mounted) = entries.split_first()?;
         let Some(known) = &main.known else {
             return main.failure.clone().map(Sight::Unavailable);
@@ -155,11 +185,12 @@ impl Conductor {
         } else {
             let heads: Vec<_> =
                 entries.iter().map(|entry| entry.known.as_ref().map(|known| known.commit.clone())).collect();
-            if self.heads != heads || self.again.is_some_and(|at| Instant::now() >= at) {
+            if asked || self.heads != heads || self.again.is_some_and(|at| Instant::now() >= at) {
                 self.again = None;
                 self.last = Some(self.compose(entries));
                 // What failed for the disk's sake is tried again with the next news.
-                self.heads = if matches!(self.last, Some(Ok(_))) { heads } else { Vec::new() };
+                let settled = matches!(self.last, Some(Ok(_) | Err(GitError::Untrusted { .. })));
+                self.heads = if settled { heads } else { Vec::new() };
             }
         }
         Some(match self.last.clone()? {
@@ -211,12 +242,31 @@ impl Conductor {
 
     fn compose(&mut self, entries: &[Entry]) -> Result<Revision, GitError> {
         let known = |index: usize| entries.get(index).and_then(|entry| entry.known.clone());
-        let main = known(0).ok_or(GitError::Busy)?;
-        let main = self.take(0, &main)?;
+        let newest = known(0).ok_or(GitError::Busy)?;
         let mut refused: Vec<(usize, Vec<String>)> = Vec::new();
+        let main = match self.verify(0, &newest)? {
+            Ok(()) => self.take(0, &newest)?,
+            Err(findings) => {
+                let finding = findings.first().cloned().unwrap_or_default();
+                refused.push((0, findings));
+                match self.used.first().cloned().flatten() {
+                    Some(held) => held,
+                    None => {
+                        self.tell(entries, None, refused);
+                        let name = self.sources.0.first().map(|main| main.name.clone()).unwrap_or_default();
+                        return Err(GitError::Untrusted { name, finding });
+                    }
+                }
+            }
+        };
         let mut fresh: Vec<Option<Held>> = vec![None; entries.len()];
         for index in 1..entries.len() {
             let Some(known) = known(index) else { continue };
+            // Before any of its content is read; also of what is used already, where a policy is new.
+            if let Err(findings) = self.verify(index, &known)? {
+                refused.push((index, findings));
+                continue;
+            }
             if self
                 .used
                 .get(index)
@@ -298,21 +348,68 @@ impl Conductor {
                     *used = Some(held);
                 }
             }
+            self.trust(&main)?;
         }
-        self.tell(entries, &main.revision.id, refused);
+        self.tell(entries, Some(&main.revision.id), refused);
         Ok(revision)
     }
 
+    /// Whether a source's commit is signed as its own policy asks; else why not.
+    fn verify(&mut self, index: usize, known: &Known) -> Result<Result<(), Vec<String>>, GitError> {
+        let Some((settings, room)) = self.sources.0.get(index).zip(self.rooms.get(index)) else { return Ok(Ok(())) };
+        let Some(verifier) = self.ears.policies.verifiers.get(&settings.name) else { return Ok(Ok(())) };
+        let last = self.ask(|reply| Request::Trusted(Some(settings.name.clone()), reply))?;
+        let last = last.as_ref().or_else(|| self.ears.policies.trusted_before.get(&settings.name));
+        let Some(signatures) = self.signatures.get_mut(index) else { return Ok(Ok(())) };
+        signatures.verify(verifier, (settings, room), known, last.map(String::as_str))
+    }
+
+    /// Remembers of each source what is signed and used from now on: the next commit has to follow it.
+    fn trust(&mut self, main: &Held) -> Result<(), GitError> {
+        for (index, settings) in self.sources.0.iter().enumerate().filter(|(_, settings)| settings.trust.is_some()) {
+            let used = match index {
+                0 => Some(main),
+                _ => self.used.get(index).and_then(Option::as_ref),
+            };
+            let good = self.signatures.get(index).and_then(|signatures| signatures.good.as_ref());
+            let Some((held, good)) = used.cloned().zip(good).filter(|(held, good)| held.revision.id == good.commit)
+            else {
+                continue;
+            };
+            if index == 0 {
+                self.ask(|reply| Request::KeepSource(settings.name.clone(), good.commit.clone(), reply))?;
+                if let Some(used) = self.used.first_mut() {
+                    *used = Some(held);
+                }
+            }
+            let before = self.ask(|reply| Request::Trusted(Some(settings.name.clone()), reply))?;
+            if before.as_ref() == Some(&good.commit) {
+                continue;
+            }
+            self.ask(|reply| Request::TrustSource(settings.name.clone(), good.commit.clone(), reply))?;
+            (self.ears.news)(SourceEvent::Trusted {
+                source: settings.name.clone(),
+                revision: good.commit.clone(),
+                signed_by: good.by.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// Writes down which commit of each source is used and why another is not; tells the journal once.
-    fn tell(&mut self, entries: &[Entry], main: &str, refused: Vec<(usize, Vec<String>)>) {
+    fn tell(&mut self, entries: &[Entry], main: Option<&str>, refused: Vec<(usize, Vec<String>)>) {
         for (index, entry) in entries.iter().enumerate() {
             let used = match index {
-                0 => Some(main.to_owned()),
+                0 => main.map(str::to_owned),
                 _ => self.used.get(index).and_then(Option::as_ref).map(|held| held.revision.id.clone()),
             };
             let findings = refused.iter().find(|(refused, _)| *refused == index).map(|(_, findings)| findings.clone());
+            let good = self.signatures.get(index).and_then(|signatures| signatures.good.as_ref());
+            let good = good.filter(|good| used.as_ref() == Some(&good.commit));
+            let signed_by = good.map(|good| good.by.clone()).unwrap_or_default();
             self.board.write_quietly(index, |entry| {
                 entry.status.used = used;
+                entry.status.signed_by = signed_by;
                 entry.status.findings = findings.clone().unwrap_or_default();
             });
             let (Some(findings), Some(known)) = (findings, &entry.known) else { continue };

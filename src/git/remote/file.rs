@@ -50,6 +50,7 @@ struct SourceSpec {
     mount: Option<String>,
     allow: Option<AllowSpec>,
     age_identities: Option<PathBuf>,
+    trust: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -251,6 +252,7 @@ impl Checker<'_> {
             forge,
             mount: spec.mount,
             allow,
+            trust: spec.trust.map(|path| self.file(path)),
             age_identities: spec.age_identities.map(|path| self.file(path)),
         })
     }

@@ -17,6 +17,8 @@ const COMMITS_MAX: usize = 20_000;
 pub(super) struct Checked {
     pub verifier: Arc<Verifier>,
     pub owner: SyncSender<Request>,
+    /// Of several sources: which one, and what the journal says was trusted of it last.
+    pub source: Option<(String, Option<String>)>,
 }
 
 /// What a look has to bring besides a commit.
@@ -32,9 +34,12 @@ impl Checked {
     /// What the next revision is compared with: it may have changed since the last look.
     pub(super) fn wanted(&self) -> Result<Wanted, GitError> {
         let (reply, answer) = oneshot::channel();
-        self.owner.send(Request::Trusted(reply)).map_err(|_| GitError::Stopped)?;
+        self.owner
+            .send(Request::Trusted(self.source.as_ref().map(|(name, _)| name.clone()), reply))
+            .map_err(|_| GitError::Stopped)?;
         let last = answer.blocking_recv().map_err(|_| GitError::Stopped)??;
-        let base = last.or_else(|| self.verifier.anchor().map(str::to_owned));
+        let remembered = || self.source.as_ref().and_then(|(_, trusted)| trusted.clone());
+        let base = last.or_else(remembered).or_else(|| self.verifier.anchor().map(str::to_owned));
         Ok(Wanted { base, tags: self.verifier.asks_for_tags() })
     }
 }

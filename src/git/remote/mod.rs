@@ -29,6 +29,7 @@ mod poller;
 mod schedule;
 mod secret;
 mod settings;
+mod signed;
 mod ssh;
 pub(super) mod tls;
 mod transport;
@@ -43,11 +44,12 @@ pub use settings::{
     Allow, Credentials, Forge, ForgeKind, INTERVAL_LEAST, INTERVAL_MOST, OnRewrite, SourceSettings, Sources, Webhook,
     WebhookKind, is_folder,
 };
+pub use signed::Policies;
 pub use url::{Location, UrlError};
 
-pub(super) use compose::{Part, message_of};
+pub(super) use compose::{Part, message_of, parts_of};
 pub use conductor::Ears;
-pub(super) use start::{Remote, start};
+pub(super) use start::{Asked, Remote, start};
 
 mod start;
 
@@ -75,7 +77,7 @@ pub enum SourceEvent {
         /// Whether it is followed there.
         followed: bool,
     },
-    /// A mounted source's commit was refused; its last good one goes on.
+    /// A source's commit was refused by itself; its last good one goes on.
     Refused {
         /// The source.
         source: String,
@@ -85,6 +87,16 @@ pub enum SourceEvent {
         summary: String,
         /// The findings, as shown to people.
         findings: Vec<String>,
+    },
+
+    /// Its commit is signed as the source's policy asks, and goes into the site.
+    Trusted {
+        /// The source.
+        source: String,
+        /// The commit.
+        revision: String,
+        /// Who signed it and what led to it.
+        signed_by: Vec<String>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The thread that looks at one source: by the clock, on a hint, further apart while it fails.
 
 use super::board::Board;
-use super::fetch::{Known, Look, Room, Seen, look};
+use super::fetch::{Known, Look, Room, Seen, deepen, look};
 use super::history::{Checked, Wanted};
 use super::schedule::{HINT_GAP, SECOND_LOOK, after_failure, after_success};
 use super::settings::{OnRewrite, SourceSettings};
@@ -10,11 +10,13 @@ use super::{News, SourceEvent};
 use crate::git::GitError;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
 
 /// A hint that something may be new.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Hint {
     /// A person or a program on this machine asks.
     Look,
@@ -22,6 +24,8 @@ pub(super) enum Hint {
     Webhook,
     /// A person goes along with this commit, which a rewritten branch shows.
     Accept(String),
+    /// A person asks who wrote something: all of history is wanted. Dropped once it was tried.
+    History(oneshot::Sender<()>),
 }
 
 /// The thread's own.
@@ -31,6 +35,8 @@ pub(super) struct Poller {
     pub room: Room,
     pub board: Arc<Board>,
     pub hints: Receiver<Hint>,
+    /// The last request for a look.
+    pub requested: Arc<AtomicU64>,
     pub news: Arc<News>,
     /// Whose need of history and tags is met; none: nobody checks signatures.
     pub checked: Option<Checked>,
@@ -46,10 +52,12 @@ impl Poller {
             entry.known.clone_from(&known);
         });
         let (mut failures, mut second) = (0_u32, false);
+        let mut histories = Vec::new();
         loop {
             let mut bytes = 0;
+            let request = self.requested.load(Ordering::Acquire);
             let wanted = self.checked.as_ref().map_or_else(|| Ok(Wanted::default()), Checked::wanted);
-            let found = wanted.and_then(|wanted| {
+            let found = wanted.clone().and_then(|wanted| {
                 let seen = Seen { known: known.as_ref(), held: held.as_ref() };
                 look(&self.settings, &self.room, seen, &wanted, &mut bytes)
             });
@@ -59,17 +67,25 @@ impl Poller {
                 Ok(Look::New { known: next, rewritten }) => self.take(next, rewritten, &mut known, &mut held).err(),
                 Err(error) => Some(error),
             };
+            if let (false, Some(known), Ok(wanted)) = (histories.is_empty(), &known, &wanted) {
+                // People wait for it, and nothing else does: where it cannot be had, that is no failure of the source.
+                if let Err(error) = deepen(&self.settings, &self.room, wanted, known, &mut bytes) {
+                    tracing::info!(source = self.settings.name, %error, "its history cannot be fetched");
+                }
+            }
+            histories.clear();
             failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
             let pause = match (&failure, second && same) {
                 (Some(_), _) => after_failure(self.settings.interval, failures, dice()),
                 (None, true) => SECOND_LOOK.min(self.settings.interval),
                 (None, false) => after_success(self.settings.interval, dice()),
             };
-            self.write_down(known.clone(), held.clone(), failure, pause, bytes);
+            self.write_down(known.clone(), held.clone(), failure, pause, (bytes, request));
             match self.wait(pause) {
                 Wake::Time => second = false,
-                Wake::Hints { webhook, accept } => {
+                Wake::Hints { webhook, accept, history } => {
                     second = webhook;
+                    histories = history;
                     if let Some(next) = held.take_if(|held| accept.as_ref() == Some(&held.commit)) {
                         self.accept(next, &mut known, &mut held);
                     }
@@ -127,7 +143,7 @@ impl Poller {
         held: Option<Known>,
         failure: Option<GitError>,
         pause: Duration,
-        bytes: u64,
+        (bytes, request): (u64, u64),
     ) {
         let now = now_unix_ms();
         if let Some(error) = &failure {
@@ -136,6 +152,7 @@ impl Poller {
         self.board.write(self.index, |entry| {
             let status = &mut entry.status;
             status.head = held.as_ref().or(known.as_ref()).map(|known| known.commit.clone());
+            status.observed_request = request;
             status.fetched_bytes = status.fetched_bytes.saturating_add(bytes);
             status.next_look_unix_ms = Some(now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)));
             match &failure {
@@ -177,22 +194,23 @@ impl Poller {
         if !matches!(self.settings.location, Location::Local(_)) {
             std::thread::sleep(HINT_GAP.saturating_sub(since.elapsed()));
         }
-        let (mut webhook, mut accept) = (false, None);
+        let (mut webhook, mut accept, mut history) = (false, None, Vec::new());
         for hint in std::iter::once(first).chain(self.hints.try_iter()) {
             match hint {
                 Hint::Look => {}
                 Hint::Webhook => webhook = true,
                 Hint::Accept(commit) => accept = Some(commit),
+                Hint::History(tried) => history.push(tried),
             }
         }
-        Wake::Hints { webhook, accept }
+        Wake::Hints { webhook, accept, history }
     }
 }
 
 /// Why a wait is over.
 enum Wake {
     Time,
-    Hints { webhook: bool, accept: Option<String> },
+    Hints { webhook: bool, accept: Option<String>, history: Vec<oneshot::Sender<()>> },
     End,
 }
 

@@ -3,7 +3,7 @@
 use super::follow::Follow;
 use super::url::Location;
 use crate::content::Kind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often a remote repository is looked at where nothing is said.
@@ -144,6 +144,8 @@ pub struct SourceSettings {
     pub mount: Option<String>,
     /// What it may declare there.
     pub allow: Allow,
+    /// The policy by which its commits are signed; none: signatures are not asked for.
+    pub trust: Option<PathBuf>,
     /// What opens files of a mounted source that SOPS encrypted, and nothing else does; none: none of them is opened.
     pub age_identities: Option<PathBuf>,
 }
@@ -167,8 +169,27 @@ impl SourceSettings {
             forge: None,
             mount: None,
             allow: Allow::default(),
+            trust: None,
             age_identities: None,
         }
+    }
+}
+
+impl SourceSettings {
+    /// The files that each fetch of it reads anew.
+    pub fn read_at_each_fetch(&self) -> Vec<&Path> {
+        let credentials = match &self.credentials {
+            Credentials::Nobody => [None, None],
+            Credentials::Basic { password_file, .. } => [Some(password_file), None],
+            Credentials::Ssh { key_file, known_hosts_file } => [key_file.as_ref(), Some(known_hosts_file)],
+        };
+        credentials.into_iter().flatten().chain(&self.authority_file).map(PathBuf::as_path).collect()
+    }
+
+    /// Whether its last good commit goes on where a newer one is refused by itself: of a mounted one, and of a main one that has
+    /// to be signed.
+    pub fn is_kept(&self) -> bool {
+        self.mount.is_some() || self.trust.is_some()
     }
 }
 

@@ -3,19 +3,28 @@
 use super::board::Board;
 use super::conductor::{Conductor, Ears};
 use super::fetch::Room;
-use super::history::Checked;
 use super::poller::{Hint, Poller};
 use super::settings::Sources;
 use crate::git::GitError;
 use crate::git::owner::Request;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use tokio::sync::oneshot;
 
 /// Hints that may wait for one source: more say nothing more.
 const HINTS: usize = 4;
+
+/// Whom the threads tell, and what they are asked.
+#[derive(Clone)]
+pub(in crate::git) struct Asked {
+    /// To the thread that owns the mirror.
+    pub owner: SyncSender<Request>,
+    /// The last request for a look: one that begins after it is there answers it.
+    pub requested: Arc<AtomicU64>,
+}
 
 /// The threads that look at sources, and how to reach them.
 #[derive(Debug)]
@@ -49,6 +58,13 @@ impl Remote {
         found.is_some_and(|(_, sender)| sender.try_send(Hint::Accept(commit)).is_ok())
     }
 
+    /// To one: all of its history is wanted. What ends once that was tried; none: there is no such source, or too much waits for it.
+    pub(in crate::git) fn history(&self, source: &str) -> Option<oneshot::Receiver<()>> {
+        let (_, sender) = self.hints.iter().find(|(name, _)| name == source)?;
+        let (tried, waits) = oneshot::channel();
+        sender.try_send(Hint::History(tried)).ok().map(|()| waits)
+    }
+
     /// To one: a webhook came. False: there is no such source.
     pub(in crate::git) fn webhook(&self, source: &str) -> bool {
         let found = self.hints.iter().find(|(name, _)| name == source);
@@ -68,7 +84,7 @@ pub(in crate::git) fn start(
     sources: &Sources,
     state: &Path,
     ears: Ears,
-    owner: SyncSender<Request>,
+    asked: Asked,
     before: Vec<JoinHandle<()>>,
 ) -> Result<Remote, GitError> {
     let fails = |error: std::io::Error| GitError::Mirror { path: state.to_owned(), message: error.to_string() };
@@ -87,8 +103,9 @@ pub(in crate::git) fn start(
             room: room.clone(),
             board: Arc::clone(&board),
             hints: receiver,
+            requested: Arc::clone(&asked.requested),
             news: Arc::clone(&ears.news),
-            checked: ears.verifier.clone().map(|verifier| Checked { verifier, owner: owner.clone() }),
+            checked: ears.checked(&settings.name, &asked.owner),
         };
         let thread = std::thread::Builder::new().name("formwork-look".to_owned());
         let before = Arc::clone(&before);
@@ -101,7 +118,7 @@ pub(in crate::git) fn start(
         };
         threads.push(thread.spawn(run).map_err(fails)?);
     }
-    let conductor = Conductor::new(sources.clone(), rooms, Arc::clone(&board), ears, owner, Arc::clone(&stop));
+    let conductor = Conductor::new(sources.clone(), rooms, Arc::clone(&board), ears, asked.owner, Arc::clone(&stop));
     let thread = std::thread::Builder::new().name("formwork-sources".to_owned());
     threads.push(thread.spawn(move || conductor.run()).map_err(fails)?);
     Ok(Remote { hints, board, stop, threads })
