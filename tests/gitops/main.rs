@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
+#[path = "../bed/mod.rs"]
+mod bed;
 mod complaints;
 mod faults;
 mod site;

@@ -1,27 +1,21 @@
 //! A site that follows a repository: real `git` clients, a bare repository, the real server as a process that can be killed.
 
+pub use super::bed::PATIENCE;
+use super::bed::{self, FORMWORK, Server};
 use serde_json::Value;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-
-/// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One site; its server ends with it.
 pub struct Site {
     folder: tempfile::TempDir,
-    server: Option<Child>,
+    server: Option<Server>,
     /// Said in the server's mount namespace before it starts; none: it has none.
     before: Option<String>,
     branch: String,
     http: u16,
-    api: u16,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// `git` as anybody has it: no configuration of this computer.
@@ -65,10 +59,8 @@ impl Site {
         git(folder.path(), &["init", "-q", "--bare", "-b", "main", "site.git"]);
         git(folder.path(), &["clone", "-q", "site.git", "work"]);
         std::fs::create_dir(folder.path().join("images")).unwrap();
-        let (http, api) = (free_port(), free_port());
-        let site = Self { folder, server: None, before: None, branch: "main".to_owned(), http, api };
-        let made = site.formwork(&["site", "create", "gitops", "--fresh", "--state-dir", "state"]).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let site = Self { folder, server: None, before: None, branch: "main".to_owned(), http: 0 };
+        bed::make_site(&site.path("state"));
         site.write(
             "site.yaml",
             "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: gitops}\n\
@@ -147,16 +139,9 @@ impl Site {
         git(&self.work(), &["rev-parse", "HEAD"])
     }
 
-    fn formwork(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_formwork"));
-        command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("FORMWORK_CONTEXT", self.path("state/administrator.json"));
-        command
-    }
-
     /// Types a command.
     pub fn type_in(&self, words: &[&str]) -> Output {
-        self.formwork(words).output().unwrap()
+        bed::type_in(&self.path("state"), words)
     }
 
     /// Types a command, and gives its exit code and all it printed.
@@ -176,54 +161,31 @@ impl Site {
         self.branch = branch.to_owned();
     }
 
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it serves.
     pub fn start(&mut self) {
-        // A free port may be taken by another test before we have it: then others are tried.
-        for _ in 0..10 {
-            let child = self.serve().spawn().unwrap();
-            let child = self.server.insert(child);
-            let began = Instant::now();
-            loop {
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                let reached = [self.http, self.api].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
-                if reached {
-                    return;
-                }
-                assert!(began.elapsed() < PATIENCE, "the server does not answer\n{}", self.said());
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            (self.http, self.api) = (free_port(), free_port());
-        }
-        panic!("the server does not start\n{}", self.said());
+        let (server, (http, _)) = Server::on_free_ports(|ports| self.serve(ports));
+        (self.server, self.http) = (Some(server), http);
     }
 
-    fn serve(&self) -> Command {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("serve.log")).unwrap();
-        let mut command = match &self.before {
-            None => self.formwork(&[]),
+    fn serve(&self, ports: (u16, u16)) -> Command {
+        let program = match &self.before {
+            None => Command::new(FORMWORK),
             Some(before) => {
                 let mut command = namespace();
                 let script = format!("{before}\nexec \"$@\"");
-                command.current_dir(self.folder.path()).args(["sh", "-ec", &script, "sh"]);
-                command.arg(env!("CARGO_BIN_EXE_formwork"));
+                command.args(["sh", "-ec", &script, "sh", FORMWORK]);
                 command
             }
         };
-        command.args(["serve", "--address", "127.0.0.1", "--no-dhcp", "--no-tftp", "--state-dir", "state"]);
+        let mut command = Server::command(program, Path::new("state"), ports);
+        command.current_dir(self.folder.path()).env("FORMWORK_LOG", "info");
         command.args(["--repository", "site.git", "--branch", &self.branch, "--images", "images"]);
-        command.args(["--http-port", &self.http.to_string(), "--api-port", &self.api.to_string()]);
-        command.env("FORMWORK_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            server.kill().unwrap();
-            server.wait().unwrap();
-        }
+        self.server = None;
     }
 
     /// The server's process.
@@ -233,7 +195,7 @@ impl Site {
 
     /// The last of what the server said.
     pub fn said(&self) -> String {
-        let log = std::fs::read_to_string(self.path("serve.log")).unwrap_or_default();
+        let log = self.server.as_ref().map(Server::log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
@@ -311,12 +273,6 @@ impl Site {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

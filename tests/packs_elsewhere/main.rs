@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 
+#[path = "../bed/mod.rs"]
+mod bed;
 mod init;
 mod server;
 mod site;

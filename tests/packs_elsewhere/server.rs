@@ -1,23 +1,9 @@
 //! A server and packs that are locked and not vendored.
 
+use super::bed::{self, Server};
 use super::site::{FORMWORK, World};
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
-}
 
 /// Serves `site/` by its commits, with these words besides.
 fn serve(world: &World, words: &[&str]) -> Server {
@@ -27,46 +13,20 @@ fn serve(world: &World, words: &[&str]) -> Server {
 /// Serves what these words say.
 fn serve_source(world: &World, words: &[&str]) -> Server {
     let state = world.path("state");
-    if !state.exists() {
-        let made =
-            Command::new(FORMWORK).args(["site", "create", "lab", "--fresh", "--state-dir"]).arg(&state).output();
-        assert!(made.expect("formwork starts").status.success());
-    }
-    // A free port may be taken by another test before we have it: then others are tried.
-    for _ in 0..10 {
-        let mut server = Command::new(FORMWORK)
-            .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--state-dir"])
-            .arg(&state)
-            .args(["--http-port", &free_port().to_string(), "--api-port", &free_port().to_string()])
-            .args(words)
-            .env("HOME", world.path("home"))
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("formwork starts");
-        let mut lines = BufReader::new(server.stderr.take().expect("its errors")).lines();
-        let serves = lines.by_ref().map_while(Result::ok).any(|line| line.contains("serving"));
-        std::thread::spawn(move || lines.for_each(drop));
-        if serves {
-            return Server(server);
-        }
-        let _ = server.wait();
-    }
-    panic!("no server could be started");
+    bed::make_site(&state);
+    let (server, _) = Server::on_free_ports(|ports| {
+        let mut command = Server::command(Command::new(FORMWORK), &state, ports);
+        command.args(words).env("HOME", world.path("home")).env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command
+    });
+    server
 }
 
 /// Waits until what `formwork status` says of content holds all of these.
 fn status_says(world: &World, parts: &[&str]) -> String {
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + bed::PATIENCE;
     loop {
-        let output = Command::new(FORMWORK)
-            .args(["status", "-o", "json"])
-            .env("FORMWORK_CONTEXT", world.path("state/administrator.json"))
-            .output()
-            .expect("formwork starts");
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let said = status["content"].to_string();
+        let said = bed::status(&world.path("state"))["content"].to_string();
         if parts.iter().all(|part| said.contains(part)) {
             return said;
         }
@@ -235,11 +195,7 @@ fn what_a_pack_gives_to_a_machine_is_traced_to_the_packs_own_repository_and_comm
     let fetched = commit_site(&world, "not vendored");
     let _server = serve(&world, &["--fetch-packs"]);
     serves(&world, &fetched);
-    let output = Command::new(FORMWORK)
-        .args(["trace", "m-1", "-o", "json"])
-        .env("FORMWORK_CONTEXT", world.path("state/administrator.json"))
-        .output()
-        .expect("formwork starts");
+    let output = bed::type_in(&world.path("state"), &["trace", "m-1", "-o", "json"]);
     let found = profile(&output.stdout);
     assert_eq!((&found["repository"], found["commit"]["id"].as_str()), (&repository, Some(locked.as_str())));
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub const FORMWORK: &str = env!("CARGO_BIN_EXE_formwork");
+pub use super::bed::FORMWORK;
 
 /// A folder with `site/`, a repository `pack/`, and a cache of its own.
 pub struct World {

@@ -9,6 +9,8 @@
 )]
 
 mod answers;
+#[path = "../bed/mod.rs"]
+mod bed;
 mod bounds;
 mod permissions;
 mod restarts;

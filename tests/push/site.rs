@@ -1,15 +1,11 @@
 //! A site that is pushed to: a state directory, a server on loopback, and people with clones.
 
-use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use super::bed::{self, Server};
+pub use super::bed::{FORMWORK, PATIENCE, free_ports};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// The program.
-pub const FORMWORK: &str = env!("CARGO_BIN_EXE_formwork");
-/// The machine is shared, and no test is about speed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a site of two machines is made of.
 pub const SITE: &[(&str, &str)] = &[
@@ -77,9 +73,10 @@ pub enum Content {
 pub struct Site {
     pub folder: tempfile::TempDir,
     content: Content,
-    server: Option<Child>,
+    server: Option<Server>,
     ports: (u16, u16),
-    log: std::sync::Arc<std::sync::Mutex<String>>,
+    /// What servers before said.
+    log: String,
 }
 
 impl Site {
@@ -91,68 +88,44 @@ impl Site {
     /// A site of this content, made by whoever knows the folder.
     pub fn new(content: impl FnOnce(&Path) -> Content) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = Command::new(FORMWORK)
-            .args(["site", "create", "lab", "--fresh", "--state-dir"])
-            .arg(folder.path().join("state"))
-            .output()
-            .expect("formwork starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        bed::make_site(&folder.path().join("state"));
         let content = content(folder.path());
-        let mut site = Self { folder, content, server: None, ports: (0, 0), log: std::sync::Arc::default() };
-        // A free port may be taken by another test before we have it: then others are tried.
-        for _ in 0..20 {
-            site.ports = free_ports();
-            if site.serve() {
-                std::fs::write(site.path("ca.pem"), site.context()["caCertificate"].as_str().expect("PEM"))
-                    .expect("written");
-                return site;
-            }
-        }
-        panic!("no server could be started: {}", site.log());
+        let mut site = Self { folder, content, server: None, ports: (0, 0), log: String::new() };
+        let (server, ports) = Server::on_free_ports(|ports| site.command(ports));
+        (site.server, site.ports) = (Some(server), ports);
+        std::fs::write(site.path("ca.pem"), site.context()["caCertificate"].as_str().expect("PEM")).expect("written");
+        site
     }
 
-    /// Starts the server; whether it serves.
-    pub fn serve(&mut self) -> bool {
-        let mut command = Command::new(FORMWORK);
-        command.args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--state-dir"]).arg(self.state());
+    fn command(&self, ports: (u16, u16)) -> Command {
+        let mut command = Server::command(Command::new(FORMWORK), &self.state(), ports);
         match &self.content {
             Content::Hosted => command.arg("--hosted"),
             Content::Repository(path) => command.arg("--repository").arg(path),
         };
-        command.args(["--http-port", &self.ports.0.to_string(), "--api-port", &self.ports.1.to_string()]);
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).env("FORMWORK_LOG", "debug");
-        let mut server = command.spawn().expect("formwork starts");
-        let mut lines = BufReader::new(server.stderr.take().expect("its errors")).lines();
-        let log = std::sync::Arc::clone(&self.log);
-        let keep = move |line: &str| {
-            let mut log = log.lock().unwrap();
-            log.push_str(line);
-            log.push('\n');
-        };
-        let serves = lines.by_ref().map_while(Result::ok).any(|line| {
-            keep(&line);
-            line.contains("serving")
-        });
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| keep(&line)));
-        if !serves {
-            let _ = server.wait();
-            return false;
+        command.env("FORMWORK_LOG", "debug");
+        command
+    }
+
+    /// Starts the server again, where it was; whether it serves.
+    pub fn serve(&mut self) -> bool {
+        match Server::spawn(self.command(self.ports)) {
+            Ok(server) => self.server = Some(server),
+            Err(said) => self.log.push_str(&said),
         }
-        self.server = Some(server);
-        true
+        self.server.is_some()
     }
 
     /// Ends the server as a power cut would.
     pub fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
+        if let Some(server) = self.server.take() {
+            self.log.push_str(&server.log());
         }
     }
 
     /// What the server logged.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        format!("{}{}", self.log, self.server.as_ref().map(Server::log).unwrap_or_default())
     }
 
     /// A path beside the state directory.
@@ -197,10 +170,7 @@ impl Site {
 
     /// Types a command.
     pub fn type_in(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(FORMWORK);
-        command.args(words).env("FORMWORK_CONTEXT", self.state().join("administrator.json"));
-        command.env("FORMWORK_STATE_DIR", self.state()).stdin(Stdio::null());
-        command.output().expect("formwork starts")
+        bed::type_in(&self.state(), words)
     }
 
     /// Adds a user; gives their token.
@@ -243,20 +213,6 @@ impl Site {
         let said = command.expect("git runs");
         said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
     }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Ports that were free a moment ago.
-pub fn free_ports() -> (u16, u16) {
-    let open = || TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (one, other) = (open(), open());
-    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
-    (port(&one), port(&other))
 }
 
 /// Waits for something.

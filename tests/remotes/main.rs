@@ -8,6 +8,8 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+#[path = "../bed/mod.rs"]
+mod bed;
 mod broken;
 mod follows;
 mod forge_stand_in;

@@ -7,6 +7,8 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+#[path = "../bed/mod.rs"]
+mod bed;
 mod pushed;
 mod repository;
 mod secrets;

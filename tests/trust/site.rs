@@ -1,18 +1,15 @@
 //! A server that follows a repository, and commands typed at it.
 
-use super::repository::{Repository, run};
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+pub use super::bed::FORMWORK;
+use super::bed::{self, PATIENCE, Server};
+use super::repository::Repository;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// The program.
-pub const FORMWORK: &str = env!("CARGO_BIN_EXE_formwork");
 
 /// Until this is dropped.
 pub struct Site {
-    server: Child,
+    _server: Server,
     state: PathBuf,
 }
 
@@ -25,35 +22,14 @@ impl Site {
 
     /// Serves what these options say, with its state beside the repository.
     pub fn serve(repository: &Repository, words: &[&str]) -> Self {
-        let (state, images) = (repository.root().join("state"), repository.root().join("images"));
-        if !state.exists() {
-            std::fs::create_dir_all(images.join("loaders")).unwrap();
-            run(Command::new(FORMWORK).args(["site", "create", "lab", "--fresh", "--state-dir"]).arg(&state));
-        }
-        // A free port may be taken by another test before we have it: then others are tried.
-        for _ in 0..10 {
-            let open = || TcpListener::bind("127.0.0.1:0").expect("a port");
-            let ports = [open(), open()].map(|listener| listener.local_addr().unwrap().port().to_string());
-            let mut server = Command::new(FORMWORK)
-                .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--images"])
-                .arg(&images)
-                .arg("--state-dir")
-                .arg(&state)
-                .args(["--http-port", &ports[0], "--api-port", &ports[1]])
-                .args(words)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("formwork starts");
-            let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-            let serves = lines.by_ref().map_while(Result::ok).any(|line| line.contains("serving"));
-            std::thread::spawn(move || lines.for_each(drop));
-            if serves {
-                return Self { server, state };
-            }
-            let _ = server.wait();
-        }
-        panic!("no server could be started");
+        let state = repository.root().join("state");
+        bed::make_site(&state);
+        let (server, _) = Server::on_free_ports(|ports| {
+            let mut command = Server::command(Command::new(FORMWORK), &state, ports);
+            command.args(words);
+            command
+        });
+        Self { _server: server, state }
     }
 
     /// Pushes from the repository's work tree to the server's own repository, as its administrator: whether it was taken, and
@@ -89,10 +65,7 @@ impl Site {
 
     /// Types a command.
     pub fn type_in(&self, words: &[&str]) -> Output {
-        let context = self.state.join("administrator.json");
-        let mut command = Command::new(FORMWORK);
-        command.env("FORMWORK_CONTEXT", context).stdin(Stdio::null()).args(words);
-        command.output().expect("formwork starts")
+        bed::type_in(&self.state, words)
     }
 
     /// The same, and it must be done.
@@ -104,7 +77,7 @@ impl Site {
 
     /// Waits until the status has this in it.
     pub fn until(&self, wanted: &[&str]) -> String {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + PATIENCE;
         let mut status = String::new();
         while Instant::now() < end {
             status = String::from_utf8_lossy(&self.type_in(&["status", "-o", "json"]).stdout).into_owned();
@@ -119,12 +92,5 @@ impl Site {
     /// Waits until this revision serves and nothing newer is worked on.
     pub fn until_served(&self, revision: &str) -> String {
         self.until(&["\"condition\": \"Ready\"", &format!("\"lastAppliedRevision\": \"{revision}\"")])
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
