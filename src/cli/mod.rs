@@ -35,6 +35,7 @@ mod keeping;
 mod log;
 mod logs;
 mod man;
+mod moving;
 mod offline;
 mod output;
 mod pack;
@@ -137,6 +138,8 @@ Where an enrollment rule would take the machine in again, as new, a reason is ne
     Site(site::Arguments),
     Serve(serve::Arguments),
     Store(store::Arguments),
+    Export(moving::Export),
+    Import(moving::Import),
     User(user::Arguments),
     Hook(hook::Arguments),
     Doctor(doctor::Arguments),
@@ -198,6 +201,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Site(arguments) => site::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Export(arguments) => moving::export(&arguments),
+        Command::Import(arguments) => moving::import(&arguments),
         Command::User(arguments) => user::run(&arguments),
         Command::Hook(arguments) => hook::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -1,7 +1,7 @@
 //! How far long work has come, on standard error, for a person who waits: nothing where that is no terminal, and nothing of work that
 //! is over soon.
 
-use crate::store::embedded::Watch;
+use crate::store::Watch;
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;

@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 /// What serves the site.
-fn next(state: &Path, keeping: &Keeping) -> String {
+pub(super) fn next(state: &Path, keeping: &Keeping) -> String {
     let (state, store) = (state.display(), keeping.options());
     format!(
         "next: formwork serve --state-dir {state}{store} --repository PATH --images DIR --address ADDRESS --interface NAME"

@@ -239,12 +239,12 @@ fn sentence(report: &Report, words: &str) -> String {
     format!("{words}: {events} in {streams}, {}, {}\n", many(*clusters, "cluster"), many(*leases, "lease"))
 }
 
-fn many(number: impl TryInto<usize>, thing: &str) -> String {
+pub(super) fn many(number: impl TryInto<usize>, thing: &str) -> String {
     count(number.try_into().unwrap_or(usize::MAX), thing)
 }
 
 /// How a command ends that failed where it writes to the disk of `to`.
-fn failed(error: StoreError, to: &Path) -> CliError {
+pub(super) fn failed(error: StoreError, to: &Path) -> CliError {
     match error {
         StoreError::Open(message) => CliError::Refused { code: "store".to_owned(), message, hint: None },
         StoreError::Path(message) => CliError::Usage { message, hint: None },

@@ -6,6 +6,7 @@ mod desk;
 mod files;
 mod keeping;
 mod listen;
+pub mod moving;
 mod namespace;
 mod site;
 mod sources;

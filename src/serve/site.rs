@@ -121,6 +121,9 @@ impl StateDirectory {
             return Err(SiteError::Name(site.to_owned()));
         }
         if crate::store::embedded::exists(&self.0) {
+            if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
+                return Err(moved.refusal(&self.0.display().to_string()).into());
+            }
             let message = format!("{} holds a store already; a site is made once", self.0.display());
             return Err(StoreError::Open(message).into());
         }
@@ -153,9 +156,43 @@ impl StateDirectory {
         Ok(keys)
     }
 
+    /// What of it goes along where the store moves to another host, as far as it is there: keys, who may do what, secrets, repositories
+    /// with the commits of open runs, and job logs.
+    pub fn along(&self) -> Vec<&'static str> {
+        const ALONG: [&str; 9] = [
+            "keys",
+            "administrators.json",
+            "administrator.json",
+            "users.json",
+            "secrets",
+            "git",
+            "mirror.git",
+            "packs.git",
+            "logs",
+        ];
+        ALONG.into_iter().filter(|name| self.0.join(name).exists()).collect()
+    }
+
+    /// The file that says where the store lies, where that is not here.
+    pub fn elsewhere_file(&self) -> PathBuf {
+        self.0.join(STORE_ELSEWHERE)
+    }
+
+    /// The store lies here from now on.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn forget_store_elsewhere(&self) -> Result<(), SiteError> {
+        let path = self.elsewhere_file();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(SiteError::File { path, error }),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the site's store lies, where that is not here.
     pub fn store_elsewhere(&self) -> Option<String> {
-        let said = std::fs::read_to_string(self.0.join(STORE_ELSEWHERE)).ok()?;
+        let said = std::fs::read_to_string(self.elsewhere_file()).ok()?;
         Some(said.trim().to_owned())
     }
 
@@ -166,7 +203,7 @@ impl StateDirectory {
     pub fn remember_store(&self, keeping: &Keeping) -> Result<(), SiteError> {
         match keeping.elsewhere() {
             Some(place) if self.store_elsewhere().as_ref() != Some(&place) => {
-                write_secret(&self.0.join(STORE_ELSEWHERE), place.as_bytes())
+                write_secret(&self.elsewhere_file(), place.as_bytes())
             }
             _ => Ok(()),
         }

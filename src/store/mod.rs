@@ -5,13 +5,18 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod effect;
 pub mod embedded;
 mod encoding;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod logs;
+pub mod moving;
 mod plan;
+mod progress;
 mod watches;
+
+pub use progress::Watch;
 
 use crate::cluster;
 use crate::journal::{Event, Record, Stream};

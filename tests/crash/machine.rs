@@ -198,6 +198,18 @@ impl Connection<'_> {
         })
     }
 
+    /// Asks once for a claim that holds for so long: whether it leads, and the fence.
+    pub fn claim(&self, claim: &str, ttl: &str) -> Result<(bool, u64), String> {
+        let path = format!("/claims/{claim}?ttl={ttl}");
+        let (status, body, _) = self.call("POST", &path, &[("accept", "application/json")], Some(""))?;
+        let text = || String::from_utf8_lossy(&body).into_owned();
+        if status != 200 {
+            return Err(format!("{status}: {}", text()));
+        }
+        let claim: Value = serde_json::from_slice(&body).map_err(|_| text())?;
+        Ok((claim["role"] == "leader", number(&claim["fence"])))
+    }
+
     /// The status of one try, whatever it is.
     pub fn status_of(&self, question: &Question) -> u16 {
         let Question::Write { key, value, id } = question else { panic!("only writes") };

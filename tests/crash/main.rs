@@ -2,7 +2,7 @@
 //! the commit. What the machines saw is judged by the same checks as the power cuts of the store
 //! (`src/store/conformance/history.rs`).
 //!
-//! Beside it: a disk that is full or read-only, and the store's commands while a server runs.
+//! Beside it: a disk that is full or read-only, and the store's commands while a server runs; a store that moves.
 //!
 //! `FORMWORK_CRASH_KILLS` says how many kills (20 where it is not set); `scripts/crash` does that.
 
@@ -10,9 +10,11 @@
 
 mod commands;
 mod disk;
+mod held;
 #[path = "../../src/store/conformance/history.rs"]
 mod history;
 mod machine;
+mod moved;
 #[path = "../../src/store/conformance/program.rs"]
 mod program;
 mod proxy;

@@ -180,6 +180,12 @@ impl Server {
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap(), retry)
     }
 
+    /// What every command has in its environment from now on.
+    #[allow(dead_code, reason = "where a site moves to another store")]
+    pub fn environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
+    }
+
     /// Whether it ended by itself.
     #[allow(dead_code, reason = "where another server can take its store")]
     pub fn has_ended(&mut self) -> bool {

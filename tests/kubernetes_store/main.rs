@@ -10,6 +10,7 @@
 mod api_server;
 mod faulty;
 mod figures;
+mod moved;
 mod outages;
 mod replicas;
 mod served;

@@ -1,12 +1,14 @@
 //! A real server on the store in Kubernetes, killed (`kill -9`) under machines that ask it over HTTP, with an API server that is
 //! killed, too. The same machines, proxy and judge as in `tests/crash`, where the store is a file.
 
+#[path = "../crash/held.rs"]
+pub mod held;
 #[path = "../crash/machine.rs"]
-mod machine;
+pub mod machine;
 #[path = "../crash/proxy.rs"]
-mod proxy;
+pub mod proxy;
 #[path = "../crash/server.rs"]
-mod server;
+pub mod server;
 #[path = "../crash/walk.rs"]
 mod walk;
 

@@ -8,6 +8,7 @@ pub(crate) mod history;
 mod history_tests;
 pub(crate) mod power;
 pub(crate) mod program;
+pub(crate) mod whole;
 
 use super::{Batch, Lease, Operation, Space, Store, StoreError};
 use crate::journal::{Event, Stream};

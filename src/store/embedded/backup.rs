@@ -3,9 +3,8 @@
 use super::check::{self, Report};
 use super::files::{FileMedium, Lock, begin_file, copy_private, finish_file, partial};
 use super::medium::{self, Medium, meaning};
-use super::progress::Watch;
 use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, PARTS, STREAMS, VALUES};
-use crate::store::StoreError;
+use crate::store::{StoreError, Watch};
 use redb::{
     Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
     WriteTransaction,

@@ -2,12 +2,11 @@
 
 use super::files::{FileMedium, Lock};
 use super::medium::{self, Medium};
-use super::progress::Watch;
 use super::shared::ReadError;
 use super::tables::{self, EVENTS, HEADS, STREAMS, decode};
 use crate::journal::Record;
-use crate::store::StoreError;
 use crate::store::encoding::stream_key;
+use crate::store::{StoreError, Watch};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeMap;
 use std::path::Path;

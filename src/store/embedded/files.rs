@@ -110,13 +110,18 @@ pub(super) fn begin_new(dir: &Path) -> Result<FileMedium, StoreError> {
     begin_file(&dir.join(FILE), &dir.join(NEW_FILE))
 }
 
+/// Takes away a new store that could not be finished. A failure leaves a file that the next one writes over.
+pub(super) fn forget_new(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(NEW_FILE));
+}
+
 /// Puts the finished new store in its place, durably.
 pub(super) fn finish_new(dir: &Path) -> Result<(), StoreError> {
     finish_file(&dir.join(NEW_FILE), &dir.join(FILE))
 }
 
 /// How a file is called while it is made.
-pub(super) fn partial(path: &Path) -> PathBuf {
+pub(in crate::store) fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     name.into()
@@ -154,7 +159,7 @@ pub(super) fn copy_private(from: &Path, to: &Path, each: &dyn Fn(u64)) -> Result
 }
 
 /// Gives a finished file its name, durably; one that got there meanwhile stays.
-pub(super) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
     let dir = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -171,7 +176,7 @@ fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 }
 
 /// What it means that a file or folder cannot be had.
-fn open_failed(path: &Path, error: &io::Error) -> StoreError {
+pub(in crate::store) fn open_failed(path: &Path, error: &io::Error) -> StoreError {
     let text = format!("{}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(text),

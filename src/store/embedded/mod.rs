@@ -2,7 +2,7 @@
 //!
 //! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`super::plan`]
 //! decides what a batch comes to (pure), [`transaction`] writes that, [`writer`] is the one thread that writes, [`shared`] what readers see,
-//! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it. This module opens and closes them and answers the trait.
+//! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it, [`moving`] writes it for a move and makes it of one. This module opens and closes them and answers the trait.
 //!
 //! What is promised: a commit is answered after two fsyncs of its group (redb's two-phase commit: no power cut can make
 //! half a transaction of it, whatever bytes machines sent); readers take a snapshot and never wait for the writer, but
@@ -15,7 +15,7 @@ mod dump;
 mod files;
 mod medium;
 mod migrate;
-mod progress;
+mod moving;
 mod restore;
 mod shared;
 mod tables;
@@ -25,11 +25,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use super::Watch;
 pub use backup::{backup, backup_of_copy, backup_watched};
 pub use check::{Report, check, check_file, check_file_watched, check_watched};
 pub use dump::{DumpError, dump, dump_file};
 pub use files::{exists, is_open};
-pub use progress::Watch;
+pub(super) use files::{finish_file, open_failed, partial};
+pub use moving::{export, import, moved};
 pub use restore::{Restored, restore, restore_watched};
 
 use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
@@ -114,12 +116,14 @@ impl EmbeddedStore {
     /// Opens the store in `dir`: takes its lock, verifies every page, and gives held claims their lifetime again.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where there is none, where another process has it, or where it is of a newer version;
+    /// [`StoreError::Open`] where there is none, where another process has it, where it was moved out, or where it is of a newer version;
     /// [`StoreError::Damaged`] where a page is not what it was.
     pub fn open_with(dir: &Path, options: Options) -> Result<Self, StoreError> {
         let lock = Lock::take(dir, false)?;
         let medium = Arc::new(FileMedium::existing(dir)?);
-        Self::start(medium, options, Some(lock))
+        let store = Self::start(medium, options, Some(lock))?;
+        store.refuse_moved()?;
+        Ok(store)
     }
 
     fn start(medium: Arc<dyn Medium>, options: Options, lock: Option<Lock>) -> Result<Self, StoreError> {

@@ -9,13 +9,12 @@
 use super::check::{Report, check_file_watched};
 use super::files::{self, FileMedium, Lock};
 use super::medium::{self, Medium};
-use super::progress::Watch;
 use super::tables::VALUES;
 use super::{EmbeddedStore, Options};
 use crate::cluster;
 use crate::journal::{Event, MachineState, Stream};
 use crate::store::encoding::space_key;
-use crate::store::{Batch, Committed, Operation, Space, Store, StoreError};
+use crate::store::{Batch, Committed, Operation, Space, Store, StoreError, Watch};
 use redb::ReadableDatabase;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +84,7 @@ fn make_ready(
     // A failure here fails the restore, not the process.
     let options = Options { on_fatal: Arc::new(|_| ()), ..Options::default() };
     let store = EmbeddedStore::start(Arc::clone(&medium) as Arc<dyn Medium>, options, None)?;
+    store.refuse_moved()?;
     if let (Some(theirs), Some(ours)) = (site_of(&store), site_in(dir))
         && theirs != ours
     {

@@ -9,7 +9,7 @@
 //!
 //! Seams: [`objects`] is what is asked of the API server, [`client`] asks it; [`segment`] is the bytes, [`state`] the fold, [`log`]
 //! what a list of objects means (all three pure); [`shared`] what readers see, [`mod@read`] reads the log, [`writer`] and [`follower`]
-//! are the two tasks, [`snapshots`] keeps the log short. What a batch comes to is decided by [`super::plan`], as in every engine.
+//! are the two tasks, [`snapshots`] keeps the log short, [`moving`] is how a store moves out and in. What a batch comes to is decided by [`super::plan`], as in every engine.
 //!
 //! What is promised: names are unique in etcd, so of all replicas that decided on segment N one writes N+1, and the others decide
 //! again; nothing is answered before its segment is there, an answer that changes nothing not before it is known that no later
@@ -22,6 +22,7 @@
 pub mod client;
 mod follower;
 mod log;
+pub mod moving;
 pub mod objects;
 mod read;
 mod segment;
@@ -79,6 +80,8 @@ pub struct Options {
     /// The authority of the site that this is for, by the SHA-256 of its certificate: a store that says that it is another's is
     /// refused before anything is written. `None`: not asked.
     pub authority: Option<String>,
+    /// A store that was moved out is opened, too: for who moves it.
+    pub moved: bool,
     /// What ends the process.
     pub on_fatal: OnFatal,
 }
@@ -97,6 +100,7 @@ impl Default for Options {
             state_bytes: 512 << 20,
             exclusive: false,
             authority: None,
+            moved: false,
             on_fatal: Arc::new(|_| std::process::abort()),
         }
     }
@@ -150,6 +154,9 @@ impl KubernetesStore {
                 let there = objects.list().await?.heads;
                 if !there.is_empty() {
                     let place = objects.place();
+                    if let Ok((state, _)) = moving::look(Arc::clone(&objects), Options::default()).await {
+                        shared::is_not_moved(&state, &place)?;
+                    }
                     let message =
                         format!("{place} holds a store already ({} objects); a site is made once", there.len());
                     return Err(StoreError::Open(message));
@@ -253,6 +260,7 @@ async fn start(connect: Connect, options: Options, name: String) -> Result<(Arc<
     let shared = Arc::new(Shared::new(objects, options, name, start));
     let version = read::catch_up(&shared).await?;
     shared.is_of_own_authority()?;
+    shared.is_not_moved(&shared.state())?;
     let mut writer = Writer::new(Arc::clone(&shared));
     writer.begin().await?;
     shared.is_open()?;

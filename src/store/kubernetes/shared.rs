@@ -5,6 +5,7 @@ use super::objects::Objects;
 use super::segment::{Segment, digest_of};
 use super::state::State;
 use super::{OnFatal, Options};
+use crate::store::moving::{MOVED, Moved};
 use crate::store::watches::Watches;
 use crate::store::{Health, Space, StoreError};
 use arc_swap::ArcSwap;
@@ -89,6 +90,14 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// Refuses a state that says that it was moved out.
+pub(super) fn is_not_moved(state: &State, place: &str) -> Result<(), StoreError> {
+    match Moved::of(state.value(Space::Meta, MOVED).as_deref())? {
+        Some(moved) => Err(moved.refusal(place)),
+        None => Ok(()),
+    }
+}
+
 impl Shared {
     pub(super) fn new(objects: Arc<dyn Objects>, options: Options, name: String, start: Start) -> Self {
         Self {
@@ -142,7 +151,11 @@ impl Shared {
     /// A store that was opened for itself alone writes nothing once another was opened so: no write of its own can be folded before
     /// the other's word.
     fn has_it_still(&self) -> Result<(), StoreError> {
-        if !self.options.exclusive || !self.open.load(Ordering::Relaxed) {
+        if !self.open.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.is_not_moved(&self.state.load())?;
+        if !self.options.exclusive {
             return Ok(());
         }
         match self.state.load().value(Space::Meta, HOLDER) {
@@ -152,6 +165,17 @@ impl Shared {
                 self.objects.place()
             )))),
         }
+    }
+
+    /// Nothing is decided on a state that says that it was moved out, so the mark is the last that is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], which is remembered.
+    pub(super) fn is_not_moved(&self, state: &State) -> Result<(), StoreError> {
+        if self.options.moved {
+            return Ok(());
+        }
+        is_not_moved(state, &self.objects.place()).map_err(|error| self.fail(error))
     }
 
     fn fold(&self, number: u64, uid: &str, sealed: &[u8]) -> Result<Taken, String> {

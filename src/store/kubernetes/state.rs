@@ -5,7 +5,8 @@
 use super::segment::{Digest, Effect, Segment, Snapshot};
 use crate::cluster::{self, Document, Map};
 use crate::journal::{Record, Stream};
-use crate::store::encoding::{decode, encode, json_of, space_key, stream_key, stream_of};
+use crate::store::effect::parts;
+use crate::store::encoding::{decode, json_of, space_key, stream_key, stream_of};
 use crate::store::plan::{Base, Group, Write};
 use crate::store::{Lease, Space, StoreError};
 use std::collections::BTreeSet;
@@ -67,6 +68,9 @@ impl State {
     pub(super) fn first(segment: &Segment, digest: Digest) -> Result<Self, String> {
         if segment.number != 0 {
             return Err(format!("it says that it is segment {}", segment.number));
+        }
+        if segment.effects.iter().any(|effect| matches!(effect, Effect::Totals { .. })) {
+            return Err("the store moved in here, and the snapshot that it began with is gone".into());
         }
         let mut state = Self::nothing();
         state.take_all(&segment.effects)?;
@@ -284,18 +288,6 @@ impl State {
         })
         .collect()
     }
-}
-
-fn parts(cluster: &str, old: &Document, new: &Document, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
-    let mut failed = None;
-    cluster::changed_parts(old, new, |(kind, name), part| match part.map(|part| encode(&part)).transpose() {
-        Ok(bytes) => {
-            let (cluster, kind, name) = (cluster.to_owned(), kind.to_owned(), name.into_owned());
-            effects.push(Effect::Part { cluster, kind, name, bytes });
-        }
-        Err(error) => failed = Some(error),
-    });
-    failed.map_or(Ok(()), Err)
 }
 
 impl From<Write> for Effect {

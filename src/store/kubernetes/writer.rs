@@ -219,6 +219,7 @@ impl Writer {
 
     /// Decides those who wait, batch by batch, each against what the ones before it will have written.
     fn decide(&mut self, state: &State) -> Result<Decided, StoreError> {
+        self.shared.is_not_moved(state)?;
         let mut group = Group::after(state.sequence);
         let lifetimes = self.shared.lifetimes_due();
         if let Some(now_ms) = lifetimes {

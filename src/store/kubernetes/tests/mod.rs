@@ -2,6 +2,7 @@
 
 mod fold;
 mod memory;
+mod moved;
 mod outages;
 mod power;
 mod replicas;
