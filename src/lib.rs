@@ -20,7 +20,8 @@
 //!
 //! Doing (thin):
 //!
-//! * [`store`], [`git`], [`reconcile`], [`net`], [`fleet`], [`api`], [`controller`], [`agent`], [`serve`], [`simulate`], [`cli`]
+//! * [`metrics`], [`store`], [`git`], [`replicas`], [`reconcile`], [`net`], [`fleet`], [`api`]
+//! * [`controller`], [`agent`], [`serve`], [`simulate`], [`cli`]
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -49,11 +50,15 @@ pub mod inspect;
 #[cfg(feature = "server")]
 pub mod journal;
 #[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
 pub mod net;
 #[cfg(feature = "server")]
 pub mod params;
 #[cfg(feature = "server")]
 pub mod reconcile;
+#[cfg(feature = "server")]
+pub mod replicas;
 #[cfg(feature = "server")]
 pub mod serve;
 #[cfg(feature = "server")]

@@ -183,6 +183,7 @@ pub fn dhcp(bytes: &[u8]) {
             port,
             http_port: 8080,
             probe: false,
+            place: (0, 1),
             now_ms: 1,
             now_unix_ms: 1,
         };
@@ -208,7 +209,8 @@ static TFTP: LazyLock<Tftp> = LazyLock::new(|| {
         runtime.block_on(async {
             // The service tells nobody its port: one is found free first.
             let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-            let service = TftpService::bind(free, Arc::new(Loaders::read(empty, 8080))).expect("bound");
+            let service =
+                TftpService::bind(free, Arc::new(Loaders::read(empty, 8080)), Default::default()).expect("bound");
             tell.send(free).expect("heard");
             service.serve().await.expect("it never ends");
         });

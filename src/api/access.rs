@@ -32,6 +32,8 @@ impl Machine {
     /// 401 where the token has died.
     pub async fn turn(&self, app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, ApiError> {
         let turn = self.entry.turn().await;
+        // What it did may have been written down by another server a moment ago.
+        app.fleet.level().await?;
         app.fleet.still_good(&self.claims)?;
         Ok(turn)
     }

@@ -2,11 +2,11 @@
 
 use super::access::Administrator;
 use super::asks::ask;
-use super::content::{content_status, held, unknown};
+use super::content::{content_status, held};
 use super::describe::Subject;
 use super::extract::{Json, Optional, Path, Query};
 use super::read_once::unread;
-use super::standings::{self, counted};
+use super::standings;
 use super::views::{
     AdoptBody, AskAnswer, AskBody, ChangedFile, ClusterRow, EventPage, List, LogsStatus, MachineDetail, MachineSummary,
     SiteStatus, SourceRow, StoreStatus,
@@ -158,9 +158,7 @@ pub(super) fn list_of<T>(app: &App, serving: &Serving, items: Vec<T>) -> List<T>
 }
 
 async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
-    let standings = standings::all(&app, &app.fleet.current()).await;
-    let unknown = unknown(&app).map(|standing| standing.standing);
-    let drift = counted(standings.iter().map(|(_, standing)| standing.standing).chain(unknown));
+    let [machines, drift] = standings::counts(&app).await;
     let read_once = Arc::clone(&app.read_once);
     let private = Arc::clone(&app.private);
     let (source, sources) = (app.fleet.reconciler.follower().source(), app.fleet.reconciler.follower().sources());
@@ -180,7 +178,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_fingerprint: app.fleet.fingerprint.clone(),
         content: content_status(&app),
-        machines: counted(standings.iter().map(|(phase, _)| *phase)),
+        machines,
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),

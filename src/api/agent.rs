@@ -118,7 +118,7 @@ async fn check_in(
     let offer =
         state.offer.as_ref().filter(|offer| offer.environment == said.environment).map(|offer| offer.id.clone());
     tracing::info!(machine = entry.name, environment = said.environment, kernel = said.kernel, "checked in");
-    app.fleet.record(entry, vec![Event::CheckedIn { check_in: said, offer }]).await?;
+    app.fleet.record(entry, &state, vec![Event::CheckedIn { check_in: said, offer }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -259,7 +259,7 @@ async fn facts(
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "facts-too-large", message));
     }
     let job = state.run.as_ref().and_then(|run| run.job.as_ref()).map(|job| job.id.clone());
-    app.fleet.record(entry, vec![Event::FactsReported { facts: changed, job }]).await?;
+    app.fleet.record(entry, &state, vec![Event::FactsReported { facts: changed, job }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -310,7 +310,9 @@ async fn disk_ticket(
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "ticket-failed", "no ticket can be made now").retry(5)
     })?;
     let ticket = format!("disk-{id}");
-    app.fleet.record(entry, vec![Event::DiskTicketPlanted { ticket: ticket.clone(), job: request.job, run }]).await?;
+    app.fleet
+        .record(entry, &state, vec![Event::DiskTicketPlanted { ticket: ticket.clone(), job: request.job, run }])
+        .await?;
     Ok(Json(app.fleet.disk_file(entry, &ticket, &app.server.https)))
 }
 
@@ -345,7 +347,7 @@ async fn job_end(
         Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
     let written_down = log.is_some().then(|| name.clone());
     let keep = log.map(|log| Operation::Put { space: Space::Log, key: name, value: Some(log) });
-    app.fleet.record_with(entry, vec![event], keep.into_iter().collect()).await?;
+    app.fleet.record_with(entry, &state, vec![event], keep.into_iter().collect()).await?;
     if let Some(job) = written_down {
         app.logs.wrote_down(&job);
     }
@@ -389,8 +391,11 @@ async fn job_log(
     Query(at): Query<Offset>,
     bytes: Bytes,
 ) -> Result<Json<Length>, ApiError> {
-    let state = machine.entry.state();
-    if !state.run.as_ref().is_some_and(|run| owns(run, &job)) {
+    let its_own = || machine.entry.state().run.as_ref().is_some_and(|run| owns(run, &job));
+    if !its_own() {
+        app.fleet.level().await?;
+    }
+    if !its_own() {
         return Err(ApiError::not_found("no such job of this machine"));
     }
     machine.entry.touch(&app.fleet.clock, None);

@@ -24,7 +24,7 @@ pub(super) async fn ask(
     let decision = app.fleet.decide(&entry, Running::Firmware).await?;
     let asked = Asked { name: &name, body: &body, who: &who.name, heard: entry.heard(&app.fleet.clock) };
     let events = asked.events(&ask, &decision)?;
-    app.fleet.record(&entry, events).await?;
+    app.fleet.record(&entry, &decision.state, events).await?;
     drop(turn);
     app.fleet.settle(&entry).await?;
     if ask == "forget" && !entry.state().is_known() {

@@ -106,11 +106,15 @@ impl From<StoreError> for ApiError {
             StoreError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", "too many writes wait for the store").retry(1)
             }
-            StoreError::Conflict { .. } => {
+            StoreError::Conflict { .. } | StoreError::Leased(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "conflict", "something else was written first").retry(1)
             }
             StoreError::TooLarge(message) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
-            error @ (StoreError::Damaged(_) | StoreError::Open(_) | StoreError::Path(_) | StoreError::Io(_)) => {
+            error @ (StoreError::Damaged(_)
+            | StoreError::Exists(_)
+            | StoreError::Open(_)
+            | StoreError::Path(_)
+            | StoreError::Io(_)) => {
                 tracing::error!(%error, "the store failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "the server's store failed; see its log")
             }

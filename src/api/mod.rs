@@ -32,7 +32,7 @@ pub use hooks::Hooks;
 pub use openapi::document as openapi;
 pub use private_files::PrivateFiles;
 pub use read_once::ReadOnce;
-pub use standings::Standings;
+pub use standings::{Standings, counted, counts};
 pub use store::Snapshots;
 
 use crate::catalog::ServerInfo;

@@ -3,6 +3,7 @@
 
 use super::App;
 use super::administrators::{Serving, look, names};
+use super::content::unknown;
 use super::describe::Subject;
 use super::views::Phase;
 use crate::catalog::Catalog;
@@ -138,8 +139,16 @@ async fn one(app: &App, serving: &Serving, entry: &Entry, to_adopt: Option<&ToAd
     .await
 }
 
+/// So many machines in each phase, and machines and boxes by how they stand to Git; nothing of what there is none of.
+pub async fn counts(app: &App) -> [BTreeMap<String, u32>; 2] {
+    let standings = all(app, &app.fleet.current()).await;
+    let unknown = unknown(app).map(|standing| standing.standing);
+    let phases = counted(standings.iter().map(|(phase, _)| *phase));
+    [phases, counted(standings.iter().map(|(_, standing)| standing.standing).chain(unknown))]
+}
+
 /// So many of each, by the word for it.
-pub(super) fn counted<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> BTreeMap<String, u32> {
+pub fn counted<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for item in items {
         let word = serde_json::to_value(item).ok().and_then(|value| value.as_str().map(str::to_owned));

@@ -47,6 +47,22 @@ pub enum Phase {
     Left,
 }
 
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Expected,
+        Self::Booting,
+        Self::Working,
+        Self::Waiting,
+        Self::Failed,
+        Self::Held,
+        Self::Overdue,
+        Self::Ready,
+        Self::Cancelled,
+        Self::Left,
+    ];
+}
+
 /// `GET /v1/machines`: one line a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -13,9 +13,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 mod boot_file;
 mod pool;
+mod silence;
 
 pub use boot_file::boot_file;
 pub use pool::pool_usage;
+pub use silence::Silence;
 
 /// Which of our ports a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub struct Situation<'a> {
     pub http_port: u16,
     /// Whether a pool address is probed before it is offered.
     pub probe: bool,
+    /// Which of how many replicas this is: each offers addresses of its own part of the pools first, since none knows what the
+    /// others have offered and nobody has asked for yet.
+    pub place: (u32, u32),
     /// Monotonic milliseconds.
     pub now_ms: u64,
     /// Wall clock, Unix milliseconds, for the lease's stamp.
@@ -100,38 +105,6 @@ pub enum Decision {
         /// What to do with the table.
         change: LeaseChange,
     },
-}
-
-/// Why nothing is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Silence {
-    /// No subnet of content holds the relay's or the interface's address.
-    #[error("no subnet is declared for where it comes from")]
-    NoSubnet,
-    /// The subnet's mode is off.
-    #[error("the subnet's mode is off")]
-    Off,
-    /// A proxy says nothing to this.
-    #[error("another server gives addresses here")]
-    NotProxied,
-    /// It speaks to another server.
-    #[error("it speaks to another server")]
-    OtherServer,
-    /// RFC 2131 4.3.2: without a record of the client a server must be silent.
-    #[error("there is no record of this client")]
-    NoRecord,
-    /// All addresses are taken.
-    #[error("the pool has no free address left")]
-    PoolEmpty,
-    /// A message that is not answered (DECLINE, RELEASE).
-    #[error("the message wants no answer")]
-    NoAnswer,
-    /// Nothing may be booted, and that is all that was asked.
-    #[error("it may boot nothing")]
-    NotPermitted,
-    /// A relay's address is nobody's we serve, or fields contradict each other.
-    #[error("the request contradicts itself")]
-    Contradiction,
 }
 
 const fn silent(silence: Silence) -> Decision {

@@ -372,3 +372,26 @@ fn a_boot_file_too_long_for_the_header_is_in_option_67_alone() {
     reply.set_boot(SERVER, &long);
     assert_eq!((reply.file.as_ref(), reply.option(67)), (None, Some(long.as_bytes())));
 }
+
+#[test]
+fn replicas_offer_addresses_of_different_parts_of_a_pool_while_there_are_any() {
+    let (ten, twelve, thirteen) =
+        (Ipv4Addr::new(10, 77, 0, 10), Ipv4Addr::new(10, 77, 0, 12), Ipv4Addr::new(10, 77, 0, 13));
+    let offered = |world: &World, last| answer(world.decide(&Ask::new(DISCOVER, last))).0.yiaddr;
+    let (mut first, mut second) = (World::new(), World::new());
+    (first.place, second.place) = ((0, 2), (1, 2));
+    for last in 50..80 {
+        assert!([ten, twelve].contains(&offered(&first, last)), "{last}");
+        assert_eq!(offered(&second, last), thirteen, "{last}");
+    }
+    // Its part is used up: of the others' rather than none.
+    second.hold(50, thirteen.octets(), 300);
+    assert!([ten, twelve].contains(&offered(&second, 51)));
+    // And of what ended, its own, though another ended longer ago.
+    second.hold(51, ten.octets(), 100);
+    second.hold(52, twelve.octets(), 200);
+    second.now_ms += 400_000;
+    assert_eq!(offered(&second, 60), thirteen);
+    // What a client had, it gets, whoever's part it is of.
+    assert_eq!(offered(&second, 51), ten);
+}

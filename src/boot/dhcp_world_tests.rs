@@ -99,6 +99,7 @@ pub(super) struct World {
     pub(super) source: SocketAddrV4,
     pub(super) port: Port,
     pub(super) probe: bool,
+    pub(super) place: (u32, u32),
     pub(super) now_ms: u64,
 }
 
@@ -112,6 +113,7 @@ impl World {
             source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
             port: Port::Server,
             probe: false,
+            place: (0, 1),
             now_ms: 1_000_000,
         }
     }
@@ -129,6 +131,7 @@ impl World {
                 port: self.port,
                 http_port: 8080,
                 probe: self.probe,
+                place: self.place,
                 now_ms: self.now_ms,
                 now_unix_ms: 7,
             },

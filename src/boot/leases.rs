@@ -60,9 +60,12 @@ pub struct Leases {
     displaced: Vec<Mac>,
 }
 
+/// What is before the address in such a key.
+const DECLINED: &str = "declined/";
+
 /// The key under which the store keeps an address that was declined: it is nobody's lease, so no MAC can be its key.
 pub fn declined_key(address: Ipv4Addr) -> String {
-    format!("declined/{address}")
+    format!("{DECLINED}{address}")
 }
 
 impl Leases {
@@ -86,23 +89,54 @@ impl Leases {
     /// Adds or renews a lease. An address that another MAC held goes to the new holder.
     pub fn put(&mut self, lease: Lease, now_ms: u64) {
         let Ok(mac) = lease.mac.parse::<Mac>() else { return };
+        let expires_ms = now_ms.saturating_add(u64::from(lease.seconds) * 1000);
+        if let Some(previous) = self.insert(mac, lease, expires_ms)
+            && self.displaced.len() < REMEMBERED
+        {
+            self.displaced.push(previous);
+        }
+    }
+
+    /// The card that had the address before, if another did.
+    fn insert(&mut self, mac: Mac, lease: Lease, expires_ms: u64) -> Option<Mac> {
         if let Some(old) = self.by_mac.get(&mac)
             && old.lease.address != lease.address
         {
             self.by_address.remove(&old.lease.address);
         }
-        if let Some(previous) = self.by_address.insert(lease.address, mac)
-            && previous != mac
-        {
-            self.by_mac.remove(&previous);
-            if self.displaced.len() < REMEMBERED {
-                self.displaced.push(previous);
-            }
+        let previous = self.by_address.insert(lease.address, mac).filter(|previous| *previous != mac);
+        if let Some(previous) = &previous {
+            self.by_mac.remove(previous);
         }
         self.displaced.retain(|displaced| *displaced != mac);
         self.offers.remove(&lease.address);
-        let expires_ms = now_ms.saturating_add(u64::from(lease.seconds) * 1000);
         self.by_mac.insert(mac, Binding { lease, expires_ms });
+        previous
+    }
+
+    /// Takes in what the store has now under a key, written by this server or by another on the same store. It ends by the wall
+    /// clock; none: it was dropped.
+    pub fn learn(&mut self, key: &str, lease: Option<Lease>, now_ms: u64, now_unix_ms: i64) {
+        let mac = key.parse::<Mac>().ok();
+        let declined = key.strip_prefix(DECLINED).and_then(|address| address.parse::<Ipv4Addr>().ok());
+        let Some(lease) = lease else {
+            if let Some(binding) = mac.and_then(|mac| self.by_mac.remove(&mac))
+                && self.by_address.get(&binding.lease.address).copied() == mac
+            {
+                self.by_address.remove(&binding.lease.address);
+            }
+            if let Some(address) = declined {
+                self.declined.remove(&address);
+            }
+            return;
+        };
+        let ends = lease.at_unix_ms.saturating_add(i64::from(lease.seconds).saturating_mul(1000));
+        let expires_ms = now_ms.saturating_add(u64::try_from(ends.saturating_sub(now_unix_ms)).unwrap_or(0));
+        if lease.declined {
+            self.declined.insert(lease.address, expires_ms);
+        } else if let Some(mac) = mac.filter(|mac| self.by_mac.get(mac).is_none_or(|known| known.lease != lease)) {
+            self.insert(mac, lease, expires_ms);
+        }
     }
 
     /// Cards whose address went to another since this was last asked: the store's rows of them are over.
@@ -261,6 +295,38 @@ mod tests {
         table.put(lease(2, [10, 0, 0, 2], 60), 0);
         assert!(table.of(mac(1)).is_none());
         assert_eq!(table.all().count(), 1);
+    }
+
+    #[test]
+    fn what_another_server_leased_renewed_and_dropped_is_known_and_ends_by_the_wall_clock() {
+        let mut table = Leases::default();
+        let address = Ipv4Addr::new(10, 0, 0, 1);
+        let by_another = |last, at_unix_ms| Lease { at_unix_ms, ..lease(last, [10, 0, 0, 1], 60) };
+        // Given 20 s before this server heard of it.
+        table.learn(&mac(1).to_string(), Some(by_another(1, 1_000)), 500, 21_000);
+        let ends = |table: &Leases, last| table.of(mac(last)).map(|binding| binding.expires_ms);
+        assert_eq!(ends(&table, 1), Some(40_500));
+        assert!(!table.is_free_for(mac(2), address, 40_499) && table.is_free_for(mac(2), address, 40_500));
+        // The same again, as of a write of this server's own, changes nothing; a renewal does.
+        table.learn(&mac(1).to_string(), Some(by_another(1, 1_000)), 600, 30_000);
+        assert_eq!(ends(&table, 1), Some(40_500));
+        table.learn(&mac(1).to_string(), Some(by_another(1, 31_000)), 700, 31_000);
+        assert_eq!(ends(&table, 1), Some(60_700));
+        // It goes to another card; what is dropped of the one before is not the other's.
+        table.learn(&mac(2).to_string(), Some(by_another(2, 95_000)), 900, 95_000);
+        table.learn(&mac(1).to_string(), None, 900, 95_000);
+        assert_eq!(table.at(address).map(|(holder, _)| holder), Some(mac(2)));
+        assert!(table.take_displaced().is_empty(), "who wrote it dropped the row");
+        table.learn(&mac(2).to_string(), None, 900, 95_000);
+        assert!(table.at(address).is_none() && table.of(mac(2)).is_none());
+        // One that has ended long ago, by a clock that is ahead.
+        table.learn(&mac(1).to_string(), Some(by_another(1, 0)), 900, 95_000);
+        assert!(table.is_free_for(mac(2), address, 900));
+        let declined = Lease { mac: declined_key(address), declined: true, ..by_another(1, 95_000) };
+        table.learn(&declined_key(address), Some(declined), 900, 95_000);
+        assert!(table.is_declined(address, 60_899) && !table.is_declined(address, 60_900));
+        table.learn(&declined_key(address), None, 1_000, 95_100);
+        assert!(!table.is_declined(address, 1_000));
     }
 
     #[test]

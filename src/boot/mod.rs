@@ -22,5 +22,6 @@ pub mod packet;
 pub mod query;
 pub mod reply;
 pub mod script;
+pub mod share;
 
 pub use mac::{Mac, WrongMac};

@@ -65,6 +65,19 @@ pub enum MessageKind {
     Inform,
 }
 
+impl MessageKind {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Discover => "discover",
+            Self::Request => "request",
+            Self::Decline => "decline",
+            Self::Release => "release",
+            Self::Inform => "inform",
+        }
+    }
+}
+
 /// Why bytes are no request that this server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {

@@ -40,6 +40,7 @@ mod offline;
 mod output;
 mod pack;
 mod plan;
+mod policy;
 mod progress;
 mod reconcile;
 mod render;
@@ -136,7 +137,7 @@ Where an enrollment rule would take the machine in again, as new, a reason is ne
     Pack(pack::Arguments),
     // -- at the server itself --
     Site(site::Arguments),
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Store(store::Arguments),
     Export(moving::Export),
     Import(moving::Import),

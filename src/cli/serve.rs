@@ -2,8 +2,9 @@
 
 use super::error::CliError;
 use super::failure;
-use super::keeping::StoreAt;
+use super::keeping::{ReplicaAt, StoreAt};
 use super::log::Log;
+use super::policy::policy;
 use crate::api::ReadOnce;
 use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
@@ -12,10 +13,9 @@ use crate::journal::Retention;
 use crate::serve::{self, Content, Options, StateDirectory};
 use crate::trust::Policy;
 use clap::{ArgGroup, Args};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 // A `requires` is not asked for where what it wants conflicts with what is there: what an option does not go with is said.
@@ -54,6 +54,8 @@ pub struct Arguments {
     state_dir: PathBuf,
     #[command(flatten)]
     store: StoreAt,
+    #[command(flatten)]
+    replica: ReplicaAt,
     /// A Git repository, whose commits are followed: a path on the local disk, https://, ssh:// or user@host:path.
     #[arg(long, group = "source", value_name = "PATH|URL", env = "FORMWORK_REPOSITORY")]
     repository: Option<String>,
@@ -139,6 +141,9 @@ pub struct Arguments {
     /// One more listener for the API, opened before --enter, so that it stays in the network this command was started in.
     #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_API_LISTEN")]
     api_listen: Option<SocketAddr>,
+    /// Where what is counted is told to Prometheus, as GET /metrics, to whoever asks; opened before --enter likewise.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FORMWORK_METRICS")]
+    metrics: Option<SocketAddr>,
     /// Who may sign revisions (docs: Trust); a revision that is not signed so is refused.
     #[arg(long, value_name = "FILE", conflicts_with = "dir", env = "FORMWORK_TRUST")]
     trust: Option<PathBuf>,
@@ -171,12 +176,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         .with_writer(move || Log { colour })
         .with_ansi(colour)
         .init();
-    let administrators = arguments
-        .api_listen
-        .map(|address| {
-            TcpListener::bind(address).map_err(|error| failed(&format!("cannot listen on {address}: {error}")))
-        })
-        .transpose()?;
+    let listen = |address: SocketAddr| {
+        TcpListener::bind(address).map_err(|error| failed(&format!("cannot listen on {address}: {error}")))
+    };
+    let administrators = arguments.api_listen.map(listen).transpose()?;
+    let metrics = arguments.metrics.map(listen).transpose()?;
     // Before the first thread: a namespace is a thread's own.
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
@@ -198,12 +202,13 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Content::Source(source)
         }
     };
+    arguments.replica.may_follow(&content)?;
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
     let (trust, trust_of) = trust(arguments, &content, &mut read_once)?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
-        keeping: arguments.store.keeping()?,
+        keeping: arguments.store.keeping_of(arguments.replica.replica.as_deref())?,
         content,
         images: arguments.images.clone(),
         address: arguments.address,
@@ -223,6 +228,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         read_once,
         keys,
         administrators,
+        metrics,
     };
     runtime.block_on(async { serve::run(options, stop()).await }).map_err(|error| {
         let interfaces = crate::net::interfaces().unwrap_or_default();
@@ -306,30 +312,6 @@ fn trust(
         return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
     }
     Ok((Some(policy(path, read_once)?), BTreeMap::new()))
-}
-
-/// Reads the policy, and the files that it names beside it; notes which those are.
-fn policy(path: &Path, read_once: &mut Vec<ReadOnce>) -> Result<Policy, CliError> {
-    let unreadable = |error: std::io::Error| CliError::Usage {
-        message: format!("the policy {} cannot be read: {error}", path.display()),
-        hint: Some("it is a trust.yaml in the server's hands, not in the repository".to_owned()),
-    };
-    let files = RefCell::new(vec![ReadOnce::of(path)]);
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let open = |name: &str| {
-        files.borrow_mut().push(ReadOnce::of(&folder.join(name)));
-        std::fs::read(folder.join(name)).map_err(|error| error.to_string())
-    };
-    let zone = jiff::tz::TimeZone::system();
-    let policy = Policy::read(&path.display().to_string(), &bytes, &zone, &open);
-    read_once.extend(files.into_inner());
-    policy.map_err(|findings| {
-        CliError::NotSo(format!(
-            "{findings}
-without a sound policy nothing is served"
-        ))
-    })
 }
 
 /// What is to be followed.

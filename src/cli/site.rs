@@ -22,6 +22,8 @@ enum SiteCommand {
     /// holds their runs until `formwork adopt`, since they may be installed already. --fresh says that there are none.
     #[command(after_help = "Examples:
   formwork site create lab --fresh             a new site: no machine of it was ever installed
+  formwork site create lab --fresh --store kubernetes --shared
+                                               for several servers: keys lie in a Secret beside the store
   formwork site create lab                     after a lost store: declared machines are held until adopted
   export FORMWORK_CONTEXT=/var/lib/formwork/administrator.json")]
     Create(Create),
@@ -39,6 +41,10 @@ struct Create {
     /// No machine of this site was ever installed: declared machines may start at once.
     #[arg(long)]
     fresh: bool,
+    /// With --store kubernetes, for servers with --replica: keys and the first administrator's token lie in the Secret
+    /// formwork-site beside the store, and are made once, however many say this.
+    #[arg(long)]
+    shared: bool,
 }
 
 /// Does it.
@@ -47,7 +53,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let state = StateDirectory(create.state_dir.clone());
     let failed = |error: &dyn std::fmt::Display| CliError::NotSo(error.to_string());
     let keeping = create.store.keeping()?;
-    let keys = state.create_with(&keeping, &create.name, create.fresh, "https://127.0.0.1:8443");
+    let server = "https://127.0.0.1:8443";
+    let keys = match create.shared {
+        true => state.create_shared(&keeping, &create.name, create.fresh, server),
+        false => state.create_with(&keeping, &create.name, create.fresh, server),
+    };
     let keys = keys.map_err(|error| super::failure::of_site(&error))?;
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
     say(&format!("site {} made in {}", create.name, create.state_dir.display()));
@@ -79,7 +89,8 @@ mod tests {
         #[cfg(feature = "kubernetes")]
         {
             let config = Box::new(kube::Config::new("http://127.0.0.1:1".parse().unwrap()));
-            let line = next(Path::new("k1"), &Keeping::Kubernetes { config, namespace: "lab".to_owned() });
+            let line =
+                next(Path::new("k1"), &Keeping::Kubernetes { config, namespace: "lab".to_owned(), replica: None });
             assert!(line.contains("--state-dir k1 --store kubernetes --store-namespace lab --repository"), "{line}");
         }
     }

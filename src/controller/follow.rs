@@ -16,6 +16,7 @@ use crate::fleet::Fleet;
 use crate::git::GitError;
 use crate::git::remote::Sources;
 use crate::reconcile::Status;
+use crate::replicas::Replicas;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
@@ -94,6 +95,7 @@ pub(super) struct Follow {
     link: Link,
     folder: Folder,
     fleet: Arc<Fleet>,
+    replicas: Replicas,
     recorder: Recorder,
     sources: Objects<Source>,
     secret: Option<SecretWatch>,
@@ -118,13 +120,14 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub fn new(link: Link, folder: Folder, fleet: Arc<Fleet>) -> Self {
+    pub fn new(link: Link, folder: Folder, fleet: Arc<Fleet>, replicas: Replicas) -> Self {
         let reporter = Reporter { controller: format!("{GROUP}/formwork"), instance: None };
         Self {
             recorder: Recorder::new(link.client.clone(), reporter),
             link,
             folder,
             fleet,
+            replicas,
             sources: Objects::default(),
             secret: None,
             started: Instant::now(),
@@ -299,7 +302,7 @@ impl Follow {
         if self.undecided || self.in_force.is_none() || status.taken_request < self.token {
             return;
         }
-        if Instant::now() < self.write_at {
+        if !self.replicas.leads() || Instant::now() < self.write_at {
             return;
         }
         let Some(Word { name, status: wanted, why }) = self.word(status) else { return };

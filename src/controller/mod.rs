@@ -36,6 +36,7 @@ pub use resources::{
 use crate::fleet::Fleet;
 use crate::git::Source;
 use crate::git::remote::Sources;
+use crate::replicas::Replicas;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,14 +63,15 @@ pub fn has_followed(state: &Path) -> bool {
     matches!(followed_last(state), Source::Sources(sources) if !sources.0.is_empty())
 }
 
-/// Keeps the resources, and follows what they say. Never ends.
+/// Keeps the resources, and follows what they say: of several servers on one store each follows, and the one that leads writes.
+/// Never ends.
 ///
 /// # Errors
 /// The state directory cannot be used.
-pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>) -> std::io::Result<()> {
+pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>, replicas: Replicas) -> std::io::Result<()> {
     let folder = files::Folder::open(state)?;
-    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet));
-    tokio::join!(follow::Follow::new(link, folder, fleet).run(), mirror.run());
+    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet), replicas.clone());
+    tokio::join!(follow::Follow::new(link, folder, fleet, replicas).run(), mirror.run());
     Ok(())
 }
 

@@ -54,6 +54,9 @@ impl Fleet {
                 continue;
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };
+            if !self.serves_what_is_applied(decision.current.as_deref()) {
+                return Err(StoreError::Busy);
+            }
             let events = events.clone();
             let clusters = if ends_claims(&events) { self.clusters_of(view, state) } else { Vec::new() };
             self.pin_runs(entry, state, &events).await;
@@ -133,12 +136,13 @@ impl Fleet {
         answer
     }
 
-    /// Events that a person or an agent caused, with what follows from them. The caller holds `entry.turn`.
+    /// Events that a person or an agent caused, with what follows from them. The caller holds `entry.turn`, and decided on `state`:
+    /// where another server wrote something about the machine since, that is [`StoreError::Conflict`].
     ///
     /// # Errors
     /// What the store says.
-    pub async fn record(&self, entry: &Entry, events: Vec<Event>) -> Result<(), StoreError> {
-        self.record_with(entry, events, Vec::new()).await
+    pub async fn record(&self, entry: &Entry, state: &MachineState, events: Vec<Event>) -> Result<(), StoreError> {
+        self.record_with(entry, state, events, Vec::new()).await
     }
 
     /// The same, with operations of the caller's own in the same commit.
@@ -148,18 +152,18 @@ impl Fleet {
     pub async fn record_with(
         &self,
         entry: &Entry,
+        state: &MachineState,
         events: Vec<Event>,
         mut operations: Vec<Operation>,
     ) -> Result<(), StoreError> {
-        let state = entry.state();
         let clusters = if ends_claims(&events) {
             let current = self.current();
-            let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, &state));
-            self.clusters_of(view.as_deref(), &state)
+            let view = current.as_deref().and_then(|catalog| Self::view_on(catalog, &entry.name, state));
+            self.clusters_of(view.as_deref(), state)
         } else {
             Vec::new()
         };
-        self.pin_runs(entry, &state, &events).await;
+        self.pin_runs(entry, state, &events).await;
         operations.extend(consequences(self, entry, &clusters, &events));
         self.commit_for(entry, state.head, events, operations).await.map(|_| ())
     }

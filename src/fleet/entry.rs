@@ -34,8 +34,10 @@ pub struct Entry {
 pub struct Live {
     /// When its agent last asked or its firmware last showed, lifetime clock.
     pub contact_ms: Option<u64>,
-    /// The same by the wall clock.
+    /// The same by the wall clock, and what other servers on the store said of it.
     pub contact_unix_ms: Option<i64>,
+    /// The same without what others said.
+    pub contact_here_unix_ms: Option<i64>,
     /// The reason given at the last word with it.
     pub waits_for: Option<String>,
     /// When it was told to reboot, if that was the last thing it was told; by the wall clock.
@@ -101,11 +103,18 @@ impl Entry {
     pub fn touch(&self, clock: &Clock, waits_for: Option<String>) {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.contact_ms = Some(clock.now_ms());
-        live.contact_unix_ms = Some(clock.now_unix_ms());
+        live.contact_here_unix_ms = Some(clock.now_unix_ms());
+        live.contact_unix_ms = live.contact_here_unix_ms;
         if waits_for.is_some() {
             live.waits_for = waits_for;
             live.told_to_reboot_unix_ms = None;
         }
+    }
+
+    /// Another server heard of it then.
+    pub(super) fn heard_elsewhere(&self, unix_ms: i64) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.contact_unix_ms = live.contact_unix_ms.max(Some(unix_ms));
     }
 
     /// Notes what its job waits for in a cluster, or that it waits no longer. Bounded by what one token may wait for.

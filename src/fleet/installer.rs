@@ -34,7 +34,7 @@ impl Fleet {
         if proved != callback_id(offer) {
             return Err(InstallerRefusal::Unknown);
         }
-        let (entry, offer) = self.offer(offer).ok_or(InstallerRefusal::Over)?;
+        let (entry, offer) = self.offer_anywhere(offer).await.ok_or(InstallerRefusal::Over)?;
         let _turn = entry.turn.lock().await;
         let state = entry.state();
         if state.installer_ended.as_deref() == Some(&offer.id) {
@@ -43,7 +43,7 @@ impl Fleet {
         let message = said.message.map(|text| text.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX).collect());
         let event = self.end_of(&entry, &offer, said.success, message).await.ok_or(InstallerRefusal::Over)?;
         tracing::info!(machine = entry.name, success = said.success, "its installer called back");
-        self.record(&entry, vec![event]).await.map_err(|error| {
+        self.record(&entry, &state, vec![event]).await.map_err(|error| {
             tracing::error!(machine = entry.name, %error, "an installer's end could not be written down");
             InstallerRefusal::Busy
         })?;

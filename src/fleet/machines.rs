@@ -1,7 +1,7 @@
 //! What the server knows: every machine's folded state, who is who, and the one way to write events down.
 //!
-//! States are projections: made from the store's events at start, moved on by each commit's records. All commits to one
-//! machine's stream go through its entry's lock, so a state is never folded out of order.
+//! States are projections: made from the store's events at start, moved on by what is committed since, by this server and by
+//! others on the same store, in the one order that the store gave all events ([`super::take_in`]).
 
 use super::clock::Clock;
 use super::entry::Entry;
@@ -21,8 +21,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// How many records are read at a time when the fleet is made from the store.
-const PAGE: usize = 4096;
 /// A box that is no machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -84,6 +82,12 @@ pub struct Fleet {
     trusted: AtomicBool,
     pub(super) told_of_boxes: Mutex<Told>,
     pub(super) file_troubles: ArcSwap<BTreeMap<String, String>>,
+    /// The last event that was taken in. Whoever takes in holds it.
+    pub(super) taken_in: Mutex<u64>,
+    /// Others commit to the store, too.
+    pub(super) others: AtomicBool,
+    /// The revision that the journal says is applied.
+    pub(super) applied: ArcSwapOption<String>,
 }
 
 /// Events about boxes that are no machines, in the minute that began then.
@@ -126,15 +130,12 @@ impl Fleet {
             trusted: AtomicBool::new(false),
             told_of_boxes: Mutex::default(),
             file_troubles: ArcSwap::default(),
+            taken_in: Mutex::default(),
+            others: AtomicBool::new(false),
+            applied: ArcSwapOption::empty(),
         };
         fleet.load_folded()?;
-        let mut sequence = 0;
-        loop {
-            let page = fleet.store.events_after(sequence, PAGE)?;
-            let Some(last) = page.last() else { break };
-            sequence = last.sequence;
-            page.iter().for_each(|record| fleet.apply(record));
-        }
+        fleet.take_in_first()?;
         fleet.refresh_members();
         Ok(fleet)
     }
@@ -307,46 +308,23 @@ impl Fleet {
         };
         let committed = self.commit(batch).await;
         if matches!(committed, Err(StoreError::Conflict { .. })) {
-            self.catch_up(entry)?;
+            self.take_in_all()?;
         }
         committed
     }
 
-    /// Folds what the store has of a machine and its entry has not. The caller holds the entry's turn.
-    fn catch_up(&self, entry: &Entry) -> Result<(), StoreError> {
-        let stream = Stream::Machine(entry.name.clone());
-        loop {
-            let missed = self.store.events_of(&stream, entry.state().head, PAGE)?;
-            if missed.is_empty() {
-                return Ok(());
-            }
-            tracing::warn!(
-                machine = entry.name,
-                events = missed.len(),
-                "events were written and not taken in; now they are"
-            );
-            missed.iter().for_each(|record| self.apply(record));
-        }
-    }
-
-    /// Commits a batch and folds what it appended.
+    /// Commits a batch and takes in what it appended.
     ///
     /// # Errors
     /// What the store says.
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committed = self.store.commit(batch, self.clock.now_unix_ms()).await?;
-        for record in &committed.records {
-            self.apply(record);
-            if let (Stream::Machine(name), Event::Enrolled { .. } | Event::Forgotten { .. }) =
-                (&record.stream, &record.event)
-            {
-                self.refresh_member(name);
-            }
-        }
+        self.take_in_own(&committed.records)?;
         Ok(committed)
     }
 
-    fn apply(&self, record: &Record) {
+    /// Moves on by one event, the next in the store's order.
+    pub(super) fn apply(&self, record: &Record) {
         match &record.stream {
             Stream::Machine(name) => {
                 let (before, after) = self.entry(name).apply(record);
@@ -381,6 +359,7 @@ impl Fleet {
                 }
                 // What was enrolled and installed after the backup is not known here.
                 Event::StoreRestored { .. } => self.trusted.store(false, Ordering::Relaxed),
+                Event::RevisionApplied { revision, .. } => self.applied.store(Some(Arc::new(revision.clone()))),
                 event => self.take_in_file(event),
             },
             Stream::Cluster(_) => {}

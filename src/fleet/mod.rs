@@ -10,6 +10,7 @@ mod entry;
 mod files;
 mod foresee;
 mod grant;
+mod heard;
 mod identify;
 mod index;
 mod installer;
@@ -19,6 +20,7 @@ mod members;
 mod overdue;
 mod retention;
 mod secrets;
+mod take_in;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

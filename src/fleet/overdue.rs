@@ -26,7 +26,7 @@ impl Fleet {
             if let crate::journal::Event::Overdue { reason } = &event {
                 tracing::warn!(machine = entry.name, reason, "overdue");
             }
-            if let Err(error) = self.record(&entry, vec![event]).await {
+            if let Err(error) = self.record(&entry, &decision.state, vec![event]).await {
                 tracing::warn!(machine = entry.name, %error, "that it is overdue could not be written down");
             }
         }

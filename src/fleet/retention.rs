@@ -37,6 +37,8 @@ impl Fleet {
     /// # Errors
     /// What the store says; what is not dropped now is the next time.
     pub async fn retain(&self, logs: &LogStore, policy: &Retention, looked: &mut Looked) -> Result<u64, StoreError> {
+        // Before anything is dropped that was not taken in here: what other parts of this server write about clusters, say.
+        self.take_in_all()?;
         let mut dropped = 0_u64;
         for stream in self.store.streams()? {
             let head = self.store.head(&stream)?;

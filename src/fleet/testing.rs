@@ -99,6 +99,7 @@ spec: {stages: [look]}
             hook: Arc::new(Quiet),
             foresee: Arc::new(Blind),
             verifier: None,
+            others: false,
         };
         let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
         let keys = Arc::clone(&self.keys);
@@ -153,6 +154,6 @@ spec: {stages: [look]}
 
     pub async fn event(&self, entry: &Entry, event: Event) {
         let _turn = entry.turn().await;
-        self.fleet().record(entry, vec![event]).await.unwrap();
+        self.fleet().record(entry, &entry.state(), vec![event]).await.unwrap();
     }
 }

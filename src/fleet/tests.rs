@@ -259,8 +259,8 @@ async fn an_answer_that_nobody_waited_for_is_taken_in_all_the_same() {
         subnet: "lab".into(),
     };
     let turn = entry.turn().await;
-    assert!(lab.fleet().record(&entry, vec![leased()]).await.is_err(), "decided on what is over");
-    lab.fleet().record(&entry, vec![leased()]).await.unwrap();
+    assert!(lab.fleet().record(&entry, &entry.state(), vec![leased()]).await.is_err(), "decided on what is over");
+    lab.fleet().record(&entry, &entry.state(), vec![leased()]).await.unwrap();
     drop(turn);
     assert!(entry.state().quarantined.is_some());
     let records = lab.fleet().store.events_of(&Stream::Machine(ENROLLED.into()), 0, 100).unwrap();
@@ -368,6 +368,13 @@ async fn old_runs_are_folded_with_their_logs_and_a_restart_knows_the_same() {
         let events = events.into_iter().map(|event| (stream.clone(), event)).collect();
         lab.fleet().commit(Batch { events, ..Batch::default() }).await.unwrap();
     };
+    // More than is read at once at the start.
+    let seen = |number: u32| {
+        let mac = format!("02:00:00:00:{:02x}:{:02x}", number >> 8, number & 0xff);
+        let event = Event::Seen { mac: mac.clone(), subnet: None, by: "dhcp".into(), architecture: None };
+        (Stream::Box(mac), event)
+    };
+    lab.fleet().commit(Batch { events: (0..4_200).map(seen).collect(), ..Batch::default() }).await.unwrap();
     // Another machine shows the same card first, and one of its own.
     write(&lab, other, vec![offered(MAC), offered("52:54:00:00:00:99")]).await;
     for run in 1..=100 {
@@ -408,10 +415,10 @@ spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk, run: 2}
 ";
     let lab = Lab::new(true, declared).await;
     let entry = lab.fleet().entry("node");
-    lab.fleet().record(&entry, vec![started(1), Event::RunFinished { run: 1 }]).await.unwrap();
+    lab.fleet().record(&entry, &entry.state(), vec![started(1), Event::RunFinished { run: 1 }]).await.unwrap();
     let site = vec![(Stream::Site, Event::StoreRestored { backup_unix_ms: 5 })];
     lab.fleet().commit(Batch { events: site, ..Batch::default() }).await.unwrap();
-    lab.fleet().record(&entry, vec![Event::StoreRestored { backup_unix_ms: 5 }]).await.unwrap();
+    lab.fleet().record(&entry, &entry.state(), vec![Event::StoreRestored { backup_unix_ms: 5 }]).await.unwrap();
     let head = entry.state().head;
     let decision = lab.fleet().settle(&entry).await.unwrap();
     let Action::Boot { environment, reason } = &decision.next.action else { panic!("{:?}", decision.next) };
@@ -419,7 +426,7 @@ spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk, run: 2}
     assert!(reason.contains("formwork adopt node"), "{reason}");
     assert_eq!((entry.state().head, lab.fleet().trust()), (head, crate::workflow::Trust::HoldUnknown));
     let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: Some("walk".into()), reason: String::new() };
-    lab.fleet().record(&entry, vec![adopted]).await.unwrap();
+    lab.fleet().record(&entry, &entry.state(), vec![adopted]).await.unwrap();
     let decision = lab.fleet().settle(&entry).await.unwrap();
     assert!(matches!(&decision.next.action, Action::Boot { environment, .. } if environment == "local"));
     assert_eq!((entry.state().restored, entry.state().run.is_none(), entry.state().highest_run), (None, true, 2));

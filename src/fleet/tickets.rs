@@ -113,6 +113,7 @@ impl Fleet {
         let message = format!("formwork-exchange-v1\n{ticket}");
         let key = identity::verify_possession(&request.public_key, message.as_bytes(), &request.signature)
             .map_err(|_| ExchangeError::Possession)?;
+        self.level().await?;
         let entry = self.ticket_owner(&ticket).ok_or(ExchangeError::Ended)?;
         let _turn = entry.turn.lock().await;
         let state = entry.state();
@@ -128,7 +129,7 @@ impl Fleet {
                 let generation = state.generation.saturating_add(1);
                 let events =
                     vec![Event::Quarantined { reason: reason.clone() }, Event::GenerationRaised { generation, reason }];
-                self.record(&entry, events).await?;
+                self.record(&entry, &state, events).await?;
                 return Err(ExchangeError::Quarantined);
             }
             Judgement::New => {
@@ -138,7 +139,7 @@ impl Fleet {
                     boot_id: request.boot_id.clone(),
                     generation: state.generation.saturating_add(1),
                 };
-                self.record(&entry, vec![event]).await?;
+                self.record(&entry, &state, vec![event]).await?;
             }
         }
         self.tokens(&entry, &entry.state(), &key, &request.boot_id)
@@ -159,7 +160,7 @@ impl Fleet {
         if !known {
             tracing::warn!(machine, %peer, key = short, "its first exchange waits for `formwork approve`");
             let event = Event::ApprovalAwaited { ticket, key, address: peer.to_string() };
-            if let Err(error) = self.record(entry, vec![event]).await {
+            if let Err(error) = self.record(entry, state, vec![event]).await {
                 return error.into();
             }
         }
@@ -301,6 +302,15 @@ impl Fleet {
     /// The machine that a ticket was made for.
     fn ticket_owner(&self, ticket: &str) -> Option<Arc<Entry>> {
         self.owner_of_ticket(ticket)
+    }
+
+    /// The machine and the offer of an overlay, also where another server made it a moment ago.
+    pub async fn offer_anywhere(&self, id: &str) -> Option<(Arc<Entry>, Offer)> {
+        if let Some(found) = self.offer(id) {
+            return Some(found);
+        }
+        self.level().await.ok()?;
+        self.offer(id)
     }
 
     /// The machine and the offer of an overlay.

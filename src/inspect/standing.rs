@@ -22,6 +22,11 @@ pub enum Standing {
     Left,
 }
 
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::InStep, Self::Behind, Self::Unknown, Self::NeverSeen, Self::Left];
+}
+
 /// Why a machine is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

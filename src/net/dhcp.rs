@@ -1,9 +1,8 @@
-//! DHCP on the wire: one socket an interface and port, bounded work, counted drops. What is answered is decided by
+//! DHCP on the wire: one socket an interface and port, bounded work, each packet counted. What is answered is decided by
 //! [`crate::boot::dhcp::decide`].
 //!
 //! Sockets are bound to their interface, so that the interface a packet came in by is known and a broadcast leaves by it.
 
-use super::Counter;
 use super::interfaces::address_toward;
 use super::probe;
 use crate::boot::client::{Platform, classify};
@@ -13,8 +12,10 @@ use crate::boot::leases::{LeaseTable, Probed};
 use crate::boot::network::Network;
 use crate::boot::packet::Request;
 use crate::boot::reply::{Destination, Reply};
+use crate::boot::share::{Heard, Named, Unanswered, renews};
+use crate::metrics::Dhcp;
+use crate::replicas::Replicas;
 use crate::store::StoreError;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
+
+mod sockets;
 
 /// Packets worked on at once: beyond it they are dropped and counted; clients ask again.
 const IN_FLIGHT: usize = 512;
@@ -69,35 +72,25 @@ pub struct DhcpConfig {
     /// What clients behind relays are told to be our address, where the one that their packets arrive at is not reached by
     /// them: behind a load balancer.
     pub advertised: Option<Ipv4Addr>,
+    /// The servers that hear the same clients and share them with this one.
+    pub replicas: Replicas,
+    /// What the clock of the lease table showed when the service's time began, milliseconds.
+    pub began_ms: u64,
 }
 
 impl Default for DhcpConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), port: 67, proxy_port: 4011, http_port: 8080, probe: true, advertised: None }
+        Self {
+            interfaces: Vec::new(),
+            port: 67,
+            proxy_port: 4011,
+            http_port: 8080,
+            probe: true,
+            advertised: None,
+            replicas: Replicas::alone(),
+            began_ms: 0,
+        }
     }
-}
-
-/// What was done, in numbers since the start.
-#[derive(Debug, Default)]
-pub struct DhcpCounters {
-    /// Datagrams received.
-    pub received: Counter,
-    /// Answers sent.
-    pub answered: Counter,
-    /// Datagrams that are no request.
-    pub malformed: Counter,
-    /// Requests that got no answer, for a reason.
-    pub silent: Counter,
-    /// Requests dropped since too many were in flight.
-    pub dropped_busy: Counter,
-    /// Answers lost since the store or the socket failed.
-    pub failed: Counter,
-    /// Requests that found the pool without a free address.
-    pub pool_empty: Counter,
-    /// Pool addresses offered without a probe, since too many were under way.
-    pub unprobed: Counter,
-    /// Addresses that a probe found taken.
-    pub conflicts: Counter,
 }
 
 /// The DHCP service: bound, ready to run.
@@ -112,39 +105,36 @@ type Way = (Arc<str>, Ipv4Addr);
 struct Inner<D> {
     desk: Arc<D>,
     config: DhcpConfig,
-    counters: Arc<DhcpCounters>,
+    metrics: Dhcp,
     in_flight: Arc<Semaphore>,
     probes: Semaphore,
     started: Instant,
     warned: Mutex<HashMap<String, Instant>>,
     counted: Mutex<Option<Instant>>,
     addresses: Mutex<HashMap<Way, (Option<Ipv4Addr>, Instant)>>,
+    unanswered: Mutex<Unanswered>,
 }
 
 impl<D: BootDesk> DhcpService<D> {
-    /// Binds all sockets. `started` is the moment from which the lease table counts its milliseconds.
+    /// Binds all sockets. `started` is the moment from which the lease table counts its milliseconds; `metrics` counts.
     ///
     /// # Errors
     /// A socket that cannot be had, or no interface.
-    pub fn bind(desk: Arc<D>, config: DhcpConfig, started: Instant) -> Result<Self, DhcpError> {
-        let sockets = sockets(&config)?;
+    pub fn bind(desk: Arc<D>, config: DhcpConfig, started: Instant, metrics: Dhcp) -> Result<Self, DhcpError> {
+        let sockets = sockets::open(&config)?;
         let inner = Inner {
             desk,
             config,
-            counters: Arc::default(),
+            metrics,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             probes: Semaphore::new(PROBES),
             started,
             warned: Mutex::default(),
             counted: Mutex::default(),
             addresses: Mutex::default(),
+            unanswered: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner), sockets })
-    }
-
-    /// What was done, in numbers.
-    pub fn counters(&self) -> Arc<DhcpCounters> {
-        Arc::clone(&self.inner.counters)
     }
 
     /// Serves until the future is dropped.
@@ -163,38 +153,7 @@ impl<D: BootDesk> DhcpService<D> {
 /// # Errors
 /// As [`DhcpService::bind`].
 pub fn can_bind(config: &DhcpConfig) -> Result<(), DhcpError> {
-    sockets(config).map(drop)
-}
-
-fn sockets(config: &DhcpConfig) -> Result<Vec<(Arc<str>, Port, UdpSocket)>, DhcpError> {
-    if config.interfaces.is_empty() {
-        return Err(DhcpError::NoInterface);
-    }
-    let mut sockets = Vec::new();
-    for interface in &config.interfaces {
-        let name: Arc<str> = Arc::from(interface.as_str());
-        for (role, port) in [(Port::Server, config.port), (Port::Proxy, config.proxy_port)] {
-            let socket = listen(interface, port).map_err(|error| DhcpError::Listen {
-                interface: interface.clone(),
-                port,
-                error,
-            })?;
-            sockets.push((Arc::clone(&name), role, socket));
-        }
-    }
-    Ok(sockets)
-}
-
-fn listen(interface: &str, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    // One socket an interface, all on the same port.
-    socket.set_reuse_address(true)?;
-    socket.bind_device(Some(interface.as_bytes()))?;
-    socket.set_broadcast(true)?;
-    // Room for a rack that powers on at once; the kernel may give less.
-    let _ = socket.set_recv_buffer_size(4 << 20);
-    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
-    UdpSocket::from_std(socket.into())
+    sockets::open(config).map(drop)
 }
 
 async fn receive<D: BootDesk>(inner: Arc<Inner<D>>, interface: Arc<str>, port: Port, socket: Arc<UdpSocket>) {
@@ -210,17 +169,16 @@ async fn receive<D: BootDesk>(inner: Arc<Inner<D>>, interface: Arc<str>, port: P
                 continue;
             }
         };
-        inner.counters.received.add();
         let request = match Request::decode(buffer.get(..length).unwrap_or_default()) {
             Ok(request) => request,
             Err(error) => {
-                inner.counters.malformed.add();
+                inner.metrics.packet("unknown", "malformed");
                 debug!(%interface, %source, %error, "no DHCP request");
                 continue;
             }
         };
         let Ok(permit) = Arc::clone(&inner.in_flight).try_acquire_owned() else {
-            inner.counters.dropped_busy.add();
+            inner.metrics.packet(request.kind.as_str(), "busy");
             continue;
         };
         let (inner, interface, socket) = (Arc::clone(&inner), Arc::clone(&interface), Arc::clone(&socket));
@@ -240,13 +198,14 @@ struct Arrival {
 
 impl<D: BootDesk> Inner<D> {
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.config.began_ms.saturating_add(elapsed)
     }
 
     async fn handle(&self, request: &Request, arrival: &Arrival, socket: &UdpSocket) {
         let network = self.desk.network();
-        // Our address in a declared subnet on this interface; without one only relays can be served here. Which of a
-        // subnet's addresses has a route through the interface depends on how the interface is set up.
+        // Our address in a declared subnet on this interface; without one only relays can be served here. Which of its addresses has
+        // a route through the interface depends on how that is set up.
         let local = network.subnets().iter().find_map(|subnet| {
             let pool = subnet.pools.first().map(|(_, last)| *last);
             [Some(subnet.prefix.broadcast()), pool, Some(subnet.prefix.base())].into_iter().flatten().find_map(
@@ -267,6 +226,24 @@ impl<D: BootDesk> Inner<D> {
             self.silence(request, arrival, Silence::NoSubnet);
             return;
         };
+        let leases = self.desk.leases();
+        let standing = self.config.replicas.standing();
+        let heard = Heard {
+            in_share: standing.answers_for(request.mac),
+            // By a relay to an address that all replicas have a load balancer has chosen this one; on port 4011 the client has.
+            only_here: arrival.port == Port::Proxy
+                || (beyond.is_some() && self.config.advertised.is_some())
+                || renews(request, leases.lock().of(request.mac), self.now_ms()),
+            named: Named::of(request, &[server, interface]),
+        };
+        let takes = {
+            let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            unanswered.takes(request, heard, self.now_ms())
+        };
+        if !takes {
+            self.silence(request, arrival, Silence::OtherReplica);
+            return;
+        }
 
         let who = classify(request);
         let permit = if who.boots() {
@@ -288,7 +265,6 @@ impl<D: BootDesk> Inner<D> {
             debug!(mac = %request.mac, %reason, "no boot file");
         }
 
-        let leases = self.desk.leases();
         let mut probed = 0;
         let (reply, change) = loop {
             let decision = {
@@ -304,6 +280,7 @@ impl<D: BootDesk> Inner<D> {
                     port: arrival.port,
                     http_port: self.config.http_port,
                     probe: self.config.probe,
+                    place: standing.place(),
                     now_ms,
                     now_unix_ms: unix_ms(),
                 };
@@ -334,7 +311,7 @@ impl<D: BootDesk> Inner<D> {
                 Decision::Probe(address) => {
                     probed += 1;
                     if probed > PROBES_A_PACKET {
-                        self.counters.silent.add();
+                        self.metrics.packet(request.kind.as_str(), "all-taken");
                         return;
                     }
                     let found = self.probe(arrival, address).await;
@@ -348,7 +325,9 @@ impl<D: BootDesk> Inner<D> {
             if matches!(change, LeaseChange::Commit { new: true, .. }) {
                 leases.lock().end(request.mac, self.now_ms());
             }
-            self.counters.failed.add();
+            if reply.is_some() {
+                self.metrics.packet(request.kind.as_str(), "failed");
+            }
             self.warn_now_and_then("store", || format!("DHCP does not answer: a lease cannot be stored: {error}"));
             return;
         }
@@ -400,12 +379,12 @@ impl<D: BootDesk> Inner<D> {
         };
         match sent {
             Ok(()) => {
-                self.counters.answered.add();
+                self.metrics.packet(request.kind.as_str(), "answered");
                 debug!(mac = %request.mac, asked = ?request.kind, kind = ?reply.kind, address = %reply.yiaddr, %to,
                     file = ?reply.file, "answered");
             }
             Err(error) => {
-                self.counters.failed.add();
+                self.metrics.packet(request.kind.as_str(), "failed");
                 self.warn_now_and_then("send", || {
                     format!("DHCP on {} cannot send to {to}: {error}", arrival.interface)
                 });
@@ -414,9 +393,8 @@ impl<D: BootDesk> Inner<D> {
     }
 
     fn silence(&self, request: &Request, arrival: &Arrival, silence: Silence) {
-        self.counters.silent.add();
+        self.metrics.packet(request.kind.as_str(), silence.as_str());
         if silence == Silence::PoolEmpty {
-            self.counters.pool_empty.add();
             self.warn_now_and_then("pool", || {
                 format!("a DHCP pool on {} has no free address left; {} goes without", arrival.interface, request.mac)
             });
@@ -427,7 +405,7 @@ impl<D: BootDesk> Inner<D> {
     async fn probe(&self, arrival: &Arrival, address: Ipv4Addr) -> Probed {
         // More waiting probes than there is room for would only delay every client past its patience.
         let Ok(_room) = self.probes.try_acquire() else {
-            self.counters.unprobed.add();
+            self.metrics.unprobed.inc();
             return Probed::Free;
         };
         let interface = Arc::clone(&arrival.interface);
@@ -436,7 +414,7 @@ impl<D: BootDesk> Inner<D> {
         let answer = tokio::task::spawn_blocking(move || probe::answers(&interface, address, identifier)).await;
         match answer {
             Ok(Ok(true)) => {
-                self.counters.conflicts.add();
+                self.metrics.conflicts.inc();
                 self.warn_now_and_then(&format!("conflict {address}"), || {
                     format!(
                         "{address} is in a DHCP pool, but something that has no lease answers there; it is left out"

@@ -4,7 +4,6 @@
 //! Firmware is a poor client: it wants Content-Length on GET and HEAD, a connection that stays open after HEAD, and no
 //! redirects. Files are streamed in pieces; what a client does not read is not read from the disk.
 
-use super::Counter;
 use super::files::{FileError, Folder, Opened};
 use super::tftp::Loaders;
 use crate::boot::client::Firmware;
@@ -15,6 +14,7 @@ use crate::boot::leases::LeaseTable;
 use crate::boot::network::Network;
 use crate::boot::query::{self, Said};
 use crate::boot::script;
+use crate::metrics::Boot;
 use crate::net::routes::{Opens, Route, Routes, Shape};
 use crate::store::{BoxFuture, Lease, StoreError};
 use axum::Router;
@@ -57,32 +57,17 @@ pub struct HttpConfig {
     pub http_port: u16,
 }
 
-/// What was done, in numbers since the start.
-#[derive(Debug, Default)]
-pub struct HttpCounters {
-    /// Scripts rendered for boxes.
-    pub scripts: Counter,
-    /// Overlays given.
-    pub overlays: Counter,
-    /// Files begun.
-    pub files: Counter,
-    /// Bytes of files handed to connections.
-    pub bytes: Counter,
-    /// Requests refused since too many files were under way.
-    pub busy: Counter,
-}
-
 struct Served<D> {
     desk: Arc<D>,
     config: HttpConfig,
     streams: Arc<Semaphore>,
-    counters: Arc<HttpCounters>,
+    metrics: Boot,
 }
 
 /// The routes of the boot network. Serve them with `into_make_service_with_connect_info::<SocketAddr>()`: scripts and
 /// overlays go by the peer's address.
-pub fn routes<D: BootDesk>(desk: Arc<D>, config: HttpConfig, counters: Arc<HttpCounters>) -> Router {
-    let served = Arc::new(Served { desk, config, streams: Arc::new(Semaphore::new(STREAMS)), counters });
+pub fn routes<D: BootDesk>(desk: Arc<D>, config: HttpConfig, metrics: Boot) -> Router {
+    let served = Arc::new(Served { desk, config, streams: Arc::new(Semaphore::new(STREAMS)), metrics });
     // Nothing here asks for a token: what an overlay needs is judged by the desk.
     entries::<D>().into_router(|_, _| Ok::<_, Infallible>(())).with_state(served)
 }
@@ -217,7 +202,7 @@ async fn boot_script<D: BootDesk>(
     let Ok(answer) = tokio::spawn(async move { asked.desk.script(ask).await }).await else {
         return ipxe(held("the server failed; see its log", firmware));
     };
-    served.counters.scripts.add();
+    served.metrics.script(kind(&answer.action));
     debug!(%mac, machine = ?answer.machine, action = ?kind(&answer.action), "script");
     match script::render(&answer, firmware) {
         Ok(script) => ipxe(script),
@@ -254,15 +239,11 @@ async fn overlay<D: BootDesk>(
     State(served): State<Arc<Served<D>>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
-    method: Method,
 ) -> Response {
     let offer = name.strip_suffix(".cpio").filter(|offer| !offer.is_empty() && offer.len() <= 128);
     let Some(offer) = offer else { return refuse(StatusCode::NOT_FOUND, "no such overlay") };
     match served.desk.overlay(offer.to_owned(), plain(peer.ip())).await {
         Some(bytes) => {
-            if method == Method::GET {
-                served.counters.overlays.add();
-            }
             ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], bytes)
                 .into_response()
         }
@@ -288,7 +269,6 @@ async fn file<D: BootDesk>(
     headers: HeaderMap,
 ) -> Response {
     let Ok(room) = Arc::clone(&served.streams).try_acquire_owned() else {
-        served.counters.busy.add();
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "busy, ask again").into_response();
     };
     let folder = Arc::clone(&served.config.images);
@@ -343,13 +323,12 @@ async fn file<D: BootDesk>(
         warn!(%path, %error, "a file of the image folder cannot be read");
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read");
     }
-    served.counters.files.add();
-    let counters = Arc::clone(&served.counters);
+    let sent = served.metrics.bytes.clone();
     let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(count), PIECE_BYTES);
     // A file that shrinks under way ends short of Content-Length, and the client sees the connection break.
     let pieces = pieces.inspect(move |piece| {
         let _held_until_the_stream_ends = &room;
-        counters.bytes.by(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        sent.inc_by(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
     });
     (status, answer, Body::from_stream(pieces)).into_response()
 }

@@ -7,9 +7,9 @@
 //! ends its size probe, and goes on sending the OACK to a port that is closed. With one-second time-outs and three resends
 //! that is over in four seconds, and the firmware's next request comes from another port meanwhile.
 
-use super::Counter;
 use super::files::Folder;
 use crate::boot::script::autoexec;
+use crate::metrics::Tftp;
 use async_tftp::packet;
 use async_tftp::server::{Handler, TftpServerBuilder};
 use std::collections::{BTreeMap, HashMap};
@@ -52,19 +52,6 @@ pub enum TftpError {
     /// The server ended.
     #[error("TFTP ended: {0}")]
     Ended(#[from] async_tftp::Error),
-}
-
-/// What was done, in numbers since the start.
-#[derive(Debug, Default)]
-pub struct TftpCounters {
-    /// Requests for a name that is there.
-    pub opened: Counter,
-    /// Requests for a name that is not there.
-    pub missing: Counter,
-    /// Requests refused since too many transfers were under way.
-    pub busy: Counter,
-    /// Bytes handed to transfers.
-    pub bytes: Counter,
 }
 
 /// The table of names.
@@ -153,22 +140,17 @@ impl Loaders {
 pub struct TftpService {
     socket: UdpSocket,
     loaders: Arc<Loaders>,
-    counters: Arc<TftpCounters>,
+    metrics: Tftp,
 }
 
 impl TftpService {
-    /// Binds the socket.
+    /// Binds the socket; `metrics` counts.
     ///
     /// # Errors
     /// A socket that cannot be had.
-    pub fn bind(address: SocketAddr, loaders: Arc<Loaders>) -> Result<Self, TftpError> {
+    pub fn bind(address: SocketAddr, loaders: Arc<Loaders>, metrics: Tftp) -> Result<Self, TftpError> {
         let socket = UdpSocket::bind(address).map_err(|error| TftpError::Listen { address, error })?;
-        Ok(Self { socket, loaders, counters: Arc::default() })
-    }
-
-    /// What was done, in numbers.
-    pub fn counters(&self) -> Arc<TftpCounters> {
-        Arc::clone(&self.counters)
+        Ok(Self { socket, loaders, metrics })
     }
 
     /// Serves until the future is dropped. All transfers run on the task that polls it: spawn it on its own.
@@ -176,7 +158,7 @@ impl TftpService {
     /// # Errors
     /// When the socket fails for good.
     pub async fn serve(self) -> Result<(), TftpError> {
-        let handler = Table { loaders: self.loaders, counters: self.counters, transfers: Arc::default() };
+        let handler = Table { loaders: self.loaders, metrics: self.metrics, transfers: Arc::default() };
         let server = TftpServerBuilder::with_handler(handler)
             .std_socket(self.socket)?
             .timeout(TIMEOUT)
@@ -194,7 +176,7 @@ impl TftpService {
 
 struct Table {
     loaders: Arc<Loaders>,
-    counters: Arc<TftpCounters>,
+    metrics: Tftp,
     transfers: Arc<AtomicUsize>,
 }
 
@@ -208,20 +190,18 @@ impl Handler for Table {
         path: &Path,
     ) -> Result<(Transfer, Option<u64>), packet::Error> {
         let Some(bytes) = path.to_str().and_then(|name| self.loaders.get(name)) else {
-            self.counters.missing.add();
+            self.metrics.transfer("missing");
             debug!(%client, path = %path.display(), "TFTP: no such file");
             return Err(packet::Error::FileNotFound);
         };
         if self.transfers.fetch_add(1, Ordering::Relaxed) >= TRANSFERS {
             self.transfers.fetch_sub(1, Ordering::Relaxed);
-            self.counters.busy.add();
+            self.metrics.transfer("busy");
             return Err(packet::Error::Msg("busy, ask again".to_owned()));
         }
-        self.counters.opened.add();
         debug!(%client, path = %path.display(), bytes = bytes.len(), "TFTP");
         let size = bytes.len() as u64;
-        let transfer =
-            Transfer { bytes, at: 0, counters: Arc::clone(&self.counters), transfers: Arc::clone(&self.transfers) };
+        let transfer = Transfer { bytes, at: 0, metrics: self.metrics.clone(), transfers: Arc::clone(&self.transfers) };
         Ok((transfer, Some(size)))
     }
 
@@ -239,13 +219,14 @@ impl Handler for Table {
 struct Transfer {
     bytes: Arc<[u8]>,
     at: usize,
-    counters: Arc<TftpCounters>,
+    metrics: Tftp,
     transfers: Arc<AtomicUsize>,
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
         self.transfers.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.transfer(if self.at >= self.bytes.len() { "complete" } else { "incomplete" });
     }
 }
 
@@ -257,7 +238,7 @@ impl futures_util::io::AsyncRead for Transfer {
             to.copy_from_slice(from);
         }
         self.at += count;
-        self.counters.bytes.by(count as u64);
+        self.metrics.bytes.inc_by(count as u64);
         Poll::Ready(Ok(count))
     }
 }

@@ -4,7 +4,7 @@ use super::status::{Attempt, Outcome};
 use super::{Allowance, Census, Foreseen};
 use crate::content::kinds::WipeGuard;
 use crate::git::Revision;
-use crate::journal::Event;
+use crate::journal::{Event, Hold};
 use std::time::{Duration, Instant};
 
 /// A trailer of the commit's message by which a person says that emptying the repository is meant.
@@ -36,6 +36,18 @@ pub(super) fn should_attempt(last: Option<&Attempt>, revision: &str, asked: bool
         Some(Outcome::Waiting) => allowed || asked,
         Some(Outcome::Refused | Outcome::Postponed { .. }) => asked,
     }
+}
+
+/// Whether a revision that is built may be applied, where `before` was when work on it began, and `now` is, what the journal says was
+/// applied last.
+///
+/// # Errors
+/// `true`: it waits for a person. `false`: another server applied another revision meanwhile, and what is newer is to be seen.
+pub(super) fn may_apply(hold: &Hold, before: Option<&str>, now: Option<&str>, revision: &str) -> Result<(), bool> {
+    if now != before && now != Some(revision) {
+        return Err(false);
+    }
+    if hold.allows(revision) { Ok(()) } else { Err(true) }
 }
 
 /// How long work was thrown away because something newer came: so that pushes in a row starve nothing.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Records read at once.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// So many applied revisions are known by name: what one may go back to without naming it in full.
 const APPLIED_KNOWN: usize = 10_000;
 /// So many of them stay in the mirror, should the source lose them.
@@ -140,6 +140,8 @@ pub(super) struct Past {
     pub trusted: Option<String>,
     /// Of those, the ones that were applied because the source showed them.
     pub followed: Vec<String>,
+    /// How many events of the site were read.
+    pub head: u64,
 }
 
 impl Past {
@@ -151,6 +153,7 @@ impl Past {
             let records = store.events_of(&Stream::Site, from, PAGE)?;
             let Some(last) = records.last() else { return Ok(past) };
             from = last.index.saturating_add(1);
+            past.head = from;
             records.iter().for_each(|record| past.take(record));
         }
     }

@@ -7,6 +7,7 @@
 //! that they outlive the process. Which of these happens is decided in [`decide`], which
 //! knows nothing of what a catalog is: [`catalogs`] is how one is made.
 
+mod adopt;
 mod allowance;
 mod build;
 #[cfg(test)]

@@ -63,12 +63,16 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// It is so already, or it could not be written down.
     pub async fn suspend(&self, by: &str, reason: &str) -> Result<(), HoldError> {
         let mut standing = self.shared.standing.lock().await;
-        if let Some(word) = &standing.hold.suspended {
-            return Err(HoldError::Suspended { by: word.by.clone() });
+        self.shared.catch_up(&mut standing)?;
+        loop {
+            if let Some(word) = &standing.hold.suspended {
+                return Err(HoldError::Suspended { by: word.by.clone() });
+            }
+            let event = Event::FollowingSuspended { by: by.to_owned(), reason: reason.to_owned() };
+            if written(self.shared.write(&mut standing, event).await)? {
+                break;
+            }
         }
-        self.shared.write(Event::FollowingSuspended { by: by.to_owned(), reason: reason.to_owned() }).await?;
-        standing.hold.suspended = Some(word(by, reason));
-        self.shared.update(|status| status.hold(&standing.hold));
         drop(standing);
         self.shared.woken.notify_one();
         Ok(())
@@ -80,17 +84,21 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// Nothing was held, or it could not be written down.
     pub async fn resume(&self, by: &str, reason: &str) -> Result<String, HoldError> {
         let mut standing = self.shared.standing.lock().await;
-        let lifted = match (&standing.hold.suspended, &standing.hold.pinned) {
-            (None, None) => return Err(HoldError::Following),
-            (Some(word), None) => format!("the suspension by {}", word.by),
-            (None, Some(pin)) => format!("the pin on revision {} by {}", pin.revision, pin.word.by),
-            (Some(word), Some(pin)) => {
-                format!("the suspension by {} and the pin on revision {} by {}", word.by, pin.revision, pin.word.by)
+        self.shared.catch_up(&mut standing)?;
+        let lifted = loop {
+            let lifted = match (&standing.hold.suspended, &standing.hold.pinned) {
+                (None, None) => return Err(HoldError::Following),
+                (Some(word), None) => format!("the suspension by {}", word.by),
+                (None, Some(pin)) => format!("the pin on revision {} by {}", pin.revision, pin.word.by),
+                (Some(word), Some(pin)) => {
+                    format!("the suspension by {} and the pin on revision {} by {}", word.by, pin.revision, pin.word.by)
+                }
+            };
+            let event = Event::FollowingResumed { by: by.to_owned(), reason: reason.to_owned() };
+            if written(self.shared.write(&mut standing, event).await)? {
+                break lifted;
             }
         };
-        self.shared.write(Event::FollowingResumed { by: by.to_owned(), reason: reason.to_owned() }).await?;
-        standing.hold = crate::journal::Hold::default();
-        self.shared.update(|status| status.hold(&standing.hold));
         drop(standing);
         self.shared.woken.notify_one();
         Ok(lifted)
@@ -101,11 +109,13 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// # Errors
     /// Nothing of that name is held, or it could not be written down.
     pub async fn accept(&self, source: &str, by: &str, reason: &str) -> Result<(String, String), HoldError> {
-        let _turn = self.shared.standing.lock().await;
+        let mut standing = self.shared.standing.lock().await;
+        self.shared.catch_up(&mut standing)?;
         let accepted = self.shared.parts.follower.accept(source)?;
         let (from, to) = accepted.ok_or_else(|| HoldError::NotHeld { name: source.to_owned() })?;
         let (by, reason, source) = (by.to_owned(), reason.to_owned(), source.to_owned());
-        self.shared.write(Event::SourceAccepted { source, from: from.clone(), to: to.clone(), by, reason }).await?;
+        let event = Event::SourceAccepted { source, from: from.clone(), to: to.clone(), by, reason };
+        while !written(self.shared.write(&mut standing, event.clone()).await)? {}
         Ok((from, to))
     }
 
@@ -129,21 +139,23 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         })?;
         let revision = self.shared.parts.follower.revision(&id).await?;
         let mut standing = self.shared.standing.lock().await;
-        if let Some(pin) = standing.hold.pinned.as_ref().filter(|pin| pin.revision == id) {
-            return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
-        }
-        self.shared.guard(standing.serving, &built, &revision).await?.map_err(refused)?;
-        let pin = Pin { revision: revision.id, summary: revision.summary, word: word(by, reason) };
-        self.shared
-            .write(Event::RevisionPinned {
+        self.shared.catch_up(&mut standing)?;
+        let pin = Pin { revision: revision.id.clone(), summary: revision.summary.clone(), word: word(by, reason) };
+        loop {
+            if let Some(pin) = standing.hold.pinned.as_ref().filter(|pin| pin.revision == id) {
+                return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
+            }
+            self.shared.guard(standing.serving, &built, &revision).await?.map_err(&refused)?;
+            let event = Event::RevisionPinned {
                 by: by.to_owned(),
                 revision: pin.revision.clone(),
                 summary: pin.summary.clone(),
                 reason: reason.to_owned(),
-            })
-            .await?;
-        standing.hold.pinned = Some(pin.clone());
-        self.shared.update(|status| status.hold(&standing.hold));
+            };
+            if written(self.shared.write(&mut standing, event).await)? {
+                break;
+            }
+        }
         drop(standing);
         self.shared.woken.notify_one();
         let mut status = self.status();
@@ -164,6 +176,15 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// What the store says.
     pub fn history(&self, limit: usize) -> Result<Vec<super::HistoryRow>, ReconcileError> {
         Ok(super::history::history(self.shared.parts.store.as_ref(), limit)?)
+    }
+}
+
+/// Whether it was; not, where something else was in between.
+fn written(outcome: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,18 +1,19 @@
 //! The handle: what the rest of the server asks of the reconciler. The work is [`super::task`]'s.
 
-use super::history::Past;
+use super::history::{PAGE, Past};
 use super::pinned::Pinned;
-use super::status::Status;
+use super::status::{Outcome, Status};
 use super::task::Task;
 use super::{Allowance, Build, Built, Census, Foresee, decide};
 use crate::catalog::Catalog;
 use crate::content::{Stop, Tree};
 use crate::git::{Follower, GitError, Revision, Verifier};
-use crate::journal::{Event, Hold, Stream};
+use crate::journal::{Event, Hold, Record, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 /// Builds at once: the one that counts, and one that was overtaken and cannot be stopped half-way.
@@ -33,6 +34,9 @@ pub struct Change<C = Catalog> {
 pub trait Hook<C = Catalog>: Send + Sync + 'static {
     /// A revision serves.
     fn applied(&self, change: Change<C>) -> BoxFuture<'_, ()>;
+
+    /// An attempt came to this, after so long.
+    fn attempted(&self, _outcome: &Outcome, _took: Duration) {}
 }
 
 /// What a reconciler is made of.
@@ -51,6 +55,8 @@ pub struct Parts<C = Catalog> {
     pub foresee: Arc<dyn Foresee<C>>,
     /// By what policy revisions are signed; none: signatures are not asked for.
     pub verifier: Option<Arc<Verifier>>,
+    /// Other servers on the same store apply revisions, too: the one that the journal names last is for all to serve.
+    pub others: bool,
 }
 
 /// Why a question to the reconciler has no answer.
@@ -75,7 +81,7 @@ pub enum ReconcileError {
 /// Keeps the catalog what the source says. Dropping it ends the task.
 pub struct Reconciler<C = Catalog> {
     pub(super) shared: Arc<Shared<C>>,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// What the handle and its task share.
@@ -108,8 +114,31 @@ pub(super) struct Standing {
     pub last_event: Option<Event>,
     /// Its last refusal.
     pub last_refused: Option<Event>,
-    /// Which revision was trusted last before this process began, by the journal.
+    /// Which revision was trusted last, by the journal.
     pub trusted: Option<String>,
+    /// Which was applied last, by the journal: here, or by another server on the same store.
+    pub applied: Option<String>,
+    /// How much of the site's stream is taken in.
+    pub head: u64,
+}
+
+impl Standing {
+    /// Takes in what the journal says next.
+    fn take(&mut self, record: &Record) {
+        self.head = record.index.saturating_add(1);
+        self.hold.apply(record);
+        match &record.event {
+            Event::RevisionApplied { revision, signed_by, .. } => {
+                if self.hold.pinned.is_none() && !signed_by.is_empty() {
+                    self.trusted = Some(revision.clone());
+                }
+                self.applied = Some(revision.clone());
+            }
+            Event::RevisionRefused { .. } => self.last_refused = Some(record.event.clone()),
+            _ => return,
+        }
+        self.last_event = Some(record.event.clone());
+    }
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
@@ -130,6 +159,8 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             last_event: past.last_event.clone(),
             last_refused: past.last_refused.clone(),
             trusted: past.trusted.clone(),
+            applied: past.applied.last().cloned(),
+            head: past.head,
         };
         let shared = Arc::new(Shared {
             parts,
@@ -146,7 +177,11 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let mut task = Task::new(Arc::clone(&shared), past.to_keep());
         task.restore(past.applied.last().cloned()).await?;
         let sees = tokio::spawn(see(Arc::clone(&shared)));
-        Ok(Self { shared, tasks: [tokio::spawn(task.run()), sees] })
+        let mut tasks = vec![tokio::spawn(task.run()), sees];
+        if shared.parts.others {
+            tasks.push(tokio::spawn(hear(Arc::clone(&shared))));
+        }
+        Ok(Self { shared, tasks })
     }
 
     /// The catalog that serves, for readers that never wait.
@@ -172,11 +207,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     /// Looks at the source now, and tries its revision again even if it was refused. The answer is a number: once
     /// [`Status::observed_request`] is that or higher, it was acted on.
     pub fn ask(&self) -> u64 {
-        let now = now_unix_ms().unsigned_abs();
-        let next = |last: u64| last.saturating_add(1).max(now);
-        let before = self.shared.requested.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)));
-        self.shared.woken.notify_one();
-        next(before.unwrap_or_else(|last| last))
+        self.shared.ask()
     }
 
     /// The catalog of a revision that a run is pinned to.
@@ -271,6 +302,17 @@ async fn see<C: Send + Sync + 'static>(shared: Arc<Shared<C>>) {
     }
 }
 
+/// What other servers on the same store write about the site wakes the task.
+async fn hear<C: Send + Sync + 'static>(shared: Arc<Shared<C>>) {
+    let mut events = shared.parts.store.watch_events();
+    while events.changed().await.is_ok() {
+        let known = shared.standing.lock().await.head;
+        if shared.parts.store.head(&Stream::Site).is_ok_and(|head| head > known) {
+            shared.woken.notify_one();
+        }
+    }
+}
+
 /// Why a revision was not built.
 pub(super) enum Failure {
     /// Its own fault.
@@ -292,6 +334,15 @@ impl Failure {
 }
 
 impl<C: Send + Sync + 'static> Shared<C> {
+    /// Looks at the source now: [`Reconciler::ask`].
+    pub fn ask(&self) -> u64 {
+        let now = now_unix_ms().unsigned_abs();
+        let next = |last: u64| last.saturating_add(1).max(now);
+        let before = self.requested.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)));
+        self.woken.notify_one();
+        next(before.unwrap_or_else(|last| last))
+    }
+
     /// The last request for another look.
     pub fn requested(&self) -> u64 {
         self.requested.load(Ordering::Acquire)
@@ -374,10 +425,38 @@ impl<C: Send + Sync + 'static> Shared<C> {
         });
     }
 
-    /// Writes an event of the site down.
-    pub async fn write(&self, event: Event) -> Result<(), StoreError> {
-        let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };
-        self.parts.store.commit(batch, now_unix_ms()).await.map(drop)
+    /// Takes in what the journal says of the site since this was done last.
+    pub fn catch_up(&self, standing: &mut Standing) -> Result<(), StoreError> {
+        let (held, head) = (standing.hold.clone(), standing.head);
+        loop {
+            let records = self.parts.store.events_of(&Stream::Site, standing.head, PAGE)?;
+            if records.is_empty() {
+                break;
+            }
+            records.iter().for_each(|record| standing.take(record));
+        }
+        if standing.hold != held {
+            self.update(|status| status.hold(&standing.hold));
+        }
+        // It may be another server's word.
+        if self.parts.others && standing.head != head {
+            self.woken.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes an event of the site down, which was decided on what is taken in of it, and takes it in.
+    ///
+    /// # Errors
+    /// What the store says. [`StoreError::Conflict`]: something was written in between; it is taken in, and may be decided on.
+    pub async fn write(&self, standing: &mut Standing, event: Event) -> Result<(), StoreError> {
+        let expected = vec![(Stream::Site, standing.head)];
+        let batch = Batch { expected, events: vec![(Stream::Site, event)], ..Batch::default() };
+        let written = self.parts.store.commit(batch, now_unix_ms()).await;
+        if matches!(written, Ok(_) | Err(StoreError::Conflict { .. })) {
+            self.catch_up(standing)?;
+        }
+        written.map(drop)
     }
 }
 

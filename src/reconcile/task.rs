@@ -18,7 +18,7 @@ const FINDINGS_LOGGED: usize = 5;
 
 /// The task's own.
 pub(super) struct Task<C> {
-    shared: Arc<Shared<C>>,
+    pub(super) shared: Arc<Shared<C>>,
     /// Attempts that were postponed, in a row, and when the next is due.
     postponed: u32,
     retry_at: Option<tokio::time::Instant>,
@@ -28,6 +28,11 @@ pub(super) struct Task<C> {
     patience: Patience,
     /// What the hook has not been told yet.
     restored: Option<Revision>,
+    /// What the source showed when a revision was taken over that another server applied: older than that, as far as is known.
+    pub(super) stale: Option<String>,
+    /// When a revision that another server applied is tried again here, and how often it could not be served in a row.
+    pub(super) adopt_at: Option<tokio::time::Instant>,
+    pub(super) not_adopted: u32,
 }
 
 /// Why a revision does not serve.
@@ -54,14 +59,28 @@ impl From<Failure> for Stop {
 impl<C: Send + Sync + 'static> Task<C> {
     /// `kept`: revisions applied before that stay in the mirror.
     pub(super) const fn new(shared: Arc<Shared<C>>, kept: Vec<String>) -> Self {
-        Self { shared, postponed: 0, retry_at: None, kept, patience: Patience::new(), restored: None }
+        Self {
+            shared,
+            postponed: 0,
+            retry_at: None,
+            kept,
+            patience: Patience::new(),
+            restored: None,
+            stale: None,
+            adopt_at: None,
+            not_adopted: 0,
+        }
     }
 
     /// The revision applied last, from the mirror: it serves before the source is looked at. Where the mirror does not know it
     /// any more, the journal does.
     pub(super) async fn restore(&mut self, journal: Option<String>) -> Result<(), ReconcileError> {
         let shared = Arc::clone(&self.shared);
-        let Some(id) = shared.parts.follower.applied().await?.or_else(|| journal.clone()) else { return Ok(()) };
+        let mirrored = shared.parts.follower.applied().await?;
+        // Where others apply revisions, too, the mirror may be far behind the journal.
+        let first =
+            if shared.parts.others { journal.clone().or(mirrored) } else { mirrored.or_else(|| journal.clone()) };
+        let Some(id) = first else { return Ok(()) };
         let built = match shared.build(&id).await {
             Ok(built) => built,
             Err(failure) => {
@@ -75,7 +94,8 @@ impl<C: Send + Sync + 'static> Task<C> {
         // The journal does not know it where the process ended between remembering and recording it.
         let signed_by = decide::signers_of(standing.last_event.as_ref(), &id);
         if journal.as_ref() != Some(&id) {
-            record(&shared, &mut standing, decide::applied_event(&revision, built.census, signed_by.clone())).await?;
+            let event = decide::applied_event(&revision, built.census, signed_by.clone());
+            record_in_turn(&shared, &mut standing, event).await?;
         }
         self.swap(&mut standing, &revision, &built, signed_by).await;
         self.restored = Some(revision);
@@ -93,6 +113,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         let mut source = shared.parts.follower.source();
         let mut again = false;
         loop {
+            self.adopt().await;
             let token = shared.requested();
             if token > shared.status.borrow().taken_request {
                 while let Err(GitError::Busy) = shared.parts.follower.look_for(token).await {
@@ -119,6 +140,7 @@ impl<C: Send + Sync + 'static> Task<C> {
                 self.step(&sight, asked).await;
             }
             let retry_at = self.retry_at;
+            let adopt_at = self.adopt_at;
             let pause = retry_at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
             shared.update(|status| {
                 status.taken_request = status.taken_request.max(token);
@@ -136,6 +158,7 @@ impl<C: Send + Sync + 'static> Task<C> {
                     Ok(()) = answers.changed() => {}
                     () = shared.woken.notified() => {}
                     () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => again = true,
+                    () = until(adopt_at), if adopt_at.is_some() => {}
                 }
             }
         }
@@ -158,6 +181,11 @@ impl<C: Send + Sync + 'static> Task<C> {
             }
         }
         if let Sight::Head(revision) = sight {
+            if self.stale.as_ref() != Some(&revision.id) || asked {
+                self.stale = None;
+            } else {
+                return;
+            }
             let last = shared.status.borrow().attempted.clone();
             if decide::should_attempt(last.as_ref(), &revision.id, asked, hold.allows(&revision.id)) {
                 let sights = shared.parts.follower.sight();
@@ -175,12 +203,13 @@ impl<C: Send + Sync + 'static> Task<C> {
     async fn attempt(&mut self, revision: &Revision, sights: Option<watch::Receiver<Sight>>) {
         let shared = Arc::clone(&self.shared);
         shared.update(|status| status.loading = Some(revision.id.clone()));
+        let began = Instant::now();
         let (outcome, findings) = match self.try_revision(revision, sights).await {
             Ok(warnings) => (Outcome::Applied, warnings),
             Err(Stop::Waiting(warnings)) => (Outcome::Waiting, warnings),
             Err(Stop::Refused(findings)) => {
                 let mut standing = shared.standing.lock().await;
-                match record(&shared, &mut standing, decide::refused_event(revision, &findings)).await {
+                match record_in_turn(&shared, &mut standing, decide::refused_event(revision, &findings)).await {
                     Ok(()) => (Outcome::Refused, findings),
                     Err(error) => (Outcome::Postponed { reason: error.to_string() }, findings),
                 }
@@ -189,6 +218,7 @@ impl<C: Send + Sync + 'static> Task<C> {
             Err(Stop::Overtaken) => (Outcome::Overtaken, Vec::new()),
         };
         log(revision, &outcome, &findings);
+        shared.parts.hook.attempted(&outcome, began.elapsed());
         match outcome {
             Outcome::Postponed { .. } => {
                 self.postponed = self.postponed.saturating_add(1);
@@ -259,6 +289,13 @@ impl<C: Send + Sync + 'static> Task<C> {
         // and takes none away.
         let pinned = sights.is_none();
         let source = shared.parts.follower.source();
+        let before = shared.standing.lock().await.applied.clone();
+        // The guards judge by what serves. Where that is older than what another server applied, nothing is applied after it; and
+        // nothing that the source showed before that is taken for newer.
+        let serves = shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
+        if shared.parts.others && before.is_some() && before != serves && before.as_ref() != Some(&revision.id) {
+            return Err(Stop::Postponed("the revision that another server applied does not serve here yet".to_owned()));
+        }
         if !pinned {
             shared.moved(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         }
@@ -272,18 +309,26 @@ impl<C: Send + Sync + 'static> Task<C> {
         if !Arc::ptr_eq(&source, &follower.source()) {
             return Err(Stop::Overtaken);
         }
+        shared.catch_up(&mut standing).map_err(|e| Stop::Postponed(e.to_string()))?;
         let guard = shared.guard(standing.serving, &built, revision).await;
         guard.map_err(|e| Stop::Postponed(e.to_string()))?.map_err(Stop::Refused)?;
-        // Asked under the lock: whoever was told "suspended" sees nothing applied after it.
-        if !standing.hold.allows(&revision.id) {
-            return Err(Stop::Waiting(built.warnings));
-        }
+        decide::may_apply(&standing.hold, before.as_deref(), standing.applied.as_deref(), &revision.id)
+            .map_err(|waits| if waits { Stop::Waiting(built.warnings.clone()) } else { Stop::Overtaken })?;
         follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         if shared.parts.verifier.is_some() && !pinned {
             follower.set_trusted(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         }
         let event = decide::applied_event(revision, built.census, signed_by.clone());
-        record(&shared, &mut standing, event).await.map_err(|e| Stop::Postponed(e.to_string()))?;
+        // Asked under the lock, and again after whatever else was written down: whoever was told "suspended", by whichever server,
+        // sees nothing applied after it.
+        loop {
+            decide::may_apply(&standing.hold, before.as_deref(), standing.applied.as_deref(), &revision.id)
+                .map_err(|waits| if waits { Stop::Waiting(built.warnings.clone()) } else { Stop::Overtaken })?;
+            match record(&shared, &mut standing, event.clone()).await {
+                Err(StoreError::Conflict { .. }) => {}
+                recorded => break recorded.map_err(|e| Stop::Postponed(e.to_string()))?,
+            }
+        }
         let already = shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == revision.id)
             && standing.source == follower.source().to_string();
         if !already {
@@ -309,7 +354,13 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
     }
 
-    async fn swap(&self, standing: &mut Standing, revision: &Revision, built: &Built<C>, signed_by: Vec<String>) {
+    pub(super) async fn swap(
+        &self,
+        standing: &mut Standing,
+        revision: &Revision,
+        built: &Built<C>,
+        signed_by: Vec<String>,
+    ) {
         standing.serving = Some(built.census);
         standing.source = self.shared.parts.follower.source().to_string();
         self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
@@ -324,14 +375,14 @@ impl<C: Send + Sync + 'static> Task<C> {
         self.shared.update(|status| status.applied = Some(applied));
     }
 
-    async fn tell(&self, revision: Revision, previous: Option<Arc<C>>) {
+    pub(super) async fn tell(&self, revision: Revision, previous: Option<Arc<C>>) {
         if let Some(catalog) = self.shared.catalog.load_full() {
             self.shared.parts.hook.applied(Change { revision, catalog, previous }).await;
         }
     }
 
     /// Keeps in the mirror what one may go back to, this one too.
-    async fn keep(&mut self, applied: Option<&str>) {
+    pub(super) async fn keep(&mut self, applied: Option<&str>) {
         if let Some(applied) = applied {
             self.kept.retain(|kept| kept != applied);
             self.kept.push(applied.to_owned());
@@ -348,6 +399,24 @@ impl<C: Send + Sync + 'static> Task<C> {
     }
 }
 
+async fn until(at: Option<tokio::time::Instant>) {
+    tokio::time::sleep_until(at.unwrap_or_else(tokio::time::Instant::now)).await;
+}
+
+/// The same, whatever else is written down meanwhile.
+async fn record_in_turn<C: Send + Sync + 'static>(
+    shared: &Shared<C>,
+    standing: &mut Standing,
+    event: Event,
+) -> Result<(), StoreError> {
+    loop {
+        match record(shared, standing, event.clone()).await {
+            Err(StoreError::Conflict { .. }) => {}
+            recorded => return recorded,
+        }
+    }
+}
+
 /// Writes an event down, unless it says what the last one said.
 async fn record<C: Send + Sync + 'static>(
     shared: &Shared<C>,
@@ -356,16 +425,12 @@ async fn record<C: Send + Sync + 'static>(
 ) -> Result<(), StoreError> {
     let held = !standing.hold.is_none();
     if decide::is_news(standing.last_event.as_ref(), standing.last_refused.as_ref(), held, &event) {
-        shared.write(event.clone()).await?;
-        if matches!(event, Event::RevisionRefused { .. }) {
-            standing.last_refused = Some(event.clone());
-        }
-        standing.last_event = Some(event);
+        shared.write(standing, event).await?;
     }
     Ok(())
 }
 
-fn log(revision: &Revision, outcome: &Outcome, findings: &[String]) {
+pub(super) fn log(revision: &Revision, outcome: &Outcome, findings: &[String]) {
     let (id, summary) = (&revision.id, &revision.summary);
     match outcome {
         Outcome::Applied => tracing::info!(revision = id, summary, "revision applied"),

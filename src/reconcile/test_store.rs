@@ -28,6 +28,12 @@ impl Store for MemoryStore {
                 return Err(StoreError::Full("test".to_owned()));
             }
             let mut records = self.records.lock().expect("not poisoned");
+            let actual = records.len() as u64;
+            for (stream, expected) in batch.expected {
+                if expected != actual {
+                    return Err(StoreError::Conflict { stream, expected, actual });
+                }
+            }
             for (stream, event) in batch.events {
                 let index = records.len() as u64;
                 records.push(Record { sequence: index + 1, stream, index, at_unix_ms: now_unix_ms, event });

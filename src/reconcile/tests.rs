@@ -80,6 +80,7 @@ impl Site {
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
             verifier: None,
+            others: false,
         };
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }

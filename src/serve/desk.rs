@@ -26,6 +26,9 @@ use std::sync::Arc;
 /// an answer asks again at once.
 const SAME_OFFER_MS: i64 = 5_000;
 
+/// A boot is decided again so often where something was written in between.
+const DECIDED_AGAIN: usize = 3;
+
 /// What MACs of simulated machines begin with: locally administered, so no card's.
 const SIMULATED: &str = "02:46:57:";
 
@@ -44,6 +47,8 @@ pub struct Desk {
     leases: Arc<LeaseTable>,
     server: ServerInfo,
     images: Arc<Folder>,
+    /// Others lease addresses from the same pools.
+    others: bool,
 }
 
 impl Desk {
@@ -51,9 +56,11 @@ impl Desk {
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn new(fleet: Arc<Fleet>, server: ServerInfo, images: Arc<Folder>) -> Result<Self, StoreError> {
+    pub fn new(fleet: Arc<Fleet>, server: ServerInfo, images: Arc<Folder>, others: bool) -> Result<Self, StoreError> {
+        // What changes from here on is told.
+        fleet.store.take_changed_leases()?;
         let leases = LeaseTable::load(fleet.store.leases()?, fleet.clock.now_ms());
-        let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server, images };
+        let desk = Self { fleet, network: ArcSwap::default(), leases: Arc::new(leases), server, images, others };
         desk.refresh_network(None);
         Ok(desk)
     }
@@ -69,6 +76,34 @@ impl Desk {
             tracing::error!(%error, "a subnet is not served");
         }
         self.network.store(Arc::new(network));
+    }
+
+    /// Takes in what other servers on the store lease, until the store is closed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn follow_leases(&self) -> Result<(), StoreError> {
+        let mut news = self.fleet.store.watch_leases();
+        loop {
+            let changed = self.fleet.store.take_changed_leases()?;
+            let (now_ms, now_unix_ms) = (self.fleet.clock.now_ms(), self.fleet.clock.now_unix_ms());
+            {
+                let mut table = self.leases.lock();
+                changed.into_iter().for_each(|(key, lease)| table.learn(&key, lease, now_ms, now_unix_ms));
+            }
+            if news.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A commit of a lease that another server was faster with: whose the address is is known from now on.
+    fn learn_holder<T>(&self, committed: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Leased(holder)) = &committed {
+            let (now_ms, now_unix_ms) = (self.fleet.clock.now_ms(), self.fleet.clock.now_unix_ms());
+            self.leases.lock().learn(&holder.mac, Some(Lease::clone(holder)), now_ms, now_unix_ms);
+        }
+        committed
     }
 
     async fn answer(&self, ask: &ScriptAsk) -> Result<ScriptAnswer, StoreError> {
@@ -118,7 +153,7 @@ impl Desk {
                 match action {
                     Ok(action) => {
                         if let Some(event) = event {
-                            self.fleet.record(entry, vec![event]).await?;
+                            self.fleet.record(entry, &decision.state, vec![event]).await?;
                         }
                         tracing::info!(machine = entry.name, environment, reason, "offered");
                         action
@@ -222,7 +257,7 @@ impl Desk {
 
     /// A file of an offer's environment, for the machine that it was offered to.
     async fn file(&self, offer: &str, name: &str, peer: IpAddr) -> Option<Result<String, String>> {
-        let (entry, offer) = self.fleet.offer(offer)?;
+        let (entry, offer) = self.fleet.offer_anywhere(offer).await?;
         if !self.fleet.serves_files(&offer, peer) {
             return None;
         }
@@ -307,11 +342,14 @@ impl BootDesk for Desk {
                 subnet: lease.subnet.clone(),
             });
             let address = lease.address;
-            let mut operations = vec![Operation::PutLease(lease)];
+            let takes = self.others && !lease.declined;
+            let mut operations = vec![if takes { Operation::TakeLease(lease) } else { Operation::PutLease(lease) }];
             // Who had the address before has it no more: rows of cards long gone would fill the store, and come back as
             // leases at the next start.
             let displaced = self.leases.lock().take_displaced();
-            operations.extend(displaced.into_iter().map(|mac| Operation::DeleteLease { mac: mac.to_string() }));
+            // Where others lease, too, the store does that: what this server knows of those cards may be over.
+            let displaced = displaced.into_iter().filter(|_| !self.others);
+            operations.extend(displaced.map(|mac| Operation::DeleteLease { mac: mac.to_string() }));
             let hardware = HardwareIdentity { macs: vec![mac.clone()], ..HardwareIdentity::default() };
             match (self.fleet.identify(&hardware), event) {
                 (Identity::Machine(name), Some(event)) => {
@@ -319,12 +357,14 @@ impl BootDesk for Desk {
                     let _turn = entry.turn().await;
                     // A card that takes and gives back an address in turns is told of once.
                     let events = if entry.lease_is_news(&self.fleet.clock, address) { vec![event] } else { Vec::new() };
-                    self.fleet.record_with(&entry, events, operations).await
+                    self.learn_holder(self.fleet.record_with(&entry, &entry.state(), events, operations).await)
                 }
                 (_, event) => {
                     let event = event.filter(|_| self.fleet.may_write_of_boxes());
                     let events = event.into_iter().map(|event| (Stream::Box(mac.clone()), event)).collect();
-                    self.fleet.commit(Batch { expected: Vec::new(), events, operations }).await.map(|_| ())
+                    self.learn_holder(
+                        self.fleet.commit(Batch { expected: Vec::new(), events, operations }).await.map(drop),
+                    )
                 }
             }
         })
@@ -338,7 +378,15 @@ impl BootDesk for Desk {
 
     fn script(&self, ask: ScriptAsk) -> BoxFuture<'_, ScriptAnswer> {
         Box::pin(async move {
-            self.answer(&ask).await.unwrap_or_else(|error| {
+            let mut answered = self.answer(&ask).await;
+            // Something was written about it between the decision and its commit, by another server or another card of it.
+            for _ in 0..DECIDED_AGAIN {
+                if !matches!(answered, Err(StoreError::Conflict { .. })) {
+                    break;
+                }
+                answered = self.answer(&ask).await;
+            }
+            answered.unwrap_or_else(|error| {
                 tracing::error!(mac = %ask.mac, %error, "a boot could not be decided");
                 let reason = held_by(&error);
                 let action = ScriptAction::Hold { reason, retry_seconds: 10 };
@@ -349,7 +397,7 @@ impl BootDesk for Desk {
 
     fn overlay(&self, offer: String, peer: IpAddr) -> BoxFuture<'_, Option<Bytes>> {
         Box::pin(async move {
-            let (entry, offer) = self.fleet.offer(&offer)?;
+            let (entry, offer) = self.fleet.offer_anywhere(&offer).await?;
             let file = self.fleet.boot_file(&entry, &offer, peer.to_canonical(), &self.server.https)?;
             let text = serde_json::to_vec_pretty(&file).ok()?;
             let files = [OverlayFile { path: "formwork/boot.json", mode: 0o600, bytes: &text }];

@@ -5,6 +5,7 @@ use crate::content::kinds::{Architecture, FileSource};
 use crate::fleet::Fleet;
 use crate::net::files::{Declared, Folder};
 use crate::net::tftp::Loaders;
+use crate::replicas::Replicas;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Files {
     /// Firmware asks this server for loaders.
     pub(super) gives_loaders: bool,
     pub(super) http_port: u16,
+    /// Of several servers the one that leads writes down what is wrong with its files.
+    pub(super) replicas: Replicas,
 }
 
 impl Files {
@@ -69,7 +72,9 @@ impl Files {
                     tracing::warn!(reason, "a boot file is not served");
                 }
                 first = false;
-                if let Err(error) = self.fleet.found_files(troubles).await {
+                if self.replicas.leads()
+                    && let Err(error) = self.fleet.found_files(troubles).await
+                {
                     tracing::error!(%error, "what is wrong with boot files could not be written down");
                 }
             }

@@ -1,10 +1,12 @@
 //! Where a site's data is kept, and which clock its lifetimes count.
 
 use crate::fleet::Clock;
+use crate::metrics;
 use crate::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};
 #[cfg(feature = "kubernetes")]
-use crate::store::kubernetes::{KubernetesStore, Options as KubernetesOptions, client};
+use crate::store::kubernetes::{KubernetesStore, Options as KubernetesOptions, Sharing, client, kept};
 use crate::store::{Store, StoreError};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub enum Keeping {
         config: Box<kube::Config>,
         /// The namespace.
         namespace: String,
+        /// The name of this server among several that serve the site together; none: it serves alone.
+        replica: Option<String>,
     },
 }
 
@@ -41,6 +45,8 @@ pub(super) struct Opening<'a> {
     pub(super) authority: &'a str,
     /// What its lifetimes count.
     pub(super) clock: &'a Clock,
+    /// What counts commits.
+    pub(super) metrics: &'a metrics::Store,
     /// What ends the process.
     pub(super) on_fatal: fn(&StoreError),
 }
@@ -62,7 +68,7 @@ impl Keeping {
     /// # Errors
     /// [`StoreError::Open`] where there is no configuration to speak with an API server.
     #[cfg(feature = "kubernetes")]
-    pub fn kubernetes(namespace: Option<String>) -> Result<Self, StoreError> {
+    pub fn kubernetes(namespace: Option<String>, replica: Option<String>) -> Result<Self, StoreError> {
         let infer = || -> Result<kube::Config, String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
@@ -74,14 +80,14 @@ impl Keeping {
             ))
         })?;
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self::Kubernetes { config: Box::new(config), namespace })
+        Ok(Self::Kubernetes { config: Box::new(config), namespace, replica })
     }
 
     /// Makes the store of a new site. One elsewhere says of which authority its site is (the SHA-256 of the certificate): it
     /// does not lie beside the keys.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where there is one already.
+    /// [`StoreError::Exists`] where there is one already.
     pub fn create(&self, state: &Path, site: &str, fresh: bool, authority: &str) -> Result<(), StoreError> {
         match self {
             Self::Embedded => {
@@ -90,7 +96,7 @@ impl Keeping {
                 EmbeddedStore::create(state, site, fresh)
             }
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes { config, namespace } => {
+            Self::Kubernetes { config, namespace, .. } => {
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
                 KubernetesStore::create_for(connect, site, fresh, Some(authority))
             }
@@ -103,6 +109,44 @@ impl Keeping {
             Self::Embedded => None,
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { namespace, .. } => Some(format!("namespace {namespace} of Kubernetes")),
+        }
+    }
+
+    /// The files of the site's keys that its servers share, where they lie beside the store.
+    ///
+    /// # Errors
+    /// What the API server says; [`StoreError::Open`] where the store is a file of one machine.
+    pub fn find_keys(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StoreError> {
+        match self {
+            Self::Embedded => Err(not_shared()),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes { config, namespace, .. } => kept::find(kube::Config::clone(config), namespace),
+        }
+    }
+
+    /// Puts such files beside the store, unless there are some: those that are there then.
+    ///
+    /// # Errors
+    /// As [`Keeping::find_keys`].
+    pub fn make_keys_once(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        match self {
+            Self::Embedded => {
+                let _ = files;
+                Err(not_shared())
+            }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes { config, namespace, .. } => {
+                kept::make_once(kube::Config::clone(config), namespace, files)
+            }
+        }
+    }
+
+    /// The name of this server among several on one store.
+    pub fn replica(&self) -> Option<&str> {
+        match self {
+            Self::Embedded => None,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes { replica, .. } => replica.as_deref(),
         }
     }
 
@@ -158,30 +202,36 @@ impl Keeping {
         }
     }
 
-    /// Opens the store. One elsewhere is taken over from the server that had it.
+    /// Opens the store. One elsewhere is taken over from the server that had it, unless several serve together.
     ///
     /// # Errors
     /// What the store says; [`StoreError::Open`] where one elsewhere is that of another site.
     pub(super) fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn Store>, StoreError> {
-        let Opening { state, authority, clock, on_fatal } = *opening;
-        let now_ms = clock.now_ms();
+        let Opening { state, authority, clock, metrics, on_fatal } = *opening;
+        let (now_ms, metrics) = (clock.now_ms(), metrics.clone());
         Ok(match self {
             Self::Embedded => {
                 let _ = authority;
-                let options = EmbeddedOptions { now_ms, on_fatal: Arc::new(on_fatal), ..EmbeddedOptions::default() };
+                let on_fatal = Arc::new(on_fatal);
+                let options = EmbeddedOptions { now_ms, metrics, on_fatal, ..EmbeddedOptions::default() };
                 Arc::new(EmbeddedStore::open_with(state, options)?)
             }
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes { config, namespace } => {
+            Self::Kubernetes { config, namespace, replica } => {
                 let on_fatal = Arc::new(on_fatal);
                 let authority = Some(authority.to_owned());
+                let sharing = if replica.is_some() { Sharing::Together } else { Sharing::Alone };
                 let options =
-                    KubernetesOptions { now_ms, exclusive: true, authority, on_fatal, ..KubernetesOptions::default() };
+                    KubernetesOptions { now_ms, sharing, authority, metrics, on_fatal, ..KubernetesOptions::default() };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
                 Arc::new(KubernetesStore::open(connect, options)?)
             }
         })
     }
+}
+
+fn not_shared() -> StoreError {
+    StoreError::Open("keys are shared beside a store in Kubernetes: add --store kubernetes".to_owned())
 }
 
 #[cfg(all(test, feature = "kubernetes"))]
@@ -191,11 +241,17 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_does_not_answer_is_waited_for_until_the_time_is_over_or_it_is_said_to_stop() {
         let nobody = "http://127.0.0.1:1".parse().unwrap();
-        let keeping = Keeping::Kubernetes { config: Box::new(kube::Config::new(nobody)), namespace: "lab".to_owned() };
+        let keeping = Keeping::Kubernetes {
+            config: Box::new(kube::Config::new(nobody)),
+            namespace: "lab".to_owned(),
+            replica: None,
+        };
         assert_eq!(keeping.options(), " --store kubernetes --store-namespace lab");
         assert_eq!(keeping.elsewhere().as_deref(), Some("namespace lab of Kubernetes"));
         let clock = keeping.clock();
-        let opening = Opening { state: Path::new("."), authority: "SHA256:aa", clock: &clock, on_fatal: |_| {} };
+        let metrics = metrics::Store::default();
+        let (state, authority) = (Path::new("."), "SHA256:aa");
+        let opening = Opening { state, authority, clock: &clock, metrics: &metrics, on_fatal: |_| {} };
         let began = Instant::now();
         let wait = Duration::from_secs(2);
         let error = keeping.open_within(wait, opening, std::future::pending()).await.err().unwrap();

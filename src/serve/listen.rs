@@ -86,13 +86,14 @@ pub(super) async fn serve_tls(
     server.serve(routes.into_make_service_with_connect_info::<SocketAddr>()).await.map_err(ended)
 }
 
-/// Serves routes over plain HTTP.
+/// Serves routes over plain HTTP; `service` names them where they end.
 pub(super) async fn serve_plain(
     listener: TcpListener,
     bounded: Bounded,
+    service: &'static str,
     routes: axum::Router,
 ) -> Result<(), ServeError> {
-    let ended = |error: std::io::Error| ServeError::Ended { service: "boot files", message: error.to_string() };
+    let ended = |error: std::io::Error| ServeError::Ended { service, message: error.to_string() };
     listener.set_nonblocking(true).map_err(ended)?;
     let mut server = axum_server::from_tcp(listener).map_err(ended)?.acceptor(bounded);
     bound(server.http_builder());

@@ -1,18 +1,23 @@
 //! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
 
+mod chores;
 mod connections;
 mod content;
 mod desk;
+mod error;
 mod files;
 mod keeping;
 mod listen;
+mod metrics;
 pub mod moving;
 mod namespace;
 mod site;
 mod sources;
 mod statuses;
+mod together;
 
 pub use content::Content;
+pub use error::ServeError;
 pub use keeping::Keeping;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
@@ -20,16 +25,16 @@ pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::Keys;
-use crate::fleet::{Fleet, Looked, Secrets};
-use crate::git::receive::BackendError;
+use crate::fleet::{Entry, Fleet, Secrets};
 use crate::git::{Follower, GitError, PackCache, Verifier};
-use crate::identity::IdentityError;
 use crate::journal::Retention;
-use crate::net::dhcp::{DhcpConfig, DhcpError, DhcpService};
+use crate::metrics::Metrics;
+use crate::net::dhcp::{DhcpConfig, DhcpService};
 use crate::net::files::Folder;
-use crate::net::http::{HttpConfig, HttpCounters};
-use crate::net::tftp::{Loaders, TftpError, TftpService};
-use crate::reconcile::{Change, Foresee, Foreseen, Hook, Parts, ReconcileError, Reconciler};
+use crate::net::http::HttpConfig;
+use crate::net::tftp::{Loaders, TftpService};
+use crate::reconcile::{Change, Foresee, Foreseen, Hook, Outcome, Parts, Reconciler};
+use crate::replicas::Replicas;
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
 use crate::trust::Policy;
@@ -41,11 +46,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// Logs of jobs that ended go to the disk so often.
-const BRING_LOGS_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked for events that are kept no longer.
-const RETAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// How a server is run.
 pub struct Options {
@@ -84,78 +84,14 @@ pub struct Options {
     pub read_once: Vec<api::ReadOnce>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
     pub administrators: Option<TcpListener>,
+    /// The listener for what is counted, opened likewise.
+    pub metrics: Option<TcpListener>,
 }
-
-/// Why a server cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The state directory.
-    #[error(transparent)]
-    Site(#[from] SiteError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The source of content.
-    #[error(transparent)]
-    Git(#[from] GitError),
-    /// The reconciler.
-    #[error(transparent)]
-    Reconcile(#[from] ReconcileError),
-    /// The keys of those who may sign.
-    #[error("signatures cannot be checked: {0}")]
-    Trust(String),
-    /// git, which receives pushes.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The socket of hooks.
-    #[error(transparent)]
-    Hooks(#[from] api::push::SocketError),
-    /// Keys and certificates.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// DHCP.
-    #[error(transparent)]
-    Dhcp(#[from] DhcpError),
-    /// TFTP.
-    #[error(transparent)]
-    Tftp(#[from] TftpError),
-    /// Job logs.
-    #[error("the folder of job logs cannot be used: {0}")]
-    Logs(std::io::Error),
-    /// The image folder.
-    #[error("the image folder {path} cannot be opened: {error}; scripts/build-images makes one")]
-    Images {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A listener.
-    #[error("cannot listen on {address}: {error}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// TLS.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-    /// A service that should never end did.
-    #[error("{service} ended: {message}")]
-    Ended {
-        /// Which.
-        service: &'static str,
-        /// With what.
-        message: String,
-    },
-}
-
-/// How often machines are looked for that should have said something by now.
-const LOOK_FOR_OVERDUE: Duration = Duration::from_secs(15);
 
 /// What a new revision changes in a running server.
 struct Applied {
+    /// Set with the parts.
+    replicas: OnceLock<Replicas>,
     /// Set once the fleet is there; revisions before that are taken in at its making.
     parts: OnceLock<(Arc<Fleet>, Arc<Desk>)>,
     /// The fleet, once it is there: what a revision would do cannot be told before.
@@ -164,6 +100,7 @@ struct Applied {
     /// What the revision tried last does, in a line: for commit statuses.
     line: statuses::Line,
     standings: Arc<api::Standings>,
+    metrics: Metrics,
 }
 
 impl Hook for Applied {
@@ -174,10 +111,15 @@ impl Hook for Applied {
                 self.standings.revise(before, &change.catalog);
             }
             if let Some((fleet, desk)) = self.parts.get() {
-                take_in(fleet, desk, change.previous.as_deref()).await;
+                let leads = self.replicas.get().is_none_or(Replicas::leads);
+                take_in(fleet, desk, change.previous.as_deref(), leads).await;
             }
             self.count.send_modify(|count| *count = count.wrapping_add(1));
         })
+    }
+
+    fn attempted(&self, outcome: &Outcome, took: Duration) {
+        self.metrics.reconcile.attempted(outcome.as_str(), took);
     }
 }
 
@@ -198,18 +140,25 @@ impl Foresee for Applied {
     }
 }
 
-/// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and what follows
-/// from it for every machine that is known and not the same as in the revision before.
-async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>) {
+/// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and, once for
+/// a site, what follows from it for every machine that is known and not the same as in the revision before.
+async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>, leads: bool) {
     desk.refresh_network(before);
     fleet.refresh_members_after(before, &[]);
     let to_settle = fleet.to_settle(before);
-    for entry in &to_settle {
+    if leads {
+        settle(fleet, &to_settle).await;
+    }
+    fleet.refresh_members_after(before, &to_settle);
+}
+
+/// Writes down what follows from the revision that serves for these machines, and for clusters.
+async fn settle(fleet: &Fleet, machines: &[Arc<Entry>]) {
+    for entry in machines {
         if let Err(error) = fleet.settle(entry).await {
             tracing::error!(machine = entry.name, %error, "a revision's consequences could not be written down");
         }
     }
-    fleet.refresh_members_after(before, &to_settle);
     if let Err(error) = fleet.settle_clusters().await {
         tracing::error!(%error, "a revision's consequences for clusters could not be written down");
     }
@@ -223,13 +172,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let bounded = listen::connections();
     let started = Instant::now();
     let clock = options.keeping.clock();
+    if options.keeping.replica().is_some() {
+        options.state.take_shared(&options.keeping)?;
+    }
     let read_once = options.state.read_once().chain(options.read_once).collect();
     let keys = Arc::new(options.state.keys()?);
     let private = Arc::new(options.state.private());
     private.warn();
     let administrator = Arc::new(options.state.administrator()?);
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate())?;
-    let opening = Opening { state: &options.state.0, authority: &fingerprint, clock: &clock, on_fatal: end_process };
+    let (state, metrics) = (&options.state.0, Metrics::default());
+    let opening =
+        Opening { state, authority: &fingerprint, clock: &clock, metrics: &metrics.store, on_fatal: end_process };
     // A file is locked by who has it. One elsewhere is taken from who has it: when nothing else keeps this from serving.
     let here = options.keeping.elsewhere().is_none().then(|| options.keeping.open(&opening)).transpose()?;
     let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
@@ -239,11 +193,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let mut policies = sources::policies(options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
+        replicas: OnceLock::new(),
         parts: OnceLock::new(),
         fleet: watch::Sender::new(None),
         count,
         line: statuses::Line::default(),
         standings: Arc::default(),
+        metrics: metrics.clone(),
     });
     let build = crate::reconcile::catalogs(options.keys);
     // In a cluster that may be said later.
@@ -267,6 +223,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     let Some(store) = store else { return Ok(()) };
     options.state.remember_store(&options.keeping)?;
+    let (replicas, kept) = together::join(&options.keeping).await?;
+    let among_others = kept.is_some();
     let site = site_name(store.as_ref())?;
     let server = Arc::new(ServerInfo {
         http: format!("http://{}:{}", options.address, options.http_port),
@@ -293,26 +251,42 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
         verifier,
+        others: among_others,
     })
     .await?;
     let (told, line) = (reconciler.status(), hook.line.clone());
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
-    let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images))?);
+    if among_others {
+        fleet.is_among_others();
+    }
+    let desk = Arc::new(Desk::new(Arc::clone(&fleet), ServerInfo::clone(&server), Arc::clone(&images), among_others)?);
+    let _ = hook.replicas.set(replicas.clone());
     let _ = hook.parts.set((Arc::clone(&fleet), Arc::clone(&desk)));
     hook.fleet.send_replace(Some(Arc::clone(&fleet)));
-    take_in(&fleet, &desk, None).await;
+    take_in(&fleet, &desk, None, replicas.leads()).await;
 
     fleet.put_back_logs(&logs)?;
     let mut services = tokio::task::JoinSet::new();
+    if let Some(kept) = kept {
+        together::spawn(&mut services, &fleet, &desk, &replicas, kept);
+    }
+    let once = replicas.clone();
     services.spawn(async move {
-        statuses::tell(follower, told, line).await;
+        statuses::tell(follower, told, line, once).await;
         Ok(())
     });
-    services.spawn(sources::record(Arc::clone(&store), news));
-    services.spawn(retain(Arc::clone(&fleet), Arc::clone(&logs), Arc::clone(&receiving), options.retention));
-    services.spawn(bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
+    services.spawn(sources::record(Arc::clone(&store), news, replicas.clone()));
+    let receives = Arc::clone(&receiving);
+    services.spawn(chores::retain(
+        Arc::clone(&fleet),
+        Arc::clone(&logs),
+        receives,
+        options.retention,
+        replicas.clone(),
+    ));
+    services.spawn(chores::bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
     let app = App {
         fleet: Arc::clone(&fleet),
@@ -341,9 +315,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     }
     #[cfg(feature = "kubernetes")]
     if let Some(cluster) = cluster {
-        let (state, fleet) = (options.state.0.clone(), Arc::clone(&fleet));
+        let (state, fleet, replicas) = (options.state.0.clone(), Arc::clone(&fleet), replicas.clone());
         services.spawn(async move {
-            let kept = Box::pin(crate::controller::run(cluster, &state, fleet)).await;
+            let kept = Box::pin(crate::controller::run(cluster, &state, fleet, replicas)).await;
             kept.map_err(|error| SiteError::File { path: state, error }.into())
         });
     }
@@ -359,6 +333,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         loaders: Arc::clone(&loaders),
         gives_loaders: options.tftp || !options.interfaces.is_empty(),
         http_port: options.http_port,
+        replicas: replicas.clone(),
     };
     let missing = files.missing();
     let revisions = app.applied.clone();
@@ -374,8 +349,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         .join(" ");
     let dhcp_on = if options.interfaces.is_empty() { "off".to_owned() } else { options.interfaces.join(" ") };
     for listener in listeners {
-        let (app, tls, bounded) = (app.clone(), tls.clone(), bounded.clone());
-        services.spawn(async move { listen::serve_tls(listener, tls, bounded, api::routes(app)).await });
+        let routes = metrics::around(api::routes(app.clone()), &metrics, "api");
+        let (tls, bounded) = (tls.clone(), bounded.clone());
+        services.spawn(async move { listen::serve_tls(listener, tls, bounded, routes).await });
     }
     let http = HttpConfig {
         images,
@@ -384,10 +360,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         http_port: options.http_port,
     };
     let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(own), options.http_port))?;
-    let routes = crate::net::http::routes(Arc::clone(&desk), http, Arc::new(HttpCounters::default()));
-    services.spawn(async move { listen::serve_plain(http_listener, bounded, routes).await });
+    let routes = crate::net::http::routes(Arc::clone(&desk), http, metrics.boot.clone());
+    let routes = metrics::around(routes, &metrics, "boot");
+    services.spawn(async move { listen::serve_plain(http_listener, bounded, "boot files", routes).await });
+    if let Some(listener) = options.metrics {
+        let scraped = metrics::Scraped { app, desk: Arc::clone(&desk), metrics: metrics.clone() };
+        services.spawn(metrics::serve(listener, scraped));
+    }
     if options.tftp {
-        let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(own), 69), loaders)?;
+        let tftp = TftpService::bind(SocketAddr::new(IpAddr::V4(own), 69), loaders, metrics.tftp)?;
         services.spawn(async move {
             tftp.serve().await.map_err(|error| ServeError::Ended { service: "TFTP", message: error.to_string() })
         });
@@ -397,23 +378,17 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             interfaces: options.interfaces,
             http_port: options.http_port,
             advertised: options.listen.map(|_| options.address),
+            replicas: replicas.clone(),
+            began_ms: clock.now_ms().saturating_sub(u64::try_from(started.elapsed().as_millis()).unwrap_or(0)),
             ..DhcpConfig::default()
         };
-        let dhcp = DhcpService::bind(Arc::clone(&desk), config, started)?;
+        let dhcp = DhcpService::bind(Arc::clone(&desk), config, started, metrics.dhcp)?;
         services.spawn(async move {
             dhcp.serve().await;
             Ok(())
         });
     }
-    let watched = Arc::clone(&fleet);
-    services.spawn(async move {
-        let mut ticks = tokio::time::interval(LOOK_FOR_OVERDUE);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            watched.note_overdue().await;
-        }
-    });
+    services.spawn(chores::note_overdue(Arc::clone(&fleet), replicas.clone()));
     tracing::info!(
         api = addresses,
         boot = format!("http://{}:{}", options.address, options.http_port),
@@ -443,6 +418,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         () = &mut stop => {
             tracing::info!("stopping");
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            if among_others {
+                together::leave(&replicas, &mut services).await;
+            }
             services.shutdown().await;
             Ok(())
         }
@@ -453,36 +431,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 fn packs(state: &StateDirectory) -> Result<PackCache, GitError> {
     let path = state.0.join("packs.git");
     PackCache::for_server(&path).map_err(|error| GitError::Mirror { path, message: error.to_string() })
-}
-
-/// Drops what happened long ago, now and then; what fails now is tried the next time.
-async fn retain(
-    fleet: Arc<Fleet>,
-    logs: Arc<LogStore>,
-    receiving: Arc<api::push::Receiving>,
-    policy: Retention,
-) -> Result<(), ServeError> {
-    let mut looked = Looked::default();
-    loop {
-        match fleet.retain(&logs, &policy, &mut looked).await {
-            Ok(0) => {}
-            Ok(dropped) => tracing::info!(dropped, "old events were dropped"),
-            Err(error) => tracing::warn!(%error, "old events could not be dropped"),
-        }
-        tokio::time::sleep(RETAIN_EVERY).await;
-        let receiving = Arc::clone(&receiving);
-        drop(tokio::task::spawn_blocking(move || receiving.sweep()).await);
-    }
-}
-
-/// Brings the logs of jobs that ended to the disk, now and then.
-async fn bring_logs(fleet: Arc<Fleet>, logs: Arc<LogStore>) -> Result<(), ServeError> {
-    loop {
-        tokio::time::sleep(BRING_LOGS_EVERY).await;
-        if let Err(error) = fleet.bring_logs(&logs).await {
-            tracing::warn!(%error, "logs of jobs that ended are not on the disk yet; the store has them");
-        }
-    }
 }
 
 /// The store must not go on: say why, and end. What was acknowledged is on the disk.

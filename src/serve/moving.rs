@@ -29,7 +29,7 @@ pub fn export(keeping: &Keeping, state: &StateDirectory, to: &Path, watch: &dyn 
     Ok(match keeping {
         Keeping::Embedded => embedded::export(&state.0, whose, to, watch)?,
         #[cfg(feature = "kubernetes")]
-        Keeping::Kubernetes { config, namespace } => {
+        Keeping::Kubernetes { config, namespace, .. } => {
             let connect = || client::connect(kube::Config::clone(config), namespace.clone());
             let now_ms = keeping.clock().now_ms();
             let place = kubernetes::Place { connect: &connect, authority: &authority, now_ms };
@@ -58,7 +58,7 @@ pub fn import(
             imported
         }
         #[cfg(feature = "kubernetes")]
-        Keeping::Kubernetes { config, namespace } => {
+        Keeping::Kubernetes { config, namespace, .. } => {
             is_not_here(state)?;
             let connect = || client::connect(kube::Config::clone(config), namespace.clone());
             let now_ms = keeping.clock().now_ms();

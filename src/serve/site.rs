@@ -18,12 +18,15 @@ use crate::api::views::Context;
 use crate::api::{PrivateFiles, ReadOnce};
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The name of the socket that hooks of pushes ask by.
 pub const HOOK_SOCKET: &str = "hook.sock";
+const ADMINISTRATOR: &str = "administrator.json";
+const ADMINISTRATORS: &str = "administrators.json";
 /// The name of the file that says where the store lies, where that is not here.
 const STORE_ELSEWHERE: &str = "store-elsewhere";
 
@@ -75,7 +78,7 @@ impl StateDirectory {
 
     /// The first administrator's context file.
     pub fn context(&self) -> PathBuf {
-        self.0.join("administrator.json")
+        self.0.join(ADMINISTRATOR)
     }
 
     /// Where a running server puts copies of its store for the command line to fetch.
@@ -95,7 +98,7 @@ impl StateDirectory {
 
     /// Digests of administrators' tokens.
     fn administrators(&self) -> PathBuf {
-        self.0.join("administrators.json")
+        self.0.join(ADMINISTRATORS)
     }
 
     /// Makes a site: keys, the first administrator, and last the store, whose being there says that all is made.
@@ -111,26 +114,23 @@ impl StateDirectory {
     /// # Errors
     /// As [`StateDirectory::create`].
     pub fn create_with(&self, keeping: &Keeping, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
-        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if site.is_empty()
-            || site.len() > 63
-            || !site.chars().all(label)
-            || site.starts_with('-')
-            || site.ends_with('-')
-        {
-            return Err(SiteError::Name(site.to_owned()));
-        }
+        named(site)?;
         if crate::store::embedded::exists(&self.0) {
             if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
                 return Err(moved.refusal(&self.0.display().to_string()).into());
             }
             let message = format!("{} holds a store already; a site is made once", self.0.display());
+            return Err(StoreError::Exists(message).into());
+        }
+        let elsewhere = keeping.elsewhere().is_some();
+        if let Some(place) = self.store_elsewhere().filter(|_| !elsewhere) {
+            // New keys in place of those that are here would end the trust of every agent.
+            let message = format!("the store of the site in {} is in {place}; a site is made once", self.0.display());
             return Err(StoreError::Open(message).into());
         }
         make_folder(&self.0)?;
         let keys = SiteKeys::generate(site)?;
         let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
-        let elsewhere = keeping.elsewhere().is_some();
         if elsewhere {
             // First: a store that is there already has keys, which may be these.
             keeping.create(&self.0, site, fresh, &authority)?;
@@ -154,6 +154,80 @@ impl StateDirectory {
             keeping.create(&self.0, site, fresh, &authority)?;
         }
         Ok(keys)
+    }
+
+    /// Makes a site that several servers serve: keys and the first administrator lie in a Secret beside the store, made once, and
+    /// each server takes them from there. May be said by each of them, at the same time and again: there is one site then.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn create_shared(
+        &self,
+        keeping: &Keeping,
+        site: &str,
+        fresh: bool,
+        server: &str,
+    ) -> Result<SiteKeys, SiteError> {
+        named(site)?;
+        let here = self.0.display();
+        if crate::store::embedded::exists(&self.0) {
+            let message = format!("{here} holds a store already; a site is made once");
+            return Err(StoreError::Exists(message).into());
+        }
+        // Keys that are here are never written over: what they signed would be worth nothing.
+        let own = self.key("authority.pem").exists().then(|| read(&self.key("authority.pem"))).transpose()?;
+        let files = match (keeping.find_keys()?, &own) {
+            (Some(files), _) => files,
+            (None, None) => keeping.make_keys_once(&shared_files(site, server)?)?,
+            (None, Some(_)) => {
+                let message =
+                    format!("{here} has the keys of a site that does not share them; give another --state-dir");
+                return Err(StoreError::Exists(message).into());
+            }
+        };
+        if own.is_some_and(|own| files.get("authority.pem") != Some(&own)) {
+            let message = format!("{here} has the keys of another site than the one whose store this is");
+            return Err(StoreError::Exists(message).into());
+        }
+        make_folder(&self.0)?;
+        self.write_shared(&files)?;
+        let keys = self.keys()?;
+        let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
+        match keeping.create(&self.0, site, fresh, &authority) {
+            // Whose it is, a server is told when it opens it.
+            Ok(()) | Err(StoreError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.remember_store(keeping)?;
+        Ok(keys)
+    }
+
+    /// Takes the keys that the site's servers share, where this directory has none of its own.
+    ///
+    /// # Errors
+    /// [`SiteError`]; [`SiteError::Missing`] where nobody made a site.
+    pub fn take_shared(&self, keeping: &Keeping) -> Result<(), SiteError> {
+        if self.key("authority.pem").exists() {
+            return Ok(());
+        }
+        let files = keeping.find_keys()?.ok_or_else(|| SiteError::Missing { path: self.0.clone() })?;
+        make_folder(&self.0)?;
+        self.write_shared(&files)
+    }
+
+    fn write_shared(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<(), SiteError> {
+        make_folder(&self.0.join("keys"))?;
+        make_folder(&self.0.join("secrets"))?;
+        // The authority's certificate last: where it is, all are.
+        for name in [ADMINISTRATOR, ADMINISTRATORS, "signing.key", "ticket.key", "authority.key", "authority.pem"] {
+            let path = match name {
+                ADMINISTRATOR | ADMINISTRATORS => self.0.join(name),
+                key => self.key(key),
+            };
+            let lacking = || SiteError::Content { path: path.clone(), message: "the shared keys lack it".to_owned() };
+            write_secret(&path, files.get(name).ok_or_else(lacking)?)?;
+        }
+        Ok(())
     }
 
     /// What of it goes along where the store moves to another host, as far as it is there: keys, who may do what, secrets, repositories
@@ -281,6 +355,37 @@ impl StateDirectory {
     }
 }
 
+/// New keys and a first administrator, as the files that a state directory has of them.
+fn shared_files(site: &str, server: &str) -> Result<BTreeMap<String, Vec<u8>>, SiteError> {
+    let keys = SiteKeys::generate(site)?;
+    let files = keys.to_files();
+    let (token, recognised) = AdministratorToken::generate("administrator")?;
+    let context = Context { server: server.to_owned(), ca_certificate: keys.authority_certificate().to_owned(), token };
+    let json = |name: &str, bytes: Result<Vec<u8>, serde_json::Error>| {
+        let wrong = |error: serde_json::Error| SiteError::Content { path: name.into(), message: error.to_string() };
+        Ok::<_, SiteError>((name.to_owned(), bytes.map_err(wrong)?))
+    };
+    Ok(BTreeMap::from([
+        json(ADMINISTRATOR, serde_json::to_vec_pretty(&context))?,
+        json(ADMINISTRATORS, serde_json::to_vec_pretty(&recognised))?,
+        ("signing.key".to_owned(), files.signing),
+        ("ticket.key".to_owned(), files.ticket),
+        ("authority.key".to_owned(), files.authority_key),
+        ("authority.pem".to_owned(), files.authority_certificate),
+    ]))
+}
+
+/// Whether a site may be called so.
+fn named(site: &str) -> Result<(), SiteError> {
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = !site.is_empty()
+        && site.len() <= 63
+        && site.chars().all(label)
+        && !site.starts_with('-')
+        && !site.ends_with('-');
+    if good { Ok(()) } else { Err(SiteError::Name(site.to_owned())) }
+}
+
 fn make_folder(path: &Path) -> Result<(), SiteError> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -301,4 +406,23 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(wrong)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path)).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_whose_store_is_elsewhere_is_not_made_anew_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDirectory(folder.path().join("state"));
+        state.create("lab", true, "https://127.0.0.1:8443").unwrap();
+        let key = || std::fs::read(state.key("authority.key")).unwrap();
+        let before = key();
+        std::fs::remove_file(state.0.join("store.redb")).unwrap();
+        std::fs::write(state.0.join(STORE_ELSEWHERE), "namespace lab of Kubernetes").unwrap();
+        let error = state.create("lab", true, "https://127.0.0.1:8443").err().unwrap().to_string();
+        assert!(error.contains("is in namespace lab of Kubernetes; a site is made once"), "{error}");
+        assert_eq!(key(), before);
+    }
 }

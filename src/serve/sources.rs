@@ -9,6 +9,7 @@ use crate::git::remote::{Policies, SourceEvent};
 use crate::git::{Ears, Follower, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
 use crate::reconcile::Build;
+use crate::replicas::Replicas;
 use crate::store::{Batch, Store};
 use crate::trust::Policy;
 use std::collections::BTreeMap;
@@ -66,8 +67,16 @@ pub(super) fn hooks(follower: &Arc<Follower>) -> Hooks {
 }
 
 /// Writes down what happens to sources. Never ends while there may be more.
-pub(super) async fn record(store: Arc<dyn Store>, mut news: Receiver<SourceEvent>) -> Result<(), ServeError> {
+/// Of several servers that follow the same the one that leads writes.
+pub(super) async fn record(
+    store: Arc<dyn Store>,
+    mut news: Receiver<SourceEvent>,
+    replicas: Replicas,
+) -> Result<(), ServeError> {
     while let Some(event) = news.recv().await {
+        if !replicas.leads() {
+            continue;
+        }
         let event = match event {
             SourceEvent::Rewritten { source, reference, from, to, followed } => {
                 Event::SourceRewritten { source, reference, from, to, followed }

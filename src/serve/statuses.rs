@@ -6,6 +6,7 @@ use crate::git::remote::{Forge, SourceSettings, SourceStatus};
 use crate::git::{Follower, Source};
 use crate::inspect::change::{Became, Change};
 use crate::reconcile::{Outcome, Status};
+use crate::replicas::Replicas;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,7 +103,12 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
 }
 
 /// Watches what becomes of commits and tells the forges. Ends only with the server.
-pub(super) async fn tell(follower: Arc<Follower>, mut status: watch::Receiver<Arc<Status>>, line: Line) {
+pub(super) async fn tell(
+    follower: Arc<Follower>,
+    mut status: watch::Receiver<Arc<Status>>,
+    line: Line,
+    replicas: Replicas,
+) {
     let declared: Vec<(SourceSettings, Forge)> = match &*follower.source() {
         Source::Sources(sources) => {
             sources.0.iter().filter_map(|source| Some((source.clone(), source.forge.clone()?))).collect()
@@ -123,7 +129,8 @@ pub(super) async fn tell(follower: Arc<Follower>, mut status: watch::Receiver<Ar
         let now = Arc::clone(&status.borrow_and_update());
         let sources = follower.sources();
         let does = now.attempted.as_ref().and_then(|attempt| line.of(&attempt.revision));
-        for (settings, forge) in &declared {
+        // Of several servers that follow the same the one that leads tells.
+        for (settings, forge) in declared.iter().filter(|_| replicas.leads()) {
             let Some(found) = sources.iter().find(|source| source.name == settings.name) else { continue };
             let Some(report) =
                 verdict(&now, found, does.as_deref()).filter(|report| told.get(&settings.name) != Some(report))

@@ -14,6 +14,7 @@ pub(super) fn space_key(space: Space) -> &'static str {
         Space::Grant => "grant",
         Space::Meta => "meta",
         Space::Log => "log",
+        Space::Heard => "heard",
     }
 }
 

@@ -11,6 +11,7 @@ mod encoding;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod logs;
+mod measured;
 pub mod moving;
 mod plan;
 mod progress;
@@ -57,6 +58,8 @@ pub enum Space {
     Meta,
     /// The log of a job that just ended, until its file is on the disk ([`logs`]). Key: job.
     Log,
+    /// When machines were last heard of by one of several servers on the store, for the others. Key: the server's name.
+    Heard,
 }
 
 /// One change to something that is not an event.
@@ -66,6 +69,9 @@ pub enum Operation {
     Cluster(Box<cluster::Request>),
     /// Add or renew a lease.
     PutLease(Lease),
+    /// The same, where no other card has the address by a lease that has not ended by the wall clock, nor has it been declined;
+    /// those whose lease of it has ended have it no more. Otherwise the whole batch is [`StoreError::Leased`]. For servers that share a store: each decides on what it knows.
+    TakeLease(Lease),
     /// Drop a lease.
     DeleteLease {
         /// Its MAC.
@@ -125,6 +131,9 @@ pub enum StoreError {
         /// What it is.
         actual: u64,
     },
+    /// The address of a [`Operation::TakeLease`] is another's: take that in, decide again.
+    #[error("{} is leased to {}", .0.address, .0.mac)]
+    Leased(Box<Lease>),
     /// The disk is full: the store only reads until there is room (HTTP 503).
     #[error("the disk of the store is full; it is read-only until there is room: {0}")]
     Full(String),
@@ -140,6 +149,9 @@ pub enum StoreError {
     /// A value over its limit.
     #[error("{0}")]
     TooLarge(String),
+    /// There is a store already: it is never written over.
+    #[error("{0}")]
+    Exists(String),
     /// It is not a store, or not one of ours, or a newer one.
     #[error("{0}")]
     Open(String),
@@ -191,6 +203,18 @@ pub trait Store: Send + Sync + 'static {
     fn watch_events(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Rises after every commit that changed this cluster's document (the value is its version counter).
     fn watch_cluster(&self, name: &str) -> tokio::sync::watch::Receiver<u64>;
+    /// Rises after commits that changed leases, of this server and of others on the same store; an engine of one server alone
+    /// never says so, and its receiver is closed.
+    fn watch_leases(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+    /// The keys of leases that changed since this was asked last, each with what it is now; for the one who keeps a table of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for one that cannot be read.
+    fn take_changed_leases(&self) -> Result<Vec<(String, Option<Lease>)>, StoreError> {
+        Ok(Vec::new())
+    }
     /// Copies what is committed now to a new file of this machine, while commits go on; verified before it has its name.
     ///
     /// # Errors

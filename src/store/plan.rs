@@ -2,10 +2,11 @@
 //! same group will have written ([`Group`]). A batch that is refused leaves the group as it was.
 
 use super::encoding::{encode, space_key, stream_key};
-use super::{Batch, Committed, Operation, Space, StoreError};
+use super::{Batch, Committed, Lease, Operation, Space, StoreError};
 use crate::cluster::{self, Document};
 use crate::journal::{Event, Record, Stream};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Largest encoded event, bytes.
@@ -29,6 +30,8 @@ pub(super) trait Base {
     fn first(&self, stream: &Stream) -> Result<u64, StoreError>;
     /// An event in its place.
     fn record(&self, stream: &Stream, index: u64) -> Result<Option<Record>, StoreError>;
+    /// The leases of an address, ended ones too.
+    fn leases_of(&self, address: Ipv4Addr) -> Result<Vec<Lease>, StoreError>;
 }
 
 /// One thing to write.
@@ -55,6 +58,8 @@ pub(super) struct Group {
     pub(super) firsts: BTreeMap<Stream, u64>,
     /// Documents that changed.
     pub(super) documents: BTreeMap<String, Arc<Document>>,
+    /// Leases that changed, by MAC.
+    leases: BTreeMap<String, Option<Lease>>,
     /// What else to write, in order.
     pub(super) writes: Vec<Write>,
     /// Bytes in `writes`.
@@ -78,6 +83,7 @@ impl Group {
         self.heads.extend(later.heads);
         self.firsts.extend(later.firsts);
         self.documents.extend(later.documents);
+        self.leases.extend(later.leases);
         self.writes.extend(later.writes);
         self.bytes = self.bytes.saturating_add(later.bytes);
     }
@@ -169,13 +175,24 @@ impl Planning<'_> {
                 }
                 Ok(())
             }
-            Operation::PutLease(lease) => {
-                let bytes = encode(&lease)?;
-                let mac = bounded_key(lease.mac)?;
-                self.write(bytes.len(), Write::Lease { mac, bytes: Some(bytes) })
+            Operation::PutLease(lease) => self.put_lease(lease),
+            Operation::TakeLease(lease) => {
+                let others = self.other_holders(&lease)?;
+                let stands = |lease: &Lease| {
+                    let ends = lease.at_unix_ms.saturating_add(i64::from(lease.seconds).saturating_mul(1000));
+                    ends > self.now_unix_ms
+                };
+                if let Some(other) = others.iter().find(|other| stands(other)) {
+                    return Err(StoreError::Leased(Box::new(other.clone())));
+                }
+                for Lease { mac, .. } in others {
+                    self.operate(Operation::DeleteLease { mac })?;
+                }
+                self.put_lease(lease)
             }
             Operation::DeleteLease { mac } => {
                 let mac = bounded_key(mac)?;
+                self.own.leases.insert(mac.clone(), None);
                 self.write(0, Write::Lease { mac, bytes: None })
             }
             Operation::Compact { stream, below, folded } => self.compact(stream, below, folded),
@@ -190,6 +207,24 @@ impl Planning<'_> {
                 self.write(length, Write::Value { space: space_key(space), key, bytes: value })
             }
         }
+    }
+
+    fn put_lease(&mut self, lease: Lease) -> Result<(), StoreError> {
+        let bytes = encode(&lease)?;
+        let mac = bounded_key(lease.mac.clone())?;
+        self.own.leases.insert(mac.clone(), Some(lease));
+        self.write(bytes.len(), Write::Lease { mac, bytes: Some(bytes) })
+    }
+
+    /// Who else has or had the address of a lease.
+    fn other_holders(&self, wanted: &Lease) -> Result<Vec<Lease>, StoreError> {
+        let planned = |mac: &str| self.own.leases.get(mac).or_else(|| self.group.leases.get(mac));
+        let durable = self.base.leases_of(wanted.address)?;
+        let durable = durable.into_iter().filter(|lease| planned(&lease.mac).is_none());
+        let group = self.group.leases.iter().filter(|(mac, _)| !self.own.leases.contains_key(*mac));
+        let newer = group.chain(&self.own.leases).filter_map(|(_, lease)| lease.clone());
+        let other = |lease: &Lease| lease.mac != wanted.mac && lease.address == wanted.address;
+        Ok(newer.chain(durable).filter(other).collect())
     }
 
     fn compact(&mut self, stream: Stream, below: u64, folded: Option<Box<Event>>) -> Result<(), StoreError> {
@@ -257,6 +292,10 @@ impl Base for Nothing {
 
     fn record(&self, _: &Stream, _: u64) -> Result<Option<Record>, StoreError> {
         Ok(None)
+    }
+
+    fn leases_of(&self, _: Ipv4Addr) -> Result<Vec<Lease>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -7,6 +7,8 @@ use formwork::boot::desk::{
 };
 use formwork::boot::leases::LeaseTable;
 use formwork::boot::network::{Network, Subnet};
+use formwork::metrics::Dhcp;
+use formwork::net::dhcp::{DhcpConfig, DhcpService};
 use formwork::store::{BoxFuture, Lease, StoreError};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -105,11 +107,16 @@ impl BootDesk for Desk {
     }
 }
 
+/// Starts DHCP alone.
+pub fn dhcp(desk: &Arc<Desk>, config: DhcpConfig, counted: Dhcp, tasks: &mut tokio::task::JoinSet<()>) {
+    let service = DhcpService::bind(Arc::clone(desk), config, Instant::now(), counted).expect("DHCP binds");
+    tasks.spawn(service.serve());
+}
+
 /// The services, running until this is dropped.
 pub struct Server {
     tasks: tokio::task::JoinSet<()>,
-    pub dhcp: Arc<formwork::net::dhcp::DhcpCounters>,
-    pub tftp: Arc<formwork::net::tftp::TftpCounters>,
+    pub metrics: formwork::metrics::Metrics,
 }
 
 impl Server {
@@ -120,16 +127,15 @@ impl Server {
 
     /// The same behind a load balancer, whose address clients are told.
     pub fn advertised(desk: &Arc<Desk>, device: &str, images: &Path, advertised: Option<Ipv4Addr>) -> Self {
-        use formwork::net::{dhcp, files, http, tftp};
+        use formwork::net::{files, http, tftp};
         let mut tasks = tokio::task::JoinSet::new();
         let interfaces = vec![device.to_owned()];
-        let config = dhcp::DhcpConfig { interfaces, advertised, ..dhcp::DhcpConfig::default() };
-        let service = dhcp::DhcpService::bind(Arc::clone(desk), config, Instant::now()).expect("DHCP binds");
-        let counters = service.counters();
-        tasks.spawn(service.serve());
+        let config = DhcpConfig { interfaces, advertised, ..DhcpConfig::default() };
+        let metrics = formwork::metrics::Metrics::default();
+        dhcp(desk, config, metrics.dhcp.clone(), &mut tasks);
         let loaders = Arc::new(tftp::Loaders::read(images, 8080));
-        let service = tftp::TftpService::bind(([0, 0, 0, 0], 69).into(), Arc::clone(&loaders)).expect("TFTP binds");
-        let tftp = service.counters();
+        let (everywhere, counted) = (([0, 0, 0, 0], 69).into(), metrics.tftp.clone());
+        let service = tftp::TftpService::bind(everywhere, Arc::clone(&loaders), counted).expect("TFTP binds");
         tasks.spawn(async move { service.serve().await.expect("TFTP serves") });
         let config = http::HttpConfig {
             images: Arc::new(files::Folder::open(images).expect("a folder")),
@@ -137,13 +143,13 @@ impl Server {
             ca_pem: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
             http_port: 8080,
         };
-        let routes = http::routes(Arc::clone(desk), config, Arc::default());
+        let routes = http::routes(Arc::clone(desk), config, metrics.boot.clone());
         tasks.spawn(async move {
             let listener = tokio::net::TcpListener::bind(("0.0.0.0", 8080)).await.expect("HTTP binds");
             let service = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
             axum::serve(listener, service).await.expect("HTTP serves");
         });
-        Self { tasks, dhcp: counters, tftp }
+        Self { tasks, metrics }
     }
 
     /// Stops it as a kill would: nothing is told to anybody.

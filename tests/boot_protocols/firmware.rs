@@ -224,7 +224,7 @@ fn uefi_boots_over_http_without_tftp() {
         "-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n";
     machine(Firmware::Uefi, folder.path(), no_pxe, "Formwork: held: the test looks at this");
     assert_eq!(desk.asked.lock().expect("a lock")[0].firmware, Firmware::Uefi);
-    assert_eq!(server.tftp.opened.get(), 0, "a loader went over TFTP");
+    assert_eq!(server.metrics.tftp.bytes.get(), 0, "a loader went over TFTP");
     runtime.block_on(server.kill());
 }
 

@@ -7,6 +7,7 @@ mod desk;
 mod firmware;
 mod installer;
 mod namespace;
+mod share;
 
 use desk::{Desk, OFFER, Server};
 use formwork::boot::client::Firmware;
@@ -149,7 +150,8 @@ fn real_dhcp_clients_get_their_addresses_and_what_to_boot() {
     assert!(said.contains("lease of 10.77.0.101 obtained"), "{said}");
     client.must("ip link set fw1 down && ip link set fw1 address 52:54:00:00:00:78 && ip link set fw1 up");
     let (good, said) = client.run("busybox udhcpc -i fw1 -f -n -q -t 3 -T 1 -s /bin/true");
-    assert!(!good && server.dhcp.pool_empty.get() > 0 && server.dhcp.conflicts.get() > 0, "{said}");
+    let dhcp = &server.metrics.dhcp;
+    assert!(!good && dhcp.packets("discover", "pool-empty") > 0 && dhcp.conflicts.get() > 0, "{said}");
     runtime.block_on(server.kill());
 }
 
@@ -266,7 +268,7 @@ fn pool_addresses_are_probed_by_a_process_that_may_ping_and_no_more() {
         let (good, said) = client.run("busybox udhcpc -i fw1 -f -n -q -t 3 -T 2 -s /bin/true");
         assert_eq!((good, said.contains("lease of 10.77.0.101 obtained")), (gets, gets), "{mac}: {said}");
     }
-    assert!(server.dhcp.conflicts.get() > 0);
+    assert!(server.metrics.dhcp.conflicts.get() > 0);
     runtime.block_on(server.kill());
 }
 

@@ -8,5 +8,6 @@ mod contract;
 mod endings;
 mod findings;
 mod images;
+mod metrics;
 mod shells;
 mod site;

@@ -19,14 +19,13 @@ pub struct Site {
     folder: tempfile::TempDir,
     server: Child,
     http_port: u16,
+    metrics_port: u16,
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> (u16, u16) {
-    let open = || TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (one, other) = (open(), open());
-    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
-    (port(&one), port(&other))
+fn free_ports() -> [u16; 3] {
+    let open = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    open.map(|listener| listener.local_addr().expect("an address").port())
 }
 
 impl Site {
@@ -54,7 +53,7 @@ impl Site {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         // A free port may be taken by another test before we have it: then others are tried.
         for _ in 0..10 {
-            let (http_port, api_port) = free_ports();
+            let [http_port, api_port, metrics_port] = free_ports();
             let mut server = Command::new(FORMWORK)
                 .args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--images"])
                 .arg(&images)
@@ -63,6 +62,7 @@ impl Site {
                 .arg(kind)
                 .arg(source)
                 .args(["--http-port", &http_port.to_string(), "--api-port", &api_port.to_string()])
+                .args(["--metrics", &format!("127.0.0.1:{metrics_port}")])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -72,7 +72,7 @@ impl Site {
             // What it says later is read, so that it never waits for a reader.
             std::thread::spawn(move || lines.for_each(drop));
             if serves {
-                let site = Self { folder, server, http_port };
+                let site = Self { folder, server, http_port, metrics_port };
                 site.wait_until_applied();
                 return site;
             }
@@ -148,12 +148,22 @@ impl Site {
 
     /// What the boot server answers to a `GET`, head and body.
     pub fn boot_server_gives(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("a connection");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        gives(self.http_port, path, "*/*")
     }
+
+    /// What is told at the listener for metrics, head and body.
+    pub fn metrics_give(&self, path: &str, accept: &str) -> String {
+        gives(self.metrics_port, path, accept)
+    }
+}
+
+/// What is answered to a `GET` at a port of this host, head and body.
+fn gives(port: u16, path: &str, accept: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 impl Drop for Site {

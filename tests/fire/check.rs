@@ -1,14 +1,21 @@
 //! The check: what the server's journal and logs say, held against the record of what machines did. Pure.
 
-use super::site::{MACHINES, TASKS};
 use formwork::journal::{Event, Record, Stream};
 use formwork::simulate::record::{Entry, Fact, line};
+use formwork::store::Store;
+use formwork::store::logs::LogStore;
 use formwork::wire::JobOutcome;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// The workflow's tasks.
+pub const TASKS: [&str; 5] = ["look", "burn", "install", "join", "check"];
 
 /// All that there is to see afterwards.
 #[derive(Clone)]
 pub struct Evidence {
+    /// How many machines there are; also the cluster's size.
+    pub machines: usize,
     /// What machines did and saw, in order.
     pub entries: Vec<Entry>,
     /// The journal, in order.
@@ -21,13 +28,40 @@ pub struct Evidence {
     pub questions_lost: usize,
 }
 
+/// What machines did, as the simulation recorded it.
+pub fn entries(record: &Path) -> Vec<Entry> {
+    let record = std::fs::read_to_string(record).expect("the record");
+    record.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
+}
+
+/// The whole journal of a store.
+pub fn events(store: &dyn Store) -> Vec<Record> {
+    let mut events: Vec<Record> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |record| record.sequence);
+        let page = store.events_after(after, 1000).expect("events");
+        if page.is_empty() {
+            return events;
+        }
+        events.extend(page);
+    }
+}
+
+/// All logs of a folder, by job.
+pub fn logs(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let logs = LogStore::open(folder).expect("the logs open");
+    let names = std::fs::read_dir(folder).expect("a folder").flatten();
+    let jobs = names.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned()));
+    jobs.map(|job| (job.clone(), logs.read(&job, 0, 1 << 20).expect("a log"))).collect()
+}
+
 /// What is wrong; empty: nothing.
 pub fn violations(evidence: &Evidence) -> Vec<String> {
     let mut wrong = runs(evidence);
     wrong.extend(jobs(evidence));
     wrong.extend(claims(evidence));
     wrong.extend(barriers(evidence));
-    wrong.extend(logs(evidence));
+    wrong.extend(printed(evidence));
     wrong
 }
 
@@ -58,8 +92,8 @@ fn runs(evidence: &Evidence) -> Vec<String> {
             _ => {}
         }
     }
-    if finished.len() != MACHINES {
-        wrong.push(format!("{} of {MACHINES} runs are done", finished.len()));
+    if finished.len() != evidence.machines {
+        wrong.push(format!("{} of {} runs are done", finished.len(), evidence.machines));
     }
     for (name, times) in finished {
         if times != 1 {
@@ -159,8 +193,11 @@ fn barriers(evidence: &Evidence) -> Vec<String> {
             Fact::Passes { set, ordinal, .. } => {
                 passed += 1;
                 let there = joined.get(set.as_str()).map_or(0, BTreeSet::len);
-                if there < MACHINES {
-                    wrong.push(format!("{} passed barrier {set} when {there} of {MACHINES} had come", entry.machine));
+                if there < evidence.machines {
+                    wrong.push(format!(
+                        "{} passed barrier {set} when {there} of {} had come",
+                        entry.machine, evidence.machines
+                    ));
                 }
                 let first = places.entry((set, *ordinal)).or_insert(&entry.machine);
                 if *first != entry.machine {
@@ -170,14 +207,14 @@ fn barriers(evidence: &Evidence) -> Vec<String> {
             _ => {}
         }
     }
-    if passed < MACHINES {
-        wrong.push(format!("only {passed} passes of barriers by {MACHINES} machines"));
+    if passed < evidence.machines {
+        wrong.push(format!("only {passed} passes of barriers by {} machines", evidence.machines));
     }
     wrong
 }
 
 /// A job that its agent ended has all of its lines, each once; one that was cut short has the first of them.
-fn logs(evidence: &Evidence) -> Vec<String> {
+fn printed(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut printed: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in &evidence.entries {

@@ -1,86 +1,14 @@
 //! A site under fire: content, the real server as a process, the simulation as another.
 
-use super::check::Evidence;
-use formwork::simulate::record::Entry;
-use formwork::store::Store;
+use super::check::{self, Evidence};
+use super::content;
 use formwork::store::embedded::EmbeddedStore;
-use formwork::store::logs::LogStore;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Machines of a round; also the cluster's size.
 pub const MACHINES: usize = 20;
-/// The workflow's tasks.
-pub const TASKS: [&str; 5] = ["look", "burn", "install", "join", "check"];
-
-const CONTENT: &str = r#"
-apiVersion: formwork.dev/v1alpha1
-kind: Enrollment
-metadata: {name: simulated}
-spec:
-  match: {macPrefixes: ["02:46:57"]}
-  name: "simulated-{{ mac | replace(':', '') }}"
-  profiles: [behaviour, fire]
-  workflow: build
-  mayWipe: true
----
-apiVersion: formwork.dev/v1alpha1
-kind: Param
-metadata: {name: simulation}
-spec: {schema: {type: object}}
----
-apiVersion: formwork.dev/v1alpha1
-kind: Profile
-metadata: {name: behaviour}
-spec:
-  params:
-    simulation:
-      look:
-        cluster: [{put: "hosts/{machine}", value: up}]
-      join:
-        cluster:
-          - {elect: init, publish: {token: abc}, leadSeconds: 0.5..2.5, ttlSeconds: 3}
-          - {join: members}
-          - {barrier: ready, count: all}
-      check:
-        cluster: [{get: token}]
----
-apiVersion: formwork.dev/v1alpha1
-kind: ClusterProfile
-metadata: {name: fire}
-spec:
-  size: SIZE
-  keys: [{name: token, writers: {holderOf: init}, immutable: true}]
----
-apiVersion: formwork.dev/v1alpha1
-kind: BootEnv
-metadata: {name: ram}
-spec:
-  architectures:
-    x86_64: {kernel: {file: ram/vmlinuz}, initrds: [{file: ram/initrd}]}
----
-apiVersion: formwork.dev/v1alpha1
-kind: Stage
-metadata: {name: discover}
-spec: {bootEnv: ram, tasks: [look, burn]}
----
-apiVersion: formwork.dev/v1alpha1
-kind: Stage
-metadata: {name: install}
-spec: {bootEnv: ram, destructive: true, freshBoot: true, tasks: [install]}
----
-apiVersion: formwork.dev/v1alpha1
-kind: Stage
-metadata: {name: join}
-spec: {bootEnv: local, tasks: [join, check]}
----
-apiVersion: formwork.dev/v1alpha1
-kind: Workflow
-metadata: {name: build}
-spec: {stages: [discover, install, join]}
-"#;
-
 /// A site of its own; ends with its processes when it is dropped.
 pub struct Site {
     folder: tempfile::TempDir,
@@ -99,25 +27,7 @@ fn free_ports() -> (u16, u16) {
 impl Site {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let at = |path: &str| folder.path().join(path);
-        std::fs::create_dir_all(at("site")).expect("a folder");
-        std::fs::create_dir_all(at("images/ram")).expect("a folder");
-        let site = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: fire}\nspec: {}\n";
-        std::fs::write(at("site/site.yaml"), site).expect("written");
-        let tasks: String = TASKS
-            .iter()
-            .map(|task| {
-                format!(
-                    "---\napiVersion: formwork.dev/v1alpha1\nkind: Task\nmetadata: {{name: {task}}}\nspec:\n  \
-                     params: [{{name: simulation}}]\n  retries: {{limit: 20, backoff: 200ms}}\n  timeout: 10m\n  \
-                     steps: [{{name: {task}, script: \"echo {task}\"}}]\n"
-                )
-            })
-            .collect();
-        let content = CONTENT.replace("SIZE", &MACHINES.to_string());
-        std::fs::write(at("site/content.yaml"), format!("{content}{tasks}")).expect("written");
-        std::fs::write(at("images/ram/vmlinuz"), vec![1; 60_000]).expect("written");
-        std::fs::write(at("images/ram/initrd"), vec![2; 200_000]).expect("written");
+        content::write(folder.path(), MACHINES);
         let (http, api) = free_ports();
         let site = Self { folder, server: None, http, api };
         let made = site.formwork(&["site", "create", "fire", "--fresh", "--state-dir", "state"]).output();
@@ -194,8 +104,7 @@ impl Site {
 
     /// All that there is to see; the server must not run.
     pub fn evidence(&self) -> Evidence {
-        let record = std::fs::read_to_string(self.path("record.jsonl")).expect("the record");
-        let entries: Vec<Entry> = record.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect();
+        let entries = check::entries(&self.path("record.jsonl"));
         let report = std::fs::read(self.path("report.json")).expect("the report");
         let report: serde_json::Value = serde_json::from_slice(&report).expect("a report");
         let sum = |what: &str| -> usize {
@@ -205,26 +114,10 @@ impl Site {
         };
         let (replies_dropped, questions_lost) = (sum("dropped"), sum("lost"));
         let state = self.path("state");
-        let store = EmbeddedStore::open(&state).expect("the store opens");
-        let mut events = Vec::new();
-        loop {
-            let after = events.last().map_or(0, |record: &formwork::journal::Record| record.sequence);
-            let page = store.events_after(after, 1000).expect("events");
-            if page.is_empty() {
-                break;
-            }
-            events.extend(page);
-        }
-        let logs = LogStore::open(&state.join("logs")).expect("the logs open");
-        let jobs = names(&state.join("logs"));
-        let logs = jobs.into_iter().map(|job| (job.clone(), logs.read(&job, 0, 1 << 20).expect("a log"))).collect();
-        Evidence { entries, events, logs, replies_dropped, questions_lost }
+        let events = check::events(&EmbeddedStore::open(&state).expect("the store opens"));
+        let logs = check::logs(&state.join("logs"));
+        Evidence { machines: MACHINES, entries, events, logs, replies_dropped, questions_lost }
     }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
-    entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned())).collect()
 }
 
 impl Drop for Site {

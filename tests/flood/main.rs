@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+use formwork::metrics::Tftp;
 use formwork::net::tftp::{Loaders, TftpService};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::{Read as _, Write as _};
@@ -198,8 +199,9 @@ fn a_flood_of_transfers_that_nobody_takes_leaves_tftp_to_the_others() {
     std::fs::create_dir(folder.path().join("loaders")).unwrap();
     std::fs::write(folder.path().join("loaders/big"), vec![7; 100_000]).unwrap();
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
-    let service = TftpService::bind(port, Arc::new(Loaders::read(folder.path(), 8080))).unwrap();
-    let counters = service.counters();
+    let counted = Tftp::default();
+    let loaders = Arc::new(Loaders::read(folder.path(), 8080));
+    let service = TftpService::bind(port, loaders, counted.clone()).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(service.serve()).unwrap();
@@ -217,7 +219,7 @@ fn a_flood_of_transfers_that_nobody_takes_leaves_tftp_to_the_others() {
     let end = Instant::now() + LIMIT;
     let mut buffer = [0; 2048];
     loop {
-        assert!(Instant::now() < end, "no answer: {} opened, {} busy", counters.opened.get(), counters.busy.get());
+        assert!(Instant::now() < end, "no answer: {} were turned away", counted.ended("busy"));
         client.send_to(b"\0\x01big\0octet\0tsize\x000\0", port).unwrap();
         // DATA, or OACK with the size.
         if let Ok((read, _)) = client.recv_from(&mut buffer)
@@ -227,5 +229,6 @@ fn a_flood_of_transfers_that_nobody_takes_leaves_tftp_to_the_others() {
             break;
         }
     }
-    assert!(counters.opened.get() <= 900 + 200, "{} transfers were opened", counters.opened.get());
+    let ended = counted.ended("complete") + counted.ended("incomplete");
+    assert!(ended <= 900 + 200, "{ended} transfers were opened");
 }

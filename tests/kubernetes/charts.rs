@@ -9,31 +9,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Where it is installed.
-const NAMESPACE: &str = "machines";
+pub const NAMESPACE: &str = "machines";
 /// The values that come with the chart, one file a way of standing in a network.
 const WAYS: [&str; 3] = ["host-network", "multus", "relay"];
 
-fn repository(path: &str) -> PathBuf {
+pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn chart() -> String {
+pub fn chart() -> String {
     repository("charts/formwork").display().to_string()
 }
 
-fn values(way: &str) -> String {
+pub fn values(way: &str) -> String {
     repository(&format!("charts/formwork/ci/{way}-values.yaml")).display().to_string()
 }
 
 /// A real helm, with a home of its own.
-struct Helm {
+pub struct Helm {
     program: PathBuf,
     home: tempfile::TempDir,
 }
 
 impl Helm {
     /// From `KUBEBUILDER_ASSETS` or `scripts/kubernetes-programs --helm`, else an installed one. None: it was said why.
-    fn find(test: &str) -> Option<Self> {
+    pub fn find(test: &str) -> Option<Self> {
         let given = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = given.into_iter().chain([repository("cache/kubernetes")]).chain(std::env::split_paths(&path));
@@ -44,7 +44,7 @@ impl Helm {
         Some(Self { program: program?, home: tempfile::tempdir().unwrap() })
     }
 
-    fn try_run(&self, cluster: Option<&Cluster>, words: &[&str]) -> Output {
+    pub fn try_run(&self, cluster: Option<&Cluster>, words: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         // No cluster of whoever runs the tests.
         let config = cluster.map_or_else(|| self.home.path().join("none"), |cluster| cluster.path("kubeconfig"));
@@ -53,7 +53,7 @@ impl Helm {
     }
 
     /// What does not succeed ends the test.
-    fn run(&self, cluster: Option<&Cluster>, words: &[&str]) -> String {
+    pub fn run(&self, cluster: Option<&Cluster>, words: &[&str]) -> String {
         let output = self.try_run(cluster, words);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "helm {words:?}: {said}");
@@ -61,7 +61,7 @@ impl Helm {
     }
 
     /// The chart's objects with these values.
-    fn rendered(&self, words: &[&str]) -> Vec<Value> {
+    pub fn rendered(&self, words: &[&str]) -> Vec<Value> {
         let chart = chart();
         let text = self.run(None, &[&["template", "formwork", &chart, "--namespace", NAMESPACE][..], words].concat());
         let documents = serde_yaml::Deserializer::from_str(&text);
@@ -71,13 +71,13 @@ impl Helm {
 }
 
 /// The one object of this kind.
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found: Vec<_> = objects.iter().filter(|object| object["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "{kind}");
     found[0]
 }
 
-fn texts(list: &Value) -> Vec<String> {
+pub fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
@@ -89,7 +89,17 @@ fn formwork(words: &[&str]) -> Output {
 fn a_chart_says_in_words_what_is_wrong_with_its_values() {
     let Some(helm) = Helm::find("a_chart_says_in_words_what_is_wrong_with_its_values") else { return };
     for (set, words) in [
-        ("replicas=2", &["/replicas", "maximum"][..]),
+        ("replicas=10", &["/replicas", "maximum"][..]),
+        ("replicas=2", &["replicas", "store.kind to kubernetes"]),
+        (
+            "replicas=2,store.kind=kubernetes,store.namespace=lab,network.address=10.77.0.1",
+            &["network.address", "its own node's"],
+        ),
+        (
+            "replicas=2,store.kind=kubernetes,store.namespace=lab,network.mode=multus,network.address=10.77.0.1,\
+             network.multus.definition=boot",
+            &["replicas", "with multus there is one"],
+        ),
         ("replica=1", &["replica", "not allowed"]),
         ("network.mode=bridge", &["/network/mode", "hostNetwork", "multus", "relay"]),
         ("network.mode=relay", &["/network/address", "minLength"]),
@@ -107,6 +117,16 @@ fn a_chart_says_in_words_what_is_wrong_with_its_values() {
         ("source.branch=main,source.tag=v1", &["source.branch and source.tag", "at most one"]),
         ("state.accessMode=ReadWriteMany", &["/state/accessMode"]),
         ("networkPolicy.enabled=true", &["networkPolicy.enabled", "node's network"]),
+        ("store.kind=etcd", &["/store/kind", "embedded", "kubernetes"]),
+        ("store.kind=kubernetes", &["/store/namespace", "minLength"]),
+        ("store.kind=kubernetes,store.namespace=default", &["store.namespace", "of its own"]),
+        ("metrics.port=8444", &["/metrics/port"]),
+        ("metrics.port=8080", &["metrics.port", "network.httpPort"]),
+        (
+            "metrics.enabled=false,metrics.serviceMonitor.enabled=true",
+            &["metrics.serviceMonitor.enabled", "nothing to scrape"],
+        ),
+        ("metrics.serviceMonitor.interval=often", &["/metrics/serviceMonitor/interval", "pattern"]),
     ] {
         let output = helm.try_run(None, &["template", "formwork", &chart(), "--set", set]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -301,7 +321,7 @@ fn a_release_is_installed_upgraded_and_removed_and_may_do_what_it_needs_and_no_m
 }
 
 /// What a rule allows, a line each verb and resource.
-fn allowed(role: &Value) -> BTreeSet<String> {
+pub fn allowed(role: &Value) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for rule in role["rules"].as_array().unwrap() {
         for group in texts(&rule["apiGroups"]) {

@@ -2,7 +2,8 @@
 //!
 //! The programs come from `KUBEBUILDER_ASSETS`, or from `scripts/kubernetes-programs`; without them a test says SKIPPED and why.
 //! `definitions` has what the API server makes of our custom resources, `follow` and `mirror`
-//! what `formwork serve --kubernetes` makes of them, `charts` what helm makes of the charts.
+//! what `formwork serve --kubernetes` makes of them, `charts` what helm makes of the charts, `metrics_chart` and `store_chart` of
+//! parts of one of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
@@ -10,5 +11,8 @@ mod charts;
 mod cluster;
 mod definitions;
 mod follow;
+mod metrics_chart;
 mod mirror;
+mod replicas;
 mod server;
+mod store_chart;

@@ -14,6 +14,7 @@ mod moved;
 mod outages;
 mod replicas;
 mod served;
+mod together;
 
 // What the suite calls by its place in the program.
 use formwork::{cluster, journal};
@@ -21,7 +22,7 @@ mod store;
 
 use api_server::Cluster;
 use faulty::{Mood, Wire};
-use formwork::store::kubernetes::{Connect, KubernetesStore, Options, client};
+use formwork::store::kubernetes::{Connect, KubernetesStore, Options, Sharing, client};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use store::conformance::power::{Powered, history};

@@ -84,14 +84,15 @@ fn a_server_on_a_real_api_server_keeps_every_word_it_gave() {
     let mut second = server.serve(None).spawn().unwrap();
     assert!(!second.wait().unwrap().success());
     assert!(server.log().contains("cannot listen on"), "{}", server.log());
-    let foreign = Options { exclusive: true, authority: Some("00".to_owned()), ..options() };
+    let foreign = Options { sharing: Sharing::Alone, authority: Some("00".to_owned()), ..options() };
     let refused = KubernetesStore::open(namespaces.connect("served"), foreign).unwrap_err().to_string();
     assert!(refused.contains("the keys here are those of another"), "{refused}");
     let (_, said) = server.command(&["status"], &server.state().join("administrator.json"));
     assert!(said.contains("crash") && !server.has_ended(), "{said}\n{}", server.log());
 
     // One that takes the store over: the first may write nothing any more, and ends.
-    let next = KubernetesStore::open(namespaces.connect("served"), Options { exclusive: true, ..options() }).unwrap();
+    let next =
+        KubernetesStore::open(namespaces.connect("served"), Options { sharing: Sharing::Alone, ..options() }).unwrap();
     cluster.until("the first server ends", || server.has_ended().then_some(()));
     drop(next);
     assert!(server.log().contains("another server took over the store in namespace served"), "{}", server.log());

@@ -119,11 +119,19 @@ fn the_yaml_of_each_page_is_a_site_that_compiles() {
             }
             // What an API server is told is no file of a site either.
             if file.starts_with("kubernetes/") {
-                let read: serde_json::Value = serde_yaml::from_str(&block.text).expect("YAML");
-                assert!(read["apiVersion"].is_string() && read["kind"].is_string(), "{}:{}", name(&page), block.line);
-                if read["kind"] == "ContentSource" {
-                    let spec = serde_json::from_value::<formwork::controller::ContentSourceSpec>(read["spec"].clone());
-                    assert!(spec.is_ok(), "{}:{}: {spec:?}", name(&page), block.line);
+                for document in serde_yaml::Deserializer::from_str(&block.text) {
+                    let read: serde_json::Value = serde::Deserialize::deserialize(document).expect("YAML");
+                    assert!(
+                        read["apiVersion"].is_string() && read["kind"].is_string(),
+                        "{}:{}",
+                        name(&page),
+                        block.line
+                    );
+                    if read["kind"] == "ContentSource" {
+                        let spec =
+                            serde_json::from_value::<formwork::controller::ContentSourceSpec>(read["spec"].clone());
+                        assert!(spec.is_ok(), "{}:{}: {spec:?}", name(&page), block.line);
+                    }
                 }
                 continue;
             }

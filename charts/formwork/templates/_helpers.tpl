@@ -59,6 +59,14 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* Where the store is, for every command of a pod. */}}
+{{- define "formwork.storeEnv" -}}
+- {name: FORMWORK_STORE, value: {{ .Values.store.kind }}}
+{{- if eq .Values.store.kind "kubernetes" }}
+- {name: FORMWORK_STORE_NAMESPACE, value: {{ .Values.store.namespace | quote }}}
+{{- end }}
+{{- end }}
+
 {{/* What is wrong with the values together, beyond what their schema can say. */}}
 {{- define "formwork.check" -}}
 {{- $picked := list }}
@@ -66,6 +74,30 @@ seccompProfile: {type: RuntimeDefault}
 {{- if index $.Values.source $word }}{{ $picked = append $picked (printf "source.%s" $word) }}{{ end }}
 {{- end }}
 {{- if gt (len $picked) 1 }}{{ fail (printf "%s: at most one of them says what is followed" (join " and " $picked)) }}{{ end }}
+{{- $metrics := .Values.metrics }}
+{{- if $metrics.enabled }}
+{{- range $name := list "httpPort" "apiPort" }}
+{{- if eq (int $metrics.port) (int (index $.Values.network $name)) }}
+{{- fail (printf "metrics.port: %d is network.%s already" (int $metrics.port) $name) }}
+{{- end }}
+{{- end }}
+{{- else if $metrics.serviceMonitor.enabled }}
+{{- fail "metrics.serviceMonitor.enabled: there is nothing to scrape without metrics.enabled" }}
+{{- end }}
+{{- if and (eq .Values.store.kind "kubernetes") (eq .Values.store.namespace .Release.Namespace) }}
+{{- fail "store.namespace: give the store a namespace of its own; in the release's the server could read every other Secret" }}
+{{- end }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- if ne .Values.store.kind "kubernetes" }}
+{{- fail "replicas: several servers need a store that all can reach; set store.kind to kubernetes" }}
+{{- end }}
+{{- if and .Values.network.address (eq .Values.network.mode "hostNetwork") }}
+{{- fail "network.address: with several replicas on their nodes' networks each has its own node's address; leave it off" }}
+{{- end }}
+{{- if eq .Values.network.mode "multus" }}
+{{- fail "replicas: with multus there is one server, since network.address is one pod's; choose hostNetwork or relay for several" }}
+{{- end }}
+{{- end }}
 {{- if and .Values.networkPolicy.enabled (eq .Values.network.mode "hostNetwork") }}
 {{- fail "networkPolicy.enabled: no NetworkPolicy is for a pod on its node's network; leave it off, or choose another network.mode" }}
 {{- end }}

@@ -169,9 +169,15 @@ impl From<StoreError> for Refused {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-busy", error.to_string()).retry_after(1)
             }
             StoreError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", error.to_string()),
-            StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
+            StoreError::Conflict { .. } | StoreError::Leased(_) => {
+                Self::new(StatusCode::CONFLICT, "conflict", error.to_string())
+            }
             // What is wrong with the disk is for the server's log, not for a machine.
-            StoreError::Damaged(_) | StoreError::Open(_) | StoreError::Path(_) | StoreError::Io(_) => {
+            StoreError::Damaged(_)
+            | StoreError::Exists(_)
+            | StoreError::Open(_)
+            | StoreError::Path(_)
+            | StoreError::Io(_) => {
                 tracing::error!(%error, "a cluster operation found the store failing");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "the server's store does not work")
             }

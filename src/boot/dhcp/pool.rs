@@ -1,5 +1,6 @@
 //! Which address a client is offered (RFC 2131 4.3.1): its own, the one it had, the one it wants, a fresh one, and when
-//! all were used before the one that ended longest ago. The same question gets the same answer.
+//! all were used before the one that ended longest ago; of the last two, one of this replica's part before others. The same question gets
+//! the same answer.
 
 use super::super::leases::{Leases, Probed};
 use super::super::network::{Network, Subnet};
@@ -58,21 +59,27 @@ pub(super) fn choose(request: &Request, situation: &Situation<'_>, subnet: &Subn
         return Choice::Empty;
     }
     let start = place(request.mac.0) % size;
-    let mut oldest: Option<(u64, Ipv4Addr)> = None;
+    let (index, replicas) = situation.place;
+    let others = |address: Ipv4Addr| replicas > 1 && u32::from(address) % replicas != index;
+    let mut of_others = None;
+    let mut oldest: Option<((bool, u64), Ipv4Addr)> = None;
     for step in 0..size.min(LOOKED_AT) {
         let Some(address) = subnet.pool_address((start + step) % size) else { continue };
         if !allowed(address) {
             continue;
         }
         match situation.leases.at(address) {
+            None if others(address) => of_others = of_others.or(Some(address)),
             None => return verdict(address),
-            Some((_, binding)) if oldest.is_none_or(|(ended, _)| binding.expires_ms < ended) => {
-                oldest = Some((binding.expires_ms, address));
+            Some((_, binding)) => {
+                let ended = (others(address), binding.expires_ms);
+                if oldest.is_none_or(|(before, _)| ended < before) {
+                    oldest = Some((ended, address));
+                }
             }
-            Some(_) => {}
         }
     }
-    oldest.map_or(Choice::Empty, |(_, address)| verdict(address))
+    of_others.or(oldest.map(|(_, address)| address)).map_or(Choice::Empty, verdict)
 }
 
 /// How many addresses of a subnet's pools are in use (leased, declined or reserved), and how many there are.

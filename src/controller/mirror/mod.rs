@@ -14,6 +14,7 @@ use crate::catalog::ClusterProfile;
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
 use crate::fleet::Fleet;
 use crate::journal::Stream;
+use crate::replicas::Replicas;
 use futures_util::StreamExt as _;
 use kind::Kind;
 use kube::runtime::watcher;
@@ -43,6 +44,7 @@ enum Stale {
 pub(super) struct Mirror {
     link: Link,
     fleet: Arc<Fleet>,
+    replicas: Replicas,
     machines: Kind<MachineStatus>,
     profiles: Kind<ClusterProfileStatus>,
     stale: Stale,
@@ -54,13 +56,14 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(link: Link, fleet: Arc<Fleet>) -> Self {
+    pub fn new(link: Link, fleet: Arc<Fleet>, replicas: Replicas) -> Self {
         let sequence = *fleet.store.watch_events().borrow();
         Self {
             machines: Kind::new::<MachineSpec>(&link, &fleet.site, "Machine", "machines"),
             profiles: Kind::new::<ClusterProfileSpec>(&link, &fleet.site, "ClusterProfile", "clusterprofiles"),
             link,
             fleet,
+            replicas,
             stale: Stale::All,
             sequence,
             write_at: Instant::now(),
@@ -127,7 +130,11 @@ impl Mirror {
 
     /// Looks at what may have changed, and writes what differs.
     async fn write(&mut self) {
-        if Instant::now() < self.write_at || !self.machines.listed() || !self.profiles.listed() {
+        if !self.replicas.leads()
+            || Instant::now() < self.write_at
+            || !self.machines.listed()
+            || !self.profiles.listed()
+        {
             return;
         }
         self.look().await;

@@ -34,6 +34,7 @@ macro_rules! conformance_tests {
             a_read_after_the_answer_sees_the_commit,
             streams_are_read_from_an_index_and_to_a_limit,
             leases_are_put_renewed_and_dropped,
+            an_address_is_taken_by_one_card_at_a_time,
             small_values_are_put_and_deleted_by_space_and_key,
             what_is_too_large_is_refused_and_nothing_of_it_is_kept,
             the_watch_of_events_rises_with_each_commit,
@@ -101,7 +102,7 @@ pub(crate) fn decided(stream: &Stream, head: u64, reason: &str) -> Batch {
     Batch { expected: vec![(stream.clone(), head)], events: vec![(stream.clone(), held(reason))], ..Batch::default() }
 }
 
-fn lease(mac: &str, seconds: u32) -> Lease {
+pub(crate) fn lease(mac: &str, seconds: u32) -> Lease {
     Lease {
         mac: mac.into(),
         address: Ipv4Addr::new(10, 0, 0, 7),
@@ -247,6 +248,37 @@ pub(crate) async fn leases_are_put_renewed_and_dropped(store: Arc<dyn Store>) {
     store.commit(put(Operation::DeleteLease { mac: one.into() }), NOW).await.unwrap();
     store.commit(put(Operation::DeleteLease { mac: "02:00:00:00:00:03".into() }), NOW).await.unwrap();
     assert_eq!(store.leases().unwrap(), [lease(two, 60)]);
+}
+
+pub(crate) async fn an_address_is_taken_by_one_card_at_a_time(store: Arc<dyn Store>) {
+    let (one, two) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
+    let batch = |operations| Batch { operations, ..Batch::default() };
+    let take = |mac: &str, at_unix_ms: i64| {
+        let taken = lease(mac, 60);
+        let taken = Lease { address: [10, 0, 0, 7].into(), at_unix_ms, ..taken };
+        (taken.clone(), Operation::TakeLease(taken))
+    };
+    let (first, operation) = take(one, NOW);
+    store.commit(batch(vec![operation]), NOW).await.unwrap();
+    // Nothing of a batch whose address is another's is written, also where both come in one batch.
+    let drops = Operation::DeleteLease { mac: one.into() };
+    for operations in [vec![take(two, NOW).1], vec![take(two, NOW).1, drops.clone()]] {
+        let refused = store.commit(batch(operations), NOW).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Leased(holder) if **holder == first), "{refused}");
+    }
+    let (third, fourth) = ("02:00:00:00:00:03", "02:00:00:00:00:04");
+    let elsewhere = |mac: &str| Operation::TakeLease(Lease { address: [10, 0, 0, 8].into(), ..take(mac, NOW).0 });
+    let both = store.commit(batch(vec![elsewhere(third), elsewhere(fourth)]), NOW).await.unwrap_err();
+    assert!(matches!(&both, StoreError::Leased(holder) if holder.mac == third), "{both}");
+    assert_eq!(store.leases().unwrap(), std::slice::from_ref(&first));
+    // It is renewed; once it has ended, or was dropped, another has it.
+    store.commit(batch(vec![take(one, NOW + 1_000).1]), NOW + 1_000).await.unwrap();
+    store.commit(batch(vec![take(two, NOW + 61_000).1]), NOW + 61_000).await.unwrap();
+    let refused = store.commit(batch(vec![take(one, NOW + 61_000).1]), NOW + 61_000).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Leased(holder) if holder.mac == two), "{refused}");
+    let again = vec![Operation::DeleteLease { mac: two.into() }, take(one, NOW + 61_000).1];
+    store.commit(batch(again), NOW + 61_000).await.unwrap();
+    assert_eq!(store.leases().unwrap(), [take(one, NOW + 61_000).0]);
 }
 
 pub(crate) async fn small_values_are_put_and_deleted_by_space_and_key(store: Arc<dyn Store>) {

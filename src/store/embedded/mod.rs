@@ -34,9 +34,11 @@ pub(super) use files::{finish_file, open_failed, partial};
 pub use moving::{export, import, moved};
 pub use restore::{Restored, restore, restore_watched};
 
+use super::measured::measured;
 use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
 use crate::cluster;
 use crate::journal::{Record, Stream};
+use crate::metrics;
 use files::{FileMedium, Lock};
 use medium::Medium;
 use shared::Shared;
@@ -60,6 +62,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// The lifetime clock at this opening, milliseconds: every held claim gets its full lifetime again from here.
     pub now_ms: u64,
+    /// What counts commits.
+    pub metrics: metrics::Store,
     /// What ends the process.
     pub on_fatal: OnFatal,
 }
@@ -67,7 +71,8 @@ pub struct Options {
 impl Default for Options {
     /// A queue of 4,096 commits, 64 MiB of pages, the clock at 0, and a fatal failure aborts the process.
     fn default() -> Self {
-        Self { queue: 4096, cache_bytes: 64 << 20, now_ms: 0, on_fatal: Arc::new(|_| std::process::abort()) }
+        let on_fatal: OnFatal = Arc::new(|_| std::process::abort());
+        Self { queue: 4096, cache_bytes: 64 << 20, now_ms: 0, metrics: metrics::Store::default(), on_fatal }
     }
 }
 
@@ -76,6 +81,7 @@ pub struct EmbeddedStore {
     queue: Option<SyncSender<Waiting>>,
     writer: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
+    metrics: metrics::Store,
     _lock: Option<Lock>,
 }
 
@@ -137,7 +143,7 @@ impl EmbeddedStore {
             .name("store-writer".into())
             .spawn(move || writer.run(&waiting))
             .map_err(|error| StoreError::Io(format!("the writer's thread did not start: {error}")))?;
-        Ok(Self { queue: Some(queue), writer: Some(writer), shared, _lock: lock })
+        Ok(Self { queue: Some(queue), writer: Some(writer), shared, metrics: options.metrics, _lock: lock })
     }
 
     fn send(
@@ -170,7 +176,7 @@ impl Drop for EmbeddedStore {
 impl Store for EmbeddedStore {
     fn commit(&self, batch: Batch, now_unix_ms: i64) -> BoxFuture<'_, Result<Committed, StoreError>> {
         let sent = self.send(batch, now_unix_ms);
-        Box::pin(async move { sent?.await.map_err(|_| writer::ended())? })
+        Box::pin(measured(&self.metrics, async move { sent?.await.map_err(|_| writer::ended())? }))
     }
 
     fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, StoreError> {

@@ -7,8 +7,9 @@ use super::transaction;
 use crate::cluster::Document;
 use crate::journal::{Record, Stream};
 use crate::store::plan::{Base, Group, plan};
-use crate::store::{Batch, Committed, StoreError};
+use crate::store::{Batch, Committed, Lease, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -263,5 +264,11 @@ impl Base for Durable<'_> {
     fn record(&self, stream: &Stream, index: u64) -> Result<Option<Record>, StoreError> {
         let found = tables::events_of(&self.snapshot, stream, index, 1).map_err(|error| self.shared.judge(error))?;
         Ok(found.into_iter().next().filter(|record| record.index == index))
+    }
+
+    /// Looks at all of them: a server that has a store for itself knows whose an address is, and does not ask.
+    fn leases_of(&self, address: Ipv4Addr) -> Result<Vec<Lease>, StoreError> {
+        let leases = tables::leases(&self.snapshot).map_err(|error| self.shared.judge(error))?;
+        Ok(leases.into_iter().filter(|lease| lease.address == address).collect())
     }
 }

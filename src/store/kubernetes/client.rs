@@ -41,10 +41,13 @@ struct Secrets {
 /// Connects the store to the namespace of an API server.
 pub fn connect(config: kube::Config, namespace: String) -> Connect {
     Box::new(move || {
-        let unusable = |error| StoreError::Open(format!("the API server cannot be spoken with: {error}"));
         let client = kube::Client::try_from(config).map_err(unusable)?;
         Ok(Arc::new(Secrets { api: Api::namespaced(client, &namespace), namespace }))
     })
+}
+
+pub(super) fn unusable(error: kube::Error) -> StoreError {
+    StoreError::Open(format!("the API server cannot be spoken with: {error}"))
 }
 
 impl Objects for Secrets {
@@ -127,7 +130,7 @@ impl Objects for Secrets {
     }
 }
 
-async fn within<T>(time: Duration, question: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(time: Duration, question: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
     match tokio::time::timeout(time, question).await {
         Ok(answer) => answer.map_err(fault),
         Err(_) => Err(Fault::Away(format!("the API server did not answer within {} seconds", time.as_secs()))),

@@ -21,6 +21,7 @@
 
 pub mod client;
 mod follower;
+pub mod kept;
 mod log;
 pub mod moving;
 pub mod objects;
@@ -34,10 +35,12 @@ mod tests;
 mod writer;
 
 use super::encoding::space_key;
+use super::measured::measured;
 use super::plan::{Write, first_group};
 use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
 use crate::cluster;
 use crate::journal::{Record, Stream};
+use crate::metrics;
 use objects::{Fault, Kind, Objects, STORE, pack};
 use segment::{Effect, Segment};
 use shared::{AUTHORITY, Shared};
@@ -54,6 +57,18 @@ pub type OnFatal = Arc<dyn Fn(&StoreError) + Send + Sync>;
 
 /// Makes the connection, in the store's own runtime.
 pub type Connect = Box<dyn FnOnce() -> Result<Arc<dyn Objects>, StoreError> + Send>;
+
+/// Who may write beside one that opens the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: opening takes the store over from whoever had it; they can write nothing any more, and fail. For a server that
+    /// knows of no others.
+    Alone,
+    /// Others that were opened so. Opening takes the store over from one that had it alone.
+    Together,
+    /// Whoever does; nothing is said about it in the store.
+    Unsaid,
+}
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -74,12 +89,13 @@ pub struct Options {
     pub kept_segments: u64,
     /// With more bytes of events, leases and small values than this the store takes only what makes it smaller.
     pub state_bytes: u64,
-    /// Opening takes the store over from whoever had it: a store that was opened so before can write nothing any more, and fails. For
-    /// servers that know of no others.
-    pub exclusive: bool,
+    /// Who may write beside this one.
+    pub sharing: Sharing,
     /// The authority of the site that this is for, by the SHA-256 of its certificate: a store that says that it is another's is
     /// refused before anything is written. `None`: not asked.
     pub authority: Option<String>,
+    /// What counts commits.
+    pub metrics: metrics::Store,
     /// A store that was moved out is opened, too: for who moves it.
     pub moved: bool,
     /// What ends the process.
@@ -98,8 +114,9 @@ impl Default for Options {
             snapshot_log_bytes: 32 << 20,
             kept_segments: 64,
             state_bytes: 512 << 20,
-            exclusive: false,
+            sharing: Sharing::Unsaid,
             authority: None,
+            metrics: metrics::Store::default(),
             moved: false,
             on_fatal: Arc::new(|_| std::process::abort()),
         }
@@ -111,6 +128,7 @@ pub struct KubernetesStore {
     queue: Option<mpsc::Sender<Waiting>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
+    metrics: metrics::Store,
 }
 
 impl std::fmt::Debug for KubernetesStore {
@@ -124,7 +142,7 @@ impl KubernetesStore {
     /// that no machine of this site was ever installed) and the site's name under [`Space::Meta`] `site`.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where there is a store already: it is never written over.
+    /// [`StoreError::Exists`] where there is a store already: it is never written over.
     pub fn create(connect: Connect, site: &str, fresh: bool) -> Result<(), StoreError> {
         Self::create_for(connect, site, fresh, None)
     }
@@ -159,13 +177,14 @@ impl KubernetesStore {
                     }
                     let message =
                         format!("{place} holds a store already ({} objects); a site is made once", there.len());
-                    return Err(StoreError::Open(message));
+                    return Err(StoreError::Exists(message));
                 }
                 match objects.create(Kind::Store, STORE, packed.bytes).await {
                     Ok(_) => Ok(()),
-                    Err(Fault::Exists) => {
-                        Err(StoreError::Open(format!("{} holds a store already; a site is made once", objects.place())))
-                    }
+                    Err(Fault::Exists) => Err(StoreError::Exists(format!(
+                        "{} holds a store already; a site is made once",
+                        objects.place()
+                    ))),
                     Err(fault) => Err(fault.into()),
                 }
             })
@@ -179,6 +198,7 @@ impl KubernetesStore {
     /// API server does not answer.
     pub fn open(connect: Connect, options: Options) -> Result<Self, StoreError> {
         let name = random()?;
+        let metrics = options.metrics.clone();
         let (ready, opened) = std::sync::mpsc::channel();
         let (queue, waiting) = mpsc::channel(options.queue.max(1));
         let thread = std::thread::Builder::new()
@@ -186,7 +206,7 @@ impl KubernetesStore {
             .spawn(move || run(connect, options, name, waiting, &ready))
             .map_err(|error| StoreError::Io(format!("the store's thread did not start: {error}")))?;
         let shared = opened.recv().map_err(|_| writer::ended())??;
-        Ok(Self { queue: Some(queue), thread: Some(thread), shared })
+        Ok(Self { queue: Some(queue), thread: Some(thread), shared, metrics })
     }
 
     fn send(
@@ -280,7 +300,7 @@ impl Drop for KubernetesStore {
 impl Store for KubernetesStore {
     fn commit(&self, batch: Batch, now_unix_ms: i64) -> BoxFuture<'_, Result<Committed, StoreError>> {
         let sent = self.send(batch, now_unix_ms);
-        Box::pin(async move { sent?.await.map_err(|_| writer::ended())? })
+        Box::pin(measured(&self.metrics, async move { sent?.await.map_err(|_| writer::ended())? }))
     }
 
     fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -329,6 +349,14 @@ impl Store for KubernetesStore {
 
     fn watch_cluster(&self, name: &str) -> watch::Receiver<u64> {
         self.shared.watch_cluster(name)
+    }
+
+    fn watch_leases(&self) -> watch::Receiver<u64> {
+        self.shared.watch_leases()
+    }
+
+    fn take_changed_leases(&self) -> Result<Vec<(String, Option<Lease>)>, StoreError> {
+        self.shared.take_changed_leases()
     }
 
     fn backup(&self, _: &Path) -> Result<(), StoreError> {

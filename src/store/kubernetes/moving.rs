@@ -10,7 +10,7 @@ use super::read::{self, Unread};
 use super::segment::{Effect, Segment, Snapshot};
 use super::shared::{AUTHORITY, HOLDER, Shared};
 use super::state::State;
-use super::{Connect, KubernetesStore, Options, on_own_thread, random, runtime, writer};
+use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime, writer};
 use crate::store::encoding::space_key;
 use crate::store::moving::{self, Exported, Imported, MOVED, Movable, MoveFile, Moved, Whose};
 use crate::store::{Batch, Operation, Space, StoreError, Watch};
@@ -99,7 +99,7 @@ impl<'a> Remote<'a> {
     fn options(place: &Place<'_>) -> Options {
         Options {
             now_ms: place.now_ms,
-            exclusive: true,
+            sharing: Sharing::Alone,
             authority: Some(place.authority.to_owned()),
             moved: true,
             // A full one moves, too.

@@ -2,13 +2,14 @@
 
 use super::log::{Place, Places};
 use super::objects::Objects;
-use super::segment::{Segment, digest_of};
+use super::segment::{Effect, Segment, digest_of};
 use super::state::State;
-use super::{OnFatal, Options};
+use super::{OnFatal, Options, Sharing};
 use crate::store::moving::{MOVED, Moved};
 use crate::store::watches::Watches;
-use crate::store::{Health, Space, StoreError};
+use crate::store::{Health, Lease, Space, StoreError};
 use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ const OUTAGE: Duration = Duration::from_secs(1);
 
 /// Under which key of [`Space::Meta`] a store says who has it for itself alone.
 pub(super) const HOLDER: &str = "server";
+
+/// What it says where several have it together.
+const TOGETHER: &[u8] = b"together";
 
 /// And of which authority, by the SHA-256 of its certificate, the site is whose store it is.
 pub(super) const AUTHORITY: &str = "authority";
@@ -69,6 +73,10 @@ pub(super) struct Shared {
     state: ArcSwap<State>,
     events: watch::Sender<u64>,
     clusters: Watches,
+    /// Rises with each segment that changes a lease.
+    leases: watch::Sender<u64>,
+    /// The keys of leases that changed since somebody asked, where somebody does.
+    changed_leases: Mutex<BTreeSet<String>>,
     failed: Mutex<Option<StoreError>>,
     away: Mutex<Option<Away>>,
     /// Claims that are held get their lifetime anew with the next write.
@@ -110,6 +118,8 @@ impl Shared {
             events: watch::Sender::new(start.state.sequence),
             state: ArcSwap::from_pointee(start.state),
             clusters: Watches::default(),
+            leases: watch::Sender::new(0),
+            changed_leases: Mutex::default(),
             failed: Mutex::default(),
             away: Mutex::default(),
             lifetimes_due: AtomicBool::new(true),
@@ -148,23 +158,34 @@ impl Shared {
         Ok(taken)
     }
 
-    /// A store that was opened for itself alone writes nothing once another was opened so: no write of its own can be folded before
-    /// the other's word.
+    /// What the store says of who has it, where it says that this one has.
+    pub(super) fn holder(&self) -> Option<&[u8]> {
+        match self.options.sharing {
+            Sharing::Alone => Some(self.name.as_bytes()),
+            Sharing::Together => Some(TOGETHER),
+            Sharing::Unsaid => None,
+        }
+    }
+
+    /// A store that was opened for itself alone writes nothing once another was opened, and those that were opened to be together
+    /// write nothing once another has it alone: no write of theirs can be folded before the other's word.
     fn has_it_still(&self) -> Result<(), StoreError> {
         if !self.open.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.is_not_moved(&self.state.load())?;
-        if !self.options.exclusive {
+        let Some(own) = self.holder() else { return Ok(()) };
+        if self.state.load().value(Space::Meta, HOLDER).as_deref() == Some(own) {
             return Ok(());
         }
-        match self.state.load().value(Space::Meta, HOLDER) {
-            Some(holder) if holder == self.name.as_bytes() => Ok(()),
-            _ => Err(self.fail(StoreError::Open(format!(
-                "another server took over the store in {}; one at a time serves a site",
-                self.objects.place()
-            )))),
-        }
+        let why = match self.options.sharing {
+            Sharing::Together => "a server that is to serve alone took over",
+            Sharing::Alone | Sharing::Unsaid => "another server took over",
+        };
+        let place = self.objects.place();
+        Err(self.fail(StoreError::Open(format!(
+            "{why} the store in {place}; one at a time serves a site, or several that are all started with --replica"
+        ))))
     }
 
     /// Nothing is decided on a state that says that it was moved out, so the mark is the last that is written.
@@ -205,13 +226,41 @@ impl Shared {
             self.clusters.rise(name, next.document_of(name).map_or(0, |document| document.version));
         }
         self.events.send_if_modified(|last| std::mem::replace(last, next.sequence) != next.sequence);
+        self.leases_changed(segment.effects.iter().filter_map(|effect| match effect {
+            Effect::Lease { mac, .. } => Some(mac.clone()),
+            _ => None,
+        }));
         Ok(Taken::Folded)
+    }
+
+    /// Remembers whose leases changed, for the one who asks.
+    fn leases_changed(&self, keys: impl Iterator<Item = String>) {
+        if self.options.sharing != Sharing::Together {
+            return;
+        }
+        let mut keys = keys.peekable();
+        if keys.peek().is_some() {
+            self.changed_leases.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+            self.leases.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    pub(super) fn watch_leases(&self) -> watch::Receiver<u64> {
+        self.leases.subscribe()
+    }
+
+    pub(super) fn take_changed_leases(&self) -> Result<Vec<(String, Option<Lease>)>, StoreError> {
+        let keys = std::mem::take(&mut *self.changed_leases.lock().unwrap_or_else(PoisonError::into_inner));
+        let state = self.state.load();
+        let now = keys.into_iter().map(|key| state.lease(&key).map(|lease| (key, lease)));
+        now.collect::<Result<_, _>>().map_err(|text| self.fail(StoreError::Damaged(text)))
     }
 
     /// Goes on with a later state, where segments that are missing here were folded into a snapshot.
     pub(super) fn jump(&self, state: State, uid: String) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.number <= self.state.load().number {
+        let before = self.state.load_full();
+        if state.number <= before.number {
             return;
         }
         let next = Arc::new(state);
@@ -223,6 +272,7 @@ impl Shared {
         for (name, document) in next.documents() {
             self.clusters.rise(name, document.version);
         }
+        self.leases_changed(before.lease_keys().chain(next.lease_keys()));
         self.events.send_if_modified(|last| std::mem::replace(last, next.sequence) != next.sequence);
     }
 

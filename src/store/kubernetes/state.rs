@@ -10,6 +10,7 @@ use crate::store::encoding::{decode, json_of, space_key, stream_key, stream_of};
 use crate::store::plan::{Base, Group, Write};
 use crate::store::{Lease, Space, StoreError};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A stream's events.
@@ -41,6 +42,8 @@ pub(super) struct State {
     streams: Map<String, Places>,
     documents: Map<String, Arc<Document>>,
     leases: Map<String, Arc<[u8]>>,
+    /// Address and key of each lease.
+    addresses: Map<(Ipv4Addr, String), ()>,
     values: Map<(String, String), Arc<[u8]>>,
 }
 
@@ -57,6 +60,7 @@ impl State {
             streams: Map::new_sync(),
             documents: Map::new_sync(),
             leases: Map::new_sync(),
+            addresses: Map::new_sync(),
             values: Map::new_sync(),
         }
     }
@@ -168,8 +172,16 @@ impl State {
             Effect::Lease { mac, bytes } => {
                 let old = self.leases.get(mac).map_or(0, |old| old.len());
                 self.count(old, bytes.as_ref().map_or(0, Vec::len));
+                if let Some(before) = self.lease(mac)? {
+                    self.addresses.remove_mut(&(before.address, mac.clone()));
+                }
                 match bytes {
-                    Some(bytes) => self.leases.insert_mut(mac.clone(), bytes.as_slice().into()),
+                    Some(bytes) => {
+                        self.leases.insert_mut(mac.clone(), bytes.as_slice().into());
+                        if let Some(lease) = self.lease(mac)? {
+                            self.addresses.insert_mut((lease.address, mac.clone()), ());
+                        }
+                    }
                     None => drop(self.leases.remove_mut(mac)),
                 }
             }
@@ -348,6 +360,16 @@ impl State {
         leases.map(|lease| lease.map_err(StoreError::Damaged)).collect()
     }
 
+    /// The keys of all leases.
+    pub(super) fn lease_keys(&self) -> impl Iterator<Item = String> + '_ {
+        self.leases.keys().cloned()
+    }
+
+    /// The lease with this key.
+    pub(super) fn lease(&self, mac: &str) -> Result<Option<Lease>, String> {
+        self.leases.get(mac).map(|bytes| decode(|| format!("the lease of {mac}"), bytes)).transpose()
+    }
+
     pub(super) fn value(&self, space: Space, key: &str) -> Option<Vec<u8>> {
         self.values.get(&(space_key(space).to_owned(), key.to_owned())).map(|bytes| bytes.to_vec())
     }
@@ -392,5 +414,12 @@ impl Base for State {
     fn record(&self, stream: &Stream, index: u64) -> Result<Option<Record>, StoreError> {
         let found = self.events_of(stream, index, 1)?;
         Ok(found.into_iter().next().filter(|record| record.index == index))
+    }
+
+    fn leases_of(&self, address: Ipv4Addr) -> Result<Vec<Lease>, StoreError> {
+        let from = (address, String::new());
+        let keys = self.addresses.range(from..).map(|((of, mac), ())| (of, mac)).take_while(|(of, _)| **of == address);
+        let leases = keys.filter_map(|(_, mac)| self.lease(mac).transpose());
+        leases.map(|lease| lease.map_err(StoreError::Damaged)).collect()
     }
 }

@@ -116,9 +116,11 @@ impl Writer {
     /// Gives claims that are held their lifetime anew, before anybody asks; and takes the store over, where it is to be had alone.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        if self.shared.options.exclusive {
-            let value = Some(self.shared.name.clone().into_bytes());
-            batch.operations.push(Operation::Put { space: Space::Meta, key: HOLDER.into(), value });
+        if let Some(holder) = self.shared.holder() {
+            if self.shared.state().value(Space::Meta, HOLDER).as_deref() != Some(holder) {
+                let value = Some(holder.to_vec());
+                batch.operations.push(Operation::Put { space: Space::Meta, key: HOLDER.into(), value });
+            }
             // A store that does not say yet whose it is says so from now on.
             let own = self.shared.options.authority.clone();
             if let Some(own) = own.filter(|_| self.shared.state().value(Space::Meta, AUTHORITY).is_none()) {

@@ -80,7 +80,7 @@ fn a_store_is_made_once_and_a_missing_one_is_refused_with_the_way_to_make_it() {
     assert!(matches!(&missing, StoreError::Open(text) if text.contains("formwork site create")), "{missing}");
     KubernetesStore::create(memory.connect(), "lab", true).unwrap();
     let again = KubernetesStore::create(memory.connect(), "other", true).unwrap_err();
-    assert!(matches!(&again, StoreError::Open(text) if text.contains("already")), "{again}");
+    assert!(matches!(&again, StoreError::Exists(text) if text.contains("already")), "{again}");
     // Segments of a store that is gone by half are none of a new one.
     memory.meddle(Kind::Segment, &segment_name(1), b"old");
     memory.lose("formwork-store");

@@ -6,6 +6,7 @@ use super::*;
 use crate::cluster::Role;
 use crate::store::conformance::whole::{Everything, claim, everything, fill};
 use crate::store::embedded::{self, EmbeddedStore};
+use crate::store::kubernetes::Sharing;
 use crate::store::moving::{Exported, Imported, MoveFile, Whose};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ fn move_in(memory: &Arc<Memory>, from: &Path) -> Result<Imported, StoreError> {
 /// A server's opening, with the keys of the site.
 fn serve(memory: &Arc<Memory>, fatal: &Fatal) -> Result<KubernetesStore, StoreError> {
     let authority = Some(AUTHORITY.to_owned());
-    KubernetesStore::open(memory.connect(), Options { exclusive: true, authority, ..fatal.options() })
+    KubernetesStore::open(memory.connect(), Options { sharing: Sharing::Alone, authority, ..fatal.options() })
 }
 
 /// A filled store in a state directory, and the file that it moved in.

@@ -1,8 +1,10 @@
 //! Several replicas on one log.
 
 use super::*;
-use crate::store::BoxFuture;
+use crate::store::conformance::lease;
+use crate::store::kubernetes::Sharing;
 use crate::store::kubernetes::objects::{Changes, Fault, Head, Listed, Object, Objects};
+use crate::store::{BoxFuture, Lease};
 use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 
@@ -115,7 +117,7 @@ async fn the_log_stays_short_and_who_was_away_goes_on_from_a_snapshot() {
 async fn who_opens_a_store_for_itself_alone_takes_it_from_who_had_it() {
     let memory = site();
     let alone = |fatal: &Fatal| {
-        let options = Options { exclusive: true, ..fatal.options() };
+        let options = Options { sharing: Sharing::Alone, ..fatal.options() };
         KubernetesStore::open(memory.connect(), options).unwrap()
     };
     let (first, second) = (Fatal::default(), Fatal::default());
@@ -136,13 +138,59 @@ async fn who_opens_a_store_for_itself_alone_takes_it_from_who_had_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_that_are_together_take_a_store_from_one_that_had_it_alone_and_lose_it_to_one() {
+    let memory = site();
+    let opened = |fatal: &Fatal, sharing| {
+        KubernetesStore::open(memory.connect(), Options { sharing, ..fatal.options() }).unwrap()
+    };
+    let fatals: [Fatal; 4] = Default::default();
+    let _alone = opened(&fatals[0], Sharing::Alone);
+    let one = opened(&fatals[1], Sharing::Together);
+    until("the one that was alone is told", || fatals[0].said().is_some()).await;
+    let other = opened(&fatals[2], Sharing::Together);
+    one.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap();
+    until("the other hears it", || other.head(&machine("m")).unwrap() == 1).await;
+    other.commit(decided(&machine("m"), 1, "x"), NOW).await.unwrap();
+    let refused = other.commit(decided(&machine("m"), 1, "late"), NOW).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict { .. }), "{refused}");
+    assert!(fatals[1].said().is_none() && fatals[2].said().is_none());
+    let _last = opened(&fatals[3], Sharing::Alone);
+    let refused = one.commit(decided(&machine("m"), 2, "late"), NOW).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Open(text) if text.contains("to serve alone took over")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_give_one_address_the_first_has_it_and_the_other_hears_whose_it_is() {
+    let memory = site();
+    let fatal = Fatal::default();
+    let opened = || {
+        let options = Options { sharing: Sharing::Together, ..fatal.options() };
+        KubernetesStore::open(memory.connect(), options).unwrap()
+    };
+    let (one, other) = (opened(), opened());
+    let take = |mac: &str| Batch { operations: vec![Operation::TakeLease(lease(mac, 60))], ..Batch::default() };
+    let (first, second) =
+        tokio::join!(one.commit(take("02:00:00:00:00:01"), NOW), other.commit(take("02:00:00:00:00:02"), NOW));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let lost = first.err().or(second.err()).unwrap();
+    let StoreError::Leased(holder) = &lost else { panic!("{lost}") };
+    for store in [&one, &other] {
+        until("both know", || store.leases().unwrap() == [Lease::clone(holder)]).await;
+        let news = store.take_changed_leases().unwrap();
+        assert_eq!(news, [(holder.mac.clone(), Some(Lease::clone(holder)))]);
+        assert!(store.take_changed_leases().unwrap().is_empty());
+    }
+    assert!(fatal.said().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_is_not_taken_over_with_the_keys_of_another_site() {
     // One that was made before stores said whose they are says it from its first server on.
     for said in [Some("SHA256:aa"), None] {
         let memory = Memory::new();
         KubernetesStore::create_for(memory.connect(), "lab", true, said).unwrap();
         let with_keys = |authority: &str, fatal: &Fatal| {
-            let options = Options { exclusive: true, authority: Some(authority.to_owned()), ..fatal.options() };
+            let options = Options { sharing: Sharing::Alone, authority: Some(authority.to_owned()), ..fatal.options() };
             KubernetesStore::open(memory.connect(), options)
         };
         let fatal = Fatal::default();

@@ -1,0 +1,100 @@
+//! What is so at the moment at which somebody asks.
+
+use super::process::Process;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// What is so now.
+#[derive(Debug, Clone, Default)]
+pub struct Now {
+    /// The program's version.
+    pub version: &'static str,
+    /// The beginning of the revision that serves.
+    pub revision: Option<String>,
+    /// The conditions of content, and whether each is true.
+    pub content: Vec<(String, bool)>,
+    /// A person suspended following.
+    pub suspended: bool,
+    /// A person pinned a revision.
+    pub pinned: bool,
+    /// The source could be read at the last look.
+    pub source_available: bool,
+    /// Findings of the last attempt.
+    pub findings: usize,
+    /// Machines by phase.
+    pub phases: Vec<(String, u32)>,
+    /// Machines and boxes by how they stand to Git.
+    pub standings: Vec<(String, u32)>,
+    /// The subnets that are served.
+    pub pools: Vec<Pool>,
+    /// What the store takes, bytes.
+    pub store_bytes: u64,
+    /// The conditions of the store, and whether each is true.
+    pub store: Vec<(String, bool)>,
+    /// No log of a job can be written.
+    pub job_logs_full: bool,
+    /// The process; none where it cannot be read.
+    pub process: Option<Process>,
+}
+
+/// Addresses of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The subnet's name.
+    pub subnet: String,
+    /// Addresses that are leased now, reserved ones among them.
+    pub leases: u64,
+    /// Addresses in its pools.
+    pub addresses: u64,
+}
+
+fn family(
+    label: &'static str,
+    of: impl IntoIterator<Item = (String, u64)>,
+) -> Family<[(&'static str, String); 1], Gauge> {
+    let family = Family::<_, Gauge>::default();
+    for (value, number) in of {
+        family.get_or_create(&[(label, value)]).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+    family
+}
+
+fn truths(of: &[(String, bool)]) -> impl Iterator<Item = (String, u64)> {
+    of.iter().map(|(condition, holds)| (condition.clone(), u64::from(*holds)))
+}
+
+fn counts(of: &[(String, u32)]) -> impl Iterator<Item = (String, u64)> {
+    of.iter().map(|(word, count)| (word.clone(), u64::from(*count)))
+}
+
+impl Now {
+    pub(super) fn register(&self, to: &mut Registry) {
+        let truth = |so: bool| ConstGauge::new(u32::from(so));
+        to.register("build", "The program", Info::new([("version", self.version)]));
+        if let Some(revision) = &self.revision {
+            to.register("content_revision", "The revision that serves", Info::new([("revision", revision.clone())]));
+        }
+        let help = "How content stands: of its conditions the one that holds is 1";
+        to.register("content_condition", help, family("condition", truths(&self.content)));
+        to.register("content_suspended", "1: a person said that nothing new is applied", truth(self.suspended));
+        to.register("content_pinned", "1: a person went back to an earlier revision", truth(self.pinned));
+        let help = "1: the source could be read at the last look";
+        to.register("content_source_available", help, truth(self.source_available));
+        let help = "Findings of the last attempt at a revision; of one that is applied, warnings";
+        to.register("content_findings", help, ConstGauge::new(self.findings as u64));
+        to.register("machines", "Machines, by the phase they are in", family("phase", counts(&self.phases)));
+        let help = "Machines, by how they stand to Git; boxes that are no machines are `unknown`";
+        to.register("machines_by_standing", help, family("standing", counts(&self.standings)));
+        let pools = |number: fn(&Pool) -> u64| self.pools.iter().map(move |pool| (pool.subnet.clone(), number(pool)));
+        let help = "Addresses that are leased now, reserved ones among them";
+        to.register("dhcp_leases", help, family("subnet", pools(|pool| pool.leases)));
+        to.register("dhcp_pool_addresses", "Addresses in the pools", family("subnet", pools(|pool| pool.addresses)));
+        to.register("store_bytes", "What the store takes", ConstGauge::new(self.store_bytes));
+        let help = "How the store stands: of its conditions the one that holds is 1";
+        to.register("store_condition", help, family("condition", truths(&self.store)));
+        let help = "1: no log of a job can be written for want of room, and jobs wait";
+        to.register("job_logs_full", help, truth(self.job_logs_full));
+    }
+}

@@ -1,0 +1,336 @@
+//! Each replica's own Lease in the store's namespace: made, renewed, seen, deleted. What the Leases mean is decided by
+//! [`super::decide`].
+//!
+//! A round lists all Leases first and renews its own only then: a replica that does not see the others is not to be counted on by them.
+
+use super::Replicas;
+use super::decide::{CONFIRMED, LEASE, Listed, Observations, Own, decide};
+use crate::content::names;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// What the Lease of each replica is called, before its name.
+const PREFIX: &str = "formwork-replica-";
+/// The label of all of them.
+const LABEL: &str = "formwork.dev/replica";
+/// Between the beginnings of two rounds; after one that failed, sooner.
+const ROUND: Duration = Duration::from_secs(5);
+const ROUND_AGAIN: Duration = Duration::from_secs(2);
+/// The longest that a round may take.
+const ANSWER: Duration = Duration::from_secs(4);
+/// How often it is looked whether time alone has changed the standing.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why a replica does not join the others, or is none any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicasError {
+    /// The name makes no Lease.
+    #[error(
+        "`{0}` is no name of a replica: lower-case letters, digits and `-`, 63 at most, beginning and ending with a letter or digit, \
+         such as the pod's name"
+    )]
+    Name(String),
+    /// The client does not start.
+    #[error("the API server cannot be spoken with: {0}")]
+    Client(String),
+    /// The account may not.
+    #[error(
+        "this server may not keep its Lease among the replicas in namespace {namespace}: {message}; give its account a Role there with \
+         list, create, update and delete on leases of the API group coordination.k8s.io"
+    )]
+    Forbidden {
+        /// The namespace.
+        namespace: String,
+        /// What the API server said.
+        message: String,
+    },
+    /// Another process has the name.
+    #[error(
+        "another server took over the name {name} of this replica in namespace {namespace}: two of one name would answer the same \
+         machines; give each replica a name of its own, and see that its predecessor has ended before it starts"
+    )]
+    Taken {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// It may go better next time.
+    #[error("the Leases of the replicas in namespace {namespace} cannot be kept: {message}")]
+    Away {
+        /// The namespace.
+        namespace: String,
+        /// What happened.
+        message: String,
+    },
+}
+
+/// Joins the replicas in a namespace under a name. The future keeps the Lease: it ends after [`Replicas::leave`], or with an error after
+/// which this server must not go on. Dropped, it leaves the Lease to run out.
+///
+/// A name that another process had is taken over; that one ends with [`ReplicasError::Taken`] at its next round.
+///
+/// # Errors
+/// Why it cannot join.
+pub async fn join(
+    config: kube::Config,
+    namespace: &str,
+    name: &str,
+) -> Result<(Replicas, impl Future<Output = Result<(), ReplicasError>> + use<>), ReplicasError> {
+    if !names::is_label(name) {
+        return Err(ReplicasError::Name(name.to_owned()));
+    }
+    let client = kube::Client::try_from(config).map_err(|error| ReplicasError::Client(error.to_string()))?;
+    let word = crate::identity::new_id().map_err(|error| ReplicasError::Client(error.to_string()))?;
+    let own = Own { name: name.to_owned(), confirmed: Duration::ZERO, leads_from: Duration::ZERO };
+    let mut keeper = Keeper {
+        leases: Api::namespaced(client, namespace),
+        namespace: namespace.to_owned(),
+        word,
+        began: Instant::now(),
+        held: false,
+        known: Arc::new(Mutex::new(Known { observations: Observations::default(), own, fault: None })),
+    };
+    // Twice: what it renewed and saw after it was there itself counts. Two that come at once cannot both think that they are alone.
+    let among = keeper.round().await? | keeper.round().await?;
+    if among {
+        lock(&keeper.known).own.leads_from = keeper.began.elapsed() + CONFIRMED;
+    }
+    let (began, known) = (keeper.began, Arc::clone(&keeper.known));
+    let replicas = Replicas::new(lock(&known).standing(began.elapsed()));
+    let kept = replicas.clone();
+    Ok((replicas, async move {
+        let _counted_out = CountedOut(kept.clone());
+        tokio::select! {
+            fault = keeper.rounds() => return Err(fault),
+            never = look(&known, began, &kept) => match never {},
+            () = kept.left() => {}
+        }
+        // Before the Lease is gone and another may lead.
+        kept.count_out();
+        keeper.say_goodbye().await;
+        Ok(())
+    }))
+}
+
+/// However the Lease's keeping ends: nobody counts on this replica any more, nor does it.
+struct CountedOut(Replicas);
+
+impl Drop for CountedOut {
+    fn drop(&mut self) {
+        self.0.count_out();
+    }
+}
+
+/// What was seen, and what went wrong since.
+struct Known {
+    observations: Observations,
+    own: Own,
+    fault: Option<String>,
+}
+
+impl Known {
+    fn standing(&self, now: Duration) -> super::Standing {
+        decide(&self.observations, &self.own, now)
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says how they stand, whenever a round or time alone changed it.
+async fn look(known: &Mutex<Known>, began: Instant, replicas: &Replicas) -> Infallible {
+    let mut lapsed = false;
+    loop {
+        let now = began.elapsed();
+        let (standing, confirmed, fault) = {
+            let known = lock(known);
+            (known.standing(now), known.own.is_confirmed(now), known.fault.clone())
+        };
+        if !confirmed && !lapsed {
+            tracing::warn!(
+                replica = standing.own,
+                "the Lease of this replica could not be renewed for {} s; it does not lead until it can: {}",
+                CONFIRMED.as_secs(),
+                fault.unwrap_or_else(|| "this process stood still".to_owned())
+            );
+        }
+        lapsed = !confirmed;
+        let (live, leader) = (standing.live.join(", "), standing.leader.clone());
+        if replicas.publish(standing) {
+            tracing::info!(live, leader = leader.as_deref().unwrap_or("none"), "the replicas stand otherwise");
+        }
+        sleep(LOOK).await;
+    }
+}
+
+struct Keeper {
+    leases: Api<Lease>,
+    namespace: String,
+    /// Tells this process from others of its name.
+    word: String,
+    began: Instant,
+    /// Whether this process has had the Lease.
+    held: bool,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Keeper {
+    /// Rounds without an end. Gives what ends this replica.
+    async fn rounds(&mut self) -> ReplicasError {
+        let mut pause = ROUND;
+        loop {
+            sleep(pause).await;
+            pause = match self.round().await {
+                Ok(_) => ROUND,
+                Err(fault @ ReplicasError::Taken { .. }) => return fault,
+                Err(fault) => {
+                    tracing::debug!(%fault, "no round of the replicas");
+                    lock(&self.known).fault = Some(fault.to_string());
+                    ROUND_AGAIN
+                }
+            };
+        }
+    }
+
+    /// Lists all Leases and renews its own. Whether there are others, or were before it under its name.
+    async fn round(&mut self) -> Result<bool, ReplicasError> {
+        let started = self.began.elapsed();
+        let asked = timeout(ANSWER, self.list_and_renew()).await;
+        let round = asked.map_err(|_| self.away(format!("no answer within {} s", ANSWER.as_secs())))??;
+        let now = self.began.elapsed();
+        let mut known = lock(&self.known);
+        // It was not heard for a while: as one that comes, it waits before it leads.
+        if self.held && !known.own.is_confirmed(now) {
+            known.own.leads_from = now + CONFIRMED;
+        }
+        self.held = true;
+        known.own.confirmed = started;
+        known.fault = None;
+        let among = round.took_over || round.leases.len() > 1;
+        known.observations.see(round.leases, now);
+        Ok(among)
+    }
+
+    async fn list_and_renew(&self) -> Result<Round, ReplicasError> {
+        let mut leases = self.list().await?;
+        let name = lock(&self.known).own.name.clone();
+        let own = leases.iter().position(|lease| replica(lease) == Some(&name)).map(|at| leases.swap_remove(at));
+        let ours = own.as_ref().is_some_and(|own| holder(own) == Some(&self.word));
+        if self.held && own.is_some() && !ours {
+            return Err(ReplicasError::Taken { name, namespace: self.namespace.clone() });
+        }
+        let took_over = own.is_some() && !ours;
+        let lease = lease(&name, &self.word, own.as_ref());
+        let parameters = PostParams::default();
+        let kept = match own {
+            Some(_) => self.leases.replace(&format!("{PREFIX}{name}"), &parameters, &lease).await,
+            None => self.leases.create(&parameters, &lease).await,
+        };
+        leases.push(kept.map_err(|error| self.fault(error))?);
+        Ok(Round { leases: leases.iter().filter_map(listed).collect(), took_over })
+    }
+
+    async fn list(&self) -> Result<Vec<Lease>, ReplicasError> {
+        let parameters = ListParams::default().labels(&format!("{LABEL}=true"));
+        let listed = self.leases.list(&parameters).await.map_err(|error| self.fault(error))?;
+        Ok(listed.items)
+    }
+
+    /// Deletes the Lease, where it is still this process's.
+    async fn say_goodbye(&self) {
+        let deleted = timeout(ANSWER, async {
+            let name = lock(&self.known).own.name.clone();
+            // A renewal that was under way may have changed it since: what is there now is asked for.
+            let leases = self.list().await?;
+            let Some(own) = leases.into_iter().find(|lease| replica(lease) == Some(&name)) else { return Ok(()) };
+            if holder(&own) != Some(&self.word) {
+                return Ok(());
+            }
+            let ObjectMeta { uid, resource_version, .. } = own.metadata;
+            let parameters = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
+            let deleted = self.leases.delete(&format!("{PREFIX}{name}"), &parameters).await;
+            deleted.map(drop).map_err(|error| self.fault(error))
+        });
+        let fault = match deleted.await {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        tracing::warn!(
+            "the Lease of this replica runs out in {} s, since it was not deleted: {fault}",
+            LEASE.as_secs()
+        );
+    }
+
+    fn away(&self, message: String) -> ReplicasError {
+        ReplicasError::Away { namespace: self.namespace.clone(), message }
+    }
+
+    fn fault(&self, error: kube::Error) -> ReplicasError {
+        match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                ReplicasError::Forbidden { namespace: self.namespace.clone(), message: status.message }
+            }
+            kube::Error::Api(status) => {
+                self.away(format!("the API server answers {}: {}", status.code, status.message))
+            }
+            other => self.away(format!("the API server cannot be reached: {other}")),
+        }
+    }
+}
+
+struct Round {
+    leases: Vec<Listed>,
+    took_over: bool,
+}
+
+/// The Lease as this process wants it, over the one that is there.
+fn lease(name: &str, word: &str, before: Option<&Lease>) -> Lease {
+    let now = || Some(MicroTime(jiff::Timestamp::now()));
+    let spec = before.and_then(|before| before.spec.clone()).unwrap_or_default();
+    let ours = spec.holder_identity.as_deref() == Some(word);
+    let transitions = spec.lease_transitions.unwrap_or_default();
+    let labels = [(LABEL, "true"), ("app.kubernetes.io/managed-by", "formwork")];
+    let mut metadata = before.map(|before| before.metadata.clone()).unwrap_or_default();
+    metadata.name = Some(format!("{PREFIX}{name}"));
+    metadata.labels.get_or_insert_default().extend(labels.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    // What it is compared with is the resourceVersion that came with it: a renewal over another's is refused.
+    Lease {
+        metadata,
+        spec: Some(LeaseSpec {
+            holder_identity: Some(word.to_owned()),
+            lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+            acquire_time: if ours { spec.acquire_time } else { now() },
+            renew_time: now(),
+            lease_transitions: Some(if ours || before.is_none() { transitions } else { transitions.saturating_add(1) }),
+            preferred_holder: None,
+            strategy: None,
+        }),
+    }
+}
+
+/// The name of the replica whose Lease it is.
+fn replica(lease: &Lease) -> Option<&str> {
+    lease.metadata.name.as_deref()?.strip_prefix(PREFIX)
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
+}
+
+/// What a Lease says of its replica. One that anybody gave our label is none.
+fn listed(lease: &Lease) -> Option<Listed> {
+    Some(Listed {
+        name: replica(lease)?.to_owned(),
+        created: lease.metadata.creation_timestamp.as_ref()?.0.as_second(),
+        version: lease.metadata.resource_version.clone()?,
+    })
+}

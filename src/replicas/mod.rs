@@ -1,0 +1,101 @@
+//! The replicas of one site: which are there, which one leads, and which answers whom.
+//!
+//! ```text
+//!  each replica: one Lease of its own ──list, renew──► decide ──► Standing { live, leader }
+//! ```
+//!
+//! The leader does what is done once for a site and not once for each server. It is no lock: for a moment there may be none, and what
+//! must not be done twice is decided by the store's one order, whoever leads. [`decide`] is pure; `lease` asks the API server.
+
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "Leases of Kubernetes alone tell who is there"))]
+mod decide;
+#[cfg(feature = "kubernetes")]
+mod lease;
+
+pub use decide::Standing;
+#[cfg(feature = "kubernetes")]
+pub use lease::{ReplicasError, join};
+
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+
+/// The replicas as this one sees them.
+#[derive(Clone)]
+pub struct Replicas(Arc<Shared>);
+
+struct Shared {
+    standing: watch::Sender<Arc<Standing>>,
+    leave: Notify,
+}
+
+impl std::fmt::Debug for Replicas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Replicas").field(&self.standing()).finish()
+    }
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self::alone()
+    }
+}
+
+impl Replicas {
+    /// The only one, which leads and answers everybody: for a store that one server has to itself.
+    pub fn alone() -> Self {
+        let own = "alone".to_owned();
+        Self::new(Standing { own: own.clone(), live: vec![own.clone()], leader: Some(own) })
+    }
+
+    /// Replicas that stand so until they are said to stand otherwise.
+    pub fn new(standing: Standing) -> Self {
+        Self(Arc::new(Shared { standing: watch::Sender::new(Arc::new(standing)), leave: Notify::new() }))
+    }
+
+    /// How they stand now.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.0.standing.borrow())
+    }
+
+    /// Whether this one leads now.
+    pub fn leads(&self) -> bool {
+        self.0.standing.borrow().leads()
+    }
+
+    /// Tells whenever they stand otherwise.
+    pub fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+        self.0.standing.subscribe()
+    }
+
+    /// Says goodbye: this one leads no more, and what [`join`] gave deletes its Lease and ends, so that the others need not wait until
+    /// it runs out. Nothing where it is alone.
+    pub fn leave(&self) {
+        self.0.leave.notify_one();
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl Replicas {
+    /// Says how they stand. Whether that is something new.
+    fn publish(&self, standing: Standing) -> bool {
+        self.0.standing.send_if_modified(|before| {
+            let new = **before != standing;
+            if new {
+                *before = Arc::new(standing);
+            }
+            new
+        })
+    }
+
+    /// Counts this one out, as it stands.
+    fn count_out(&self) {
+        let mut standing = Standing::clone(&self.standing());
+        standing.live.retain(|name| *name != standing.own);
+        standing.leader = None;
+        self.publish(standing);
+    }
+
+    async fn left(&self) {
+        self.0.leave.notified().await;
+    }
+}

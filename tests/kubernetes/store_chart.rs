@@ -1,0 +1,152 @@
+//! The chart on the store in Kubernetes: the rights that it makes are those that the book shows, and a server does with them.
+
+use super::charts::{Helm, NAMESPACE, allowed, chart, of_kind, repository};
+use super::cluster::Cluster;
+use super::server::Server;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Where the store is.
+const STORE: &str = "formwork-lab";
+const SET: &str = "site.name=lab,store.kind=kubernetes,store.namespace=formwork-lab";
+
+/// The documents of the book that make the rights by hand.
+fn written() -> String {
+    let page = std::fs::read_to_string(repository("docs/kubernetes-store.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml file=kubernetes/store-rights.yaml\n").unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+fn objects_in<'a>(objects: &'a [Value], namespace: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["metadata"]["namespace"] == namespace).collect()
+}
+
+#[test]
+fn a_chart_on_the_store_in_kubernetes_gives_the_rights_that_the_book_shows_and_tells_each_command_where_it_is() {
+    let test =
+        "a_chart_on_the_store_in_kubernetes_gives_the_rights_that_the_book_shows_and_tells_each_command_where_it_is";
+    let Some(helm) = Helm::find(test) else { return };
+    let documents = written();
+    let documents = serde_yaml::Deserializer::from_str(&documents);
+    let book: Vec<Value> = documents.map(|document| serde::Deserialize::deserialize(document).unwrap()).collect();
+    let objects = helm.rendered(&["--set", SET]);
+    let own = objects_in(&objects, STORE);
+    let [role, binding] = own[..] else { panic!("{own:?}") };
+    assert_eq!(allowed(role), allowed(of_kind(&book, "Role")));
+    let shown = of_kind(&book, "RoleBinding");
+    assert_eq!((&binding["roleRef"], &binding["subjects"]), (&shown["roleRef"], &shown["subjects"]));
+    let spec = &of_kind(&objects, "StatefulSet")["spec"]["template"]["spec"];
+    for container in [&spec["initContainers"][0], &spec["containers"][0]] {
+        let value = |name: &str| {
+            container["env"].as_array().unwrap().iter().find(|it| it["name"] == name).unwrap()["value"].clone()
+        };
+        assert_eq!((value("FORMWORK_STORE"), value("FORMWORK_STORE_NAMESPACE")), ("kubernetes".into(), STORE.into()));
+    }
+    // Several are active together, each by its pod's name, with one site's keys.
+    let several = format!("{SET},replicas=3");
+    let objects = helm.rendered(&["--set", &several]);
+    let set = &of_kind(&objects, "StatefulSet")["spec"];
+    assert_eq!((&set["replicas"], &set["podManagementPolicy"]), (&3.into(), &"Parallel".into()));
+    let spec = &set["template"]["spec"];
+    let named = spec["containers"][0]["env"].as_array().unwrap().iter().find(|it| it["name"] == "FORMWORK_REPLICA");
+    assert_eq!(named.unwrap()["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    assert!(spec["initContainers"][0]["args"][0].as_str().unwrap().contains("site create --shared"));
+    let objects = helm.rendered(&["--set", "store.namespace=formwork-lab"]);
+    assert!(objects_in(&objects, STORE).is_empty(), "a file of the volume needs no rights");
+}
+
+/// What may be done with the Secrets of a namespace, by the release's account.
+fn may(cluster: &Cluster, namespace: &str) -> Vec<&'static str> {
+    let account = format!("system:serviceaccount:{NAMESPACE}:formwork");
+    let can = |verb: &str| {
+        let words = ["auth", "can-i", "--as", &account, "--namespace", namespace, verb, "secrets"];
+        String::from_utf8_lossy(&cluster.try_kubectl(&words).stdout).trim() == "yes"
+    };
+    let verbs = ["get", "list", "watch", "create", "delete", "update", "patch", "deletecollection"];
+    verbs.into_iter().filter(|verb| can(verb)).collect()
+}
+
+/// What the init container does, as who the kubeconfig names, with the environment that the chart gives it.
+fn prepares(container: &Value, server: &Server) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_formwork")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([program.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-euc", container["args"][0].as_str().unwrap()]).env("PATH", path).env("HOME", server.path(""));
+    for variable in container["env"].as_array().unwrap() {
+        command.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap());
+    }
+    command
+        .env("FORMWORK_STATE_DIR", server.path("state"))
+        .env("KUBECONFIG", server.path("kubeconfig"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_release_keeps_its_store_in_the_secrets_of_one_namespace_and_sees_no_others() {
+    let test = "a_release_keeps_its_store_in_the_secrets_of_one_namespace_and_sees_no_others";
+    let Some(helm) = Helm::find(test) else { return };
+    let Some(cluster) = Cluster::started(test) else { return };
+    for namespace in [NAMESPACE, STORE] {
+        cluster.kubectl(&["create", "namespace", namespace]);
+    }
+    let rights = ["get", "list", "watch", "create", "delete"];
+    // As the book has it, by hand.
+    std::fs::write(cluster.path("rights.yaml"), written()).unwrap();
+    let file = cluster.path("rights.yaml").display().to_string();
+    cluster.kubectl(&["apply", "-f", &file]);
+    assert_eq!(may(&cluster, STORE), rights);
+    assert!(may(&cluster, NAMESPACE).is_empty() && may(&cluster, "default").is_empty());
+    cluster.kubectl(&["delete", "-f", &file]);
+    assert!(may(&cluster, STORE).is_empty());
+
+    let mut server = Server::new(&cluster);
+    let source = format!("source.url={}", server.path("site.git").display());
+    let chart = chart();
+    helm.run(
+        Some(&cluster),
+        &["install", "formwork", &chart, "--namespace", NAMESPACE, "--set", SET, "--set", &source],
+    );
+    assert_eq!(may(&cluster, STORE), rights);
+    assert!(may(&cluster, NAMESPACE).is_empty());
+
+    // What the pod does, as the release's account.
+    let token = cluster.kubectl(&["create", "token", "formwork", "--namespace", NAMESPACE]);
+    std::fs::write(server.path("kubeconfig"), cluster.kubeconfig(token.trim(), NAMESPACE)).unwrap();
+    std::fs::remove_dir_all(server.path("state")).unwrap();
+    let objects = helm.rendered(&["--set", SET]);
+    let init = &of_kind(&objects, "StatefulSet")["spec"]["template"]["spec"]["initContainers"][0];
+    let first = prepares(init, &server);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(String::from_utf8_lossy(&first.stdout).contains("site lab made"), "{first:?}");
+    let again = prepares(init, &server);
+    assert!(again.status.success() && again.stdout.is_empty(), "a site is made once: {again:?}");
+    server.start(&[
+        "--namespace",
+        NAMESPACE,
+        "--content-source",
+        "site",
+        "--store",
+        "kubernetes",
+        "--store-namespace",
+        STORE,
+    ]);
+    cluster.until("the repository is followed", || {
+        let status = cluster.object_in(NAMESPACE, "contentsource", "site")?["status"].take();
+        status["lastAppliedRevision"].is_string().then_some(())
+    });
+    let kept = cluster.kubectl(&["get", "secrets", "--namespace", STORE, "-l", "formwork.dev/store", "-o", "name"]);
+    assert!(kept.contains("formwork-store") && kept.contains("formwork-segment-"), "{kept}");
+    assert!(!server.path("state/store.redb").exists());
+
+    // Whoever says "embedded" by mistake gets no second site.
+    let objects = helm.rendered(&[]);
+    let init = &of_kind(&objects, "StatefulSet")["spec"]["template"]["spec"]["initContainers"][0];
+    let refused = prepares(init, &server);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("a site is made once"), "{said}");
+    helm.run(Some(&cluster), &["uninstall", "formwork", "--namespace", NAMESPACE]);
+    assert!(may(&cluster, STORE).is_empty());
+}
