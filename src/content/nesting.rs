@@ -27,12 +27,7 @@ pub(super) fn check(text: &str, nodes_max: usize) -> Result<(), NotYaml> {
     if brackets <= NESTING_MAX {
         return Ok(());
     }
-    // Both readers have to see the same lines and beginnings of lines.
-    let same = if text.contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']) {
-        Cow::Owned(text.replace(['\u{85}', '\u{2028}', '\u{2029}'], "\n").replace('\u{feff}', ""))
-    } else {
-        Cow::Borrowed(text)
-    };
+    let same = with_lines_of_both(text);
     let (mut depth, mut nodes) = (0_usize, 0_usize);
     let mut parser = Parser::new_from_str(&same);
     while let Some(event) = parser.next_event() {
@@ -63,6 +58,15 @@ pub(super) fn check(text: &str, nodes_max: usize) -> Result<(), NotYaml> {
         }
     }
     Ok(())
+}
+
+/// The text with the lines and beginnings of lines that the reader of values sees, for one that knows fewer breaks.
+fn with_lines_of_both(text: &str) -> Cow<'_, str> {
+    if text.contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']) {
+        Cow::Owned(text.replace(['\u{85}', '\u{2028}', '\u{2029}'], "\n").replace('\u{feff}', ""))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 #[cfg(test)]
@@ -213,10 +217,20 @@ mod tests {
             let text = pieces.concat();
             proptest::prop_assert!(depth_of_content(&text).is_none_or(|depth| depth <= NESTING_MAX));
             // What both read, they read alike.
-            if let (Ok(value), Some(depth)) = (serde_yaml::from_str::<serde_json::Value>(&text), depth_of_events(&text)) {
+            let seen = depth_of_events(&with_lines_of_both(&text));
+            if let (Ok(value), Some(depth)) = (serde_yaml::from_str::<serde_json::Value>(&text), seen) {
                 let aliases = text.contains('*');
                 proptest::prop_assert!(aliases || depth_of(&value) <= depth, "{} and {}", depth_of(&value), depth);
             }
+        }
+    }
+
+    #[test]
+    fn a_comment_ends_for_both_readers_at_each_break_that_one_of_them_knows() {
+        for text in ["# \u{85}a: ", "# \u{2028}a: ", "# \u{2029}a: ", "# \u{85}\u{feff}a: "] {
+            let value = serde_yaml::from_str::<serde_json::Value>(text).expect("sound");
+            let seen = depth_of_events(&with_lines_of_both(text));
+            assert_eq!((depth_of(&value), seen), (1, Some(1)), "{text:?}");
         }
     }
 
