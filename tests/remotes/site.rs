@@ -6,6 +6,22 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A sources.yaml in a folder: the name of each source, its port on this machine, its authority, and what else is said of it. It is
+/// looked at once a day: whatever comes soon comes because it was asked for.
+pub fn sources(folder: &Path, of: &[(&str, u16, &Path, &str)]) -> PathBuf {
+    let mut text = "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n".to_owned();
+    for (name, port, authority, more) in of {
+        text.push_str(&format!(
+            "  - {{name: {name}, url: 'https://127.0.0.1:{port}/site.git', branch: main, interval: 1d, timeout: 2s, \
+             certificateAuthorityFile: '{}'{more}}}\n",
+            authority.display()
+        ));
+    }
+    let path = folder.join("sources.yaml");
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
 /// A server with its log.
 pub struct Site {
     pub state: PathBuf,

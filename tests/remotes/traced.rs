@@ -4,7 +4,7 @@ use crate::https_server::HttpsServer;
 use crate::proxy::Proxy;
 use crate::repository::Repository;
 use crate::several::{SITE, machine, param, profile};
-use crate::site::Site;
+use crate::site::{Site, sources};
 use serde_json::Value;
 
 fn traced(site: &Site, words: &[&str]) -> Value {
@@ -40,25 +40,13 @@ fn what_makes_a_machine_is_traced_to_the_repository_it_is_from_and_to_who_wrote_
         (HttpsServer::start(main.folder.path(), None), HttpsServer::start(tenant.folder.path(), None));
     let proxy = Proxy::start(team.port);
     let folder = tempfile::tempdir().expect("a folder");
-    let source = |name: &str, port: u16, authority: &std::path::Path, more: &str| {
-        format!(
-            "  - {{name: {name}, url: 'https://127.0.0.1:{port}/site.git', branch: main, interval: 1d, timeout: 2s, \
-             certificateAuthorityFile: '{}'{more}}}\n",
-            authority.display()
-        )
-    };
-    let sources = format!(
-        "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n{}{}",
-        source("platform", platform.port, &platform.authority, ", path: lab"),
-        source(
-            "team-a",
-            proxy.port,
-            &team.authority,
-            ", mount: tenants/a, allow: {kinds: [Machine], machines: ['a-*']}"
-        ),
+    let path = sources(
+        folder.path(),
+        &[
+            ("platform", platform.port, &platform.authority, ", path: lab"),
+            ("team-a", proxy.port, &team.authority, ", mount: tenants/a, allow: {kinds: [Machine], machines: ['a-*']}"),
+        ],
     );
-    let path = folder.path().join("sources.yaml");
-    std::fs::write(&path, sources).expect("written");
     let site = Site::start(folder.path(), &["--sources", path.to_str().expect("UTF-8")]);
     let (said, code) = site.ended(&["reconcile", "--wait"]);
     assert_eq!(code, Some(0), "{said}");

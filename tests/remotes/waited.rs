@@ -5,7 +5,7 @@ use crate::https_server::HttpsServer;
 use crate::proxy::Proxy;
 use crate::repository::Repository;
 use crate::several::{SITE, machine, param, profile};
-use crate::site::Site;
+use crate::site::{Site, sources};
 
 /// Ends with this code and these words.
 fn waits(site: &Site, code: i32, parts: &[&str]) {
@@ -26,26 +26,13 @@ fn a_script_that_pushed_to_sources_elsewhere_goes_on_when_what_it_pushed_has_com
         (HttpsServer::start(main.folder.path(), None), HttpsServer::start(tenant.folder.path(), None));
     let proxy = Proxy::start(team.port);
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("sources.yaml");
-    // The interval is a day: whatever comes soon comes because it was asked for.
-    let source = |name: &str, port: u16, authority: &std::path::Path, more: &str| {
-        format!(
-            "  - {{name: {name}, url: 'https://127.0.0.1:{port}/site.git', branch: main, interval: 1d, timeout: 2s, \
-             certificateAuthorityFile: '{}'{more}}}\n",
-            authority.display()
-        )
-    };
-    let sources = format!(
-        "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n{}{}",
-        source("platform", platform.port, &platform.authority, ""),
-        source(
-            "team-a",
-            proxy.port,
-            &team.authority,
-            ", mount: tenants/a, allow: {kinds: [Machine], machines: ['a-*']}"
-        ),
+    let path = sources(
+        folder.path(),
+        &[
+            ("platform", platform.port, &platform.authority, ""),
+            ("team-a", proxy.port, &team.authority, ", mount: tenants/a, allow: {kinds: [Machine], machines: ['a-*']}"),
+        ],
     );
-    std::fs::write(&path, sources).expect("written");
     let site = Site::start(folder.path(), &["--sources", path.to_str().expect("UTF-8")]);
     // Also what was not seen at all yet.
     waits(&site, 0, &[]);
