@@ -54,7 +54,7 @@ impl Fleet {
                 continue;
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };
-            if !self.serves_what_is_applied(decision.current.as_deref()) {
+            if !self.serves_what_is_applied(decision.current.as_deref())? {
                 return Err(StoreError::Busy);
             }
             let events = events.clone();

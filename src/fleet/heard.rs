@@ -69,33 +69,4 @@ impl Fleet {
         let operations = vec![Operation::Put { space: Space::Heard, key: server.to_owned(), value }];
         self.commit(Batch { operations, ..Batch::default() }).await.map(drop)
     }
-
-    /// Keeps the revisions of all open runs in this server's mirror, and lets go of those of ended ones: other servers on the store
-    /// begin and end runs, too.
-    pub async fn keep_pins(&self, kept: &mut BTreeMap<String, (u64, String)>) {
-        let open = self.all().into_iter().filter_map(|entry| {
-            let state = entry.state();
-            let run = state.run.as_ref().filter(|run| run.is_open())?;
-            Some((entry.name.clone(), (run.number, run.revision.clone())))
-        });
-        let open: BTreeMap<_, _> = open.collect();
-        for (machine, (run, revision)) in &open {
-            if kept.get(machine).is_some_and(|(kept, of)| kept == run && of == revision) {
-                continue;
-            }
-            match self.reconciler.pin(machine, *run, revision).await {
-                Ok(()) => drop(kept.insert(machine.clone(), (*run, revision.clone()))),
-                Err(error) => {
-                    tracing::debug!(machine, revision, %error, "the revision of a run is not in the mirror yet")
-                }
-            }
-        }
-        let over: Vec<_> = kept.iter().filter(|(name, run)| open.get(*name) != Some(*run)).collect();
-        let over: Vec<_> = over.into_iter().map(|(name, (run, _))| (name.clone(), *run)).collect();
-        for (machine, run) in over {
-            if self.reconciler.unpin(&machine, run).await.is_ok() {
-                kept.remove(&machine);
-            }
-        }
-    }
 }

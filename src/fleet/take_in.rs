@@ -59,12 +59,20 @@ impl Fleet {
 
     /// Whether what this server serves is what the journal says is applied: another server may have applied a revision that is not
     /// here yet, and what it wrote about machines follows from that one.
-    pub(super) fn serves_what_is_applied(&self, current: Option<&Catalog>) -> bool {
-        if !self.others.load(Ordering::Relaxed) {
-            return true;
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) fn serves_what_is_applied(&self, current: Option<&Catalog>) -> Result<bool, StoreError> {
+        let serves = || {
+            let applied = self.applied.load();
+            applied.as_ref().is_none_or(|applied| current.is_some_and(|current| *current.revision == ***applied))
+        };
+        if !self.others.load(Ordering::Relaxed) || serves() {
+            return Ok(true);
         }
-        let applied = self.applied.load();
-        applied.as_ref().is_none_or(|applied| current.is_some_and(|current| *current.revision == ***applied))
+        // That this server itself applied one may be written and not taken in yet.
+        self.take_in_all()?;
+        Ok(serves())
     }
 
     /// Takes in what others commit, until the store fails for good. For a server that is not the only one on its store.

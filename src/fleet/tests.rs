@@ -407,6 +407,44 @@ async fn old_runs_are_folded_with_their_logs_and_a_restart_knows_the_same() {
 }
 
 #[tokio::test]
+async fn among_others_nothing_new_is_decided_on_a_revision_that_is_not_the_applied_one() {
+    let declared = "
+kind: Machine
+metadata: {name: node}
+spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk}
+";
+    let lab = Lab::new(true, declared).await;
+    let entry = lab.fleet().entry("node");
+    lab.fleet().is_among_others();
+    let applied = async |revision: &str| {
+        let event =
+            Event::RevisionApplied { revision: revision.into(), summary: "s".into(), machines: 1, signed_by: vec![] };
+        // By another server: this one hears of it when it looks.
+        let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };
+        lab.fleet().store.commit(batch, 7).await.unwrap();
+    };
+    let serves = lab.fleet().current().unwrap().revision.to_string();
+    applied("elsewhere").await;
+    lab.fleet().level().await.unwrap();
+    assert!(matches!(lab.fleet().settle(&entry).await, Err(crate::store::StoreError::Busy)));
+    assert!(entry.state().run.is_none());
+    applied(&serves).await;
+    lab.fleet().settle(&entry).await.unwrap();
+    assert!(entry.state().run.is_some(), "what is applied is taken in before it is said that it does not serve");
+}
+
+#[tokio::test]
+async fn what_another_server_wrote_about_a_machine_in_between_refuses_what_was_decided_before_it() {
+    let lab = Lab::new(true, "").await;
+    let entry = lab.fleet().entry("node");
+    let decided_on = entry.state();
+    lab.fleet().record(&entry, &entry.state(), vec![started(1)]).await.unwrap();
+    let late = lab.fleet().record(&entry, &decided_on, vec![Event::RunFinished { run: 1 }]).await.unwrap_err();
+    assert!(matches!(late, crate::store::StoreError::Conflict { .. }), "{late}");
+    assert!(entry.state().run.as_ref().is_some_and(|run| run.is_open()));
+}
+
+#[tokio::test]
 async fn a_machine_of_a_restored_store_waits_for_a_person_and_its_disk_is_left_alone() {
     let declared = "
 kind: Machine

@@ -8,6 +8,8 @@
 //! knows nothing of what a catalog is: [`catalogs`] is how one is made.
 
 mod adopt;
+#[cfg(test)]
+mod adopt_tests;
 mod allowance;
 mod build;
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub(super) struct Site {
     pub(super) repository: TestRepository,
     pub(super) store: Arc<MemoryStore>,
     told: Arc<Told>,
+    /// Other servers are on the same store.
+    pub(super) others: bool,
     reconciler: Option<Reconciler<Words>>,
 }
 
@@ -60,6 +62,7 @@ impl Site {
             repository: TestRepository::new(),
             store: Arc::new(MemoryStore::default()),
             told: Arc::new(Told::default()),
+            others: false,
             reconciler: None,
         };
         site.restart().await;
@@ -80,7 +83,7 @@ impl Site {
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
             verifier: None,
-            others: false,
+            others: self.others,
         };
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }

@@ -3,7 +3,7 @@
 
 use super::desk::Desk;
 use super::{Keeping, ServeError};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Pins};
 use crate::replicas::Replicas;
 use crate::store::BoxFuture;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ async fn lead(fleet: Arc<Fleet>, replicas: Replicas) -> Result<(), ServeError> {
 /// Tells the others what was heard of machines, and takes in what they did; keeps what open runs need in this server's mirror.
 async fn tell(fleet: Arc<Fleet>, replicas: Replicas) -> Result<(), ServeError> {
     let mut told = BTreeMap::new();
-    let mut pins = BTreeMap::new();
+    let mut pins = Pins::new();
     loop {
         let standing = replicas.standing();
         let said = fleet.tell_heard(&standing.own, &mut told).await.and_then(|()| fleet.take_heard(&standing.own));

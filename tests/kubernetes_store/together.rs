@@ -332,6 +332,17 @@ fn what_is_said_to_one_server_counts_for_the_other() {
     let Some(cluster) = Cluster::started("two servers on one repository") else { return };
     let mut site = Site::new(&cluster, "one-word", 3);
     site.create();
+    // Said again it changes nothing, and keys of another site are neither taken for these nor written over.
+    site.create();
+    let mut foreign = Command::new(env!("CARGO_BIN_EXE_formwork"));
+    foreign.args(["site", "create", "fire", "--fresh", "--state-dir", "other"]).current_dir(site.folder.path());
+    assert!(foreign.stdout(site.log("create.log")).status().unwrap().success());
+    let authority = || std::fs::read(site.path("other/keys/authority.pem")).unwrap();
+    let before = authority();
+    std::fs::rename(site.path("other/store.redb"), site.path("store.redb")).unwrap();
+    let mut shared = site.formwork(&["site", "create", "fire", "--fresh", "--shared", "--state-dir", "other"]);
+    assert!(!shared.stderr(site.log("create.log")).status().unwrap().success(), "{}", site.said());
+    assert!(authority() == before && site.said().contains("keys of another site"), "{}", site.said());
     // The second has no state directory yet, and takes the keys from beside the store.
     std::fs::remove_dir_all(site.path("two")).unwrap();
     site.start(0);

@@ -274,6 +274,7 @@ pub(crate) async fn an_address_is_taken_by_one_card_at_a_time(store: Arc<dyn Sto
     // It is renewed; once it has ended, or was dropped, another has it.
     store.commit(batch(vec![take(one, NOW + 1_000).1]), NOW + 1_000).await.unwrap();
     store.commit(batch(vec![take(two, NOW + 61_000).1]), NOW + 61_000).await.unwrap();
+    assert_eq!(store.leases().unwrap(), [take(two, NOW + 61_000).0], "whose lease ended has the address no more");
     let refused = store.commit(batch(vec![take(one, NOW + 61_000).1]), NOW + 61_000).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Leased(holder) if holder.mac == two), "{refused}");
     let again = vec![Operation::DeleteLease { mac: two.into() }, take(one, NOW + 61_000).1];
