@@ -55,6 +55,7 @@ pub fn print(figures: &[&str]) {
                     ])
                     .await
                 }
+                "ceiling" => ceiling().await,
                 "reads" => reads().await,
                 "waiters" => {
                     times("1,000 waiters woken by one write, to the last answer", waiters_formwork, waiters_etcd).await
@@ -177,6 +178,28 @@ async fn write_etcd(clients: Vec<Grpc>, load: Load) -> f64 {
         accepted
     });
     rate(tasks.collect()).await
+}
+
+/// Answers a second of a route that asks no store: no figure above can be higher on this machine with this client.
+async fn ceiling() {
+    for clients in [1, 64, 1000] {
+        let mut ours = Vec::new();
+        for turn in 0..TURNS {
+            let server = Formwork::start(20_300 + turn * 10);
+            let until = Instant::now() + TURN;
+            let asking = server.clients(clients).await.into_iter().map(|mut client| async move {
+                let mut count = 0;
+                while Instant::now() < until {
+                    let answer = client.ask("POST", "/nothing", &[], Bytes::new()).await;
+                    assert!(answer.status.is_success());
+                    count += 1;
+                }
+                count
+            });
+            ours.push(rate(asking.collect()).await);
+        }
+        println!("| answers of a route that asks no store, {clients} clients | {:.0} /s | – | – |", median(ours));
+    }
 }
 
 /// Reads a second by four clients, alone and while eight write.

@@ -1,7 +1,7 @@
 //! The figures of docs/benchmarks.md. `scripts/bench` runs all of them; one alone:
 //!
 //! ```sh
-//! cargo bench --bench figures -- writes        # also: claims, reads, waiters, election, load, push
+//! cargo bench --bench figures -- writes        # also: claims, ceiling, reads, waiters, election, load, push
 //! ```
 //!
 //! Each figure is measured beside its peer (etcd, on the same disk and loopback, in the same minute), printed as a ratio, with
@@ -32,12 +32,13 @@ fn main() {
         ["load"] => load::print(),
         ["writes"] => cluster::print(&["writes"]),
         ["claims"] => cluster::print(&["claims"]),
+        ["ceiling"] => cluster::print(&["ceiling"]),
         ["reads"] => cluster::print(&["reads"]),
         ["waiters"] => cluster::print(&["waiters"]),
         ["election"] => cluster::print(&["election"]),
-        [] | ["cluster"] => cluster::print(&["writes", "claims", "reads", "waiters", "election"]),
+        [] | ["cluster"] => cluster::print(&["writes", "claims", "ceiling", "reads", "waiters", "election"]),
         other => {
-            eprintln!("{other:?}: writes, claims, reads, waiters, election, cluster, load or push");
+            eprintln!("{other:?}: writes, claims, ceiling, reads, waiters, election, cluster, load or push");
             std::process::exit(2);
         }
     }

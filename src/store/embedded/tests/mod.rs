@@ -8,6 +8,7 @@ mod restored;
 mod retention;
 
 use super::{EmbeddedStore, Options, backup, backup_of_copy, check, dump, exists};
+use crate::cluster::Role;
 use crate::journal::{Event, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};
@@ -208,4 +209,35 @@ async fn a_full_queue_is_refused_at_once() {
         reply.await.unwrap().unwrap();
     }
     assert_eq!(store.events_after(0, usize::MAX).unwrap().len(), accepted + 1);
+}
+
+#[tokio::test]
+async fn who_leads_is_told_without_the_disk_and_never_before_it_is_durable() {
+    use crate::cluster::{Answer, Operation};
+    let claim = |name: &str| Operation::Claim { claim: name.into(), ttl_ms: 60_000 };
+    let role = |answer: Answer| match answer {
+        Answer::Claim(answer) => answer.role,
+        other => panic!("{other:?}"),
+    };
+    let disk = failures::new_disk();
+    let store: Arc<dyn Store> = Arc::new(failures::start_with(&disk, Options::default()).unwrap());
+    assert_eq!(role(ask(&*store, "m00", claim("init")).await), Role::Leader);
+    ask(&*store, "m00", Operation::Join { set: "nodes".into(), barrier: None }).await;
+    disk.hold(true);
+    let soon = std::time::Duration::from_secs(10);
+    let follower = tokio::time::timeout(soon, ask(&*store, "m01", claim("init"))).await;
+    assert_eq!(role(follower.expect("no disk is needed")), Role::Follower);
+    let again = Operation::Join { set: "nodes".into(), barrier: None };
+    tokio::time::timeout(soon, ask(&*store, "m00", again)).await.expect("it is in already");
+    // A claim that is being written is nobody's yet.
+    let of = |name: &'static str| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { ask(&*store, name, claim("other")).await })
+    };
+    let (first, second) = (of("m02"), of("m03"));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(!first.is_finished() && !second.is_finished(), "neither is told before one of them is durably the leader");
+    disk.hold(false);
+    let roles = [role(first.await.unwrap()), role(second.await.unwrap())];
+    assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");
 }
