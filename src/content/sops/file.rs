@@ -22,6 +22,7 @@ const ONLY_ENCRYPTED: [u8; 32] = [
 pub(crate) fn open(mut documents: Vec<(Document, Value)>, keys: &Keys, report: &mut Report) -> Vec<(Document, Value)> {
     let has_stanza = |value: &Value| value.get(STANZA).is_some_and(Value::is_object);
     if !documents.iter().any(|(_, value)| has_stanza(value)) {
+        documents.iter().for_each(|(document, value)| tell_ciphertext(document, value, &mut Vec::new(), report));
         return documents;
     }
     let mut first: Option<(Document, Result<Stanza, Misread>)> = None;
@@ -100,6 +101,35 @@ pub(crate) fn open(mut documents: Vec<(Document, Value)>, keys: &Keys, report: &
             );
     }
     opened
+}
+
+/// An encrypted value whose file does not say how: taken as it stands, the ciphertext would be the value.
+fn tell_ciphertext(document: &Document, value: &Value, way: &mut Vec<Way>, report: &mut Report) {
+    match value {
+        Value::String(text) if cipher::is_encrypted(text) && text.ends_with(']') => {
+            let message = "this is an encrypted value, and the file has no `sops:` part that says how: the machines would get the \
+                           text as it stands";
+            report.error("sops", document.value(&steps(way)), message).hint(
+                "take the file as sops wrote it, with the `sops:` part at its end; or write the value itself here, and encrypt the \
+                 file: sops encrypt --age RECIPIENT --encrypted-regex '^params$' --in-place FILE",
+            );
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                way.push(Way::Item(index));
+                tell_ciphertext(document, item, way, report);
+                way.pop();
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map {
+                way.push(Way::Key(key.clone()));
+                tell_ciphertext(document, item, way, report);
+                way.pop();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn data_key(stanza: &Stanza, identities: &Identities, mount: Option<&str>) -> Result<DataKey, (String, String)> {

@@ -151,6 +151,22 @@ fn what_was_changed_since_it_was_encrypted_is_refused_with_its_place() {
 }
 
 #[test]
+fn encrypted_values_in_a_file_that_lost_its_sops_part_are_not_taken_for_plain_ones() {
+    let (lost, _) = PARTIAL.split_once("\nsops:").expect("it has one");
+    for keys in [keys(), Keys::Unknown] {
+        let (_, said) = read(lost, keys);
+        let line = lost.lines().position(|line| line.contains("password: ENC")).unwrap() + 1;
+        assert!(said.contains(&format!("a.yaml:{line}:19: error: this is an encrypted value")), "{said}");
+        assert!(said.contains("`sops:` part"), "{said}");
+        let encrypted = lost.matches("ENC[AES256_GCM,").count();
+        assert_eq!(said.matches("error: this is an encrypted value").count(), encrypted, "{said}");
+    }
+    // A text that speaks of it is no such value.
+    let (_, said) = read("a: 'ENC[AES256_GCM, as SOPS writes it'\nb: see ENC[AES256_GCM,data:x]\n", keys());
+    assert_eq!(said, "");
+}
+
+#[test]
 fn identities_are_read_as_age_keygen_writes_them_and_never_shown() {
     let identities = Identities::parse(IDENTITY).unwrap();
     assert_eq!(format!("{identities:?} {:?}", keys()), "Identities(1) Known(1)");

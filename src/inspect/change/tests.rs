@@ -432,9 +432,15 @@ fn who_may_decrypt_a_file_is_no_change_and_a_default_in_part_encrypted_is_told_o
     let site = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nspec: {}\n";
     let encrypted = include_str!("../../content/sops/fixture/partial.yaml");
     let param = |default: &str| {
+        let (_, sops) = encrypted.split_once("\nsops:").unwrap();
+        let (sops, _) = sops.split_once("\n---").unwrap();
+        let regex = sops.lines().find(|line| line.trim_start().starts_with("encrypted_regex:")).unwrap();
+        let sops =
+            if default.contains("ENC[") { sops.replace(regex, "    encrypted_regex: ^token$") } else { String::new() };
+        let sops = if sops.is_empty() { sops } else { format!("sops:{sops}\n") };
         format!(
             "apiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {{name: account}}\n\
-             spec: {{schema: {{type: object}}, default: {default}}}\n"
+             spec: {{schema: {{type: object}}, default: {default}}}\n{sops}"
         )
     };
     let compiled = |profile: &str, default: &str| {
@@ -467,7 +473,7 @@ fn who_may_decrypt_a_file_is_no_change_and_a_default_in_part_encrypted_is_told_o
     };
     let leaf = "{user: {name: a}, host: c}";
     assert_eq!(paths(plain, leaf), [("spec.default.host".to_owned(), false)]);
-    let veiled = |host: &str| format!("{{user: {{name: 'ENC[AES256_GCM,data:x]'}}, host: {host}}}");
+    let veiled = |host: &str| format!("{{user: {{token: 'ENC[AES256_GCM,data:x]'}}, host: {host}}}");
     for (from, to) in [(veiled("b"), veiled("c")), (plain.to_owned(), veiled("c")), (veiled("b"), plain.to_owned())] {
         assert_eq!(paths(&from, &to), [("spec.default".to_owned(), true)], "{from} {to}");
     }
