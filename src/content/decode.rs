@@ -293,6 +293,7 @@ fn tell(
 fn remedy(said: &str, field: &str) -> Option<String> {
     const LENGTHS_OF_TIME: [&str; 8] =
         ["timeout", "bootTimeout", "leaseTime", "ttl", "backoff", "interval", "after", "within"];
+    const DIGITS: [&str; 5] = ["anchor", "signers", "principal", "commit", "tag"];
     let written = said.split('`').nth(1).unwrap_or_default();
     let text = said.strip_prefix("invalid type: string \"").and_then(|rest| rest.split_once("\", expected "));
     if let Some((text, expected)) = text
@@ -320,7 +321,12 @@ fn remedy(said: &str, field: &str) -> Option<String> {
     } else if field == "mode" {
         format!("the mode of a file stands in quotes, as octal digits: `\"{written:0>4}\"`")
     } else {
-        format!("put it in quotes: `\"{written}\"`")
+        // Of a key or commit of digits alone the number is another text: without its first zeros, or its last digits.
+        let is_as_written = !DIGITS.contains(&field) && written.len() < 16;
+        match is_as_written {
+            true => format!("put it in quotes: `\"{written}\"`"),
+            false => "put what is written there in quotes: without them it is a number to YAML".to_owned(),
+        }
     })
 }
 

@@ -101,7 +101,7 @@ impl Judge<'_> {
                 self.allowed(&what, &signer, paths, whole);
                 self.remember(signer);
             }
-            Err(refusal) => self.refused(&what, &refusal, paths),
+            Err(refusal) => self.refused(&what, &refusal, paths, &told(commit, paths, whole)),
         }
     }
 
@@ -126,7 +126,7 @@ impl Judge<'_> {
                         return;
                     }
                 }
-                Err(refusal) => self.refused(&what, &refusal, paths),
+                Err(refusal) => self.refused(&what, &refusal, paths, &told(tip, paths, true)),
             }
         }
         if evidence.tags.is_empty() {
@@ -135,7 +135,8 @@ impl Judge<'_> {
         }
     }
 
-    fn refused(&mut self, what: &str, refusal: &Refusal, paths: &[String]) {
+    /// `told`: how much it is about, in words.
+    fn refused(&mut self, what: &str, refusal: &Refusal, paths: &[String], told: &str) {
         let rule = paths.first().and_then(|path| self.policy.rule(path));
         let wanted = rule.map_or_else(String::new, |rule| format!("; rule `{}` asks for one", rule.name));
         let (message, hint) = if refusal.reason.is_empty() {
@@ -145,7 +146,7 @@ impl Judge<'_> {
             let key = refusal.key.as_ref().map_or_else(String::new, |key| format!(" ({key})"));
             (format!("{what}: its signature{key} {}{wanted}", refusal.reason), rule.map(may_sign))
         };
-        self.say(paths.first(), format!("{message}{}", more(paths.len())), hint);
+        self.say(paths.first(), format!("{message}{told}"), hint);
     }
 
     fn allowed(&mut self, what: &str, signer: &Signer, paths: &[String], whole: bool) {
@@ -205,10 +206,21 @@ fn may_sign(rule: &Rule) -> String {
     format!("rule `{}` lets sign: {}{rest}", rule.name, named.join(", "))
 }
 
-fn more(paths: usize) -> String {
-    match paths {
-        0 | 1 => String::new(),
-        _ => format!(" (it touches {paths} files)"),
+/// What a commit touches by itself, and what else its signer answers for.
+fn told(commit: &CommitEvidence, paths: &[String], whole: bool) -> String {
+    let files = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    let own = match commit.paths.len() {
+        0 => "it touches no file itself".to_owned(),
+        count => format!("it touches {}", files(count)),
+    };
+    // With the commits before it, which nobody is asked about one by one.
+    if whole && *paths != *commit.paths {
+        return format!(" ({own}, and its signer answers for {} in all)", files(paths.len()));
+    }
+    match commit.paths.len() {
+        // The place says which.
+        1 => String::new(),
+        _ => format!(" ({own})"),
     }
 }
 

@@ -65,7 +65,11 @@ fn in_a_range_every_commit_answers_for_what_it_touches() {
             vec![commit("tip", Some(ALICE), &[dev]), commit("one", Some(BOB), &[keys, dev])],
             Ok(vec!["alice@x", "bob@x"]),
         ),
-        (vec![commit("tip", None, &[])], Err("commit tip (“about tip”) is not signed")),
+        (
+            vec![commit("tip", None, &[])],
+            Err("(the revision):1:1: error: commit tip (“about tip”) is not signed (it touches no file itself)"),
+        ),
+        (vec![commit("tip", None, &[dev, keys])], Err("is not signed (it touches 2 files)")),
         (
             vec![commit("tip", Some(BOB), &[prod])],
             Err("machines/prod/a.yaml:1:1: error: commit tip (“about tip”) is signed by bob@x (BBBB"),
@@ -90,6 +94,32 @@ fn in_a_range_every_commit_answers_for_what_it_touches() {
             (Err(said), Err(part)) => assert!(said.contains(part), "{said}\n{part}"),
             _ => panic!("{commits:?}: {answer:?}"),
         }
+    }
+}
+
+#[test]
+fn of_a_commit_that_is_not_signed_its_own_files_are_counted_apart_from_what_it_answers_for() {
+    let (prod, dev) = ("machines/prod/a.yaml", "machines/dev/a.yaml");
+    for (check, paths, difference, told) in [
+        (
+            Check::Range,
+            [].as_slice(),
+            [prod, dev].as_slice(),
+            " (it touches no file itself, and its signer answers for 2 files in all)",
+        ),
+        (Check::Tip, &[dev], &[prod, dev], " (it touches 1 file, and its signer answers for 2 files in all)"),
+        (Check::Tip, &[prod, dev], &[prod, dev], " (it touches 2 files)"),
+        (Check::Tip, &[], &[], "is not signed (it touches no file itself)"),
+        (Check::Tip, &[dev], &[dev], "rule `dev` asks for one\n"),
+    ] {
+        let mut policy = policy(check, Rewritten::Refuse);
+        policy.rules.push(Rule {
+            name: "dev".into(),
+            paths: vec!["machines/dev/**".into()],
+            signers: vec!["*".into()],
+        });
+        let said = say(&policy, &evidence(Base::Nothing, vec![commit("tip", None, paths)], difference));
+        assert!(said.as_ref().is_err_and(|said| said.contains(told)), "{told}: {said:?}");
     }
 }
 
@@ -188,6 +218,17 @@ fn a_policy_is_strict_and_says_where() {
         (&good.replace("'**'", ""), "trust.yaml:5:24: error: rule `all` has no paths"),
         (&good.replace("'**'", "/machines"), "trust.yaml:5:25: error: `/machines` matches no path"),
         (&format!("{good}---\nx: 1\n"), "a second document"),
+        (
+            &good.replace("'*'", "12345678"),
+            "trust.yaml:5:42: error: rules[0].signers[0]: integer `12345678`, expected text",
+        ),
+        (
+            &good.replace("'*'", "12345678"),
+            "hint: put what is written there in quotes: without them it is a number to YAML",
+        ),
+        (&format!("{good}anchor: 12345678\n"), "trust.yaml:6:9: error: anchor: integer"),
+        (&format!("{good}anchor: 12345678\n"), "in quotes"),
+        (&format!("{good}anchor: 1234567890123456789012345678901234567890\n"), "in quotes"),
     ] {
         let findings = read(text).unwrap_err().to_string();
         assert!(findings.contains(expected), "{text}\n{findings}");
