@@ -213,7 +213,7 @@ fn a_push_that_is_killed_on_its_way_leaves_nothing() {
 }
 
 /// Files that cannot be compressed, of a size that each may have.
-fn noise(person: &Person<'_>) {
+pub fn noise(person: &Person<'_>) {
     let mut noise = std::fs::File::open("/dev/urandom").unwrap();
     for n in 0..3 {
         let mut bytes = vec![0; 8 << 20];

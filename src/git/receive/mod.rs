@@ -9,6 +9,7 @@ mod clashes;
 mod feed;
 mod gunzip;
 mod hooks;
+mod leftovers;
 mod options;
 mod quarantine;
 mod repository;

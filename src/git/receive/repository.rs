@@ -1,6 +1,6 @@
 //! The repository that people push to: made, configured and given its hooks by the server itself, at each start.
 
-use super::hooks;
+use super::{hooks, leftovers};
 use crate::git::{GitError, Source};
 use git2::{Repository, RepositoryInitMode, RepositoryInitOptions};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ impl Hosted {
             options.mode(RepositoryInitMode::from_bits_retain(0o700));
             Repository::init_opts(&path, &options).map_err(fails)?;
         }
+        // Before anything is written that a lock nobody holds would keep out.
+        leftovers::take_away(&path);
         let repository = crate::git::open(&path)?;
         repository.set_head(&format!("refs/heads/{}", hosted.branch)).map_err(fails)?;
         let mut config = repository.config().map_err(fails)?;
@@ -103,7 +105,7 @@ impl Hosted {
         let Ok(entries) = std::fs::read_dir(self.path().join("objects")) else { return };
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name();
-            let quarantine = name.to_string_lossy().starts_with("tmp_objdir-incoming-");
+            let quarantine = leftovers::is_quarantine(&name.to_string_lossy());
             let age = entry.metadata().and_then(|about| about.modified()).ok().and_then(|at| at.elapsed().ok());
             if quarantine && age.is_some_and(|age| age > LEFT_OVER) {
                 tracing::info!(folder = %entry.path().display(), "what a broken push left is taken away");
