@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// So much is read of a body that nobody wants, bytes: more than the longest that any route takes.
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// So much is read of a body that nobody wants, bytes: far more than the longest that any route takes, since who sends more than
+/// that has to come to read so. Nothing of it is kept.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// For so long at most.
-const TIME_MAX: Duration = Duration::from_secs(5);
+const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A body that outlives its handler.
 #[derive(Clone)]
@@ -103,6 +104,26 @@ mod tests {
             tries.filter(|(_, answer)| *answer != Ok("428".to_owned())).collect::<Vec<_>>()
         });
         assert_eq!(all.await.expect("it ran"), [], "of 200 tries");
+        server.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn curl_is_shown_that_a_body_is_far_too_long() {
+        let takes = |body: Bytes| async move { body.len().to_string() };
+        let bound = axum::extract::DefaultBodyLimit::max(1024 * 1024);
+        let router: Router = Router::new().route("/", put(takes)).layer(bound).layer(from_fn(drained));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&vec![b'x'; 40 << 20]).expect("written");
+        let path = file.path().to_owned();
+        let all = tokio::task::spawn_blocking(move || {
+            let versions = ["--http2-prior-knowledge", "--http1.1"];
+            let tries = (0..5).flat_map(|_| versions).map(|version| (version, curl(&address, &path, version)));
+            tries.filter(|(_, answer)| *answer != Ok("413".to_owned())).collect::<Vec<_>>()
+        });
+        assert_eq!(all.await.expect("it ran"), [], "of 10 tries");
         server.abort();
     }
 
