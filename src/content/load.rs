@@ -222,7 +222,8 @@ fn read_file(
     let mut objects = Vec::new();
     read_objects(path, file, pack, memory, &mut objects, &mut loaded.broken, report);
     objects.iter().for_each(|object| loaded.take(AnyObject::clone(object)));
-    if report.said() == said {
+    // Of scripts and other files nothing is parsed: to remember them would only keep what a refused revision brought.
+    if report.said() == said && is_yaml(path) {
         memory.keep(path, file, pack, objects);
     }
 }

@@ -65,6 +65,13 @@ pub(super) struct LastRead {
     pub(super) read: usize,
 }
 
+impl LastRead {
+    /// How much the files hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.budget.bytes()
+    }
+}
+
 #[cfg(test)]
 impl LastRead {
     pub(super) fn budget(&self) -> &Budget {

@@ -29,6 +29,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// So much was met.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// One more entry, at this depth.
     pub(super) fn entry(&mut self, path: &str, depth: usize) -> Result<(), GitError> {
         self.entries += 1;

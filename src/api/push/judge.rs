@@ -112,15 +112,23 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         }
         tracing::warn!(%error, by = verdict.by, revision = new, "who pushed this is not written down");
     }
-    tracing::info!(
-        by = verdict.by,
-        branch = verdict.branch,
-        revision = verdict.new,
-        accepted = verdict.accepted,
-        dry_run = verdict.dry_run,
-        findings = verdict.findings.len() + verdict.left_out,
-        "a push was judged"
-    );
+    if !verdict.accepted
+        && let Some(received) = &app.receiving.received
+    {
+        received.refused();
+    }
+    // One that is refused is logged with its reason, by whoever asked.
+    if verdict.accepted || verdict.dry_run {
+        tracing::info!(
+            by = verdict.by,
+            branch = verdict.branch,
+            revision = verdict.new,
+            accepted = verdict.accepted,
+            dry_run = verdict.dry_run,
+            findings = verdict.findings.len() + verdict.left_out,
+            "a push was judged"
+        );
+    }
     Answer::Judged(Box::new(verdict))
 }
 

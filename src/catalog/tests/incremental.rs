@@ -3,9 +3,10 @@
 
 use super::super::testing::packs;
 use super::super::{Catalog, Compiler, Work, from_tree};
-use crate::content::{Findings, Tree};
+use crate::content::{File, FileKind, Findings, Tree};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const HEAD: &str = "apiVersion: formwork.dev/v1alpha1\n";
 
@@ -403,6 +404,22 @@ fn compile(compiler: &mut Compiler, files: &Files) -> (usize, usize) {
     same(&answer, &alone);
     let Work { files_parsed, machines_compiled, .. } = compiler.work();
     (files_parsed, machines_compiled)
+}
+
+#[test]
+fn files_that_are_no_content_are_not_kept_after_a_revision_that_brought_them() {
+    let mut compiler = Compiler::new(packs(), crate::content::sops::Keys::Unknown);
+    let mut files = good();
+    compile(&mut compiler, &files);
+    let (remembered, _) = compiler.remembered();
+    let large: Arc<[u8]> = Arc::from("x".repeat(1000).as_bytes());
+    files.insert("bad.yaml".into(), "kind: Nothing\n".into());
+    let mut tree = Tree::from_texts(files.iter());
+    let file = File { bytes: Arc::clone(&large), kind: FileKind::Regular, blob: None };
+    tree.files.insert("images/large".into(), file);
+    assert!(compiler.compile(&tree, "r").is_err());
+    drop(tree);
+    assert_eq!((compiler.remembered().0, Arc::strong_count(&large)), (remembered, 1));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use git2::{ErrorCode, Oid, Repository};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The files of a push that was not taken are kept for the next one to be read on top of, up to this much; bytes.
+const KEPT_OF_REFUSED: usize = 16 << 20;
+
 /// Reads pushes to one repository. What did not change since the last one is not read again.
 #[derive(Debug)]
 pub struct Received {
@@ -138,6 +141,14 @@ impl Received {
         verifier.verify_with(&repository, self.subpath.as_deref(), last, id, &tags.collect::<Vec<_>>())
     }
 
+    /// A push was not taken: files of it that are many are let go of, since nobody knows when the next push comes.
+    pub fn refused(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| known.bytes() > KEPT_OF_REFUSED) {
+            *known = None;
+        }
+    }
+
     /// A pushed revision and its files. Blocks.
     ///
     /// # Errors
@@ -216,6 +227,24 @@ mod tests {
         }
         let (revision, tree) = received.tree(None, &second).unwrap();
         assert_eq!((revision.summary.as_str(), &*tree.files["a"].bytes), ("two", b"2".as_slice()));
+    }
+
+    #[test]
+    fn of_a_push_that_was_refused_no_great_files_stay_in_memory() {
+        let repository = TestRepository::new();
+        let small = repository.push("small", &[("a", "1")]);
+        let piece = "x".repeat(10 << 20);
+        let great = repository.push("great", &[("a", &piece), ("b", &format!("{piece}y"))]);
+        let received = Received::new(repository.bare(), None, None);
+        let kept = || received.known.lock().unwrap().as_ref().map(crate::git::changes::LastRead::bytes);
+        received.tree(None, &small).unwrap();
+        received.refused();
+        assert_eq!(kept(), Some(1));
+        received.tree(None, &great).unwrap();
+        assert_eq!(kept(), Some((20 << 20) + 1));
+        received.refused();
+        assert_eq!(kept(), None);
+        assert_eq!(received.tree(None, &small).unwrap().1.files.len(), 1);
     }
 
     #[test]
