@@ -108,10 +108,15 @@ async fn reconcile(State(app): State<App>, _: Administrator, _: NoBody) -> Json<
     let token = app.fleet.reconciler.ask();
     let sources: Vec<String> =
         app.fleet.reconciler.follower().sources().into_iter().map(|source| source.name).collect();
-    let message = match sources.as_slice() {
+    let mut message = match sources.as_slice() {
         [] | [_] => "the source is looked at now; see `formwork status`".to_owned(),
         several => format!("the sources are looked at now: {}; see `formwork status`", several.join(", ")),
     };
+    let status = app.fleet.content_status();
+    if status.suspended.is_some() || status.pinned.is_some() {
+        let what = if status.pinned.is_some() { "a revision is pinned" } else { "it is suspended" };
+        message.push_str(&format!(". Nothing new is applied: {what}, until `formwork resume`"));
+    }
     Json(ReconcileAnswer { message, token, sources })
 }
 
@@ -120,9 +125,17 @@ async fn suspend(
     who: Administrator,
     Optional(body): Optional<HoldBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    app.fleet.reconciler.suspend(&who.name, reason(&body.reason)?).await?;
-    let message = "nothing that the source shows is applied from now on; it is still looked at: `formwork status`";
-    Ok(Json(AskAnswer { message: message.into() }))
+    let before = app.fleet.reconciler.suspend(&who.name, reason(&body.reason)?).await?;
+    let message = match before {
+        None => {
+            "nothing that the source shows is applied from now on; it is still looked at: `formwork status`".to_owned()
+        }
+        Some(word) => {
+            let said = if word.reason.is_empty() { String::new() } else { format!(", for: {}", word.reason) };
+            format!("it was suspended already, by {}{said}; the reason is now: {}", word.by, body.reason.trim())
+        }
+    };
+    Ok(Json(AskAnswer { message }))
 }
 
 async fn resume(
@@ -223,7 +236,8 @@ impl From<HoldError> for ApiError {
     fn from(error: HoldError) -> Self {
         let message = error.to_string();
         match error {
-            HoldError::Suspended { .. } => Self::conflict("suspended", message).hint("formwork resume lifts it"),
+            HoldError::Suspended { .. } => Self::conflict("suspended", message)
+                .hint("formwork resume lifts it; --reason with another reason changes that"),
             HoldError::Following => Self::conflict("following", message),
             HoldError::NotHeld { .. } => Self::not_found(message).hint("formwork status says how each source stands"),
             HoldError::Pinned { .. } => Self::conflict("pinned", message)

@@ -29,7 +29,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::SiteAdopted { by, reason } => {
             format!("machines without a journal are new from now on, says {by}{}", because(Some(reason)))
         }
-        Event::RevisionApplied { revision, summary, machines, signed_by } => {
+        Event::RevisionApplied { revision, summary, machines, signed_by, .. } => {
             let signed = match signed_by.as_slice() {
                 [] => String::new(),
                 [one] => format!(", signed by {one}"),
@@ -39,7 +39,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         }
         Event::RevisionRefused { revision, summary, findings, count: all } => {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
-            format!("revision {} is refused ({summary}): {}{first}", short(revision), count(*all, "finding"))
+            format!("revision {} is refused{}: {}{first}", short(revision), aside(summary), count(*all, "finding"))
         }
         Event::RevisionPushed { by, branch, revision, summary } => {
             format!("{by} pushes revision {} to {branch}: {summary}", short(revision))
@@ -48,7 +48,12 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             format!("nothing the source shows is applied from now on, says {by}{}", because(Some(reason)))
         }
         Event::RevisionPinned { by, revision, summary, reason } => {
-            format!("{by} goes back to revision {} ({summary}), which stays{}", short(revision), because(Some(reason)))
+            format!(
+                "{by} goes back to revision {}{}, which stays{}",
+                short(revision),
+                aside(summary),
+                because(Some(reason))
+            )
         }
         Event::FollowingResumed { by, reason } => {
             format!("the source is followed again, says {by}{}", because(Some(reason)))
@@ -99,7 +104,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::SourceRefused { source, revision, summary, findings, count: all } => {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             let what = count(*all, "finding");
-            format!("revision {} of source {source} is refused ({summary}): {what}{first}", short(revision))
+            format!("revision {} of source {source} is refused{}: {what}{first}", short(revision), aside(summary))
         }
         Event::SourceTrusted { source, revision, signed_by } => {
             let by =
@@ -133,7 +138,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         }
         Event::RunStarted { run, workflow, revision, reason, destructive_allowed } => {
             let held = if *destructive_allowed { "" } else { "; destructive stages wait for a raised run" };
-            format!("run {run} of {workflow} began on revision {} ({reason}){held}", short(revision))
+            format!("run {run} of {workflow} began on revision {}{}{held}", short(revision), aside(reason))
         }
         Event::RunResumed { run, revision, reason } => {
             format!("run {run} goes on with revision {}: {reason}", short(revision))
@@ -236,6 +241,11 @@ fn because(reason: Option<&str>) -> String {
     reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {}", one_line(reason))).unwrap_or_default()
 }
 
+/// Said by the way; nothing, where nothing is said.
+fn aside(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
 /// The first line of a text of several.
 fn one_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_end()
@@ -248,6 +258,21 @@ mod tests {
 
     fn read(event: serde_json::Value) -> String {
         sentence(&serde_json::from_value(event).unwrap(), None)
+    }
+
+    #[test]
+    fn what_is_not_said_leaves_no_empty_brackets() {
+        for event in [
+            json!({"type": "revision-refused", "revision": "0123456789abcdef", "summary": "", "findings": ["x"], "count": 1}),
+            json!({"type": "revision-pinned", "by": "ann", "revision": "0123456789abcdef", "summary": "", "reason": ""}),
+            json!({"type": "source-refused", "source": "a", "revision": "0123456789abcdef", "summary": "", "findings": [], "count": 0}),
+            json!({"type": "run-started", "run": 2, "workflow": "w", "revision": "0123456789abcdef", "reason": "",
+                "destructiveAllowed": true}),
+            json!({"type": "following-suspended", "by": "ann", "reason": ""}),
+        ] {
+            let said = read(event);
+            assert!(!said.contains("()") && !said.contains("  ") && !said.ends_with(' '), "{said}");
+        }
     }
 
     #[test]

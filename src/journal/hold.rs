@@ -60,7 +60,12 @@ impl Hold {
             since_unix_ms: record.at_unix_ms,
         };
         match &record.event {
-            Event::FollowingSuspended { by, reason } => self.suspended = Some(said(by, reason)),
+            Event::FollowingSuspended { by, reason } => {
+                // Another reason for it, later, does not begin it anew.
+                let since = self.suspended.as_ref().map(|word| word.since_unix_ms);
+                let word = said(by, reason);
+                self.suspended = Some(Word { since_unix_ms: since.unwrap_or(word.since_unix_ms), ..word });
+            }
             Event::RevisionPinned { by, revision, summary, reason } => {
                 let (revision, summary) = (revision.clone(), summary.clone());
                 self.pinned = Some(Pin { revision, summary, word: said(by, reason) });

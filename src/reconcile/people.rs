@@ -57,25 +57,27 @@ pub enum HoldError {
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
-    /// Nothing is applied from when this returns on, also after a restart; the source is still looked at, and judged.
+    /// Nothing is applied from when this returns on, also after a restart; the source is still looked at, and judged. Where it is so
+    /// already, another reason takes the place of the one before: who said that, and what.
     ///
     /// # Errors
-    /// It is so already, or it could not be written down.
-    pub async fn suspend(&self, by: &str, reason: &str) -> Result<(), HoldError> {
+    /// It is so already, for the same reason or with none given; or it could not be written down.
+    pub async fn suspend(&self, by: &str, reason: &str) -> Result<Option<Word>, HoldError> {
         let mut standing = self.shared.standing.lock().await;
         self.shared.catch_up(&mut standing)?;
-        loop {
-            if let Some(word) = &standing.hold.suspended {
+        let before = loop {
+            let before = standing.hold.suspended.clone();
+            if let Some(word) = before.as_ref().filter(|word| reason.is_empty() || word.reason == reason) {
                 return Err(HoldError::Suspended { by: word.by.clone() });
             }
             let event = Event::FollowingSuspended { by: by.to_owned(), reason: reason.to_owned() };
             if written(self.shared.write(&mut standing, event).await)? {
-                break;
+                break before;
             }
-        }
+        };
         drop(standing);
         self.shared.woken.notify_one();
-        Ok(())
+        Ok(before)
     }
 
     /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words.

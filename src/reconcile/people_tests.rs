@@ -35,6 +35,16 @@ async fn suspended_means_that_nothing_is_applied_also_after_a_restart_and_it_sti
     let again = site.reconciler().suspend("bob", "").await.expect_err("it is so already");
     assert!(matches!(&again, HoldError::Suspended { by } if by == "ann"), "{again}");
 
+    // Another reason is told later, and does not begin it anew.
+    let since = status.suspended.clone().expect("it is").since_unix_ms;
+    assert!(site.reconciler().suspend("bob", "audit").await.is_err(), "the same is no news");
+    let before = site.reconciler().suspend("bob", "the audit takes longer").await.expect("another reason");
+    assert_eq!(before.map(|word| (word.by, word.reason)), Some(("ann".to_owned(), "audit".to_owned())));
+    let status = site.until("told", |status| status.suspended.as_ref().is_some_and(|word| word.by == "bob")).await;
+    let word = status.suspended.clone().expect("it is");
+    assert_eq!((word.reason.as_str(), word.since_unix_ms), ("the audit takes longer", since));
+    site.reconciler().suspend("ann", "audit").await.expect("back to the first");
+
     let second = site.repository.push("second", &[("machines", "a b")]);
     let status = site.attempted(&second).await;
     assert_eq!(status.attempted.as_ref().map(|last| last.outcome.clone()), Some(Outcome::Waiting));
@@ -62,7 +72,7 @@ async fn suspended_means_that_nothing_is_applied_also_after_a_restart_and_it_sti
     let status = site.until("applied", |status| applied(status) == Some(third.as_str())).await;
     assert!(status.suspended.is_none());
     assert!(matches!(site.reconciler().resume("ann", "").await, Err(HoldError::Following)));
-    assert_eq!(words(&site), ["applied", "suspended", "refused", "resumed", "applied"]);
+    assert_eq!(words(&site), ["applied", "suspended", "suspended", "suspended", "refused", "resumed", "applied"]);
 }
 
 #[tokio::test]
@@ -112,7 +122,11 @@ async fn a_rollback_is_carried_out_while_suspended_and_asks_the_guards() {
     site.attempted(&empty).await;
     let full = site.repository.push("full", &[("machines", "a b c")]);
     site.attempted(&full).await;
-    let refused = site.reconciler().roll_back(Some(&empty), "ann", "x").await.expect_err("from many to none");
+    let refused = site
+        .reconciler()
+        .roll_back(Some(&empty), "ann", "x", &MayLeave::default())
+        .await
+        .expect_err("from many to none");
     assert!(matches!(&refused, HoldError::Refused { findings, .. } if findings.len() == 1), "{refused}");
     assert_eq!(site.serves().map(|it| it.len()), Some(3));
     assert!(site.reconciler().status().borrow().pinned.is_none());
@@ -120,7 +134,7 @@ async fn a_rollback_is_carried_out_while_suspended_and_asks_the_guards() {
     let bad = site.repository.push("bad", &[("machines", "a b c d")]);
     site.attempted(&bad).await;
     site.reconciler().suspend("ann", "").await.expect("suspended");
-    site.reconciler().roll_back(None, "ann", "it hangs").await.expect("rolled back");
+    site.reconciler().roll_back(None, "ann", "it hangs", &MayLeave::default()).await.expect("rolled back");
     assert_eq!(site.serves().map(|it| it.len()), Some(3));
     let lifted = site.reconciler().resume("ann", "").await.expect("both");
     assert!(lifted.contains("the suspension by ann and the pin on revision"), "{lifted}");
