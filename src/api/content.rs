@@ -6,6 +6,7 @@ use super::extract::{Json, NoBody, Optional, Path, Query};
 use super::standings;
 use super::views::{AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
 use super::{ApiError, App};
+use crate::git::MayLeave;
 use crate::inspect::{MachineStanding, Standing};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::reconcile::{HistoryRow, HoldError, NoWayBack, ReconcileError};
@@ -169,7 +170,9 @@ async fn roll_back(
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-missing", "say why, for the journal")
             .hint("--reason TEXT"));
     }
-    let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason).await?;
+    let mut leave = MayLeave::default();
+    body.allow_leave.iter().flat_map(|words| words.split(',')).for_each(|word| leave.hear(word.trim()));
+    let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason, &leave).await?;
     let status = app.fleet.content_status();
     let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == pin.revision);
     let message = match serves {

@@ -426,6 +426,9 @@ pub struct ContentStatus {
 pub struct HoldBody {
     /// Why, for the journal; may be empty.
     pub reason: String,
+    /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_leave: Option<String>,
 }
 
 /// `POST /v1/rollback`.

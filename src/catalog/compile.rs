@@ -252,7 +252,7 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
     let mut global = Vec::new();
     let mut global_whole = true;
     if let Some(site) = &loaded.site {
-        check_wipe_guard(site, report);
+        check_guards(site, report);
         let kinds = [Kind::Profile];
         (global, global_whole) = stages::profile_names(
             &site.spec.global,
@@ -283,6 +283,7 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
         revision: Arc::from(revision),
         site: loaded.site.as_ref().map(|site| site.name.to_string()).unwrap_or_default(),
         wipe_guard: loaded.site.as_ref().map(|site| site.spec.wipe_guard).unwrap_or_default(),
+        leave_guard: loaded.site.as_ref().map(|site| site.spec.leave_guard).unwrap_or_default(),
         site_document: loaded.site.map(|site| site.document),
         warnings: Findings::default(),
         machines: declared.collect(),
@@ -352,13 +353,16 @@ fn check_requires(packs: &[crate::content::Pack], report: &mut Report) {
 }
 
 /// A share is a percentage.
-fn check_wipe_guard(site: &Object<SiteSpec>, report: &mut Report) {
-    let share = site.spec.wipe_guard.share;
-    if share > 100 {
-        let path = [Step::Key("spec"), Step::Key("wipeGuard"), Step::Key("share")];
+fn check_guards(site: &Object<SiteSpec>, report: &mut Report) {
+    let guards = [
+        ("wipe-guard", "wipeGuard", site.spec.wipe_guard.share),
+        ("leave-guard", "leaveGuard", site.spec.leave_guard.share),
+    ];
+    for (code, field, share) in guards.into_iter().filter(|(.., share)| *share > 100) {
+        let path = [Step::Key("spec"), Step::Key(field), Step::Key("share")];
         let message = format!("{share} is no share of all machines: 0 to 100 percent");
         report
-            .error("wipe-guard", site.document.value(&path), message)
+            .error(code, site.document.value(&path), message)
             .hint("at 100 every commit is let through; where it is not given it is 25");
     }
 }

@@ -41,8 +41,8 @@ pub(crate) use render::underscored;
 pub use render::{RenderError, Scope, ServerInfo, render_arguments, render_boot_template, render_steps};
 pub use schemas::is_secret_reference;
 
-use crate::content::kinds::{MachineSpec, WipeGuard};
-use crate::content::{Document, Findings, Object, junk};
+use crate::content::kinds::{LeaveGuard, MachineSpec, WipeGuard};
+use crate::content::{Document, Findings, Object, Place, Report, Step, junk};
 use crate::wire::HardwareIdentity;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub struct Catalog {
     global: Vec<String>,
     /// The guard against wiping many machines by one commit, as `site.yaml` says it.
     wipe_guard: WipeGuard,
+    /// The guard against many machines leaving by one commit, as `site.yaml` says it.
+    leave_guard: LeaveGuard,
     /// `site.yaml`, where it was sound.
     site_document: Option<Document>,
     environment: minijinja::Environment<'static>,
@@ -313,6 +315,17 @@ impl Catalog {
     /// How many machines one commit may wipe without a word, by `site.yaml`.
     pub const fn wipe_guard(&self) -> WipeGuard {
         self.wipe_guard
+    }
+
+    /// How many machines may leave by one commit without a word, by `site.yaml`.
+    pub const fn leave_guard(&self) -> LeaveGuard {
+        self.leave_guard
+    }
+
+    /// Where the site's name stands.
+    pub(crate) fn site_place(&self) -> Option<Place> {
+        let path = [Step::Key("metadata"), Step::Key("name")];
+        self.site_document.as_ref().map(|document| Report::default().place(document.value(&path)))
     }
 
     /// Packs in use, in the site's order, with the params they give.

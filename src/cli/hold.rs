@@ -63,6 +63,9 @@ pub struct Rollback {
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", required = true)]
     reason: String,
+    /// Let machines leave beyond spec.leaveGuard: how many, names by commas, or all.
+    #[arg(long, value_name = "NUMBER|NAMES|all")]
+    allow_leave: Option<String>,
     #[command(flatten)]
     session: Options,
 }
@@ -97,7 +100,8 @@ pub fn run_resume(arguments: &Resume) -> Result<(), CliError> {
 pub fn run_rollback(arguments: &Rollback) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
     let to = arguments.revision.clone().or_else(|| arguments.to.clone());
-    let body = RollbackBody { to, reason: arguments.reason.clone() };
+    let (reason, allow_leave) = (arguments.reason.clone(), arguments.allow_leave.clone());
+    let body = RollbackBody { to, reason, allow_leave };
     tell("rollback", &session.client.tell_content("rollback", &body)?, &session)
 }
 

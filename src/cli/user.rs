@@ -86,6 +86,10 @@ enum Word {
     Empty,
     /// `-o allow-rewrite`: the followed branch is rewritten.
     Rewrite,
+    /// `-o allow-leave=…`: machines leave beyond the guard.
+    Leave,
+    /// `-o allow-site-rename=…`: the site gets another name.
+    Rename,
 }
 
 impl From<Word> for May {
@@ -94,6 +98,8 @@ impl From<Word> for May {
             Word::Wipe => Self::Wipe,
             Word::Empty => Self::Empty,
             Word::Rewrite => Self::Rewrite,
+            Word::Leave => Self::Leave,
+            Word::Rename => Self::Rename,
         }
     }
 }

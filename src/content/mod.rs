@@ -40,7 +40,7 @@ pub use object::{Kind, Object, Pack};
 pub use pack_tests::{PackTest, pack_tests};
 pub(crate) use slips::{CONFLICT_HELP, conflict};
 pub(crate) use sops::Sealed;
-pub(crate) use sources::{Head, heads, sources_document};
+pub(crate) use sources::{Head, heads, leave_guard, sources_document};
 pub(crate) use spans::{Spot, Step, place_of};
 pub use stop::{Stop, StopOnDrop};
 pub(crate) use strict::StrictFile;

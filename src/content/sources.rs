@@ -2,6 +2,7 @@
 //! tree's documents, to see what a source declares before anything of it is used.
 
 use super::finding::{Place, Report, Severity};
+use super::kinds::{LeaveGuard, SiteSpec};
 use super::names::did_you_mean;
 use super::{Document, File, FileKind, Kind, Tree, decode, document, load};
 use serde::de::DeserializeOwned;
@@ -76,4 +77,16 @@ pub(crate) fn heads(tree: &Tree, prefix: &str) -> Vec<Head> {
         }
     }
     heads
+}
+
+/// What a site says of machines that leave at once; where it cannot be read, what holds where nothing is said.
+pub(crate) fn leave_guard(tree: &Tree) -> LeaveGuard {
+    let mut report = Report::default();
+    let Some(file) = tree.files.get("site.yaml") else { return LeaveGuard::default() };
+    let sites = document::read("site.yaml", file, &mut report).into_iter().filter_map(|(document, mut value)| {
+        let envelope = decode::envelope(&document, &mut value, &mut report)?;
+        let is_site = envelope.kind == Kind::Site;
+        is_site.then(|| decode::spec::<SiteSpec>(&document, &mut value, &mut report)).flatten()
+    });
+    sites.map(|spec| spec.leave_guard).next().unwrap_or_default()
 }

@@ -417,8 +417,13 @@ spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk}
     let entry = lab.fleet().entry("node");
     lab.fleet().is_among_others();
     let applied = async |revision: &str| {
-        let event =
-            Event::RevisionApplied { revision: revision.into(), summary: "s".into(), machines: 1, signed_by: vec![] };
+        let event = Event::RevisionApplied {
+            revision: revision.into(),
+            summary: "s".into(),
+            machines: 1,
+            site: "lab".into(),
+            signed_by: vec![],
+        };
         // By another server: this one hears of it when it looks.
         let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };
         lab.fleet().store.commit(batch, 7).await.unwrap();

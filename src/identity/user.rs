@@ -24,11 +24,15 @@ pub enum May {
     Empty,
     /// `-o allow-rewrite`
     Rewrite,
+    /// `-o allow-leave=…`
+    Leave,
+    /// `-o allow-site-rename=…`
+    Rename,
 }
 
 impl May {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Wipe, Self::Empty, Self::Rewrite];
+    pub const ALL: [Self; 5] = [Self::Wipe, Self::Empty, Self::Rewrite, Self::Leave, Self::Rename];
 
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +40,8 @@ impl May {
             Self::Wipe => "wipe",
             Self::Empty => "empty",
             Self::Rewrite => "rewrite",
+            Self::Leave => "leave",
+            Self::Rename => "rename",
         }
     }
 }

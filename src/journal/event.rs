@@ -33,6 +33,9 @@ pub enum Event {
         summary: String,
         /// How many machines it declares.
         machines: usize,
+        /// What it calls the site; empty in what was written before that was kept.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        site: String,
         /// Who signed it and what led to it, its own signer first; empty where signatures are not asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         signed_by: Vec<String>,

@@ -9,6 +9,7 @@ async fn applied_elsewhere(site: &Site, revision: &str) {
         revision: revision.to_owned(),
         summary: "elsewhere".into(),
         machines: 2,
+        site: String::new(),
         signed_by: Vec::new(),
     };
     let batch = Batch { events: vec![(Stream::Site, event)], ..Batch::default() };

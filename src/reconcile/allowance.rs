@@ -5,6 +5,7 @@
 //! of two pushes at once git takes one. It counts, and who pushed is history, once the source shows the revision. It allows
 //! nothing to any other revision, and of one that is pushed twice the last push counts.
 
+use crate::git::MayLeave;
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -31,12 +32,16 @@ pub struct Allowance {
     pub wipe_all: bool,
     /// It may wipe these, by name.
     pub wipe: BTreeSet<String>,
+    /// These may leave Git.
+    pub leave: MayLeave,
+    /// The site is called this from now on.
+    pub rename: Option<String>,
 }
 
 impl Allowance {
     /// Whether it says anything.
     pub fn is_some(&self) -> bool {
-        self.empty || self.wipe_all || !self.wipe.is_empty()
+        self.empty || self.wipe_all || !self.wipe.is_empty() || self.leave.is_some() || self.rename.is_some()
     }
 
     /// Whether this machine may be wiped beyond the guard.
@@ -52,6 +57,15 @@ impl Allowance {
         let value = store.get(Space::Meta, &key(revision))?;
         Ok(value.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
+}
+
+/// Allows a revision more than it is allowed already.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn widen(store: &dyn Store, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
+    let operations = vec![put(ABOVE, revision, Some(allowed))?];
+    store.commit(Batch { operations, ..Batch::default() }, allowed.at_unix_ms).await.map(drop)
 }
 
 /// A push that was found good, and whose branch has not moved yet as far as is known.
@@ -197,6 +211,9 @@ mod tests {
         assert!(named.is_some() && named.allows_wipe("node-7") && !named.allows_wipe("node-8"));
         let all = Allowance { wipe_all: true, ..Allowance::default() };
         assert!(all.is_some() && all.allows_wipe("node-8"));
+        let leave = Allowance { leave: MayLeave { most: 1, ..MayLeave::default() }, ..Allowance::default() };
+        let rename = Allowance { rename: Some("plant".into()), ..Allowance::default() };
+        assert!(leave.is_some() && rename.is_some());
         assert!(!Allowance::default().is_some() && !Allowance::default().allows_wipe("node-7"));
     }
 }

@@ -1,6 +1,6 @@
 //! How the files of a revision become the catalog that serves.
 
-use super::{Build, Built, Census};
+use super::{Build, Built, Census, SiteName};
 use crate::catalog::{Catalog, Compiler, builtin_packs, from_tree_until};
 use crate::content::sops::Keys;
 use crate::content::{Findings, Stop, Tree};
@@ -43,7 +43,12 @@ fn built(answer: Result<Catalog, Findings>) -> Result<Built<Catalog>, Vec<String
     // What a site declares by itself; a pack's tasks and stages are there whatever becomes of it.
     let others = catalog.enrollments().count() + catalog.subnets().count() + catalog.cluster_profiles().count();
     let warnings = shown(&catalog.warnings);
-    Ok(Built { catalog: Arc::new(catalog), census: Census { machines, objects: machines + others }, warnings })
+    let site = SiteName {
+        name: catalog.site.clone(),
+        place: catalog.site_place().map_or_else(|| "site.yaml:1:1".to_owned(), |place| place.to_string()),
+    };
+    let census = Census { machines, objects: machines + others };
+    Ok(Built { catalog: Arc::new(catalog), census, site, warnings })
 }
 
 #[cfg(test)]

@@ -1,20 +1,10 @@
 //! What to do about what was seen. Pure.
 
 use super::status::{Attempt, Outcome};
-use super::{Allowance, Census, Foreseen};
-use crate::content::kinds::WipeGuard;
+use super::{Census, SiteName};
 use crate::git::Revision;
 use crate::journal::{Event, Hold};
 use std::time::{Duration, Instant};
-
-/// A trailer of the commit's message by which a person says that emptying the repository is meant.
-pub(super) const EMPTY_TRAILER: &str = "Formwork-Empty: yes";
-
-/// The key of a trailer of the commit's message by which a person allows machines to be wiped: their names, or `all`.
-pub(super) const WIPE_TRAILER: &str = "Formwork-Allow-Wipe:";
-
-/// How many machines a finding names.
-const MACHINES_NAMED: usize = 20;
 
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
@@ -83,104 +73,6 @@ pub(super) fn backoff(postponed: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(postponed.saturating_sub(1))).min(BACKOFF_MOST)
 }
 
-/// Refuses to go from something to nothing, which is an accident far more often than a wish: a lost folder, a wrong path. A person
-/// says that it is meant in the commit's message, or when pushing it.
-pub(super) fn guard(
-    serving: Option<Census>,
-    next: Census,
-    revision: &Revision,
-    allowed: &Allowance,
-) -> Result<(), String> {
-    let Some(serving) = serving else { return Ok(()) };
-    let emptied = if serving.objects > 0 && next.objects == 0 {
-        let objects = if serving.objects == 1 { "1 object".to_owned() } else { format!("{} objects", serving.objects) };
-        format!("it declares nothing, the revision that serves declares {objects}")
-    // A site of one machine that loses it is a decision; all of many at once hardly.
-    } else if serving.machines > 1 && next.machines == 0 {
-        format!("it declares no machine, the revision that serves declares {}", serving.machines)
-    } else {
-        return Ok(());
-    };
-    if allowed.empty || revision.message.lines().any(|line| line.trim() == EMPTY_TRAILER) {
-        return Ok(());
-    }
-    Err(format!(
-        "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
-         `{EMPTY_TRAILER}`, or push it with `-o allow-empty`"
-    ))
-}
-
-/// What a message allows to be wiped: names of machines, or `all`.
-fn wipe_words(message: &str) -> Vec<&str> {
-    let words = message.lines().filter_map(|line| line.trim().strip_prefix(WIPE_TRAILER));
-    words.flat_map(|names| names.split([',', ' '])).filter(|name| !name.is_empty()).collect()
-}
-
-/// Refuses a push that loosens the guard against wiping itself, unless its pusher may wipe and says so: else whoever may push
-/// would lift the bound with one commit, and wipe with the next.
-///
-/// # Errors
-/// The finding, which names both bounds and the word. `place` is where the new one stands.
-pub fn guard_bound(
-    serving: WipeGuard,
-    next: WipeGuard,
-    place: &str,
-    message: &str,
-    allowed: &Allowance,
-) -> Result<(), String> {
-    let loosened = next.share > serving.share || next.at_least > serving.at_least;
-    if !loosened || allowed.wipe_all || wipe_words(message).contains(&"all") {
-        return Ok(());
-    }
-    let told = |guard: WipeGuard| format!("share: {}, atLeast: {}", guard.share, guard.at_least);
-    Err(format!(
-        "{place}: error: it loosens spec.wipeGuard, from `{}` to `{}`: more machines could be wiped by one commit\n  \
-         hint: whoever may wipe (`--may wipe`) pushes it with `-o allow-wipe=all`, or with the line `{WIPE_TRAILER} all` in \
-         the commit's message",
-        told(serving),
-        told(next),
-    ))
-}
-
-/// Refuses a commit by which more than the site's share of its machines would be wiped, which is an accident far more often than
-/// a wish: a number raised in every file, an enrollment rule that was meant for a few. A person says that it is meant in
-/// the commit's message, or when pushing it; machines that are allowed by name do not count.
-///
-/// # Errors
-/// The finding, which names the machines and the word.
-pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Result<(), String> {
-    let words = wipe_words(message);
-    let spoken = |machine: &str| words.iter().any(|word| *word == "all" || *word == machine);
-    let losses: Vec<_> =
-        foreseen.losses.iter().filter(|loss| !spoken(&loss.machine) && !allowed.allows_wipe(&loss.machine)).collect();
-    let count = losses.len();
-    let share = usize::try_from(foreseen.guard.share).unwrap_or(usize::MAX);
-    let few = count < usize::try_from(foreseen.guard.at_least).unwrap_or(usize::MAX);
-    if count == 0 || few || count.saturating_mul(100) <= share.saturating_mul(foreseen.machines) {
-        return Ok(());
-    }
-    let named: Vec<String> =
-        losses.iter().take(MACHINES_NAMED).map(|loss| format!("{} ({})", loss.machine, loss.why)).collect();
-    let more = if count > MACHINES_NAMED { format!(" and {} more", count - MACHINES_NAMED) } else { String::new() };
-    let place = losses.iter().find_map(|loss| loss.place.as_ref()).map(ToString::to_string);
-    // With the ones that were allowed already: a line that is copied replaces the one before it.
-    let names: Vec<&str> = foreseen.losses.iter().map(|loss| loss.machine.as_str()).collect();
-    let by_name = |before: &str, between: &str| match names.len() {
-        0..=MACHINES_NAMED => format!(", or with names (`{before}{}`)", names.join(between)),
-        _ => String::new(),
-    };
-    Err(format!(
-        "{}: error: it would wipe {count} of {} machines, more than {share} % (spec.wipeGuard of the site that serves): \
-         {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`{}; or push it \
-         with `-o allow-wipe=all`{}; what else it does: `formwork diff`",
-        place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
-        foreseen.machines,
-        named.join(", "),
-        by_name(&format!("{WIPE_TRAILER} "), ", "),
-        by_name("-o allow-wipe=", ","),
-    ))
-}
-
 /// Whether two revisions were put together of several sources, and the main one's commit is the same: what its message allows was
 /// said of the first.
 pub(super) fn says_again(before: &str, now: &str) -> bool {
@@ -192,11 +84,12 @@ pub(super) fn says_again(before: &str, now: &str) -> bool {
 }
 
 /// The event of a revision that serves.
-pub(super) fn applied_event(revision: &Revision, census: Census, signed_by: Vec<String>) -> Event {
+pub(super) fn applied_event(revision: &Revision, census: Census, site: &SiteName, signed_by: Vec<String>) -> Event {
     Event::RevisionApplied {
         revision: revision.id.clone(),
         summary: revision.summary.clone(),
         machines: census.machines,
+        site: site.name.clone(),
         signed_by,
     }
 }
@@ -279,33 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn going_from_something_to_nothing_needs_a_word() {
-        let census = |machines, objects| Census { machines, objects };
-        let say = |message: &str| Revision { id: "a".into(), summary: String::new(), message: message.into() };
-        for (serving, next, message, allowed) in [
-            (None, census(0, 0), "", true),
-            (Some(census(3, 9)), census(2, 8), "", true),
-            (Some(census(3, 9)), census(0, 0), "", false),
-            (Some(census(0, 2)), census(0, 0), "", false),
-            (Some(census(3, 9)), census(0, 6), "", false),
-            (Some(census(1, 7)), census(0, 6), "", true),
-            (Some(census(0, 0)), census(0, 0), "", true),
-            (Some(census(3, 9)), census(0, 0), "gone\n\nFormwork-Empty: yes\n", true),
-            (Some(census(3, 9)), census(0, 0), "not Formwork-Empty: yes", false),
-        ] {
-            let answer = guard(serving, next, &say(message), &Allowance::default());
-            assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
-            let word = Allowance { empty: true, ..Allowance::default() };
-            assert_eq!(guard(serving, next, &say(message), &word), Ok(()), "allowed when it was pushed");
-        }
-    }
-
-    #[test]
     fn what_was_told_is_not_told_again() {
         let applied = |revision: &str| Event::RevisionApplied {
             revision: revision.into(),
             summary: String::new(),
             machines: 1,
+            site: "lab".into(),
             signed_by: Vec::new(),
         };
         let refused = |revision: &str| Event::RevisionRefused {

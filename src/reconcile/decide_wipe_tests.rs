@@ -10,7 +10,7 @@ fn foreseen(lost: usize, machines: usize, guard: WipeGuard) -> Foreseen {
         place: Some(Place { file: format!("machines/node-{n}.yaml").into(), line: 1, column: 1 }),
         why: "spec.run was raised from 1 to 2".to_owned(),
     };
-    Foreseen { losses: (1..=lost).map(loss).collect(), machines, guard }
+    Foreseen { losses: (1..=lost).map(loss).collect(), machines, guard, ..Foreseen::default() }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use crate::catalog::Catalog;
 use crate::content::Place;
-use crate::content::kinds::WipeGuard;
-use crate::inspect::change::{Change, MachineChange};
+use crate::content::kinds::{LeaveGuard, WipeGuard};
+use crate::inspect::change::{Change, Follows, MachineChange};
 use crate::store::BoxFuture;
 use std::sync::Arc;
 
-/// A machine that would lose what it runs.
+/// A machine that would lose what it runs, or leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// The machine.
@@ -27,13 +27,36 @@ pub struct Foreseen {
     pub machines: usize,
     /// How many may, without a word: of the revision that serves.
     pub guard: WipeGuard,
+    /// Machines that would be gone from Git, and go on under no other name; by name.
+    pub leaving: Vec<Loss>,
+    /// Machines that the revision which serves has.
+    pub machines_before: usize,
+    /// How many may leave without a word: of the revision that serves.
+    pub leave_guard: LeaveGuard,
 }
 
 impl Foreseen {
-    /// What a change takes, under the guard of the revision that serves.
-    pub fn of(change: &Change, guard: WipeGuard) -> Self {
-        let machines = usize::try_from(change.machines_walked).unwrap_or(usize::MAX);
-        Self { losses: change.wiped().map(Loss::of).collect(), machines, guard }
+    /// What a change takes, under the guards of the revision that serves.
+    pub fn of(change: &Change, serving: &Catalog) -> Self {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let leaves = |machine: &&MachineChange| machine.follows == Follows::Leaves && machine.renamed_to.is_none();
+        let left = |machine: &MachineChange| Loss {
+            machine: machine.name.clone(),
+            place: machine.place.clone(),
+            why: "it is gone from Git".to_owned(),
+        };
+        Self {
+            losses: change.wiped().map(Loss::of).collect(),
+            machines: number(change.machines_walked),
+            leaving: change.machines.iter().filter(leaves).map(left).collect(),
+            machines_before: number(change.machines_before),
+            ..Self::under(serving)
+        }
+    }
+
+    /// Nothing, under the guards of the revision that serves.
+    pub fn under(serving: &Catalog) -> Self {
+        Self { guard: serving.wipe_guard(), leave_guard: serving.leave_guard(), ..Self::default() }
     }
 }
 

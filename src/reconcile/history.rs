@@ -140,6 +140,8 @@ pub(super) struct Past {
     pub trusted: Option<String>,
     /// Of those, the ones that were applied because the source showed them.
     pub followed: Vec<String>,
+    /// What the site was called last; none where nothing that was applied said so.
+    pub site: Option<String>,
     /// How many events of the site were read.
     pub head: u64,
 }
@@ -161,7 +163,10 @@ impl Past {
     fn take(&mut self, record: &Record) {
         self.hold.apply(record);
         let outcome = match &record.event {
-            Event::RevisionApplied { revision, signed_by, .. } => {
+            Event::RevisionApplied { revision, site, signed_by, .. } => {
+                if !site.is_empty() {
+                    self.site = Some(site.clone());
+                }
                 if !signed_by.is_empty() {
                     self.signed.insert(revision.clone());
                 }
@@ -270,6 +275,7 @@ mod tests {
             revision: revision.into(),
             summary: format!("about {revision}"),
             machines: 3,
+            site: "lab".into(),
             signed_by: Vec::new(),
         }
     }

@@ -4,8 +4,8 @@
 //! tried once, and again only when something changes; a newer one is always tried. What was attempted and what is applied are
 //! told apart ([`Status`]), and each outcome is an event of the site. While one is built and a newer one is seen, the work on
 //! the older is thrown away. People may suspend all of it, or go back to a revision that was good ([`people`]): events too, so
-//! that they outlive the process. Which of these happens is decided in [`decide`], which
-//! knows nothing of what a catalog is: [`catalogs`] is how one is made.
+//! that they outlive the process. Which of these happens is decided in [`decide`], and what needs a person's word
+//! in [`guards`]; neither knows anything of what a catalog is: [`catalogs`] is how one is made.
 
 mod adopt;
 #[cfg(test)]
@@ -20,6 +20,9 @@ mod decide_wipe_tests;
 #[cfg(test)]
 mod example_tests;
 mod foresee;
+#[cfg(test)]
+mod guard_leave_tests;
+mod guards;
 mod history;
 mod people;
 mod pinned;
@@ -37,8 +40,8 @@ mod tests;
 
 pub use allowance::{Allowance, Promise};
 pub use build::{catalogs, sealed_catalogs};
-pub use decide::{guard_bound, guard_wipe};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
+pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe};
 pub use history::{HistoryRow, NoWayBack, trusted_sources};
 pub use people::HoldError;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
@@ -58,6 +61,15 @@ pub struct Census {
     pub objects: usize,
 }
 
+/// What a revision calls its site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SiteName {
+    /// The name; empty where it has none.
+    pub name: String,
+    /// Where it stands, as shown to people.
+    pub place: String,
+}
+
 /// A revision that loaded whole.
 #[derive(Debug)]
 pub struct Built<C = Catalog> {
@@ -65,6 +77,8 @@ pub struct Built<C = Catalog> {
     pub catalog: Arc<C>,
     /// What is in it.
     pub census: Census,
+    /// Which site it is.
+    pub site: SiteName,
     /// Findings that do not refuse it, as shown to people.
     pub warnings: Vec<String>,
 }

@@ -1,9 +1,11 @@
 //! What people say about following the source: suspend, roll back, resume. Each is an event before it counts.
 
+use super::Allowance;
+use super::allowance::widen;
 use super::history::{NoWayBack, Past};
 use super::reconciler::{Failure, ReconcileError, Reconciler};
 use super::status::{Outcome, Status};
-use crate::git::GitError;
+use crate::git::{GitError, MayLeave};
 use crate::journal::{Event, Pin, Word};
 use crate::store::StoreError;
 use std::time::Duration;
@@ -122,11 +124,18 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     }
 
     /// Goes back to a revision that was applied before (none named: the one before the one that serves), and stays there. When
-    /// this returns it serves, or the status says why not yet. Guards and disks have the same rules as for a push.
+    /// this returns it serves, or the status says why not yet. Guards and disks have the same rules as for a push; `leave`: machines
+    /// that may leave by it.
     ///
     /// # Errors
     /// There is no such revision, it would be refused, or it could not be written down: then nothing has changed.
-    pub async fn roll_back(&self, to: Option<&str>, by: &str, reason: &str) -> Result<Pin, HoldError> {
+    pub async fn roll_back(
+        &self,
+        to: Option<&str>,
+        by: &str,
+        reason: &str,
+        leave: &MayLeave,
+    ) -> Result<Pin, HoldError> {
         let serving = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
         let past = Past::read(self.shared.parts.store.as_ref())?;
         let id = past.choose(serving.as_deref(), to)?;
@@ -147,7 +156,18 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             if let Some(pin) = standing.hold.pinned.as_ref().filter(|pin| pin.revision == id) {
                 return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
             }
-            self.shared.guard(standing.serving, &built, &revision).await?.map_err(&refused)?;
+            let store = self.shared.parts.store.as_ref();
+            let before = Allowance::of(store, &id)?;
+            let allowed = Allowance {
+                by: by.to_owned(),
+                at_unix_ms: super::reconciler::now_unix_ms(),
+                leave: before.leave.and(leave),
+                ..before
+            };
+            self.shared.guard(&standing, &built, &revision, &allowed, true).await.map_err(&refused)?;
+            if leave.is_some() {
+                widen(store, &id, &allowed).await?;
+            }
             let event = Event::RevisionPinned {
                 by: by.to_owned(),
                 revision: pin.revision.clone(),

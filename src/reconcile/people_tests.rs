@@ -2,6 +2,7 @@
 
 use super::tests::Site;
 use super::{Condition, HoldError, NoWayBack, Outcome, Status};
+use crate::git::MayLeave;
 use crate::journal::{Event, Stream};
 use crate::store::Store;
 use std::time::{Duration, Instant};
@@ -80,20 +81,26 @@ async fn a_rollback_stays_whatever_is_pushed_and_survives_restarts_until_it_is_l
     let mut site = Site::new().await;
     let first = site.repository.push("first", &[("machines", "a")]);
     site.attempted(&first).await;
-    let nothing = site.reconciler().roll_back(None, "ann", "x").await.expect_err("nothing before");
+    let nothing =
+        site.reconciler().roll_back(None, "ann", "x", &MayLeave::default()).await.expect_err("nothing before");
     assert!(matches!(nothing, HoldError::NoWayBack(NoWayBack::NothingBefore)), "{nothing}");
     let second = site.repository.push("second", &[("machines", "a b")]);
     site.attempted(&second).await;
     let broken = site.repository.push("broken", &[("machines", "!")]);
     site.attempted(&broken).await;
-    let never = site.reconciler().roll_back(Some(&broken), "ann", "x").await.expect_err("it was refused");
+    let never =
+        site.reconciler().roll_back(Some(&broken), "ann", "x", &MayLeave::default()).await.expect_err("it was refused");
     assert!(matches!(never, HoldError::NoWayBack(NoWayBack::NeverApplied { .. })), "{never}");
 
     // Back from the second to the first, though the head is a broken third.
-    let pin = site.reconciler().roll_back(None, "ann", "the second hangs").await.expect("rolled back");
+    let pin =
+        site.reconciler().roll_back(None, "ann", "the second hangs", &MayLeave::default()).await.expect("rolled back");
     assert_eq!((pin.revision.as_str(), pin.summary.as_str()), (first.as_str(), "first"));
     assert_eq!(site.serves().map(|it| it.len()), Some(1), "when it returns, it serves");
-    assert!(matches!(site.reconciler().roll_back(Some(&first), "bob", "x").await, Err(HoldError::Pinned { .. })));
+    assert!(matches!(
+        site.reconciler().roll_back(Some(&first), "bob", "x", &MayLeave::default()).await,
+        Err(HoldError::Pinned { .. })
+    ));
 
     let newer = site.repository.push("newer", &[("machines", "a b c")]);
     let status = site.attempted(&newer).await;
@@ -155,7 +162,7 @@ async fn what_one_may_go_back_to_stays_in_the_mirror_when_the_source_loses_it() 
     site.repository.git_bare(&["gc", "-q", "--prune=now"]);
     site.restart().await;
     site.attempted(&anew).await;
-    site.reconciler().roll_back(Some(&first[..8]), "ann", "x").await.expect("the mirror has it");
+    site.reconciler().roll_back(Some(&first[..8]), "ann", "x", &MayLeave::default()).await.expect("the mirror has it");
     assert_eq!(site.serves(), Some(vec!["a".to_owned()]));
 }
 

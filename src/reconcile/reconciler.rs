@@ -1,5 +1,6 @@
 //! The handle: what the rest of the server asks of the reconciler. The work is [`super::task`]'s.
 
+use super::guards::{gone_sources, guard, guard_leave, guard_site, guard_wipe};
 use super::history::{PAGE, Past};
 use super::pinned::Pinned;
 use super::status::{Outcome, Status};
@@ -108,6 +109,8 @@ pub(super) struct Standing {
     pub hold: Hold,
     /// What is in the revision that serves.
     pub serving: Option<Census>,
+    /// What the site is called by what was applied last; none where nothing was.
+    pub site: Option<String>,
     /// What was followed when it was put in place: another folder of the same commit is something else.
     pub source: String,
     /// The journal's last word on a revision.
@@ -128,7 +131,10 @@ impl Standing {
         self.head = record.index.saturating_add(1);
         self.hold.apply(record);
         match &record.event {
-            Event::RevisionApplied { revision, signed_by, .. } => {
+            Event::RevisionApplied { revision, site, signed_by, .. } => {
+                if !site.is_empty() {
+                    self.site = Some(site.clone());
+                }
                 if self.hold.pinned.is_none() && !signed_by.is_empty() {
                     self.trusted = Some(revision.clone());
                 }
@@ -155,6 +161,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let standing = Standing {
             hold: past.hold.clone(),
             serving: None,
+            site: past.site.clone(),
             source: String::new(),
             last_event: past.last_event.clone(),
             last_refused: past.last_refused.clone(),
@@ -244,8 +251,13 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     ) -> Result<Built<C>, Vec<String>> {
         let built = self.shared.compile(&self.shared.parts.build, tree, &revision.id).await?;
         let serving = self.shared.standing.lock().await.serving;
-        decide::guard(serving, built.census, revision, allowed).map_err(|finding| vec![finding])?;
+        guard(serving, built.census, revision, allowed).map_err(|finding| vec![finding])?;
         Ok(built)
+    }
+
+    /// What the site is called by what was applied last; none where nothing was.
+    pub async fn site(&self) -> Option<String> {
+        self.shared.standing.lock().await.site.clone()
     }
 
     /// Loads and compiles files as a revision would be, with what is encrypted left so. Nothing is changed.
@@ -378,32 +390,37 @@ impl<C: Send + Sync + 'static> Shared<C> {
         compiled.await.unwrap_or_else(|error| Err(vec![format!("the revision could not be compiled: {error}")]))
     }
 
-    /// Whether a built revision may take the place of the one that serves. The findings say why not.
-    ///
-    /// # Errors
-    /// What the store says when it is asked what was allowed.
+    /// Whether a built revision may take the place of the one that serves, where it is allowed this. The findings say why not.
+    /// `back`: a person goes back to what served here, under whatever name.
     pub async fn guard(
         &self,
-        serving: Option<Census>,
+        standing: &Standing,
         built: &Built<C>,
         revision: &Revision,
-    ) -> Result<Result<(), Vec<String>>, StoreError> {
-        let allowed = Allowance::of(self.parts.store.as_ref(), &revision.id)?;
+        allowed: &Allowance,
+        back: bool,
+    ) -> Result<(), Vec<String>> {
         // Of several sources each revision carries the main one's message: it speaks for the main commit's own change only.
         let before = self.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
         let before = match before {
             Some(id) if id != revision.id => self.parts.follower.revision(&id).await.ok(),
             _ => None,
         };
-        let stale = before.is_some_and(|before| decide::says_again(&before.message, &revision.message));
+        let stale = before.as_ref().is_some_and(|before| decide::says_again(&before.message, &revision.message));
+        let gone = before.map(|before| gone_sources(&before.message, &revision.message)).unwrap_or_default();
         let silent = Revision { message: String::new(), ..revision.clone() };
         let revision = if stale { &silent } else { revision };
-        if let Err(finding) = decide::guard(serving, built.census, revision, &allowed) {
-            return Ok(Err(vec![finding]));
+        let one = |finding| vec![finding];
+        if !back {
+            guard_site(standing.site.as_deref(), &built.site, &revision.message, allowed).map_err(one)?;
         }
-        let Some(serving) = self.catalog.load_full() else { return Ok(Ok(())) };
+        guard(standing.serving, built.census, revision, allowed).map_err(one)?;
+        let Some(serving) = self.catalog.load_full() else { return Ok(()) };
         let foreseen = self.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
-        Ok(decide::guard_wipe(&foreseen, &revision.message, &allowed).map_err(|finding| vec![finding]))
+        let left = guard_leave(&foreseen, &gone, built.census, &revision.message, allowed);
+        let findings: Vec<String> =
+            [guard_wipe(&foreseen, &revision.message, allowed), left].into_iter().filter_map(Result::err).collect();
+        if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
 
     /// Says what is seen.

@@ -3,7 +3,7 @@
 use super::decide::{self, Patience};
 use super::reconciler::{Change, Failure, ReconcileError, Shared, Standing, now_unix_ms};
 use super::status::{AppliedRevision, Attempt, Outcome, Recent};
-use super::{Built, history::KEPT};
+use super::{Allowance, Built, history::KEPT};
 use crate::git::{GitError, Revision, Sight};
 use crate::journal::Event;
 use crate::store::StoreError;
@@ -94,7 +94,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         // The journal does not know it where the process ended between remembering and recording it.
         let signed_by = decide::signers_of(standing.last_event.as_ref(), &id);
         if journal.as_ref() != Some(&id) {
-            let event = decide::applied_event(&revision, built.census, signed_by.clone());
+            let event = decide::applied_event(&revision, built.census, &built.site, signed_by.clone());
             record_in_turn(&shared, &mut standing, event).await?;
         }
         self.swap(&mut standing, &revision, &built, signed_by).await;
@@ -310,15 +310,16 @@ impl<C: Send + Sync + 'static> Task<C> {
             return Err(Stop::Overtaken);
         }
         shared.catch_up(&mut standing).map_err(|e| Stop::Postponed(e.to_string()))?;
-        let guard = shared.guard(standing.serving, &built, revision).await;
-        guard.map_err(|e| Stop::Postponed(e.to_string()))?.map_err(Stop::Refused)?;
+        let allowed = Allowance::of(shared.parts.store.as_ref(), &revision.id);
+        let allowed = allowed.map_err(|e| Stop::Postponed(e.to_string()))?;
+        shared.guard(&standing, &built, revision, &allowed, pinned).await.map_err(Stop::Refused)?;
         decide::may_apply(&standing.hold, before.as_deref(), standing.applied.as_deref(), &revision.id)
             .map_err(|waits| if waits { Stop::Waiting(built.warnings.clone()) } else { Stop::Overtaken })?;
         follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         if shared.parts.verifier.is_some() && !pinned {
             follower.set_trusted(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         }
-        let event = decide::applied_event(revision, built.census, signed_by.clone());
+        let event = decide::applied_event(revision, built.census, &built.site, signed_by.clone());
         // Asked under the lock, and again after whatever else was written down: whoever was told "suspended", by whichever server,
         // sees nothing applied after it.
         loop {
@@ -362,6 +363,9 @@ impl<C: Send + Sync + 'static> Task<C> {
         signed_by: Vec<String>,
     ) {
         standing.serving = Some(built.census);
+        if !built.site.name.is_empty() {
+            standing.site = Some(built.site.name.clone());
+        }
         standing.source = self.shared.parts.follower.source().to_string();
         self.shared.catalog.store(Some(Arc::clone(&built.catalog)));
         self.shared.pinned.lock().await.put(&revision.id, Arc::clone(&built.catalog));

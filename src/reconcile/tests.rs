@@ -1,7 +1,7 @@
 //! From a push to the catalog, with the real `git`; what a revision means is a list of words here.
 
 use super::test_store::MemoryStore;
-use super::{Blind, Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, Status};
+use super::{Blind, Built, Census, Change, Condition, Hook, Outcome, Parts, Reconciler, SiteName, Status};
 use crate::content::{File, FileKind, Stop, Tree};
 use crate::git::test_repository::TestRepository;
 use crate::git::{Follower, Source};
@@ -33,7 +33,9 @@ fn build(tree: &Tree, _revision: &str, stop: &Stop) -> Result<Built<Words>, Vec<
         return Err(faults);
     }
     let census = Census { machines: words.len(), objects: words.len() };
-    Ok(Built { catalog: Arc::new(words), census, warnings: Vec::new() })
+    let called = tree.files.get("name").map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+    let site = SiteName { name: called.unwrap_or_default(), place: "name:1:1".to_owned() };
+    Ok(Built { catalog: Arc::new(words), census, site, warnings: Vec::new() })
 }
 
 #[derive(Default)]

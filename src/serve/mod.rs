@@ -132,10 +132,10 @@ impl Foresee for Applied {
                 Ok(fleet) => fleet.clone(),
                 Err(_) => None,
             };
-            let Some(fleet) = fleet else { return Foreseen { guard, ..Foreseen::default() } };
-            let change = fleet.foresee(Some(serving), next).await;
+            let Some(fleet) = fleet else { return Foreseen::under(&serving) };
+            let change = fleet.foresee(Some(Arc::clone(&serving)), next).await;
             self.line.put(&change);
-            Foreseen::of(&change, guard)
+            Foreseen::of(&change, &serving)
         })
     }
 }

@@ -209,3 +209,29 @@ async fn a_broken_platform_blames_no_tenant_and_a_repository_that_is_away_stops_
     let id = until_text(&following, "tenants/a/machines.yaml", Some(&last)).await;
     assert_eq!(following.text(&id, "tenants/b/machines.yaml").await, machine("b-1", 2, "base"));
 }
+
+#[tokio::test]
+async fn a_tenant_that_loses_most_of_its_machines_is_refused_by_itself_until_its_commit_says_that_it_is_meant() {
+    let shared = Shared::new();
+    let folder = tempfile::tempdir().unwrap();
+    let following = shared.follow(&folder.path().join("state"));
+    let machines = |numbers: std::ops::RangeInclusive<u8>| {
+        let each: Vec<String> = numbers.map(|n| machine(&format!("a-{n}"), 0x10 + n, "base")).collect();
+        each.join("---\n")
+    };
+    shared.a.push("many", &[("machines.yaml", &machines(1..=5))]);
+    until_text(&following, "tenants/a/machines.yaml", Some(&machines(1..=5))).await;
+    let lost = shared.a.push("lost", &[("machines.yaml", &machines(5..=5))]);
+    until("team-a is refused", || following.status("team-a").findings.len() == 1).await;
+    let findings = following.status("team-a").findings;
+    assert!(findings[0].contains("4 of the 5 machines of source `team-a` would leave Git"), "{findings:?}");
+    assert_eq!(following.status("team-a").head.as_deref(), Some(lost.as_str()));
+    // The others go on, with what was good of this one.
+    let next = machine("b-2", 4, "base");
+    shared.b.push("more", &[("deep/machines.yaml", &next)]);
+    let id = until_text(&following, "tenants/b/machines.yaml", Some(&next)).await;
+    assert_eq!(following.text(&id, "tenants/a/machines.yaml").await, machines(1..=5));
+    shared.a.push("Rack 7 is sold\n\nFormwork-Allow-Leave: 4", &[("machines.yaml", &machines(5..=5)), ("readme", "x")]);
+    until_text(&following, "tenants/a/machines.yaml", Some(&machines(5..=5))).await;
+    until("nothing is refused", || following.status("team-a").findings.is_empty()).await;
+}

@@ -10,7 +10,9 @@ use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, 
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
-use crate::reconcile::{Allowance, Foreseen, Outcome, Promise, guard_bound, guard_wipe};
+use crate::reconcile::{
+    Allowance, Built, Foreseen, Outcome, Promise, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe,
+};
 use crate::store::StoreError;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -89,6 +91,8 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         empty: options.empty,
         wipe_all: options.wipe_all,
         wipe: options.wipe,
+        leave: options.leave,
+        rename: options.rename,
     };
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
@@ -284,18 +288,12 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
         Ok(built) => {
             let serving = app.fleet.current();
             let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
-            let mut texts = built.warnings;
-            // The reconciler will ask the same of the same; here it is asked once for the answer and the guard.
-            if let Some(serving) = serving
-                && let Err(finding) =
-                    guard_wipe(&Foreseen::of(&change, serving.wipe_guard()), &spoken(May::Wipe).message, allowed)
-            {
-                texts.push(finding);
-            }
-            if let Some(serving) = app.fleet.current() {
-                let (was, is) = (serving.wipe_guard(), built.catalog.wipe_guard());
-                let message = &spoken(May::Wipe).message;
-                texts.extend(guard_bound(was, is, &bound_place(&tree), message, allowed).err());
+            let mut texts = built.warnings.clone();
+            let known = app.fleet.reconciler.site().await;
+            texts.extend(guard_site(known.as_deref(), &built.site, &spoken(May::Rename).message, allowed).err());
+            if let Some(serving) = serving {
+                let message = |may| spoken(may).message.as_str();
+                texts.extend(guarded((&serving, &built), &change, &tree, message, allowed));
             }
             texts.extend(unknown_names(app, &built.catalog, allowed));
             (texts, Some(change), built.census.machines)
@@ -306,33 +304,66 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
     Ok(Content { revision, signed_by, findings, left_out, change, machines })
 }
 
-/// Where the guard's bound stands, or would.
-fn bound_place(tree: &Tree) -> String {
+/// What the guards say. The reconciler will ask the same of the same; here it is asked once for the answer and the guards, and
+/// also whether a bound itself is loosened. `message`: what the commit's message says, as far as its pusher may say that.
+fn guarded<'a>(
+    (serving, built): (&Catalog, &Built),
+    change: &Change,
+    tree: &Tree,
+    message: impl Fn(May) -> &'a str,
+    allowed: &Allowance,
+) -> Vec<String> {
+    let foreseen = Foreseen::of(change, serving);
+    let next = &built.catalog;
+    let (wipe, mut leave) = (message(May::Wipe), message(May::Leave).to_owned());
+    // From many to none is the other right's to say, and means this as well.
+    if built.census.machines == 0 {
+        leave = format!("{leave}\n{}", message(May::Empty));
+    }
+    let said = [
+        guard_wipe(&foreseen, wipe, allowed),
+        guard_leave(&foreseen, &[], built.census, &leave, allowed),
+        guard_bound(serving.wipe_guard(), next.wipe_guard(), &bound_place(tree, "wipeGuard:"), wipe, allowed),
+        guard_leave_bound(
+            serving.leave_guard(),
+            next.leave_guard(),
+            &bound_place(tree, "leaveGuard:"),
+            &leave,
+            allowed,
+        ),
+    ];
+    said.into_iter().filter_map(Result::err).collect()
+}
+
+/// Where a guard's bound stands, or would.
+fn bound_place(tree: &Tree, field: &str) -> String {
     let text = tree.files.get("site.yaml").and_then(|file| std::str::from_utf8(&file.bytes).ok()).unwrap_or_default();
-    let mut lines = text.lines().zip(1..).filter_map(|(line, number)| Some((number, line.find("wipeGuard:")? + 1)));
+    let mut lines = text.lines().zip(1..).filter_map(|(line, number)| Some((number, line.find(field)? + 1)));
     let (line, column) = lines.next().unwrap_or((1, 1));
     format!("site.yaml:{line}:{column}")
 }
 
-/// Machines that may be wiped and that nobody knows: a slip, by which the ones that were meant would not be allowed.
+/// Machines that may be wiped or leave and that nobody knows: a slip, by which the ones that were meant would not be allowed.
 fn unknown_names(app: &App, next: &Catalog, allowed: &Allowance) -> Vec<String> {
-    if allowed.wipe.is_empty() {
+    if allowed.wipe.is_empty() && allowed.leave.names.is_empty() {
         return Vec::new();
     }
     let (serving, seen) = (app.fleet.current(), app.fleet.all());
     let declared = [Some(next), serving.as_deref()].into_iter().flatten().flat_map(Catalog::machines);
     let known: BTreeSet<&str> =
         declared.map(|machine| machine.name.as_str()).chain(seen.iter().map(|entry| entry.name.as_str())).collect();
-    let unknown = allowed.wipe.iter().filter(|name| !known.contains(name.as_str()));
-    unknown.take(FINDINGS_MAX).map(|name| unknown_name(name, &known)).collect()
+    let named = allowed.wipe.iter().map(|name| ("allow-wipe", name));
+    let named = named.chain(allowed.leave.names.iter().map(|name| ("allow-leave", name)));
+    let unknown = named.filter(|(_, name)| !known.contains(name.as_str()));
+    unknown.take(FINDINGS_MAX).map(|(option, name)| unknown_name(option, name, &known)).collect()
 }
 
-fn unknown_name(name: &str, known: &BTreeSet<&str>) -> String {
+fn unknown_name(option: &str, name: &str, known: &BTreeSet<&str>) -> String {
     let hint = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "formwork get machines names them".to_owned(),
     };
-    format!("there is no machine `{name}`, as `-o allow-wipe` has it\n  hint: {hint}")
+    format!("there is no machine `{name}`, as `-o {option}` has it\n  hint: {hint}")
 }
 
 /// What is not followed is looked at, and taken whatever is wrong with it: nothing comes of it yet.

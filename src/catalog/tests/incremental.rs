@@ -316,6 +316,7 @@ fn picture(catalog: &Catalog) -> String {
         packs,
         global,
         wipe_guard,
+        leave_guard,
         site_document,
         environment,
     } = catalog;
@@ -327,7 +328,7 @@ fn picture(catalog: &Catalog) -> String {
     format!(
         "{revision} {site} {warnings} {machines:?} {:?} {:?} {:?} {enrollments:?} {subnets:?} {profiles:?} {params:?} \
          {cluster_profiles:?} {tasks:?} {stages:?} {workflows:?} {boot_envs:?} {templates:?} {packs:?} {global:?} \
-         {wipe_guard:?} {site_document:?} {known:?}",
+         {wipe_guard:?} {leave_guard:?} {site_document:?} {known:?}",
         sorted(&selectors.macs),
         sorted(&selectors.uuids),
         sorted(&selectors.serials),

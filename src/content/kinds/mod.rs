@@ -28,7 +28,7 @@ pub use pack_test::{
 };
 pub use param::ParamSpec;
 pub use profile::ProfileSpec;
-pub use site::{PackSource, SiteSpec, WipeGuard};
+pub use site::{LeaveGuard, PackSource, SiteSpec, WipeGuard};
 pub use span::Span;
 pub use stage::{OnFailure, StageSpec};
 pub use subnet::{Pool, SubnetMode, SubnetSpec};

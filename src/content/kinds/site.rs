@@ -42,6 +42,9 @@ pub struct SiteSpec {
     /// How many machines one commit may wipe without an explicit word. Read from the revision that serves, so that no commit
     /// lifts its own bound. A push to this server that loosens it needs the right and the word to wipe.
     pub wipe_guard: WipeGuard,
+    /// How many machines may leave Git by one commit without an explicit word. Read from the revision that serves, too; a push to
+    /// this server that loosens it needs the right and the word to let machines leave.
+    pub leave_guard: LeaveGuard,
 }
 
 /// The guard against wiping many machines by one commit: it is refused where at least `atLeast` machines, and more than `share`
@@ -59,5 +62,32 @@ pub struct WipeGuard {
 impl Default for WipeGuard {
     fn default() -> Self {
         Self { share: 25, at_least: 3 }
+    }
+}
+
+/// The guard against many machines leaving Git by one commit: it is refused where at least `atLeast` machines, and more than
+/// `share` percent of those that the serving revision has, would be gone. Of each source that is mounted the same is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaveGuard {
+    /// Percent of the site's machines, 0 to 100; 100 lets every commit through.
+    #[schemars(range(min = 0, max = 100))]
+    pub share: u32,
+    /// Fewer machines than this may always leave by one commit.
+    pub at_least: u32,
+}
+
+impl Default for LeaveGuard {
+    fn default() -> Self {
+        Self { share: 25, at_least: 3 }
+    }
+}
+
+impl LeaveGuard {
+    /// Whether so many that leave, of so many, need a word.
+    pub fn asks(self, leaving: usize, of: usize) -> bool {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let few = leaving < number(self.at_least);
+        leaving > 0 && !few && leaving.saturating_mul(100) > number(self.share).saturating_mul(of)
     }
 }

@@ -1,11 +1,13 @@
 //! What a pusher says with `git push -o WORD`. Pure.
 
 use super::Refusal;
+use crate::git::MayLeave;
 use crate::identity::user::{May, Rights};
 use std::collections::BTreeSet;
 
 /// The options there are, as they are listed where one is unknown.
-const KNOWN: &str = "dry-run, allow-wipe=NAME[,NAME…], allow-wipe=all, allow-empty, allow-rewrite";
+const KNOWN: &str = "dry-run, allow-wipe=NAME[,NAME…], allow-wipe=all, allow-leave=NUMBER, allow-leave=NAME[,NAME…], allow-leave=all, \
+                     allow-empty, allow-rewrite, allow-site-rename=NAME";
 /// More are refused unread.
 const OPTIONS_MAX: usize = 32;
 /// So many machines may be named.
@@ -20,6 +22,10 @@ pub struct PushOptions {
     pub wipe_all: bool,
     /// These may be wiped.
     pub wipe: BTreeSet<String>,
+    /// These may leave Git.
+    pub leave: MayLeave,
+    /// The site is called this from now on.
+    pub rename: Option<String>,
     /// From many objects to none is meant.
     pub empty: bool,
     /// The followed branch may be rewritten.
@@ -56,22 +62,41 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
                 format!("the push option `{}` does not say which machines may be wiped", shown(word)),
                 Some("write -o allow-wipe=node-7, with commas for several, or -o allow-wipe=all".into()),
             )),
+            ("allow-leave", Some(words)) if are_names(words) => {
+                words.split(',').for_each(|word| options.leave.hear(word))
+            }
+            ("allow-leave", _) => refused.push(Refusal::new(
+                format!("the push option `{}` does not say which machines may leave", shown(word)),
+                Some(
+                    "write -o allow-leave=12, with how many leave, -o allow-leave=node-7,node-8 or -o allow-leave=all"
+                        .into(),
+                ),
+            )),
+            ("allow-site-rename", Some(name)) if are_names(name) && !name.contains(',') => {
+                options.rename = Some(name.to_owned());
+            }
+            ("allow-site-rename", _) => refused.push(Refusal::new(
+                format!("the push option `{}` does not say what the site is called from now on", shown(word)),
+                Some("write -o allow-site-rename=NAME, with the new name".into()),
+            )),
             _ => refused.push(Refusal::new(
                 format!("there is no push option `{}`", shown(word)),
                 Some(format!("there are: {KNOWN}")),
             )),
         }
     }
-    if options.wipe.len() > NAMES_MAX {
-        refused.push(Refusal::new(
-            format!("more than {NAMES_MAX} machines are named"),
-            Some("say -o allow-wipe=all".into()),
-        ));
+    for (names, all) in [(&options.wipe, "allow-wipe=all"), (&options.leave.names, "allow-leave=all")] {
+        if names.len() > NAMES_MAX {
+            let hint = Some(format!("say -o {all}"));
+            refused.push(Refusal::new(format!("more than {NAMES_MAX} machines are named"), hint));
+        }
     }
     let said = [
         (options.wipe_all || !options.wipe.is_empty(), May::Wipe, "allow-wipe"),
+        (options.leave.is_some(), May::Leave, "allow-leave"),
         (options.empty, May::Empty, "allow-empty"),
         (options.rewrite, May::Rewrite, "allow-rewrite"),
+        (options.rename.is_some(), May::Rename, "allow-site-rename"),
     ];
     for (said, may, word) in said {
         if said && !rights.may.contains(&may) {
@@ -108,7 +133,11 @@ mod tests {
         assert_eq!(parse(&[], &all), Ok(PushOptions::default()));
         let read = parse(&["dry-run", "allow-wipe=a,b", "allow-wipe=c", "allow-empty", "allow-rewrite"], &all);
         let wipe = ["a", "b", "c"].map(str::to_owned).into();
-        assert_eq!(read, Ok(PushOptions { dry_run: true, wipe_all: false, wipe, empty: true, rewrite: true }));
+        let expected = PushOptions { dry_run: true, wipe, empty: true, rewrite: true, ..PushOptions::default() };
+        assert_eq!(read, Ok(expected));
+        let left = parse(&["allow-leave=3", "allow-leave=a,b", "allow-site-rename=plant"], &all).expect("read");
+        assert_eq!((left.leave.most, left.leave.names.len(), left.rename.as_deref()), (3, 2, Some("plant")));
+        assert!(parse(&["allow-leave=all"], &all).is_ok_and(|options| options.leave.all));
         assert!(parse(&["allow-wipe=all"], &all).is_ok_and(|options| options.wipe_all));
     }
 
@@ -117,6 +146,9 @@ mod tests {
         let refused = parse(&["dry-runn", "allow-wipe", "allow-wipe=", "dry-run=yes", "a\x1b[31m"], &Rights::all());
         let refused = refused.expect_err("refused");
         assert_eq!(refused.len(), 5, "{refused:?}");
+        let more =
+            parse(&["allow-leave", "allow-leave=A", "allow-site-rename", "allow-site-rename=a,b"], &Rights::all());
+        assert_eq!(more.expect_err("refused").len(), 4);
         assert_eq!(refused[0], "there is no push option `dry-runn`");
         assert!(!refused.concat().contains('\x1b'), "nothing a pusher writes reaches a terminal as a command");
         assert!(parse(&["dry-run"; 33], &Rights::all()).is_err());
@@ -125,7 +157,9 @@ mod tests {
     #[test]
     fn a_word_that_is_not_theirs_is_refused() {
         let nobody = Rights { push: vec!["main".into()], ..Rights::default() };
-        for word in ["allow-wipe=a", "allow-wipe=all", "allow-empty", "allow-rewrite"] {
+        for word in
+            ["allow-wipe=a", "allow-wipe=all", "allow-leave=3", "allow-empty", "allow-rewrite", "allow-site-rename=a"]
+        {
             assert!(parse(&[word], &nobody).is_err_and(|refused| refused.len() == 1), "{word}");
         }
         assert!(parse(&["dry-run"], &nobody).is_ok(), "whoever may push may ask");

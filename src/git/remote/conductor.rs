@@ -5,6 +5,7 @@ use super::board::{Board, Entry};
 use super::compose::{Part, Verdict, decide, merged};
 use super::fetch::{Known, Room};
 use super::history::Checked;
+use super::leaving::left_too_many;
 use super::permit::forbidden;
 use super::settings::Sources;
 use super::signed::{Policies, Signatures};
@@ -277,7 +278,10 @@ impl Conductor {
             match self.take(index, &known) {
                 Ok(held) => {
                     let Some(settings) = self.sources.0.get(index) else { continue };
-                    let findings = forbidden(settings, &held.tree);
+                    let mut findings = forbidden(settings, &held.tree);
+                    if let Some(Some(used)) = self.used.get(index) {
+                        findings.extend(left_too_many(settings, (&used.tree, &held.tree), &held.revision, &main.tree));
+                    }
                     if findings.is_empty() {
                         if let Some(place) = fresh.get_mut(index) {
                             *place = Some(held);

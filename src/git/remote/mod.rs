@@ -24,6 +24,7 @@ mod history;
 mod hook;
 mod https;
 mod job;
+mod leaving;
 mod permit;
 mod poller;
 mod schedule;

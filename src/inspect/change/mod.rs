@@ -251,6 +251,9 @@ pub struct Change {
     /// against wiping takes its share of.
     #[serde(default)]
     pub machines_walked: u32,
+    /// How many the old revision has, declared or enrolled, each box once: what the guard against leaving takes its share of.
+    #[serde(default)]
+    pub machines_before: u32,
     /// How many machines something follows for, by the word for it.
     pub counts: BTreeMap<Follows, u32>,
 }
@@ -289,6 +292,7 @@ pub fn change(question: &Question<'_>) -> Change {
         machines,
         machines_in_all: u32::try_from(in_all).unwrap_or(u32::MAX),
         machines_walked: u32::try_from(walked(known, in_all)).unwrap_or(u32::MAX),
+        machines_before: u32::try_from(before(question)).unwrap_or(u32::MAX),
         counts,
     }
 }
@@ -335,6 +339,19 @@ fn walked(known: &Knowledge, in_all: usize) -> usize {
     let Knowledge::Journal { states, renamed, .. } = known else { return in_all };
     let former: BTreeSet<&str> = renamed.values().map(String::as_str).collect();
     states.iter().filter(|(name, state)| state.has_walked() && !state.left && !former.contains(name.as_str())).count()
+}
+
+/// How many machines the old revision has.
+fn before(question: &Question<'_>) -> usize {
+    let Some(old) = question.old else { return 0 };
+    let declared = old.machines().count();
+    let Knowledge::Journal { states, renamed, .. } = question.known else { return declared };
+    let is_declared = |name: &str| old.machine(name).is_some();
+    let enrolled = |name: &str| states.get(name).is_some_and(|state| state.enrolled.is_some() && !state.left);
+    let counted = |name: &str| is_declared(name) || enrolled(name);
+    let more = states.keys().filter(|name| enrolled(name) && !is_declared(name)).count();
+    let twice = renamed.iter().filter(|(name, former)| counted(name) && counted(former)).count();
+    (declared + more).saturating_sub(twice)
 }
 
 fn clusters(old: Option<&Catalog>, new: &Catalog, machines: &[MachineChange]) -> Vec<ClusterChange> {

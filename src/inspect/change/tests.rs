@@ -420,7 +420,7 @@ fn the_guard_takes_its_share_of_boxes_that_have_walked_each_once() {
     let known = Knowledge::Journal { states, trust: Trust::New, renamed };
     let pinned = BTreeMap::new();
     let change = change(&Question { old: Some(&new), new: &new, known: &known, pinned: &pinned, now_unix_ms: 0 });
-    assert_eq!(change.machines_walked, 2);
+    assert_eq!((change.machines_walked, change.machines_before), (2, 1));
     let unknown = Knowledge::Nothing;
     let asked = Question { old: Some(&new), new: &new, known: &unknown, pinned: &pinned, now_unix_ms: 0 };
     assert_eq!(super::change(&asked).machines_walked, super::change(&asked).machines_in_all);
