@@ -1,6 +1,7 @@
 //! What administrators are told: the shapes of `/v1/…` answers, shared by the server and the command line.
 
 /// `GET /v1/boxes`: boxes that are no machines.
+pub use super::push::{PushStatus, RejectedPush};
 pub use crate::fleet::BoxRow;
 use crate::journal::{Pin, Record, RunStatus, Word};
 pub use crate::reconcile::{ConditionRow, HistoryRow, Recent};
@@ -222,7 +223,7 @@ pub struct SiteStatus {
     /// Boot files that are not there or not what content declares, in sentences; they are not served.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Pushes that were judged and not taken; none where nobody pushes to what is followed.
+    /// Where is pushed to, and pushes that were judged and not taken; none where nobody pushes to what is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushes: Option<PushStatus>,
     /// Files that the server was started with and that were changed since it read them.
@@ -245,34 +246,6 @@ pub struct ChangedFile {
     pub takes_effect: String,
     /// In a sentence.
     pub message: String,
-}
-
-/// Pushes that were judged and not taken, since the server's start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PushStatus {
-    /// How many.
-    pub rejected: u64,
-    /// The last few, the newest last.
-    pub recent: Vec<RejectedPush>,
-}
-
-/// A push that was judged and not taken.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RejectedPush {
-    /// Who pushed.
-    pub by: String,
-    /// When, Unix milliseconds.
-    pub at_unix_ms: i64,
-    /// The revision that the followed branch was to come to, where it was.
-    pub revision: Option<String>,
-    /// That one's subject line, as far as it could be read.
-    pub summary: String,
-    /// Why, in a line.
-    pub reason: String,
-    /// How many findings there were.
-    pub count: usize,
 }
 
 /// A repository that is followed.
@@ -426,9 +399,6 @@ pub struct ContentStatus {
 pub struct HoldBody {
     /// Why, for the journal; may be empty.
     pub reason: String,
-    /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_leave: Option<String>,
 }
 
 /// `POST /v1/rollback`.
@@ -440,6 +410,9 @@ pub struct RollbackBody {
     pub to: Option<String>,
     /// Why, for the journal.
     pub reason: String,
+    /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_leave: Option<String>,
 }
 
 /// `POST /v1/reconcile`.

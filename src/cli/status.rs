@@ -116,6 +116,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         vec!["applied".into(), revision(&content.last_applied_revision).into()],
         vec!["condition".into(), Word::new(format!("{condition}: {}", content.message), tone)],
     ];
+    if let Some(url) = status.pushes.as_ref().and_then(|pushes| pushes.url.as_deref()) {
+        rows.insert(4, vec!["push to".into(), url.into()]);
+    }
     if !content.signed_by.is_empty() {
         rows.insert(rows.len() - 1, vec!["signed by".into(), content.signed_by.join(", ").into()]);
     }
@@ -254,6 +257,7 @@ mod tests {
             drift: BTreeMap::from([("in-step".to_owned(), 2), ("behind".to_owned(), 1)]),
             holds_unknown: true,
             pushes: Some(PushStatus {
+                url: Some("https://10.77.0.1:8443/git/site.git".to_owned()),
                 rejected: 3,
                 recent: vec![RejectedPush {
                     by: "ada".to_owned(),
@@ -281,6 +285,7 @@ mod tests {
         server     formwork 0.1.0
         authority  SHA256:ab:cd
         content    /srv/content.git main
+        push to    https://10.77.0.1:8443/git/site.git
         attempted  bbbb  (12s ago)
         applied    aaaa
         condition  Stalled: revision bbbb has 1 error

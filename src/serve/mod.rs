@@ -127,7 +127,6 @@ impl Foresee for Applied {
     fn foresee(&self, serving: Arc<Catalog>, next: Arc<Catalog>) -> BoxFuture<'_, Foreseen> {
         let mut fleet = self.fleet.subscribe();
         Box::pin(async move {
-            let guard = serving.wipe_guard();
             let fleet = match fleet.wait_for(Option::is_some).await {
                 Ok(fleet) => fleet.clone(),
                 Err(_) => None,
@@ -234,7 +233,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     policies.trusted_before = crate::reconcile::trusted_sources(store.as_ref())?;
     let (ears, news) = sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone());
     let mirror = options.state.0.join("mirror.git");
-    let receiving = api::push::Receiving::new(options.state.users(), &source, hosted);
+    let receiving = api::push::Receiving::new(options.state.users(), &source, hosted).at(&server.https);
     let follower = match &cluster {
         // The cluster says what is looked at.
         Some(_) => Follower::start_idle(source, &mirror, ears)?,
@@ -242,6 +241,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     let follower = Arc::new(follower.fetching_packs(packs));
     let receiving = Arc::new(receiving.checking(Arc::clone(&follower), verifier.clone()));
+    let push_url = receiving.url();
     let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower: Arc::clone(&follower),
@@ -392,6 +392,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!(
         api = addresses,
         boot = format!("http://{}:{}", options.address, options.http_port),
+        push_to = push_url,
         dhcp = dhcp_on,
         tftp = options.tftp,
         took = ?started.elapsed(),

@@ -103,6 +103,7 @@ fn allowed(visitor: &Visitor, service: Service) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!("{} may not {what} here", visitor.0.name);
+    tracing::warn!(by = visitor.0.name, what, "a clone or push was refused: they may not");
     let flag = if what == "read" { "--read" } else { "--push BRANCH" };
     Err(ApiError::new(StatusCode::FORBIDDEN, "not-allowed", message)
         .hint(format!("at the server: formwork user add NAME {flag}"))

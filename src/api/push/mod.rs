@@ -12,17 +12,18 @@ mod http;
 mod judge;
 mod shown;
 mod socket;
+mod status;
 mod wire;
 
 pub(super) use http::{routes, visitor};
 pub use shown::{Shown, Source as SourceLine};
 pub(super) use socket::serve;
 pub use socket::{SocketError, listen};
+pub use status::{PushStatus, RejectedPush};
 pub use wire::{Answer, Applied, Hook, Other, Question, Verdict};
 
 use super::App;
-use super::views::{PushStatus, RejectedPush};
-use crate::git::receive::{Backend, Hosted, Received, Users};
+use crate::git::receive::{Backend, Hosted, Received, Users, short_name};
 use crate::git::{Follower, Source, Verifier};
 use crate::identity::IdentityError;
 use crate::identity::user::Rights;
@@ -34,6 +35,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const REJECTED_KEPT: usize = 10;
 /// The longest reason that is, characters.
 const REASON_MAX: usize = 300;
+/// So many branches of a push that was not taken are logged by name.
+const BRANCHES_LOGGED: usize = 5;
 
 /// What receives pushes.
 pub struct Receiving {
@@ -88,15 +91,30 @@ impl Receiving {
         self
     }
 
+    /// At this server, `https://…`: where its own repository is, is told from now on.
+    #[must_use]
+    pub fn at(mut self, server: &str) -> Self {
+        if let (Some((hosted, _)), Ok(status)) = (&self.hosted, self.rejected.get_mut()) {
+            status.url = Some(format!("{server}/git/{}", hosted.name()));
+        }
+        self
+    }
+
+    /// The URL to push to, where the repository is our own.
+    pub fn url(&self) -> Option<String> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).url.clone()
+    }
+
     /// Pushes that were judged and not taken; none where nobody pushes to what is followed.
     pub(super) fn rejected(&self) -> Option<PushStatus> {
         self.received.as_ref()?;
         Some(self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Remembers a push that is not taken.
-    fn note(&self, by: &str, at_unix_ms: i64, answer: &Answer) {
+    /// Remembers a push that is not taken, and logs it: who, to which branches, why.
+    fn note(&self, by: &str, branches: &str, at_unix_ms: i64, answer: &Answer) {
         let Some(rejected) = rejected(by, at_unix_ms, answer) else { return };
+        tracing::warn!(by, branch = branches, why = rejected.reason, findings = rejected.count, "a push was refused");
         let mut status = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         status.rejected = status.rejected.saturating_add(1);
         status.recent.push(rejected);
@@ -165,6 +183,16 @@ fn rejected(by: &str, at_unix_ms: i64, answer: &Answer) -> Option<RejectedPush> 
     Some(RejectedPush { by: by.to_owned(), at_unix_ms, revision, summary, reason, count })
 }
 
+/// What a push moves, in a line.
+fn branches(question: &Question) -> String {
+    let name = |reference: &str| short_name(reference).unwrap_or_else(|| reference.to_owned());
+    let names: Vec<String> =
+        question.updates.iter().take(BRANCHES_LOGGED).map(|update| name(&update.reference)).collect();
+    let more = question.updates.len().saturating_sub(names.len());
+    let named: String = names.join(", ").chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
 /// Answers a hook. `trusted`: who asked if they show no capability.
 pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher>) -> Answer {
     let pusher = match (&question.capability, trusted) {
@@ -176,9 +204,9 @@ pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher
     };
     match question.hook {
         Hook::PreReceive => {
-            let by = pusher.name.clone();
+            let (by, branches) = (pusher.name.clone(), branches(&question));
             let answer = judge::in_time(judge::JUDGE_MAX, judge::judge(app, question, pusher)).await;
-            app.receiving.note(&by, app.fleet.clock.now_unix_ms(), &answer);
+            app.receiving.note(&by, &branches, app.fleet.clock.now_unix_ms(), &answer);
             answer
         }
         Hook::PostReceive => judge::wait(app, question).await,
@@ -209,7 +237,7 @@ mod tests {
             Verdict { dry_run: true, ..refused.clone() },
             refused.clone(),
         ] {
-            receiving.note("ada", 1, &Answer::Judged(Box::new(verdict)));
+            receiving.note("ada", "main", 1, &Answer::Judged(Box::new(verdict)));
         }
         let status = receiving.rejected().unwrap();
         let expected = RejectedPush {
@@ -222,7 +250,7 @@ mod tests {
         };
         assert_eq!((status.rejected, status.recent), (1, vec![expected]));
         for n in 0..50 {
-            receiving.note("bob", n, &Answer::unable(format!("no {n}"), None));
+            receiving.note("bob", "main", n, &Answer::unable(format!("no {n}"), None));
         }
         let status = receiving.rejected().unwrap();
         assert_eq!((status.rejected, status.recent.len()), (51, REJECTED_KEPT));

@@ -24,6 +24,8 @@ impl Default for Drawing {
 
 /// So many names of machines with one lot are written out.
 const NAMES_MAX: usize = 12;
+/// So many objects that are new or gone stand in a line each where there is no room for all; of more each kind has one.
+const OBJECTS_EACH: usize = 8;
 /// So many params or parts are written out.
 const PARTS_MAX: usize = 8;
 
@@ -51,6 +53,17 @@ impl Follows {
             Self::Runs | Self::Resumes => "36",
             Self::Joins => "32",
             Self::Values => "0",
+        }
+    }
+}
+
+impl Became {
+    /// Its sign, and its colour.
+    const fn mark(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Added => ("+", "32"),
+            Self::Changed => ("~", "33"),
+            Self::Removed => ("-", "31"),
         }
     }
 }
@@ -130,16 +143,20 @@ impl Paper {
         let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         self.line(0, &format!("Objects: {}", parts.join(", ")), Some("1"));
         let mut lines = 0;
-        for (at, object) in objects.iter().enumerate() {
+        // A first push is no wall of lines.
+        let together =
+            |became| became != Became::Changed && self.drawing.lines_max != usize::MAX && of(became) > OBJECTS_EACH;
+        let (grouped, each): (Vec<&ObjectChange>, Vec<&ObjectChange>) =
+            objects.iter().partition(|object| together(object.became));
+        for became in [Became::Added, Became::Removed] {
+            lines += self.kinds(grouped.iter().copied().filter(|object| object.became == became), became);
+        }
+        for (at, object) in each.iter().enumerate() {
             if lines >= self.drawing.lines_max {
-                self.more(at, objects.len(), "object");
+                self.more(at, each.len(), "object");
                 break;
             }
-            let (mark, sgr) = match object.became {
-                Became::Added => ("+", "32"),
-                Became::Changed => ("~", "33"),
-                Became::Removed => ("-", "31"),
-            };
+            let (mark, sgr) = object.became.mark();
             let Place { file, line, .. } = &object.place;
             self.line(2, &format!("{mark} {} {}  {file}:{line}", object.kind, object.name), Some(sgr));
             lines += 1;
@@ -151,6 +168,22 @@ impl Paper {
                 self.line(6, &format!("and {}", count(object.fields.len() - PARTS_MAX, "more field")), None);
             }
         }
+    }
+
+    /// Objects of one lot, a line a kind with how many there are; how many lines that were.
+    fn kinds<'a>(&mut self, objects: impl Iterator<Item = &'a ObjectChange>, became: Became) -> usize {
+        let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
+        for object in objects {
+            match kinds.iter_mut().find(|(kind, _)| *kind == object.kind) {
+                Some((_, names)) => names.push(&object.name),
+                None => kinds.push((&object.kind, vec![&object.name])),
+            }
+        }
+        let (mark, sgr) = became.mark();
+        for (kind, names) in &kinds {
+            self.line(2, &format!("{mark} {} {kind}: {}", names.len(), listed(names, NAMES_MAX)), Some(sgr));
+        }
+        kinds.len()
     }
 
     fn machines(&mut self, change: &Change) {
@@ -325,4 +358,52 @@ fn count(number: usize, what: &str) -> String {
 /// Text that cannot move a cursor or turn the direction of writing: names and values come from Git, and go to terminals.
 fn clean(text: &str) -> String {
     visible::line(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_objects_that_are_new_or_gone_have_a_line_a_kind_where_there_is_no_room_for_all() {
+        let object = |kind: &str, number: usize, became| ObjectChange {
+            kind: kind.to_owned(),
+            name: format!("{}-{number}", kind.to_lowercase()),
+            became,
+            place: Place { file: "a.yaml".into(), line: 1, column: 1 },
+            fields: Vec::new(),
+        };
+        let added = (1..=14)
+            .map(|n| object("Machine", n, Became::Added))
+            .chain((1..=3).map(|n| object("Task", n, Became::Added)));
+        let others = [object("Stage", 1, Became::Changed), object("Task", 9, Became::Removed)];
+        let objects: Vec<ObjectChange> = added.chain(others).collect();
+        let drawn = |objects: Vec<ObjectChange>, lines_max| {
+            let change = Change {
+                from: None,
+                to: "b".into(),
+                live: true,
+                objects,
+                machines: Vec::new(),
+                clusters: Vec::new(),
+                machines_in_all: 0,
+                machines_walked: 0,
+                machines_before: 0,
+                counts: BTreeMap::new(),
+            };
+            draw(&change, Drawing { width: None, colour: false, lines_max })
+        };
+        insta::assert_snapshot!(drawn(objects.clone(), 30), @r"
+        Objects: 17 added, 1 changed, 1 removed
+          + 14 Machine: machine-1, machine-2, machine-3, machine-4, machine-5, machine-6, machine-7, machine-8, machine-9, machine-10, machine-11, machine-12 and 2 more
+          + 3 Task: task-1, task-2 and task-3
+          ~ Stage stage-1  a.yaml:1
+          - Task task-9  a.yaml:1
+        Machines: nothing follows for any of 0 machines
+        ");
+        let few = drawn(objects.iter().take(8).cloned().collect(), 30);
+        assert!(few.contains("  + Machine machine-8  a.yaml:1\n"), "{few}");
+        let all = drawn(objects, usize::MAX);
+        assert!(all.contains("  + Machine machine-14  a.yaml:1\n"), "{all}");
+    }
 }
