@@ -254,10 +254,12 @@ impl From<HoldError> for ApiError {
             HoldError::NoWayBack(NoWayBack::Ambiguous { .. }) => {
                 Self::conflict("ambiguous", message).hint("give more of it; formwork history -o json has it in full")
             }
-            HoldError::Refused { findings, .. } => Self::conflict("refused", message).hint(match findings.len() {
-                0 | 1 => "nothing was changed".to_owned(),
-                more => format!("nothing was changed; there are {} findings in all", more),
-            }),
+            HoldError::Refused { findings, .. } => {
+                Self::conflict("refused", message).hint(match crate::content::count_of(&findings) {
+                    0 | 1 => "nothing was changed".to_owned(),
+                    more => format!("nothing was changed; there are {} findings in all", more),
+                })
+            }
             HoldError::Git(_) => Self::conflict("unreadable", message)
                 .hint("neither the mirror nor the source has it whole; formwork history shows others"),
             HoldError::Store(error) => Self::from(error),

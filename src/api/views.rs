@@ -287,7 +287,7 @@ pub struct SourceRow {
 impl SourceRow {
     /// What is wrong with it, in a line; none: nothing.
     pub fn trouble(&self) -> Option<String> {
-        match (&self.failure, self.findings.len()) {
+        match (&self.failure, crate::content::count_of(&self.findings)) {
             (Some(failure), _) => Some(failure.clone()),
             (None, 0) => None,
             (None, count) => {

@@ -2,10 +2,12 @@
 
 use super::{slips, visible};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 /// How many findings are kept; a file of noise must not become a report without end.
-const FINDINGS_MAX: usize = 1_000;
+pub const FINDINGS_MAX: usize = 1_000;
 
 /// A place in a file of content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -88,8 +90,41 @@ pub struct LeftOut {
     warnings: usize,
 }
 
+impl LeftOut {
+    fn add(&mut self, severity: Severity) {
+        match severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
+    }
+}
+
+/// A number that stands for a value.
+fn hash(value: impl std::hash::Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The code of the finding that tells of those that are not kept.
 const MORE: &str = "more-findings";
+
+/// What the finding says that tells of those that are not kept.
+fn more_text(all: usize, kept: usize) -> String {
+    format!("{all} findings in all; the first {kept} are shown")
+}
+
+/// How many findings there were, of texts as [`Finding`] writes them: those that are not kept count, the one that tells of them
+/// does not.
+pub fn count_of(texts: &[String]) -> usize {
+    let more = texts.iter().find_map(|text| {
+        let (_, said) = text.rsplit_once(": ")?;
+        let (all, kept) = said.strip_suffix(" are shown")?.split_once(" findings in all; the first ")?;
+        let (all, kept) = (all.parse::<usize>().ok()?, kept.parse::<usize>().ok()?);
+        (all > kept && kept < texts.len()).then_some(all - kept - 1)
+    });
+    texts.len() + more.unwrap_or_default()
+}
 
 impl Findings {
     /// The number of errors, with those that are not kept.
@@ -111,7 +146,7 @@ impl Findings {
         let (more, Some(last)) = (left_out.errors + left_out.warnings, self.0.last()) else { return };
         if more > 0 {
             let severity = if left_out.errors > 0 { Severity::Error } else { Severity::Warning };
-            let message = format!("{} findings in all; the first {} are shown", self.0.len() + more, self.0.len());
+            let message = more_text(self.0.len() + more, self.0.len());
             self.0.push(Finding { severity, code: MORE, message, hint: None, ..last.clone() });
             self.1 = left_out;
         }
@@ -155,7 +190,11 @@ pub(super) const NUMBER: &str = "number";
 pub(crate) struct Report {
     findings: Vec<Finding>,
     errors: usize,
-    left_out: usize,
+    left_out: LeftOut,
+    /// What was said, as numbers: the same at the same place is one finding, also among those that are not kept.
+    seen: HashSet<u64>,
+    /// The values that are numbers which cannot be kept.
+    numbers: HashSet<u64>,
     said: usize,
     spans: super::spans::SpanCache,
     /// What opens encrypted files; here, since every file that is read has a report.
@@ -183,26 +222,43 @@ impl Report {
         place: Place,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        let message = message.into();
+        let key = hash((&place, severity, code, &message));
+        self.put(
+            Finding {
+                severity,
+                code,
+                file: place.file.to_string(),
+                line: place.line,
+                column: place.column,
+                message,
+                hint: None,
+            },
+            key,
+        )
+    }
+
+    fn put(&mut self, finding: Finding, key: u64) -> Hinted<'_> {
+        let severity = finding.severity;
         self.said += 1;
-        if severity == Severity::Error {
+        let new = self.seen.insert(key);
+        if severity == Severity::Error && new {
             self.errors += 1;
         }
+        if !new {
+            return Hinted(None);
+        }
         if self.findings.len() >= FINDINGS_MAX {
-            self.left_out += 1;
             // An error is never left out for the sake of warnings.
             let warning = self.findings.iter().rposition(|finding| finding.severity == Severity::Warning);
-            let Some(warning) = warning.filter(|_| severity == Severity::Error) else { return Hinted(None) };
+            let Some(warning) = warning.filter(|_| severity == Severity::Error) else {
+                self.left_out.add(severity);
+                return Hinted(None);
+            };
             self.findings.remove(warning);
+            self.left_out.add(Severity::Warning);
         }
-        self.findings.push(Finding {
-            severity,
-            code,
-            file: place.file.to_string(),
-            line: place.line,
-            column: place.column,
-            message: message.into(),
-            hint: None,
-        });
+        self.findings.push(finding);
         Hinted(self.findings.last_mut())
     }
 
@@ -233,15 +289,32 @@ impl Report {
         spot: super::Spot<'_>,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        let message = message.into();
+        let value = hash((spot.document.place(), spot.path));
+        if code == NUMBER {
+            self.numbers.insert(value);
+        }
+        let key = hash((value, spot.target, severity, code, &message));
+        let finding = |Place { file, line, column }, message| Finding {
+            severity,
+            code,
+            file: file.to_string(),
+            line,
+            column,
+            message,
+            hint: None,
+        };
         // Finding a place takes time: not for what is not shown.
-        let full = self.findings.len() >= FINDINGS_MAX && self.errors >= FINDINGS_MAX;
-        if full {
-            return self.at(severity, code, spot.document.place(), message);
+        if self.findings.len() >= FINDINGS_MAX && self.errors >= FINDINGS_MAX {
+            if code != NUMBER && self.numbers.contains(&value) {
+                return Hinted(None);
+            }
+            return self.put(finding(spot.document.place(), message), key);
         }
         let place = self.place(spot);
         // What cannot be seen explains more than anything that is said of what can be.
         let unseen = slips::in_line(spot.document.text(), (place.line + 1).saturating_sub(spot.document.first_line()));
-        let Hinted(finding) = self.at(severity, code, place, message);
+        let Hinted(finding) = self.put(finding(place, message), key);
         match (finding, unseen) {
             (Some(finding), Some(unseen)) => {
                 finding.hint = Some(unseen);
@@ -269,19 +342,16 @@ impl Report {
 
     /// All of them, sorted.
     pub(crate) fn into_findings(mut self) -> Findings {
-        let kept = self.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-        let errors = self.errors.saturating_sub(kept);
-        let left_out = LeftOut { errors, warnings: self.left_out.saturating_sub(errors) };
         // A number that cannot be kept is read as nothing: what is said of nothing there is not the author's.
         let place = |finding: &Finding| (finding.file.clone(), finding.line, finding.column);
         let numbers = self.findings.iter().filter(|finding| finding.code == NUMBER);
-        let numbers: std::collections::HashSet<_> = numbers.map(place).collect();
+        let numbers: HashSet<_> = numbers.map(place).collect();
         if !numbers.is_empty() {
             self.findings.retain(|finding| finding.code == NUMBER || !numbers.contains(&place(finding)));
         }
         let mut findings = Findings::default();
         findings.merge(self.findings);
-        findings.left_out(left_out);
+        findings.left_out(self.left_out);
         findings
     }
 }
@@ -356,9 +426,24 @@ mod tests {
         let last: Vec<String> = findings.0.iter().rev().take(2).map(ToString::to_string).collect();
         assert_eq!(last[0], "a.yaml:1000:1: error: 1234 findings in all; the first 1000 are shown");
         assert!(last[1].ends_with("hint: its own hint"), "{}", last[1]);
+        let texts: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
+        assert_eq!(super::count_of(&texts), FINDINGS_MAX + 234);
+        assert_eq!(super::count_of(&[texts.as_slice(), &["a guard's word".to_owned()]].concat()), FINDINGS_MAX + 235);
+        let other = "a.yaml:1:1: error: 9 findings in all; the first 7 are shown".to_owned();
+        assert_eq!(super::count_of(&[other]), 1, "what content says is no count");
         // None of it where all are kept.
         let mut report = Report::default();
         report.at(Severity::Error, "e", Place { file: Arc::from("a.yaml"), line: 1, column: 1 }, "an error");
         assert_eq!(report.into_findings().0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_said_twice_is_counted_once_kept_or_not() {
+        let mut report = Report::default();
+        for line in (1..=FINDINGS_MAX + 5).flat_map(|line| [line, line]) {
+            let place = Place { file: Arc::from("a.yaml"), line, column: 1 };
+            report.at(Severity::Error, "e", place, "an error").hint("a hint");
+        }
+        assert_eq!(report.into_findings().errors(), FINDINGS_MAX + 5);
     }
 }

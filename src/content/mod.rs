@@ -32,7 +32,7 @@ pub mod visible;
 
 pub use document::Document;
 pub(crate) use finding::Report;
-pub use finding::{Finding, Findings, Place, Severity};
+pub use finding::{FINDINGS_MAX, Finding, Findings, Place, Severity, count_of};
 pub(crate) use load::read;
 pub use load::{Loaded, load};
 pub(crate) use memory::Memory;

@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Parser, Span};
 use std::collections::HashMap;
 
 /// One step from a value to a value inside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step<'a> {
     /// The value of a key.
     Key(&'a str),
@@ -34,7 +34,7 @@ impl From<usize> for Step<'_> {
 }
 
 /// What is meant at the end of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// The value.
     Value,

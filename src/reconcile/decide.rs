@@ -2,6 +2,7 @@
 
 use super::status::{Attempt, Outcome};
 use super::{Census, SiteName};
+use crate::content::count_of;
 use crate::git::Revision;
 use crate::journal::{Event, Hold};
 use std::time::{Duration, Instant};
@@ -108,7 +109,7 @@ pub(super) fn refused_event(revision: &Revision, findings: &[String]) -> Event {
         revision: revision.id.clone(),
         summary: revision.summary.clone(),
         findings: findings.iter().take(FINDINGS_KEPT).cloned().collect(),
-        count: findings.len(),
+        count: count_of(findings),
     }
 }
 

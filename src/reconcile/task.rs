@@ -4,6 +4,7 @@ use super::decide::{self, Patience};
 use super::reconciler::{Change, Failure, ReconcileError, Shared, Standing, now_unix_ms};
 use super::status::{AppliedRevision, Attempt, Outcome, Recent};
 use super::{Allowance, Built, history::KEPT};
+use crate::content::count_of;
 use crate::git::{GitError, Revision, Sight};
 use crate::journal::Event;
 use crate::store::StoreError;
@@ -237,14 +238,14 @@ impl<C: Send + Sync + 'static> Task<C> {
             summary: revision.summary.clone(),
             at_unix_ms,
             outcome: outcome.as_str().to_owned(),
-            count: findings.len(),
+            count: count_of(&findings),
             times: 1,
         };
         let attempt = Attempt {
             revision: revision.id.clone(),
             summary: revision.summary.clone(),
             at_unix_ms,
-            count: findings.len(),
+            count: count_of(&findings),
             findings,
             outcome,
         };
@@ -441,7 +442,7 @@ pub(super) fn log(revision: &Revision, outcome: &Outcome, findings: &[String]) {
         Outcome::Waiting => tracing::info!(revision = id, summary, "revision is good and waits: suspended or pinned"),
         Outcome::Overtaken => tracing::info!(revision = id, summary, "revision overtaken by a newer one"),
         Outcome::Refused => {
-            tracing::warn!(revision = id, findings = findings.len(), "revision refused; nothing changed");
+            tracing::warn!(revision = id, findings = count_of(findings), "revision refused; nothing changed");
             for finding in findings.iter().take(FINDINGS_LOGGED) {
                 tracing::warn!("{finding}");
             }

@@ -4,7 +4,7 @@
 use super::ServeError;
 use crate::api::Hooks;
 use crate::catalog::Catalog;
-use crate::content::Stop;
+use crate::content::{Stop, count_of};
 use crate::git::remote::{Policies, SourceEvent};
 use crate::git::{Ears, Follower, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
@@ -85,7 +85,7 @@ pub(super) async fn record(
                 Event::SourceTrusted { source, revision, signed_by }
             }
             SourceEvent::Refused { source, revision, summary, findings } => {
-                let count = findings.len();
+                let count = count_of(&findings);
                 let findings = findings.into_iter().take(FINDINGS_KEPT).collect();
                 Event::SourceRefused { source, revision, summary, findings, count }
             }

@@ -4,8 +4,8 @@ use super::checks::Pushed;
 use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
 use crate::api::App;
 use crate::catalog::Catalog;
-use crate::content::Tree;
 use crate::content::names::nearest;
+use crate::content::{Tree, count_of};
 use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, refusals, short_name};
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
@@ -232,7 +232,7 @@ fn shown(texts: &[String], tree: &Tree) -> (Vec<Shown>, usize) {
         texts.iter().take(FINDINGS_MAX * 10).map(|text| Shown::from_text(text, tree)).collect();
     findings.sort_by_key(|finding| !finding.error);
     findings.truncate(FINDINGS_MAX);
-    let left_out = texts.len().saturating_sub(findings.len());
+    let left_out = count_of(texts).saturating_sub(findings.len());
     (findings, left_out)
 }
 

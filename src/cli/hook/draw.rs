@@ -14,6 +14,8 @@ use crate::inspect::change::{Drawing, draw};
 const WIDTH: usize = 72;
 /// So many findings are shown.
 const FINDINGS_SHOWN: usize = 20;
+/// So many are shown by `formwork validate`.
+const VALIDATE_SHOWS: usize = crate::content::FINDINGS_MAX;
 /// So many lines of objects, and as many of machines.
 const LINES_SHOWN: usize = 30;
 
@@ -125,7 +127,8 @@ fn push_findings(text: &mut String, findings: &[Shown], left_out: usize) {
     }
     let more = findings.len().saturating_sub(FINDINGS_SHOWN) + left_out;
     if more > 0 {
-        text.push_str(&format!("… and {more} more; formwork validate shows all of them\n"));
+        let all = if more + FINDINGS_SHOWN > VALIDATE_SHOWS { "more" } else { "all" };
+        text.push_str(&format!("… and {more} more; formwork validate shows {all} of them\n"));
     }
 }
 
