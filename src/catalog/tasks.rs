@@ -68,6 +68,11 @@ impl Files<'_> {
             FileKind::Submodule => {
                 Some(("submodule", "is a submodule; submodules are never entered", "commit the files themselves"))
             }
+            FileKind::Special => Some((
+                "special-file",
+                "is a named pipe, socket or device; it is never opened",
+                "Git keeps files and links only: write it into a file",
+            )),
             _ if file.bytes.starts_with(LFS_POINTER) => Some((
                 "lfs-pointer",
                 "is a Git LFS pointer, not the file itself",

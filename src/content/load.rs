@@ -156,6 +156,10 @@ fn site_documents(tree: &Tree, report: &mut Report) -> Option<Vec<(Document, Val
         Some(file) if matches!(file.kind, FileKind::Regular | FileKind::Executable) => {
             Some(document::read(SITE_FILE, file, report))
         }
+        Some(File { kind: FileKind::Special, .. }) => {
+            special(report, place);
+            None
+        }
         Some(_) => {
             report
                 .at(Severity::Error, "symlink", place, "site.yaml is a symbolic link; links are never followed")
@@ -168,7 +172,7 @@ fn site_documents(tree: &Tree, report: &mut Report) -> Option<Vec<(Document, Val
             let elsewhere = tree.files.keys().find(|path| path.ends_with("/site.yaml"));
             let hint = match elsewhere {
                 Some(path) => {
-                    format!("there is a `{path}`: is the root of the site `{}`?", path.trim_end_matches("/site.yaml"))
+                    format!("there is one at {path}: is that folder the root of the site?")
                 }
                 None => match near {
                     Some(near) => format!("rename `{near}` to `site.yaml`"),
@@ -200,6 +204,7 @@ pub(crate) fn not_plain(tree: &Tree, path: &str) -> Option<&'static str> {
         match tree.files.get(path.get(..end).unwrap_or(path)).map(|file| file.kind) {
             Some(FileKind::Symlink) => return Some("a symbolic link is on the way; links are never followed"),
             Some(FileKind::Submodule) => return Some("a submodule is on the way; submodules are never entered"),
+            Some(FileKind::Special) => return Some("a named pipe, socket or device is on the way"),
             _ => {}
         }
     }
@@ -226,6 +231,12 @@ fn read_file(
     if report.said() == said && is_yaml(path) {
         memory.keep(path, file, pack, objects);
     }
+}
+
+fn special(report: &mut Report, place: Place) {
+    report
+        .at(Severity::Error, "special-file", place, "a named pipe, socket or device; it is never opened")
+        .hint("Git keeps files and links only: write the content into a file, and take this away");
 }
 
 /// Reads a file that is not remembered.
@@ -257,6 +268,12 @@ fn read_objects(
                 report
                     .at(Severity::Error, "symlink", place(), "a symbolic link; links are never followed")
                     .hint("commit the files themselves, or put the link into a folder called `files`");
+            }
+            return;
+        }
+        FileKind::Special => {
+            if is_yaml(path) {
+                special(report, place());
             }
             return;
         }

@@ -14,6 +14,8 @@ pub enum FileKind {
     Symlink,
     /// A submodule; never entered.
     Submodule,
+    /// What a work tree can have and Git cannot keep: a named pipe, a socket, a device. Never opened.
+    Special,
 }
 
 /// One entry.

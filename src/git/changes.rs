@@ -9,6 +9,9 @@ use git2::{ObjectType, Oid, Tree, TreeEntry};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// What stands in a plain directory's commit for what Git has no place for: a submodule at a commit that is none.
+pub(super) const SPECIAL: &[u8; 20] = b"neither a plain file";
+
 /// How one folder differs from another in an entry of its own.
 pub(super) enum Difference<'a> {
     /// It is not there any more.
@@ -152,7 +155,10 @@ impl<'a> Reader<'a> {
                 };
                 File { bytes, kind, blob: Some(entry.id().to_string()) }
             }
-            _ => File { bytes: Arc::from([].as_slice()), kind: FileKind::Submodule, blob: None },
+            _ => {
+                let kind = if entry.id().as_bytes() == SPECIAL { FileKind::Special } else { FileKind::Submodule };
+                File { bytes: Arc::from([].as_slice()), kind, blob: None }
+            }
         };
         self.files.insert(path, file);
         Ok(())

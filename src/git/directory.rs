@@ -77,7 +77,7 @@ fn read_folder(
             let executable = metadata.permissions().mode() & 0o100 != 0;
             Entry::File { bytes, kind: if executable { FileKind::Executable } else { FileKind::Regular } }
         } else {
-            continue;
+            Entry::File { bytes: Vec::new(), kind: FileKind::Special }
         };
         listing.entries.insert(name, entry);
     }

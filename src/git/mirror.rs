@@ -4,7 +4,7 @@
 //! kill. All of them are on the disk before a reference keeps them; what a power cut took before that is damaged, found when it is
 //! read, and copied again. History is not copied: a mirrored commit stands without its parents, and `git gc` has no business here.
 
-use super::changes::{Difference, LastRead, differences};
+use super::changes::{Difference, LastRead, SPECIAL, differences};
 use super::directory::Listing;
 use super::limits::Budget;
 use super::loose::{Loose, LooseObject};
@@ -30,6 +30,7 @@ const SYNCED_EACH: usize = 64;
 pub(super) const MODE_EXECUTABLE: i32 = 0o100_755;
 const MODE_REGULAR: i32 = 0o100_644;
 pub(super) const MODE_SYMLINK: i32 = 0o120_000;
+const MODE_SUBMODULE: i32 = 0o160_000;
 const MODE_FOLDER: i32 = 0o040_000;
 
 /// Of a source's commit: where it is, which folder counts.
@@ -200,11 +201,12 @@ impl Mirror {
             use super::directory::Entry;
             let (id, mode) = match entry {
                 Entry::Folder(below) => (self.write_folder(below, written)?, MODE_FOLDER),
+                Entry::File { kind: FileKind::Special, .. } => (Oid::from_bytes(SPECIAL)?, MODE_SUBMODULE),
                 Entry::File { bytes, kind } => {
                     let mode = match kind {
                         FileKind::Executable => MODE_EXECUTABLE,
                         FileKind::Symlink => MODE_SYMLINK,
-                        FileKind::Regular | FileKind::Submodule => MODE_REGULAR,
+                        FileKind::Regular | FileKind::Submodule | FileKind::Special => MODE_REGULAR,
                     };
                     let id = self.repository.blob(bytes)?;
                     written.push(id);

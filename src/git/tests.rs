@@ -244,6 +244,28 @@ async fn a_directory_is_a_revision_that_depends_on_its_files_alone() {
 }
 
 #[tokio::test]
+async fn a_pipe_or_a_socket_in_a_directory_is_seen_and_never_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let site = folder.path().join("site");
+    std::fs::create_dir(&site).expect("a folder");
+    std::fs::write(site.join("site.yaml"), "one").expect("a file");
+    let made = std::process::Command::new("mkfifo").arg(site.join("pipe.yaml")).status();
+    assert!(made.is_ok_and(|made| made.success()), "a pipe");
+    let follower = Follower::start(Source::Directory { path: site.clone() }, &folder.path().join("mirror.git"));
+    let follower = follower.expect("a mirror");
+    until(&follower, "a head", |sight| matches!(sight, Sight::Head(_))).await;
+    let Sight::Head(first) = follower.sight().borrow().clone() else { panic!("a head") };
+    let kinds = |tree: &Tree| tree.files.values().map(|file| file.kind).collect::<Vec<_>>();
+    let tree = follower.tree(&first.id).await.expect("a tree");
+    assert_eq!(kinds(&tree), [FileKind::Special, FileKind::Regular]);
+    std::fs::remove_file(site.join("pipe.yaml")).expect("removed");
+    std::fs::write(site.join("pipe.yaml"), "two").expect("a file");
+    until(&follower, "another", |sight| matches!(sight, Sight::Head(revision) if revision.id != first.id)).await;
+    let Sight::Head(second) = follower.sight().borrow().clone() else { panic!("a head") };
+    assert_eq!(kinds(&follower.tree(&second.id).await.expect("a tree")), [FileKind::Regular, FileKind::Regular]);
+}
+
+#[tokio::test]
 async fn an_empty_repository_and_a_file_too_large_are_told_in_words() {
     let repository = TestRepository::new();
     let follower = Follower::start(

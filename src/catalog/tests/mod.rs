@@ -317,7 +317,7 @@ fn a_tree_without_a_site_says_where_one_may_be() {
     );
     assert_eq!(
         say(&[("lab/site.yaml", "x")]),
-        "site.yaml:1:1: error: there is no site.yaml at the root\n  hint: there is a `lab/site.yaml`: is the root of the site `lab`?"
+        "site.yaml:1:1: error: there is no site.yaml at the root\n  hint: there is one at lab/site.yaml: is that folder the root of the site?"
     );
     assert_eq!(
         say(&[("site.yaml", "")]).lines().next(),

@@ -53,6 +53,7 @@ pub fn hash_of(tree: &Tree, folder: &str) -> Result<String, HashError> {
         match file.kind {
             FileKind::Symlink => return Err(not_plain("a symbolic link")),
             FileKind::Submodule => return Err(not_plain("a submodule")),
+            FileKind::Special => return Err(not_plain("a named pipe, socket or device")),
             FileKind::Regular | FileKind::Executable => {}
         }
         if path.chars().any(|c| c.is_control() || c == '\\') {
@@ -102,6 +103,7 @@ mod tests {
         for (path, kind) in [
             ("p/x", FileKind::Symlink),
             ("p/x", FileKind::Submodule),
+            ("p/x", FileKind::Special),
             ("p/x\ny", FileKind::Regular),
             ("p/x\\", FileKind::Regular),
         ] {
