@@ -1,22 +1,30 @@
 //! `formwork diff`: what a commit will do, before it does it.
 
 use super::error::CliError;
+use super::formats::Base;
 use super::offline;
 use super::output::{Format, Output};
 use super::session::{Options, Session};
 use super::validate::read_directory;
-use crate::catalog::Catalog;
-use crate::git::{read_once, work_tree_of};
+use crate::catalog::{Catalog, builtin_packs, from_tree};
+use crate::content::{Findings, Severity, Tree};
+use crate::git::{GitError, Revision, read_once, work_tree_of};
 use crate::inspect::change::{Change, Drawing, Knowledge, Question, change, draw};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// So many commits are gone back to find one that would be served.
+const LOOKED_BACK: usize = 20;
+/// So many findings of a commit that would not are shown.
+const FINDINGS_SHOWN: usize = 20;
+
 /// Shows what a commit will do: the objects that differ, and what follows for each machine.
 ///
 /// A.. B: from revision A to B. REVISION alone: from what serves now (in a repository: from its branch) to that revision. Nothing:
 /// from what serves to what the source shows; with --repository, the last commit; with --dir, from the last commit to the files
-/// as they lie there.
+/// as they lie there. Where that last commit (or the one before) would be refused, this says so, and compares with the newest
+/// before it that would not be.
 ///
 /// A server is asked with its machines as they are now. Without one, machines are taken as having done what the old revision says.
 /// No value of a secret is ever shown.
@@ -110,7 +118,7 @@ fn compare(arguments: &Arguments) -> Result<(Change, Output), CliError> {
             hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
         })?;
         super::pack::lay_in_fetched(&mut tree);
-        let new = offline::compile(&tree, "work tree", &dir.display().to_string())?;
+        let new = offline::compile(&tree, "work tree", &dir.display().to_string(), &Base::of(dir))?;
         return Ok((between(old.as_ref(), &new), session.output()));
     }
     if let Some(repository) = repository {
@@ -118,7 +126,8 @@ fn compare(arguments: &Arguments) -> Result<(Change, Output), CliError> {
         let (old, new) = match (ends.from, ends.to) {
             (None, None) => {
                 let before = format!("{}^", branch.as_deref().unwrap_or("HEAD"));
-                (read(Some(&before)).ok(), read(None)?)
+                let new = read(None)?;
+                (Before::newest_good(repository, &before, path.as_deref())?.tell(), new)
             }
             (from, to) => (Some(read(from)?), read(to)?),
         };
@@ -136,14 +145,89 @@ fn before_directory(dir: &Path, revision: Option<&str>) -> Result<Option<Catalog
         return Err(usage("--dir is compared with one revision: name it alone".to_owned()));
     }
     match work_tree_of(dir) {
-        Some((repository, folder)) => match read(&repository, None, folder.as_deref(), revision) {
-            Err(error) if revision.is_some() => Err(error),
-            // Nothing is committed yet, or what is committed would be refused: everything is new.
-            answer => Ok(answer.ok()),
-        },
+        Some((repository, folder)) if revision.is_some() => {
+            read(&repository, None, folder.as_deref(), revision).map(Some)
+        }
+        Some((repository, folder)) => Ok(Before::newest_good(&repository, "HEAD", folder.as_deref())?.tell()),
         None if revision.is_some() => Err(usage(format!("{} lies in no Git repository", dir.display()))),
         None => Ok(None),
     }
+}
+
+/// What is compared with where nobody names it: the newest commit that would be served.
+#[derive(Debug)]
+struct Before {
+    catalog: Option<Catalog>,
+    /// What is to be said of it.
+    said: String,
+}
+
+impl Before {
+    /// `name`, or the newest before it that is good. Where there is none, everything is new.
+    fn newest_good(repository: &Path, name: &str, folder: Option<&str>) -> Result<Self, CliError> {
+        let nothing = |said: String| Ok(Self { catalog: None, said: format!("note: {said}: everything shows as new") });
+        let mut broken = String::new();
+        for back in 0..=LOOKED_BACK {
+            let named = format!("{name}~{back}");
+            // Of HEAD itself it is told apart what is not there and what cannot be read.
+            let revision = Some(named.as_str()).filter(|_| back > 0 || name != "HEAD");
+            let (revision, tree) = match read_tree(repository, None, folder, revision) {
+                Ok(read) => read,
+                Err(_) if back > 0 => break,
+                Err(GitError::NoCommit { .. }) => return nothing("nothing is committed yet".to_owned()),
+                Err(GitError::UnknownRevision { .. }) => return nothing(format!("there is no commit {name}")),
+                Err(GitError::NoSubpath { .. }) => {
+                    return nothing(format!("commit {name} has no folder {}", folder.unwrap_or_default()));
+                }
+                Err(error) => return Err(CliError::Usage { message: error.to_string(), hint: None }),
+            };
+            match from_tree(&tree, &builtin_packs(), &revision.id) {
+                Ok(catalog) if back == 0 => return Ok(Self { catalog: Some(catalog), said: String::new() }),
+                Ok(catalog) => {
+                    let with = format!("compared with {}, the newest before it that would not be", revision.id);
+                    return Ok(Self { catalog: Some(catalog), said: format!("{broken}note: {with}") });
+                }
+                Err(mut findings) if back == 0 => {
+                    Base::of_folder(folder).name(&mut findings.0, &tree);
+                    broken = refused(name, &revision.id, &findings);
+                }
+                Err(_) => {}
+            }
+        }
+        let with = "compared with nothing, since none of the commits before it would be served";
+        Ok(Self { catalog: None, said: format!("{broken}note: {with}: everything shows as new") })
+    }
+
+    /// Says what there is to say beside the answer.
+    fn tell(self) -> Option<Catalog> {
+        if !self.said.is_empty() {
+            super::output::note(&self.said);
+        }
+        self.catalog
+    }
+}
+
+/// A commit that no server serves, and why.
+fn refused(name: &str, id: &str, findings: &Findings) -> String {
+    let errors = findings.errors();
+    let mut text = format!("warning: {name} ({id}) would be refused: {}\n", super::sentence::count(errors, "error"));
+    let wrong = || findings.0.iter().filter(|finding| finding.severity == Severity::Error);
+    wrong().take(FINDINGS_SHOWN).for_each(|finding| text.push_str(&format!("{finding}\n")));
+    if errors > FINDINGS_SHOWN {
+        text.push_str(&format!("… and {} more\n", errors - FINDINGS_SHOWN));
+    }
+    text
+}
+
+fn read_tree(
+    repository: &Path,
+    branch: Option<&str>,
+    folder: Option<&str>,
+    revision: Option<&str>,
+) -> Result<(Revision, Tree), GitError> {
+    let (revision, mut tree) = read_once(repository, branch, folder, revision)?;
+    super::pack::lay_in_fetched(&mut tree);
+    Ok((revision, tree))
 }
 
 fn read(
@@ -152,10 +236,10 @@ fn read(
     folder: Option<&str>,
     revision: Option<&str>,
 ) -> Result<Catalog, CliError> {
-    let (revision, mut tree) = read_once(repository, branch, folder, revision)
+    let (revision, tree) = read_tree(repository, branch, folder, revision)
         .map_err(|error| CliError::Usage { message: error.to_string(), hint: None })?;
-    super::pack::lay_in_fetched(&mut tree);
-    offline::compile(&tree, &revision.id, &format!("{} of {}", revision.id, repository.display()))
+    let shown = format!("{} of {}", revision.id, repository.display());
+    offline::compile(&tree, &revision.id, &shown, &Base::of_folder(folder))
 }
 
 fn between(old: Option<&Catalog>, new: &Catalog) -> Change {

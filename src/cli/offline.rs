@@ -2,6 +2,7 @@
 //! known: it is looked at as one that never was seen.
 
 use super::CliError;
+use super::formats::Base;
 use super::suggest;
 use super::validate::read_directory;
 use crate::catalog::{Catalog, MachineView, ServerInfo, builtin_packs, from_tree};
@@ -60,7 +61,7 @@ impl Place {
                 hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
             })?;
             super::pack::lay_in_fetched(&mut tree);
-            let catalog = compile(&tree, "work tree", &dir.display().to_string())?;
+            let catalog = compile(&tree, "work tree", &dir.display().to_string(), &Base::of(dir))?;
             return Ok(Some(Offline { catalog, origins: Origins::of_site(History::of_directory(dir), &tree) }));
         }
         let Some(path) = &self.repository else { return Ok(None) };
@@ -68,17 +69,19 @@ impl Place {
         let (revision, mut tree) = read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref())
             .map_err(|error| CliError::Usage { message: error.to_string(), hint: None })?;
         super::pack::lay_in_fetched(&mut tree);
-        let catalog = compile(&tree, &revision.id, &path.display().to_string())?;
+        let catalog = compile(&tree, &revision.id, &path.display().to_string(), &Base::of_folder(subpath))?;
         let history = History::of_repository(path, &revision.id, subpath);
         Ok(Some(Offline { catalog, origins: Origins::of_site(history, &tree) }))
     }
 }
 
-pub(super) fn compile(tree: &Tree, revision: &str, shown: &str) -> Result<Catalog, CliError> {
-    from_tree(tree, &builtin_packs(), revision).map_err(|findings| {
+pub(super) fn compile(tree: &Tree, revision: &str, shown: &str, base: &Base) -> Result<Catalog, CliError> {
+    from_tree(tree, &builtin_packs(), revision).map_err(|mut findings| {
+        base.name(&mut findings.0, tree);
+        let from = base.shown().map(|base| format!("; paths are from {base}")).unwrap_or_default();
         let errors = findings.errors();
         let plural = if errors == 1 { "" } else { "s" };
-        CliError::NotSo(format!("{findings}\n{errors} error{plural} in {shown}: `formwork validate` has them all"))
+        CliError::NotSo(format!("{findings}\n{errors} error{plural} in {shown}{from}"))
     })
 }
 

@@ -1,7 +1,7 @@
 //! `formwork validate`: what the server would say to a directory, before it is pushed.
 
 use super::CliError;
-use super::formats;
+use super::formats::{self, Base};
 use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
@@ -37,7 +37,8 @@ Exit codes:
 /// Checks a directory of content as the server would: all findings at once, each with its place.
 ///
 /// Reads the files as they lie there, committed or not; `.git` is left out. Nothing is asked of a server. Paths are told from
-/// where the command is started, in every format; below an absolute directory, from that directory.
+/// the root of the Git work tree that the directory lies in, in every format; where it lies in none, from where the command is
+/// started.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -84,11 +85,13 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut answer = with_unnamed(from_tree_with(&tree, &builtin_packs(), "work tree", &keys), &unnamed);
     drop(progress);
     let (Ok(Catalog { warnings: findings, .. }) | Err(findings)) = &mut answer;
-    findings.0.iter_mut().for_each(|finding| finding.file = formats::path_from_here(&arguments.path, &finding.file));
+    site_above(findings, &arguments.path);
+    let base = Base::of(&arguments.path);
+    base.name(&mut findings.0, &tree);
     let text = match arguments.output {
-        Format::Text => visible::lines(&text(&answer)).into_owned(),
-        Format::Json => json(&answer),
-        Format::Yaml => serde_json::from_str::<serde_json::Value>(&json(&answer))
+        Format::Text => visible::lines(&text(&answer, &base)).into_owned(),
+        Format::Json => json(&answer, &base),
+        Format::Yaml => serde_json::from_str::<serde_json::Value>(&json(&answer, &base))
             .ok()
             .and_then(|value| visible::yaml(&value).ok())
             .unwrap_or_default(),
@@ -121,8 +124,25 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Where the site begins in a folder above: that is what was meant.
+fn site_above(findings: &mut Findings, path: &Path) {
+    let Some(finding) = findings.0.iter_mut().find(|finding| finding.code == "no-site") else { return };
+    let Ok(whole) = path.canonicalize() else { return };
+    let above = whole.ancestors().skip(1).position(|folder| folder.join("site.yaml").is_file());
+    if let Some(above) = above {
+        let above = path.join(vec![".."; above + 1].join("/"));
+        let above = above.strip_prefix(".").unwrap_or(&above);
+        finding.hint = Some(format!("a site begins above: formwork validate {}", above.display()));
+    }
+}
+
 /// The findings as people read them.
-fn text(answer: &Result<Catalog, Findings>) -> String {
+fn text(answer: &Result<Catalog, Findings>, base: &Base) -> String {
+    // Nothing is named where nothing is wrong.
+    let from = match base.shown() {
+        Some(base) if !shown(answer).is_empty() => format!("; paths are from {base}"),
+        _ => String::new(),
+    };
     match answer {
         Ok(catalog) => {
             let warnings = &catalog.warnings;
@@ -134,34 +154,37 @@ fn text(answer: &Result<Catalog, Findings>) -> String {
                 count(catalog.enrollments().count(), "enrollment rule"),
                 count(catalog.workflows().count(), "workflow"),
             );
-            let verdict = match warnings.0.len() {
+            let verdict = match warnings.warnings() {
                 0 => "nothing is wrong".to_owned(),
                 more => count(more, "warning"),
             };
-            text.push_str(&format!("{site}; {verdict}\n"));
+            text.push_str(&format!("{site}; {verdict}{from}\n"));
             text
         }
         Err(findings) => {
             let counts = format!("{}, {}", count(findings.errors(), "error"), count(findings.warnings(), "warning"));
-            format!("{findings}\n{counts}\n")
+            format!("{findings}\n{counts}{from}\n")
         }
     }
 }
 
 /// The findings for programs.
-fn json(answer: &Result<Catalog, Findings>) -> String {
+fn json(answer: &Result<Catalog, Findings>, base: &Base) -> String {
     #[derive(Serialize)]
     struct Answer<'a> {
         good: bool,
         errors: usize,
         warnings: usize,
+        /// What paths are told from, seen from where the command was started.
+        base: &'a str,
         findings: &'a Findings,
     }
     let (good, findings) = match answer {
         Ok(catalog) => (true, &catalog.warnings),
         Err(findings) => (false, findings),
     };
-    let answer = Answer { good, errors: findings.errors(), warnings: findings.warnings(), findings };
+    let (errors, warnings, base) = (findings.errors(), findings.warnings(), base.shown().unwrap_or("."));
+    let answer = Answer { good, errors, warnings, base, findings };
     let text = serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n";
     visible::json(&text).into_owned()
 }
@@ -236,6 +259,8 @@ fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
                 let bytes = read_file(&entry.path()).map_err(|error| (entry.path(), error))?;
                 files.insert(path, file(bytes, FileKind::Regular));
                 progress.more(1);
+            } else {
+                files.insert(path, file(Vec::new(), FileKind::Special));
             }
             if files.len() > FILES_MAX {
                 return Err((root.to_path_buf(), io::Error::other(format!("more than {FILES_MAX} files"))));
@@ -278,8 +303,8 @@ mod tests {
         let answer = with_unnamed(answer, &unnamed);
         assert_eq!(answer.as_ref().err().map(Findings::errors), Some(before + 2));
         for drawn in [
-            text(&answer),
-            json(&answer),
+            text(&answer, &Base::default()),
+            json(&answer, &Base::default()),
             formats::sarif::draw(shown(&answer)),
             formats::github::draw(shown(&answer)),
             formats::junit::draw(&[formats::junit::of_findings(shown(&answer))]),

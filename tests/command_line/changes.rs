@@ -156,3 +156,43 @@ fn a_commit_that_wipes_all_machines_is_shown_refused_and_let_through_by_a_word()
     let tree = said(&site.type_in(&["tree", "-o", "table"]));
     assert!(tree.contains("stage install in ram, changes disks") && tree.contains("node-4"), "{tree}");
 }
+
+/// What is committed may be broken: nobody takes the answer for one about what serves.
+#[test]
+fn a_commit_that_would_be_refused_is_told_of_and_compared_past() {
+    let repository = Repository::new();
+    let good = repository.git(&["rev-parse", "HEAD"]);
+    repository.write("machines/node-1.yaml", "kind: Sight\n");
+    let broken = repository.commit("Broken");
+    repository.machines(2, "");
+    let diff = || {
+        let output = offline(&["diff", "--dir"], &repository.path());
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), said(&output.stdout), said(&output.stderr))
+    };
+    let (code, shown, said) = diff();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with(&format!("warning: HEAD ({broken}) would be refused: ")), "{said}");
+    assert!(said.contains("machines/node-1.yaml:1:1: error: "), "{said}");
+    assert!(said.ends_with(&format!("note: compared with {good}, the newest before it that would not be\n")), "{said}");
+    assert!(shown.contains("4 are wiped and installed anew"), "{shown}");
+
+    // The last commit of a repository is compared with the one before it, in the same way.
+    repository.commit("All anew");
+    let output = offline(&["diff", "--repository"], &repository.path());
+    let text = self::said(&output);
+    assert!(text.contains(&format!("warning: HEAD^ ({broken}) would be refused")), "{text}");
+    assert!(text.contains("4 are wiped and installed anew") && text.contains(&good), "{text}");
+
+    // Where no commit is good, and where there is none, all is new.
+    repository.git(&["checkout", "-q", "--orphan", "other"]);
+    let (_, shown, said) = diff();
+    assert_eq!(said, "note: nothing is committed yet: everything shows as new\n");
+    assert!(shown.contains("+ Machine node-1"), "{shown}");
+    repository.write("machines/node-1.yaml", "kind: Sight\n");
+    repository.commit("Broken from the beginning");
+    repository.machines(2, "");
+    let (_, shown, said) = diff();
+    assert!(said.contains("compared with nothing") && said.contains("node-1.yaml:1:1: error: "), "{said}");
+    assert!(shown.contains("+ Machine node-1"), "{shown}");
+}

@@ -2,17 +2,16 @@
 
 use crate::content::{Finding, Severity, visible};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+/// What paths begin at.
+const BASE: &str = "The root of the Git work tree; where there is none, the folder where the command was started.";
 
 /// The document.
 pub fn draw(findings: &[Finding]) -> String {
-    // One rule a code, with what to do about it where a finding says that.
-    let mut rules: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-    for finding in findings {
-        let hint = rules.entry(finding.code).or_default();
-        *hint = hint.or(finding.hint.as_deref());
-    }
-    let index = |code: &str| rules.keys().position(|known| *known == code).unwrap_or_default();
+    // One rule a code. What to do about a finding is the finding's own, and stands with it.
+    let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.code).collect();
+    let index = |code: &str| rules.iter().position(|known| *known == code).unwrap_or_default();
     let results: Vec<Value> = findings
         .iter()
         .map(|finding| {
@@ -36,9 +35,13 @@ pub fn draw(findings: &[Finding]) -> String {
         .collect();
     let described: Vec<Value> = rules
         .iter()
-        .map(|(code, hint)| {
-            let help = hint.unwrap_or("The finding's own message says what is wrong and where.");
-            json!({"id": code, "shortDescription": {"text": code.replace('-', " ")}, "help": {"text": help}})
+        .map(|code| {
+            let words = code.replace('-', " ");
+            let help = format!(
+                "{words}: the message of each result says what is wrong there and what to do about it. `formwork explain` \
+                 shows every kind and field of content."
+            );
+            json!({"id": code, "shortDescription": {"text": words}, "help": {"text": help}})
         })
         .collect();
     let document = json!({
@@ -55,6 +58,8 @@ pub fn draw(findings: &[Finding]) -> String {
             },
             // Columns are counted in characters.
             "columnKind": "unicodeCodePoints",
+            // Its own place is not written down: the same content gives the same document everywhere.
+            "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": BASE}}},
             "results": results,
         }],
     });
@@ -105,8 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_one_rule_and_a_hint_its_help() {
+    fn a_code_is_one_rule_and_a_hint_is_of_its_result_alone() {
         let findings = hostile();
+        let of = |findings: &[Finding]| serde_json::from_str::<Value>(&draw(findings)).expect("JSON");
+        let without = findings.iter().map(|finding| Finding { hint: None, ..finding.clone() }).collect::<Vec<_>>();
+        let rules = |document: &Value| document["runs"][0]["tool"]["driver"]["rules"].clone();
+        assert_eq!(rules(&of(&findings)), rules(&of(&without)), "a rule is the same whatever was found");
         let text = draw(&findings);
         insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     }
