@@ -58,9 +58,27 @@ pub fn read(path: &Path) -> Result<Context, CliError> {
             "take the file that `formwork site create` wrote as it is: it has `server`, `caCertificate` and `token`",
         ));
     }
-    let context: Context = serde_json::from_str(&text).map_err(unread)?;
+    let mut context: Context = serde_json::from_str(&text).map_err(unread)?;
+    // The newline at the end of a file that was pasted in is no part of a token; anything else that a header cannot hold is told
+    // here, since nobody would be asked.
+    context.token = context.token.trim().to_owned();
+    if context.token.is_empty() || !context.token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(error(
+            match context.token.is_empty() {
+                true => "its `token` is empty".to_owned(),
+                false => {
+                    "its `token` has a line break, a space or another character in it that no token has".to_owned()
+                }
+            },
+            "write the token as it was given, in one piece and on one line",
+        ));
+    }
+    context.server = context.server.trim().to_owned();
     if !context.server.starts_with("https://") || context.server.contains('@') {
         return Err(error("its server is not an https://HOST:PORT URL".to_owned(), "the token only travels over TLS"));
+    }
+    if context.server.parse::<ureq::http::Uri>().is_err() {
+        return Err(error("its server is no URL".to_owned(), "write https://HOST:PORT, as in https://10.0.0.1:8443"));
     }
     Ok(context)
 }
@@ -113,6 +131,32 @@ mod tests {
             assert!(error.to_string().contains(&format!("it has no `{field}`")), "{error}");
             assert!(error.hint().is_some_and(|hint| hint.contains("as it is")) && error.exit_code() == 2);
         }
+    }
+
+    #[test]
+    fn a_token_that_no_request_can_carry_is_told_before_anybody_is_asked() {
+        for (token, good) in [
+            (r"the-secret\n", true),
+            (r" the-secret\r\n", true),
+            (r"the-\nsecret", false),
+            (r"the- secret", false),
+            (r"the-\u0000secret", false),
+            (r"the-s\u00e9cret", false),
+            (r"\n", false),
+        ] {
+            let (_folder, path) = write(&GOOD.replace("the-secret", token), 0o600);
+            match read(&path) {
+                Ok(context) => assert!(good && context.token == "the-secret", "{token}"),
+                Err(error) => {
+                    assert!(!good && error.exit_code() == 2 && error.hint().is_some(), "{token}: {error}");
+                    let said = error.to_string();
+                    assert!(said.contains("its `token`") && !said.contains("cret"), "{said}");
+                }
+            }
+        }
+        let (_folder, path) = write(&GOOD.replace("8443", "84 43"), 0o600);
+        let error = read(&path).map(|_| ()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().ends_with("its server is no URL"), "{error}");
     }
 
     #[test]
