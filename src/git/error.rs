@@ -7,8 +7,14 @@ use std::path::PathBuf;
 pub enum GitError {
     // -- the source: it may be mended, the same revision is tried again --
     /// Nothing is there.
-    #[error("there is no repository or directory at {path}; it is looked for again every second")]
+    #[error("there is no repository or directory at {path}")]
     Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something is there, and it is none.
+    #[error("{path} is no Git repository")]
+    NoRepository {
         /// Where.
         path: PathBuf,
     },
@@ -172,6 +178,14 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// What it says where the source is followed: a command that looks once looks no second time.
+    pub fn while_followed(&self) -> String {
+        match self {
+            Self::Missing { .. } => format!("{self}; it is looked for again every second"),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether the fault lies in what was committed: trying the same revision again cannot help.
     pub const fn is_fault_of_revision(&self) -> bool {
         matches!(self, Self::NoSubpath { .. } | Self::TooLarge { .. } | Self::BadName { .. })

@@ -396,6 +396,10 @@ pub(super) fn open(path: &Path) -> Result<Repository, GitError> {
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, none).map_err(|e| match e.code() {
         ErrorCode::Owner => GitError::NotOurs { path: path.to_owned() },
         ErrorCode::NotFound if !path.exists() => GitError::Missing { path: path.to_owned() },
+        // One that has lost a part of it is damaged.
+        ErrorCode::NotFound if !path.join("HEAD").exists() && !path.join(".git").exists() => {
+            GitError::NoRepository { path: path.to_owned() }
+        }
         _ => GitError::Unreadable { path: path.to_owned(), message: e.message().to_owned() },
     })
 }

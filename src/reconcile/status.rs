@@ -146,7 +146,7 @@ impl Status {
                 if matches!(error, GitError::NotFollowed { .. }) {
                     self.attempted = None;
                 }
-                self.unavailable = Some(error.to_string());
+                self.unavailable = Some(error.while_followed());
             }
         }
     }

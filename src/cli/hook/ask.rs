@@ -152,6 +152,34 @@ fn ask(hooked: &Hooked, question: &Question) -> Result<Answer, Unanswered> {
     serde_json::from_str(&answer).map_err(|error| failed(&format!("its answer is not understood: {error}")))
 }
 
+/// Why a hook would get no answer if it asked now, and what there has to be; none: somebody listens.
+pub(super) fn not_now(context: Option<&Path>, state: &Path) -> Option<String> {
+    if let Some(path) = context {
+        let client = context::read(path).and_then(|context| Client::new(&context));
+        return match client.and_then(|client| client.status()) {
+            Err(error @ CliError::Unreachable { .. }) => Some(format!("no server can be asked now: {error}")),
+            Err(error @ CliError::Context { .. }) => {
+                Some(format!("{error}: {}; each push will ask by this file", error.hint().unwrap_or_default()))
+            }
+            // Whoever answers is there, also where this token may see nothing.
+            _ => None,
+        };
+    }
+    let socket = state.join(crate::serve::HOOK_SOCKET);
+    let Err(error) = UnixStream::connect(&socket) else { return None };
+    let (there, state) = (state.is_dir(), state.display());
+    Some(match error.kind() {
+        ErrorKind::NotFound if !there => format!(
+            "there is no state directory {state}, so no server was ever there: name that of the server which follows this \
+             repository (--state-dir DIR), or start one with it"
+        ),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            format!("no server runs with {state}: start the one that follows this repository")
+        }
+        _ => format!("{} cannot be asked: {error}", socket.display()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +258,23 @@ mod tests {
         }
         drop(listener);
         assert!(matches!(asked(), Err(Unanswered::Away(_))), "it ended");
+    }
+
+    #[test]
+    fn it_is_told_what_is_missing_for_a_push_to_be_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let why = || not_now(None, &state).unwrap_or_default();
+        assert!(why().contains("there is no state directory") && why().contains("--state-dir DIR"), "{}", why());
+        std::fs::create_dir(&state).unwrap();
+        assert!(why().starts_with("no server runs with"), "{}", why());
+        let listener = UnixListener::bind(state.join(crate::serve::HOOK_SOCKET)).unwrap();
+        assert_eq!(not_now(None, &state), None);
+        drop(listener);
+        assert!(why().starts_with("no server runs with"), "{}", why());
+        let context = folder.path().join("nowhere.json");
+        let why = not_now(Some(&context), &state).unwrap_or_default();
+        assert!(why.contains("nowhere.json") && why.ends_with("each push will ask by this file"), "{why}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod draw;
 
 use super::error::CliError;
 use super::output::say;
+use crate::git::GitError;
 use crate::git::receive::{self, WhenAway};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -121,11 +122,24 @@ fn install(arguments: &Install) -> Result<(), CliError> {
         words.extend(["--when-away".to_owned(), "accept".to_owned()]);
     }
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
-    let installed =
-        receive::install(&arguments.repository, &program, &words, arguments.replace).map_err(|error| failed(&error))?;
+    let installed = receive::install(&arguments.repository, &program, &words, arguments.replace);
+    let installed = installed.map_err(|error| match error {
+        GitError::Missing { .. } | GitError::NoRepository { .. } => CliError::Usage {
+            message: error.to_string(),
+            hint: Some("name the repository that people push to".to_owned()),
+        },
+        _ => failed(&error),
+    })?;
     say(&format!("{} written to {}", receive::HOOKS.join(" and "), installed.folder.display()));
     say(&format!("  asks       {}", words.get(1).map(String::as_str).unwrap_or_default()));
     let accept = arguments.when_away == Away::Accept;
     say(&format!("  when away  {}", if accept { "a push is taken, with a warning" } else { "a push is refused" }));
+    if let Some(why) = ask::not_now(arguments.context.as_deref(), &arguments.state_dir) {
+        let meanwhile = match accept {
+            true => "until then a push is taken unjudged, with a warning",
+            false => "until then every push is refused",
+        };
+        super::output::note(&format!("warning: {why}; {meanwhile}"));
+    }
     Ok(())
 }

@@ -53,7 +53,8 @@ pub fn install(repository: &Path, program: &Path, arguments: &[String], replace:
             )));
         }
     }
-    std::fs::create_dir_all(&folder).map_err(|error| fails(error.to_string()))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| fails(format!("its folder of hooks, {}: {error}", folder.display())))?;
     for hook in HOOKS {
         let text = script(program, hook, arguments);
         write(&folder.join(hook), &text).map_err(|error| fails(format!("{hook}: {error}")))?;
