@@ -174,6 +174,15 @@ fn a_commit_that_is_gone_or_an_address_that_leads_nowhere_is_told_of() {
     world.ends(3, &["pack", "add", &world.url(), "--version", "^9"]);
     world.ends(1, &["pack", "add", &world.url(), "--branch", "main", "--path", "nowhere"]);
     world.ends(2, &["pack", "add", "https://user:hunter2@example.org/x.git"]);
+    let said = world.ends(2, &["pack", "add", "http://example.org/x.git"]);
+    assert!(
+        said.starts_with("error: a pack is not fetched over http://: whoever is on the way could read it"),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: what is allowed: `https://…`, `ssh://…` or `git@host:path`, and on this machine"),
+        "{said}"
+    );
     world.ends(2, &["pack", "add", &world.url(), "--branch", "--upload-pack=touch x"]);
     world.ends(2, &["pack", "add", &world.url(), "--branch", "main", "--tag", "v1.0.0"]);
     world.ends(3, &["pack", "add", "builtin:etc"]);

@@ -8,7 +8,7 @@ use super::Place;
 use super::resolve::{resolve, shown, versions};
 use super::site::{Elsewhere, SITE_FILE, SiteFiles, cache, name_in, required_by};
 use crate::catalog::builtin_packs;
-use crate::content::elsewhere::{Lock, Request, append_to_packs, name_of, vendor_folder};
+use crate::content::elsewhere::{Lock, Request, append_to_packs, name_of, origin, vendor_folder};
 use crate::content::kinds::PackSource;
 use crate::git::PackCache;
 use std::path::Path;
@@ -153,7 +153,11 @@ fn fetched(
     if !named {
         probe.branch = Some("main".to_owned());
     }
-    let probe = Elsewhere::of(&probe)?;
+    let probe = match origin(&probe) {
+        // The name is one that was put in to ask.
+        Err(error) => return Err(CliError::Usage { message: error.message, hint: error.hint }),
+        Ok(_) => Elsewhere::of(&probe)?,
+    };
     let by_commit = matches!(probe.request, Request::Commit(_)) && named;
     let references = if by_commit { Vec::new() } else { cache.references(&probe.url).map_err(super::failed)? };
     if !named {

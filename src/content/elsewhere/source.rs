@@ -177,7 +177,8 @@ fn is_reference_name(name: &str) -> bool {
 /// from the root of the disk.
 fn check_url(url: &str) -> Result<(), SourceError> {
     let error = |message: String, hint: &str| Err(wrong(Some("git"), message, Some(hint)));
-    const FORMS: &str = "write `https://…`, `ssh://…`, `git@host:path`, `file:///…` or a path that begins with `/`";
+    const FORMS: &str = "what is allowed: `https://…`, `ssh://…` or `git@host:path`, and on this machine `file:///…` or a path that \
+                         begins with `/`";
     if url.chars().any(|c| c.is_control() || c.is_whitespace()) || url.starts_with('-') {
         return error("the address holds what no address can".to_owned(), FORMS);
     }
@@ -205,7 +206,13 @@ fn check_url(url: &str) -> Result<(), SourceError> {
             }
             Ok(())
         }
-        _ => error(format!("`{scheme}` is not a way to fetch a pack"), FORMS),
+        "http" | "git" => error(
+            format!(
+                "a pack is not fetched over {scheme}://: whoever is on the way could read it and put another in its place"
+            ),
+            FORMS,
+        ),
+        _ => error(format!("a pack is not fetched over {scheme}://"), FORMS),
     }
 }
 
