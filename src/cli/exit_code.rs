@@ -48,7 +48,10 @@ impl Ending {
             }
             Self::Usage => "the command line is wrong, or a file that it names cannot be read",
             Self::NotFound => "there is nothing of that name",
-            Self::Refused => "refused: not authenticated, not allowed, or not possible as things stand",
+            Self::Refused => {
+                "refused: not authenticated, not allowed, or not possible as things stand, such as a store that another \
+                 process has open"
+            }
             Self::Unreachable => "the server cannot be reached, or cannot answer now",
             Self::TimedOut => "the time given was over first",
         }

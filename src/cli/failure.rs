@@ -13,6 +13,7 @@ pub fn of_site(error: &SiteError) -> CliError {
     match error {
         SiteError::Name(_) | SiteError::Missing { .. } | SiteError::Store(StoreError::Path(_)) => usage(),
         SiteError::File { error, .. } if is_of_the_path(error) => usage(),
+        SiteError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
         _ => CliError::NotSo(error.to_string()),
     }
 }
@@ -22,6 +23,7 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
     let usage = |hint: Option<String>| CliError::Usage { message: error.to_string(), hint };
     match error {
         ServeError::Site(error) => of_site(error),
+        ServeError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
         ServeError::Images { .. } | ServeError::Store(StoreError::Path(_)) => usage(None),
         ServeError::Logs(error) if is_of_the_path(error) => usage(None),
         ServeError::Store(StoreError::Damaged(_)) if crate::store::embedded::exists(state) => {
@@ -45,6 +47,12 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
         }
         _ => CliError::NotSo(error.to_string()),
     }
+}
+
+/// A store that is there, and not to be had or made as things stand: another process has it, it is of another site or version, or
+/// one is to be made where it is.
+fn not_opened(error: &dyn std::fmt::Display) -> CliError {
+    CliError::Refused { code: "store".to_owned(), message: error.to_string(), hint: None }
 }
 
 /// The path itself is wrong, or not for this user; nothing is wrong with the disk.
@@ -84,7 +92,10 @@ mod tests {
             (ServeError::Logs(ErrorKind::PermissionDenied.into()), &nowhere, 2, None),
             (ServeError::Logs(ErrorKind::StorageFull.into()), &nowhere, 1, None),
             (StoreError::Path("no store".to_owned()).into(), &nowhere, 2, None),
-            (StoreError::Open("in use".to_owned()).into(), &nowhere, 1, None),
+            (SiteError::Store(StoreError::Exists("made once".to_owned())).into(), &nowhere, 4, None),
+            // As the commands of the store end.
+            (StoreError::Open("in use".to_owned()).into(), &nowhere, 4, None),
+            (SiteError::Store(StoreError::Open("in use".to_owned())).into(), &nowhere, 4, None),
             (listen("nosuch", rustix::io::Errno::NODEV), &nowhere, 2, Some("there are: br0, eth0")),
             (listen("br0", rustix::io::Errno::ADDRINUSE), &nowhere, 1, None),
             (damaged(), &folder.path().to_owned(), 1, Some("formwork store restore BACKUP --replace")),

@@ -132,6 +132,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         findings: &end.findings,
     };
     session.output.item(&answer, revision.unwrap_or("none"), || draw(&end))?;
+    ends(end)
+}
+
+/// How the command ends by what came of it: the table in `docs/git.md`.
+fn ends(end: End) -> Result<(), CliError> {
     match end.kind {
         Kind::Applied => Ok(()),
         Kind::Refused | Kind::Unavailable => Err(CliError::NotSo(end.message)),
@@ -256,6 +261,26 @@ mod tests {
         let said = unanswered(&content("Ready", "Applied", 6), &[source("main", None, &[]), late], 7);
         assert_eq!(said, "not looked at since the request: late; so it is");
         assert_eq!(unanswered(&content("Reconciling", "Loading", 7), &[], 7), "so it is");
+    }
+
+    #[test]
+    fn the_documentation_and_the_help_have_each_code_that_it_ends_with() {
+        let code = |kind| {
+            ends(End { kind, message: String::new(), findings: Vec::new() }).err().map_or(0, |it| it.exit_code())
+        };
+        let mut codes: Vec<u8> =
+            [Kind::Applied, Kind::Refused, Kind::Unavailable, Kind::Held].into_iter().map(code).collect();
+        codes.push(CliError::TimedOut(String::new()).exit_code());
+        codes.dedup();
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/git.md")).unwrap();
+        let table = page.split("| ends with | when |").nth(1).unwrap_or_default();
+        let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| ")?.split(" |").next()?.parse().ok());
+        assert_eq!(rows.collect::<Vec<u8>>(), codes);
+        let command = <Arguments as Args>::augment_args(clap::Command::new("reconcile"));
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for code in codes {
+            assert!(help.contains(&format!("with {code} ")), "{code} is not in:\n{help}");
+        }
     }
 
     #[test]

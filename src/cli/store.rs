@@ -246,7 +246,9 @@ pub(super) fn many(number: impl TryInto<usize>, thing: &str) -> String {
 /// How a command ends that failed where it writes to the disk of `to`.
 pub(super) fn failed(error: StoreError, to: &Path) -> CliError {
     match error {
-        StoreError::Open(message) => CliError::Refused { code: "store".to_owned(), message, hint: None },
+        StoreError::Open(message) | StoreError::Exists(message) => {
+            CliError::Refused { code: "store".to_owned(), message, hint: None }
+        }
         StoreError::Path(message) => CliError::Usage { message, hint: None },
         StoreError::Full(why) => CliError::Failed {
             message: format!("the disk of {} is full: {why}", to.display()),

@@ -61,6 +61,10 @@ const OFFLINE: &[(&str, i32)] = &[
     ("doctor --wait 0", 2),
     ("site create Not-A-Name --state-dir $STATE/x", 2),
     ("site create lab --state-dir $FILE/x", 2),
+    ("site create lab --state-dir $SITE", 4),
+    ("hook install $NOWHERE", 2),
+    ("hook install $EXAMPLE/machines", 2),
+    ("describe machine", 2),
     ("store check --state-dir $NOWHERE", 2),
     ("store check --state-dir $FILE", 2),
     ("store dump --state-dir $NOWHERE", 2),
@@ -255,6 +259,20 @@ fn each_command_that_asks_a_server_ends_with_its_code() {
         if output.status.code() != Some(*code) {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             wrong.push(format!("formwork {line}: {:?}, not {code}: {said}", output.status.code()));
+        }
+    }
+    // The store that this server has open is had by no other.
+    let state = site.context().with_file_name("");
+    for line in ["serve --no-dhcp --no-tftp --address 127.0.0.1", "store restore $FILE --replace"] {
+        let mut command = site.command();
+        command.args(line.replace("$FILE", &site.context().display().to_string()).split(' '));
+        if line.starts_with("serve") {
+            command.arg("--dir").arg(example()).arg("--images").arg(site.images());
+        }
+        let output = command.arg("--state-dir").arg(&state).output().expect("formwork starts");
+        if output.status.code() != Some(4) {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            wrong.push(format!("formwork {line} beside a server: {:?}, not 4: {said}", output.status.code()));
         }
     }
     let context = site.context();

@@ -99,7 +99,7 @@ impl Lock {
                     std::thread::sleep(LOCK_PAUSE);
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(&dir.display().to_string())),
-                Err(error) => return Err(StoreError::Open(format!("{} cannot be locked: {error}", path.display()))),
+                Err(error) => return Err(StoreError::Io(format!("{} cannot be locked: {error}", path.display()))),
             }
         }
     }
@@ -183,7 +183,9 @@ pub(in crate::store) fn open_failed(path: &Path, error: &io::Error) -> StoreErro
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => {
             StoreError::Path(text)
         }
-        _ => StoreError::Open(text),
+        io::ErrorKind::AlreadyExists => StoreError::Open(text),
+        // A disk that only reads, or breaks: the store is not to blame, and nobody else has it.
+        _ => StoreError::Io(text),
     }
 }
 
