@@ -29,6 +29,11 @@ pub struct Arguments {
 /// The machine that is meant: its name alone will do.
 fn named<'a>(kind: &'a str, name: Option<&'a str>) -> Result<&'a str, CliError> {
     match (kind, name) {
+        // A machine may be called that; then it is found by both words.
+        ("machine" | "machines", None) => Err(CliError::Usage {
+            message: "it is not said which machine".to_owned(),
+            hint: Some("formwork describe machine NAME; formwork get machines lists them".to_owned()),
+        }),
         ("machine" | "machines" | "m", Some(name)) | (name, None) => Ok(name),
         (other, Some(name)) => Err(CliError::Usage {
             message: format!("`{other}` cannot be described; machines can"),
@@ -161,6 +166,8 @@ mod tests {
     fn a_machine_is_meant_where_only_a_name_is_given() {
         assert_eq!(named("node-1", None).unwrap(), "node-1");
         assert_eq!(named("machine", Some("node-1")).unwrap(), "node-1");
+        let error = named("machine", None).unwrap_err();
+        assert!(error.exit_code() == 2 && error.hint().is_some_and(|hint| hint.contains("NAME")), "{error}");
         assert_eq!(named("cluster", Some("etcd")).unwrap_err().exit_code(), 2);
     }
 

@@ -130,6 +130,12 @@ impl Style {
         if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    /// What stands above all else: text that stands out, folded at the terminal's width.
+    pub fn heading(&self, text: &str) -> String {
+        let folded = self.indented("", text);
+        folded.lines().map(|line| format!("{}\n", self.bold(line))).collect()
+    }
+
     /// Text folded at the terminal's width, each line behind an indent, the folded ones two further in.
     pub fn indented(&self, indent: &str, text: &str) -> String {
         let width = self.width.unwrap_or(usize::MAX).max(indent.len() + 20);
@@ -286,6 +292,17 @@ fn write_to(mut out: impl Write, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_heading_is_folded_and_each_of_its_lines_stands_out() {
+        let style = Style { width: Some(20), colour: true };
+        assert_eq!(
+            style.heading("node-1 waits: it is protected"),
+            "\x1b[1mnode-1 waits: it is\x1b[0m\n\x1b[1m  protected\x1b[0m\n"
+        );
+        let style = Style { width: None, colour: false };
+        assert_eq!(style.heading("node-1 waits: it is protected"), "node-1 waits: it is protected\n");
+    }
 
     #[test]
     fn a_pipe_gets_json_and_a_terminal_tables_unless_told_otherwise() {

@@ -73,7 +73,7 @@ fn draw(plan: &Plan, style: Style) -> String {
         }
         _ => format!("{}: nothing to do; {}", plan.machine, plan.ends),
     };
-    let mut text = format!("{}\n", style.bold(&printable(&head)));
+    let mut text = style.heading(&printable(&head));
     if !plan.boots.is_empty() {
         text.push('\n');
         text.push_str(&table(&["boot", "environment", "stage", "task", "at most", ""], rows(plan), style));

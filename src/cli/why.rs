@@ -88,16 +88,16 @@ fn show_param(found: &ParamWhy, output: Output) -> Result<(), CliError> {
 }
 
 fn draw_why(why: &Why, clock: &Clock, style: Style) -> String {
-    let mut text = format!("{}\n", style.bold(&printable(&why.answer)));
+    let mut text = style.heading(&printable(&why.answer));
     for hindrance in &why.hindrances {
-        text.push_str(&format!("but {}\n", printable(hindrance)));
+        text.push_str(&style.indented("", &format!("but {}", printable(hindrance))));
     }
     if let Some(ms) = why.ask_again_ms {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         text.push_str(&format!("this can change by itself in {}\n", coarse(ms)));
     }
     for because in &why.because {
-        text.push_str(&format!("\n{}\n", printable(&because.text)));
+        text.push_str(&format!("\n{}", style.indented("", &printable(&because.text))));
         for evidence in &because.evidence {
             text.push_str(&style.indented("  ", &draw_evidence(evidence, clock)));
         }
@@ -126,7 +126,7 @@ fn draw_param(found: &ParamWhy, style: Style) -> String {
         None => " has no value".to_owned(),
     };
     let head = format!("{} of {}{stage}{says}", found.param, found.machine);
-    let mut text = format!("{}\n", style.bold(&printable(&head)));
+    let mut text = style.heading(&printable(&head));
     if !found.description.is_empty() {
         text.push_str(&format!("  {}\n", printable(found.description.trim())));
     }

@@ -134,13 +134,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 fn next_steps(dir: &Path, no_git: bool) -> String {
     let shown = shell_word(dir);
     let commit = if no_git { "" } else { "\n  git add --all && git commit -m 'The first content'" };
+    let source = if no_git { "--dir . …       " } else { "--repository . …" };
     format!(
         "\nnext:
   cd {shown}
   formwork validate                              nothing is wrong with it now; keep it so
   write the MAC address of a machine of yours into machines/node-1.yaml, and your network into networks/boot.yaml
   git config core.hooksPath .githooks            validates before each commit{commit}
-  formwork serve --repository {shown} …          or push it to where your server reads
+  formwork serve {source}                or push it to where your server reads
 "
     )
 }
@@ -206,7 +207,8 @@ mod tests {
             assert_eq!(shell_word(Path::new(dir)), word);
             let steps = next_steps(Path::new(dir), false);
             assert!(steps.contains(&format!("\n  cd {word}\n")), "{steps}");
-            assert!(steps.contains(&format!("--repository {word} ")), "{steps}");
+            // Said behind the `cd`, so it is where one is by then.
+            assert!(steps.contains("serve --repository . "), "{steps}");
         }
     }
 
