@@ -236,9 +236,14 @@ impl From<&str> for Word {
 /// A table with upper-case heads and no lines, as kubectl draws it. Cells wrap where the terminal ends; a line end in the first
 /// is shown and not made: no cell can look like another row.
 pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Word>>, style: Style) -> String {
+    table_headed(heads.iter().map(|head| head.to_uppercase()).collect(), rows, style)
+}
+
+/// The same with heads as they are: a name in one stays a name.
+pub fn table_headed(heads: Vec<String>, rows: impl IntoIterator<Item = Vec<Word>>, style: Style) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(heads.iter().map(|head| head.to_uppercase()));
+    table.set_header(heads);
     match style.width {
         Some(width) => {
             table.set_content_arrangement(ContentArrangement::Dynamic);

@@ -1,7 +1,7 @@
 //! Timelines as text: bars on one common axis, then what happened in order, then totals by stage. Pure.
 
 use super::fold::{Activity, End, RunTimeline};
-use crate::cli::output::{Style, Tone, Word, printable, table};
+use crate::cli::output::{Style, Tone, Word, printable, table, table_headed};
 use crate::cli::sentence::count;
 use crate::cli::time::{Clock, coarse, span};
 use crate::wire::JobOutcome;
@@ -266,15 +266,15 @@ fn totals(lines: &[RunTimeline], stages: &[String], style: Style) -> String {
     wanted.push(("restart".to_owned(), Activity::Restart));
     wanted.push(("wait".to_owned(), Activity::Wait));
     let each = lines.len() <= COLUMNS_MAX;
-    let mut heads: Vec<&str> = vec!["total"];
+    let mut heads = vec!["TOTAL".to_owned()];
     if each {
-        heads.extend(lines.iter().map(|line| line.machine.as_str()));
+        heads.extend(lines.iter().map(|line| line.machine.clone()));
     } else {
-        heads.push("shortest");
+        heads.push("SHORTEST".to_owned());
     }
     let several = lines.len() > 1;
     if several {
-        heads.push("longest");
+        heads.push("LONGEST".to_owned());
     }
     let row = |name: String, values: Vec<Option<i64>>| {
         let word = |value: Option<i64>| Word::from(value.map_or("-".to_owned(), span));
@@ -296,7 +296,7 @@ fn totals(lines: &[RunTimeline], stages: &[String], style: Style) -> String {
         .map(|(name, activity)| row(name, by_line.iter().map(|totals| totals.get(&activity).copied()).collect()))
         .collect();
     rows.push(row("all".to_owned(), lines.iter().map(|line| Some(line.to - line.from)).collect()));
-    table(&heads, rows, style)
+    table_headed(heads, rows, style)
 }
 
 #[cfg(test)]
@@ -350,7 +350,7 @@ mod tests {
         1m20s  10.0s  stage join
         1m20s  10.0s    etcd.join
 
-        TOTAL           NODE-1  NODE-2  LONGEST
+        TOTAL           node-1  node-2  LONGEST
         boot            34.0s   34.0s   34.0s
         stage discover  6.0s    6.0s    6.0s
         stage scrub     30.0s   30.0s   30.0s
@@ -378,7 +378,7 @@ mod tests {
 
           A scrub  - boot  . restart  _ wait  ! failed
 
-        TOTAL        NODE-1
+        TOTAL        node-1
         boot         -
         stage scrub  28.0s
         restart      -
