@@ -6,6 +6,7 @@ use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
 use crate::content::{File, FileKind, Finding, Findings, Place, Report, Severity, Tree, visible};
+use crate::git::{DEPTH, ENTRIES, TOTAL_BYTES};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,10 +15,6 @@ use std::sync::Arc;
 
 /// The largest file that is read whole; of larger ones the beginning is enough to refuse them.
 const FILE_BYTES_MAX: u64 = 17 * 1024 * 1024;
-/// The most files that a site's directory may have.
-const FILES_MAX: usize = 500_000;
-/// How deep folders may lie.
-const DEPTH_MAX: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -225,10 +222,25 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
 
 /// The same; what has a name that is not UTF-8 is left out and told by its path, as it can be shown.
 fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
+    // As much as a revision may hold: more would be refused, and a wrong folder is not read to its end.
+    read_within(root, ENTRIES, TOTAL_BYTES, DEPTH)
+}
+
+fn read_within(
+    root: &Path,
+    entries_max: usize,
+    bytes_max: usize,
+    depth_max: usize,
+) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
     let progress = Progress::new("reading", Unit::Files, 0);
     let mut files = BTreeMap::new();
     let mut unnamed = Vec::new();
     let mut folders = vec![(root.to_path_buf(), String::new(), 0_usize)];
+    let (mut entries, mut total) = (0, 0);
+    let over = |what: String| {
+        let more = format!("{what}, and no revision may have more; is it the site's own folder?");
+        (root.to_path_buf(), io::Error::other(more))
+    };
     while let Some((folder, prefix, depth)) = folders.pop() {
         let fail = |error| (folder.clone(), error);
         for entry in std::fs::read_dir(&folder).map_err(fail)? {
@@ -248,8 +260,8 @@ fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().map_err(fail)?;
             if kind.is_dir() {
-                if depth >= DEPTH_MAX {
-                    return Err((entry.path(), io::Error::other("folders lie too deep")));
+                if depth >= depth_max {
+                    return Err((entry.path(), io::Error::other(format!("it lies deeper than {depth_max} folders"))));
                 }
                 folders.push((entry.path(), format!("{path}/"), depth + 1));
             } else if kind.is_symlink() {
@@ -257,13 +269,18 @@ fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
                 files.insert(path, file(target.as_os_str().as_encoded_bytes().to_vec(), FileKind::Symlink));
             } else if kind.is_file() {
                 let bytes = read_file(&entry.path()).map_err(|error| (entry.path(), error))?;
+                total += bytes.len();
                 files.insert(path, file(bytes, FileKind::Regular));
                 progress.more(1);
             } else {
                 files.insert(path, file(Vec::new(), FileKind::Special));
             }
-            if files.len() > FILES_MAX {
-                return Err((root.to_path_buf(), io::Error::other(format!("more than {FILES_MAX} files"))));
+            entries += 1;
+            if entries > entries_max {
+                return Err(over(format!("it has more than {entries_max} files and folders")));
+            }
+            if total > bytes_max {
+                return Err(over(format!("it has more than {} MiB", bytes_max >> 20)));
             }
         }
     }
@@ -285,6 +302,24 @@ fn file(bytes: Vec<u8>, kind: FileKind) -> File {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn no_more_is_read_than_a_revision_may_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |entries, bytes, depth| {
+            read_within(folder.path(), entries, bytes, depth).map(|_| ()).map_err(|(_, error)| error.to_string())
+        };
+        let most = 1 << 20;
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::fs::write(folder.path().join("a/b/c"), vec![b'x'; most]).unwrap();
+        std::fs::write(folder.path().join("d"), "x").unwrap();
+        assert_eq!(refused(4, most + 1, 2), Ok(()));
+        assert!(
+            refused(3, most + 1, 2).is_err_and(|why| why.starts_with("it has more than 3 files and folders, and no"))
+        );
+        assert!(refused(4, most, 2).is_err_and(|why| why.starts_with("it has more than 1 MiB, and no revision")));
+        assert_eq!(refused(4, most + 1, 1), Err("it lies deeper than 1 folders".to_owned()));
+    }
 
     #[test]
     fn a_name_that_is_not_utf_8_is_a_finding_and_the_rest_is_read() {

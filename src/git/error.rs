@@ -191,3 +191,16 @@ impl GitError {
         matches!(self, Self::NoSubpath { .. } | Self::TooLarge { .. } | Self::BadName { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::GitError;
+
+    #[test]
+    fn only_where_a_source_is_followed_is_it_looked_for_again() {
+        let missing = GitError::Missing { path: "/nowhere".into() };
+        assert_eq!(missing.to_string(), "there is no repository or directory at /nowhere");
+        assert_eq!(missing.while_followed(), format!("{missing}; it is looked for again every second"));
+        assert_eq!(GitError::Busy.while_followed(), GitError::Busy.to_string());
+    }
+}

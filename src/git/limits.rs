@@ -3,15 +3,15 @@
 use super::GitError;
 
 /// Files and folders of one revision.
-const ENTRIES: usize = 100_000;
+pub const ENTRIES: usize = 100_000;
 /// One file: scripts, templates and YAML, as many as content reads of it. Kernels and images are not content.
 const FILE_BYTES: usize = crate::content::FILE_BYTES_MAX;
 /// One object of any kind: one that says more is not read at all.
 pub(super) const OBJECT_BYTES: usize = FILE_BYTES;
 /// All files of one revision.
-const TOTAL_BYTES: usize = 256 << 20;
+pub const TOTAL_BYTES: usize = 256 << 20;
 /// Folders within folders.
-pub(super) const DEPTH: usize = 32;
+pub const DEPTH: usize = 32;
 
 /// A folder or commit of so many bytes.
 pub(super) fn object(what: &str, bytes: usize) -> Result<(), GitError> {

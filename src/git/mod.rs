@@ -52,6 +52,7 @@ pub use error::GitError;
 pub use follower::Follower;
 pub use init::init;
 pub use leave::{LEAVE_TRAILER, MayLeave};
+pub use limits::{DEPTH, ENTRIES, TOTAL_BYTES};
 pub use once::{History, Written, read_once, work_tree_of};
 pub use origins::{Origins, Part};
 use owner::open;
