@@ -102,7 +102,7 @@ mod tests {
             (1..=20, 7..=20, "", &site("leaveGuard: {share: 100}"), true),
             (1..=20, 2..=20, "", &site("leaveGuard: {share: 0, atLeast: 1}"), false),
             // They are the main source's now.
-            (1..=4, 5..=4, "", &tree(1..=4), true),
+            (1..=4, 9..=9, "", &tree(1..=4), true),
         ] {
             let revision = Revision { id: "a".into(), summary: String::new(), message: message.into() };
             let trees = (tree(used.clone()), tree(next.clone()));
