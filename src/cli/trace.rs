@@ -72,8 +72,9 @@ fn draw(found: &Trace, clock: &Clock, style: Style) -> String {
                 clock.show(commit.at_unix_ms).into(),
                 commit.summary.as_str().into(),
             ]),
-            None if origin.place.file.starts_with("builtin:") => {
-                row.extend(["-", "comes with the program", "-", ""].map(Word::from));
+            None if origin.built_in.is_some() => {
+                let version = origin.built_in.as_deref().unwrap_or_default();
+                row.extend(["-".into(), format!("built in (formwork {version})").into(), "-".into(), "".into()]);
             }
             None => row.extend(["-", "not known", "-", ""].map(Word::from)),
         }
@@ -101,6 +102,18 @@ mod tests {
         }
         let error = trace(&catalog, view, Some("rum")).expect_err("there is none");
         assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("run")), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_built_in_is_said_to_be_with_the_programs_version() {
+        let catalog = PLAIN.compile("0123456789abcdef");
+        let view = catalog.machine(NODE).expect("it is declared");
+        let mut found = trace(&catalog, view, Some("workflow")).expect("it has one");
+        assert_eq!(found.origins[0].built_in, None);
+        let place = crate::content::Place { file: "builtin:discovery/pack.yaml".into(), line: 1, column: 1 };
+        found.origins[0] = crate::inspect::Origin::new("stage look".to_owned(), place, false);
+        let drawn = draw(&found, &Clock::fixed(1_795_384_984_000), Style::default());
+        assert!(drawn.contains(concat!("built in (formwork ", env!("CARGO_PKG_VERSION"), ")")), "{drawn}");
     }
 
     #[test]

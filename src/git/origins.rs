@@ -3,7 +3,7 @@
 use super::once::History;
 use crate::content::elsewhere::{Lock, vendor_folder};
 use crate::content::{Place, Tree};
-use crate::inspect::{Commit, OfRepository, Trace};
+use crate::inspect::{Commit, OfRepository, Trace, is_built_in};
 use std::path::{Path, PathBuf};
 
 /// A repository that files of a site come from.
@@ -61,6 +61,10 @@ impl Origins {
     /// Where a place is from, and who wrote it: its line, or its whole file.
     pub fn find(&self, place: &Place, line: bool) -> (Option<OfRepository>, Option<Commit>) {
         let (mut repository, mut commit) = (None, None);
+        // Nobody's who has a repository, whichever folder it seems to lie in.
+        if is_built_in(place) {
+            return (repository, commit);
+        }
         for (part, history) in &self.parts {
             let Some(file) = inside(part.folder.as_deref(), &place.file) else { continue };
             if repository.is_none() {
@@ -142,6 +146,33 @@ mod tests {
             assert_eq!(found, Some(repository), "{file}");
             assert_eq!(written.map(|commit| commit.id).as_ref(), commit, "{file}:{line}");
         }
+    }
+
+    #[test]
+    fn what_is_built_into_the_program_is_from_no_repository() {
+        let repository = TestRepository::new();
+        let commit = repository.push("all of it", &[("site.yaml", "x")]);
+        let part = Part {
+            folder: None,
+            repository: Some("https://h/main".to_owned()),
+            subpath: None,
+            revision: commit.clone(),
+            objects: Some(repository.bare()),
+        };
+        let origin = |file: &str| {
+            crate::inspect::Origin::new(file.to_owned(), Place { file: file.into(), line: 1, column: 1 }, false)
+        };
+        let mut trace = Trace {
+            machine: "node-1".to_owned(),
+            revision: commit.clone(),
+            origins: vec![origin("builtin:discovery/pack.yaml"), origin("site.yaml")],
+        };
+        Origins::open(vec![part]).tell(&mut trace);
+        let [built_in, own] = &trace.origins[..] else { panic!("two: {trace:?}") };
+        assert_eq!((&built_in.repository, &built_in.commit), (&None, &None));
+        assert!(built_in.built_in.is_some() && own.built_in.is_none(), "{trace:?}");
+        assert_eq!(own.commit.as_ref().map(|written| &written.id), Some(&commit));
+        assert!(own.repository.is_some());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use planned::{Obstacle, Plan, PlannedBoot, PlannedStage, PlannedTask};
 pub use render::render;
 pub use rendered::{RenderQuestion, Rendered, RenderedBoot, RenderedFile, RenderedJob, Values, What, WhatError};
 pub use standing::{Lag, MachineStanding, Standing, standing};
-pub use trace::{OfRepository, Origin, Trace, TraceError, trace};
+pub use trace::{OfRepository, Origin, Trace, TraceError, is_built_in, trace};
 pub use tree::{SiteTree, StageNode, WorkflowNode, tree};
 pub use why::{Because, Evidence, Why, why};
 

@@ -9,6 +9,14 @@ use crate::params::{ClusterKeys, resolve};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What the names of files begin with that are built into the program.
+const BUILT_IN: &str = "builtin:";
+
+/// Whether a place is in a file that is built into the program.
+pub fn is_built_in(place: &Place) -> bool {
+    place.file.starts_with(BUILT_IN)
+}
+
 /// Why something cannot be traced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{machine} has neither a field nor a param {field}")]
@@ -43,7 +51,10 @@ pub struct Origin {
     pub place: Place,
     /// One line is meant, not the whole file.
     pub line: bool,
-    /// The repository that it is from; none: the site's own, or it comes with the program.
+    /// It is built into the program of this version, and from no repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_in: Option<String>,
+    /// The repository that it is from; none: the site's own, or it is built in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<OfRepository>,
     /// The commit that last changed that line or file, where the history is known.
@@ -64,8 +75,10 @@ pub struct OfRepository {
 }
 
 impl Origin {
-    fn new(what: String, place: Place, line: bool) -> Self {
-        Self { what, place, line, repository: None, commit: None }
+    /// Something that stands there.
+    pub fn new(what: String, place: Place, line: bool) -> Self {
+        let built_in = is_built_in(&place).then(|| env!("CARGO_PKG_VERSION").to_owned());
+        Self { what, place, line, built_in, repository: None, commit: None }
     }
 }
 

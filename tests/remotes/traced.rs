@@ -28,12 +28,16 @@ fn push(repository: &Repository) {
 fn what_makes_a_machine_is_traced_to_the_repository_it_is_from_and_to_who_wrote_it_there() {
     let (main, tenant) = (Repository::new(), Repository::new());
     let base = format!("{}---\n{}", param(), profile("base", "x"));
-    let ann = by(&main, "Ann", "platform", &[("lab/site.yaml", SITE), ("lab/base.yaml", &base)]);
+    let with_packs = SITE.replace("spec: {}", "spec: {packs: [{builtin: discovery}, {builtin: hardware}]}");
+    let ann = by(&main, "Ann", "platform", &[("lab/site.yaml", &with_packs), ("lab/base.yaml", &base)]);
     by(&main, "Zoe", "other things", &[("elsewhere", "x")]);
     push(&main);
-    let bob = by(&tenant, "Bob", "a machine", &[("machines.yaml", &machine("a-1", 1, "base"))]);
+    let walks = |machine: String| {
+        machine.replace("spec: {", "spec: {workflow: hardware.commission, params: {install-disk: /dev/vda}, ")
+    };
+    let bob = by(&tenant, "Bob", "a machine", &[("machines.yaml", &walks(machine("a-1", 1, "base")))]);
     // One line more, in a later commit.
-    let raised = machine("a-1", 1, "base").replace("spec: {", "spec: {\n  run: 2, ");
+    let raised = walks(machine("a-1", 1, "base")).replace("spec: {", "spec: {\n  run: 2, ");
     let cleo = by(&tenant, "Cleo", "raised", &[("machines.yaml", &raised)]);
     push(&tenant);
     let (platform, team) =
@@ -65,6 +69,10 @@ fn what_makes_a_machine_is_traced_to_the_repository_it_is_from_and_to_who_wrote_
     assert_eq!(machine["repository"], repository);
     assert_eq!((&machine["commit"]["id"], &machine["commit"]["author"]), (&Value::from(cleo.as_str()), &"Cleo".into()));
     assert_eq!(profile["repository"]["file"], "lab/base.yaml");
+    // What is built into the program is nobody's, and lies in no repository.
+    let built_in = origin("workflow hardware.commission");
+    assert_eq!((&built_in["repository"], &built_in["commit"]), (&Value::Null, &Value::Null), "{built_in:#}");
+    assert_eq!(built_in["builtIn"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&profile["commit"]["id"], &profile["commit"]["author"]), (&Value::from(ann.as_str()), &"Ann".into()));
     for (field, commit, author) in [("run", &cleo, "Cleo"), ("metadata.name", &bob, "Bob")] {
         let found = &traced(&site, &["a-1", field])["origins"][0]["commit"];
