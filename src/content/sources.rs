@@ -20,9 +20,11 @@ pub(crate) fn sources_document<T: DeserializeOwned>(
     let (Some((document, mut value)), None) = (documents.next(), documents.next()) else {
         if !report.refuses() {
             let place = Place { file: Arc::from(path), line: 1, column: 1 };
-            report
-                .at(Severity::Error, "not-a-document", place, "one document of kind Sources was expected")
-                .hint(format!("begin it with `apiVersion: {api_version}` and `kind: Sources`"));
+            report.at(Severity::Error, "not-a-document", place, "one document of kind Sources was expected").hint(
+                format!(
+                    "begin it with `apiVersion: {api_version}` and `kind: Sources`; the sources are in `spec.sources`"
+                ),
+            );
         }
         return None;
     };

@@ -131,7 +131,13 @@ fn check(document: &Document, spec: Spec, folder: &Path, report: &mut Report) ->
     let list = ["spec".into(), "sources".into()];
     let mut sources: Vec<SourceSettings> = Vec::new();
     if spec.sources.is_empty() || spec.sources.len() > SOURCES_MAX {
-        report.error("sources", document.value(&list), format!("a site has 1 to {SOURCES_MAX} sources"));
+        let said = match spec.sources.len() {
+            0 => format!("no source is named: a site has 1 to {SOURCES_MAX}"),
+            more => format!("{more} sources: a site has 1 to {SOURCES_MAX}"),
+        };
+        report.error("sources", document.value(&list), said).hint(
+            "the site itself is `- {name: site, url: https://…, branch: main}`; each other source has a `mount` as well",
+        );
         return sources;
     }
     for (index, spec) in spec.sources.into_iter().enumerate() {
@@ -402,5 +408,28 @@ impl Checker<'_> {
             );
         }
         Allow { kinds, names: spec.names, machines: spec.machines }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_names_no_source_is_refused_with_what_to_write() {
+        let head = "apiVersion: formwork.dev/v1alpha1\nkind: Sources\n";
+        for (text, place, said, hint) in [
+            (String::new(), "sources.yaml:1:1", "one document of kind Sources was expected", "spec.sources"),
+            (head.to_owned(), "sources.yaml:1:1", "", ""),
+            (format!("{head}spec: {{}}\n"), "sources.yaml:3:7", "no source is named", "- {name: site, url:"),
+            (format!("{head}spec:\n  sources: []\n"), "sources.yaml:4:12", "no source is named", "- {name: site, url:"),
+        ] {
+            let findings =
+                parse_sources("sources.yaml", text.as_bytes(), Path::new("/")).expect_err("refused").to_string();
+            assert!(
+                findings.starts_with(place) && findings.contains(said) && findings.contains(hint),
+                "{text}\n{findings}"
+            );
+        }
     }
 }
