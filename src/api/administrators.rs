@@ -161,6 +161,8 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
     let [machines, drift] = standings::counts(&app).await;
     let read_once = Arc::clone(&app.read_once);
     let private = Arc::clone(&app.private);
+    // How they stand first: a row says no less than its condition.
+    let standing = app.fleet.content_status();
     let (source, sources) = (app.fleet.reconciler.follower().source(), app.fleet.reconciler.follower().sources());
     let of_sources = sources.clone();
     let files = tokio::task::spawn_blocking(move || {
@@ -187,27 +189,8 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
         changed_files: changed,
-        sources: sources.into_iter().map(source_row).collect(),
+        sources: sources.into_iter().map(|source| SourceRow::of(source, &standing)).collect(),
     })
-}
-
-fn source_row(status: crate::git::remote::SourceStatus) -> SourceRow {
-    SourceRow {
-        name: status.name,
-        url: status.url,
-        follows: status.follows,
-        mount: status.mount,
-        head: status.head,
-        used: status.used,
-        last_success_unix_ms: status.last_success_unix_ms,
-        last_failure_unix_ms: status.last_failure_unix_ms,
-        failure: status.failure,
-        signed_by: status.signed_by,
-        findings: status.findings,
-        next_look_unix_ms: status.next_look_unix_ms,
-        fetched_bytes: status.fetched_bytes,
-        observed_request: status.observed_request,
-    }
 }
 
 fn store_status(health: &crate::store::Health) -> StoreStatus {

@@ -1,7 +1,8 @@
 //! What administrators are told: the shapes of `/v1/…` answers, shared by the server and the command line.
 
-/// `GET /v1/boxes`: boxes that are no machines.
+pub use super::followed::SourceRow;
 pub use super::push::{PushStatus, RejectedPush};
+/// `GET /v1/boxes`: boxes that are no machines.
 pub use crate::fleet::BoxRow;
 use crate::journal::{Pin, Record, RunStatus, Word};
 pub use crate::reconcile::{ConditionRow, HistoryRow, Recent};
@@ -229,7 +230,8 @@ pub struct SiteStatus {
     /// Files that the server was started with and that were changed since it read them.
     #[serde(default)]
     pub changed_files: Vec<ChangedFile>,
-    /// The repositories that are followed, the main one first; empty where that is one on the server's own disk.
+    /// The sources that are followed, the main one first. One on the server's own disk alone is named `site`; there is none before a
+    /// cluster has said what is followed.
     #[serde(default)]
     pub sources: Vec<SourceRow>,
 }
@@ -242,62 +244,11 @@ pub struct ChangedFile {
     pub path: String,
     /// Since when it is as it is, Unix milliseconds; none: it cannot be read any more.
     pub since_unix_ms: Option<i64>,
-    /// What makes it take effect: `restart` of the server, or the `next-fetch` of its source.
+    /// What makes it take effect: `restart` of the server, the `next-fetch` of its source, or, of a policy of who may sign, that it
+    /// is `mended`; `soon`: nothing, it is taken in once nobody writes it.
     pub takes_effect: String,
     /// In a sentence.
     pub message: String,
-}
-
-/// A repository that is followed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceRow {
-    /// Its name in the server's sources.yaml.
-    pub name: String,
-    /// Where it is; never with credentials.
-    pub url: String,
-    /// What of it is followed.
-    pub follows: String,
-    /// The folder of the site that it is mounted at; none: it is the main one.
-    pub mount: Option<String>,
-    /// The commit that it shows.
-    pub head: Option<String>,
-    /// The commit of it that the newest revision is made of.
-    pub used: Option<String>,
-    /// When it was last looked at with success, Unix milliseconds.
-    pub last_success_unix_ms: Option<i64>,
-    /// When a look last failed, Unix milliseconds.
-    pub last_failure_unix_ms: Option<i64>,
-    /// Why, where no look has succeeded since, or why its branch is held.
-    pub failure: Option<String>,
-    /// Who signed the commit that is used, and what led to it; empty where the source has no policy of its own.
-    #[serde(default)]
-    pub signed_by: Vec<String>,
-    /// Why its head is not used: `file:line:column: error: …`.
-    pub findings: Vec<String>,
-    /// When it is looked at next, Unix milliseconds.
-    pub next_look_unix_ms: Option<i64>,
-    /// Bytes downloaded since the server's start.
-    pub fetched_bytes: u64,
-    /// The last request for a look (`token`) that it was looked at after, with or without success.
-    #[serde(default)]
-    pub observed_request: u64,
-}
-
-impl SourceRow {
-    /// What is wrong with it, in a line; none: nothing.
-    pub fn trouble(&self) -> Option<String> {
-        match (&self.failure, crate::content::count_of(&self.findings)) {
-            (Some(failure), _) => Some(failure.clone()),
-            (None, 0) => None,
-            (None, count) => {
-                let head = self.head.as_deref().unwrap_or_default();
-                let used = self.used.as_deref().map_or("nothing of it is used", |_| "its last good commit is used");
-                let findings = if count == 1 { "finding" } else { "findings" };
-                Some(format!("commit {} is refused with {count} {findings}; {used}", head.get(..10).unwrap_or(head)))
-            }
-        }
-    }
 }
 
 /// `POST /v1/store/snapshots`.
@@ -352,7 +303,8 @@ pub struct ContentStatus {
     /// `Ready`, `Reconciling` or `Stalled`.
     pub condition: String,
     /// Why, in a word that stays the same: `Applied`, `Looking`, `Loading`, `Postponed`, `Refused`, `SourceUnavailable`,
-    /// `Suspended`, `Pinned`, `PinRefused`.
+    /// `Suspended`, `Pinned`, `PinRefused`; of several sources, where one of them is behind, also `SourceRefused`, `SourceUntrusted`,
+    /// `SourceRewritten`.
     #[serde(default)]
     pub reason: String,
     /// Why, in a sentence.
@@ -424,8 +376,7 @@ pub struct ReconcileAnswer {
     /// It was acted on once `content.observedRequest` of the status is this number or higher: every source was looked at after it,
     /// and what they show was applied or refused.
     pub token: u64,
-    /// The sources that are asked; each was looked at once its `observedRequest` is the number or higher. Empty for a source on the
-    /// server's own disk alone.
+    /// The sources that are asked; each was looked at once its `observedRequest` is the number or higher.
     #[serde(default)]
     pub sources: Vec<String>,
 }

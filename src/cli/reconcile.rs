@@ -160,15 +160,12 @@ fn ended(content: &ContentStatus, sources: &[SourceRow], token: u64) -> Option<E
         _ => Kind::Refused,
     };
     // The site serves what it has of a source that is away or refused by itself: what that one shows now does not serve.
-    let troubled = sources.iter().find_map(|source| Some((source, source.trouble()?)));
-    if let (Kind::Applied, Some((source, trouble))) = (kind, troubled) {
-        return Some(End {
-            kind: if source.failure.is_some() { Kind::Unavailable } else { Kind::Refused },
-            message: format!("source {}: {trouble}", source.name),
-            findings: source.findings.clone(),
-        });
-    }
-    let findings = if kind == Kind::Unavailable { Vec::new() } else { content.findings.clone() };
+    let own = sources.iter().flat_map(|source| source.findings.iter().cloned());
+    let findings = match (kind, content.reason.as_str()) {
+        (Kind::Unavailable, _) | (_, "SourceRefused" | "SourceUntrusted" | "SourceRewritten") => own.collect(),
+        (Kind::Refused, _) => content.findings.iter().cloned().chain(own).collect(),
+        (Kind::Applied | Kind::Held, _) => content.findings.clone(),
+    };
     Some(End { kind, message: content.message.clone(), findings })
 }
 
@@ -202,10 +199,9 @@ mod tests {
         }
     }
 
-    fn source(name: &str, failure: Option<&str>, findings: &[&str]) -> SourceRow {
+    fn source(name: &str, findings: &[&str]) -> SourceRow {
         SourceRow {
             name: name.to_owned(),
-            failure: failure.map(str::to_owned),
             findings: findings.iter().map(|&finding| finding.to_owned()).collect(),
             observed_request: 7,
             ..SourceRow::default()
@@ -224,6 +220,9 @@ mod tests {
             ("Stalled", "Refused", 6, None),
             ("Stalled", "PinRefused", 7, Some(Kind::Refused)),
             ("Stalled", "SourceUnavailable", 7, Some(Kind::Unavailable)),
+            ("Stalled", "SourceRefused", 7, Some(Kind::Refused)),
+            ("Stalled", "SourceUntrusted", 7, Some(Kind::Refused)),
+            ("Stalled", "SourceRewritten", 7, Some(Kind::Refused)),
             ("Stalled", "Suspended", 7, Some(Kind::Held)),
             ("Stalled", "Pinned", 7, Some(Kind::Held)),
         ] {
@@ -234,31 +233,33 @@ mod tests {
 
     #[test]
     fn what_one_of_several_sources_shows_and_does_not_serve_is_the_end_of_the_request() {
-        let (good, away, bad) = (
-            source("main", None, &[]),
-            source("away", Some("HTTP 401"), &[]),
-            source("bad", None, &["a:1:1: error: y"]),
-        );
+        let (good, bad) = (source("main", &[]), source("bad", &["a:1:1: error: y"]));
         let end = |condition: &str, reason: &str, sources: &[&SourceRow]| {
             let sources: Vec<SourceRow> = sources.iter().map(|&source| source.clone()).collect();
             let end = ended(&content(condition, reason, 7), &sources, 7).expect("an end");
-            (end.kind, end.message, end.findings.len())
+            assert_eq!(end.message, "so it is");
+            (
+                end.kind,
+                end.findings.iter().map(|finding| finding.split(':').next().unwrap_or_default().to_owned()).collect(),
+            )
         };
-        assert_eq!(end("Ready", "Applied", &[&good]).0, Kind::Applied);
-        let away = end("Ready", "Applied", &[&good, &away]);
-        assert_eq!(away, (Kind::Unavailable, "source away: HTTP 401".to_owned(), 0));
-        let (kind, message, findings) = end("Ready", "Applied", &[&good, &bad]);
-        assert_eq!((kind, findings), (Kind::Refused, 1));
-        assert!(message.starts_with("source bad: commit"), "{message}");
+        let files = |files: &[&str]| files.iter().map(|&file| file.to_owned()).collect::<Vec<String>>();
+        // What was found in the revision that serves is no news.
+        assert_eq!(end("Stalled", "SourceUnavailable", &[&good]), (Kind::Unavailable, files(&[])));
+        for reason in ["SourceRefused", "SourceUntrusted"] {
+            assert_eq!(end("Stalled", reason, &[&good, &bad]), (Kind::Refused, files(&["a"])));
+        }
+        assert_eq!(end("Stalled", "SourceRewritten", &[&good, &good]), (Kind::Refused, files(&[])));
+        assert_eq!(end("Stalled", "Refused", &[&good, &bad]), (Kind::Refused, files(&["site.yaml", "a"])));
         // What the site itself says goes first.
-        assert_eq!(end("Stalled", "Pinned", &[&bad]), (Kind::Held, "so it is".to_owned(), 1));
+        assert_eq!(end("Stalled", "Pinned", &[&bad]), (Kind::Held, files(&["site.yaml"])));
     }
 
     #[test]
     fn whoever_gives_up_is_told_which_sources_have_not_answered() {
-        let mut late = source("late", None, &[]);
+        let mut late = source("late", &[]);
         late.observed_request = 6;
-        let said = unanswered(&content("Ready", "Applied", 6), &[source("main", None, &[]), late], 7);
+        let said = unanswered(&content("Ready", "Applied", 6), &[source("main", &[]), late], 7);
         assert_eq!(said, "not looked at since the request: late; so it is");
         assert_eq!(unanswered(&content("Reconciling", "Loading", 7), &[], 7), "so it is");
     }

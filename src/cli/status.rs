@@ -192,15 +192,21 @@ fn rejected(pushes: &PushStatus, clock: &Clock) -> String {
     format!("{count} rejected since the start{}", last.unwrap_or_default())
 }
 
-/// One followed repository in a line: what it shows, when it was seen, what is wrong.
+/// One followed source in a line: how it stands and since when, what it shows, when it was seen, what serves of it, what is wrong.
 fn source_of(source: &SourceRow, clock: &Clock) -> Vec<Word> {
-    let short = |id: &Option<String>| id.as_deref().map_or("nothing yet", |id| id.get(..10).unwrap_or(id)).to_owned();
+    let short = |id: &Option<String>| id.as_deref().map_or("nothing", |id| id.get(..10).unwrap_or(id)).to_owned();
     let seen = source.last_success_unix_ms.map_or("never seen".to_owned(), |at| format!("seen {}", clock.ago(at)));
-    let said = match source.trouble() {
-        Some(trouble) => Word::new(format!("{}: {} ({seen}): {trouble}", source.name, short(&source.head)), Tone::Bad),
-        None => Word::from(format!("{}: {} of {} ({seen})", source.name, short(&source.head), source.follows)),
-    };
-    vec!["source".into(), said]
+    let shows = format!("{} of {} ({seen})", short(&source.head), source.follows);
+    let serves =
+        if source.applied == source.head { "serves".to_owned() } else { format!("{} serves", short(&source.applied)) };
+    let (name, condition) = (&source.name, &source.condition);
+    if condition == "Ready" {
+        return vec!["source".into(), format!("{name}: {shows} {serves}").into()];
+    }
+    let tone = if condition == "Stalled" { Tone::Bad } else { Tone::Waiting };
+    let since = source.since_unix_ms.map_or_else(String::new, |at| format!(" since {}", clock.ago(at)));
+    let said = format!("{name}: {condition}{since}: {shows}, {serves}: {}", source.message);
+    vec!["source".into(), Word::new(said, tone)]
 }
 
 /// What a person said about following the source.
@@ -310,19 +316,28 @@ mod tests {
             follows: "branch main".to_owned(),
             head: Some("1234567890abcdef".to_owned()),
             used: Some("1111111111111111".to_owned()),
+            applied: Some("1234567890abcdef".to_owned()),
+            condition: "Ready".to_owned(),
             last_success_unix_ms: Some(1_795_384_984_000),
             ..SourceRow::default()
         };
         let mut away = source("platform");
-        away.failure = Some("https://git.example.org/site.git: no answer".to_owned());
+        (away.condition, away.since_unix_ms) = ("Stalled".to_owned(), Some(1_795_384_936_000));
+        away.message = "https://git.example.org/site.git: no answer".to_owned();
         let mut refused = source("team-b");
+        refused.condition = "Stalled".to_owned();
+        refused.applied = refused.used.clone();
+        refused.message =
+            "commit 1234567890 is refused with 1 finding; its last good commit is used (1111111111)".to_owned();
         refused.findings = vec!["tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet".to_owned()];
         status.sources = vec![away, source("team-a"), refused];
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         for line in [
-            "source     platform: 1234567890 (seen 12s ago): https://git.example.org/site.git: no answer",
-            "source     team-a: 1234567890 of branch main (seen 12s ago)",
-            "source     team-b: 1234567890 (seen 12s ago): commit 1234567890 is refused with 1 finding; its last good commit is used",
+            "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago), serves: \
+             https://git.example.org/site.git: no answer",
+            "source     team-a: 1234567890 of branch main (seen 12s ago) serves",
+            "source     team-b: Stalled: 1234567890 of branch main (seen 12s ago), 1111111111 serves: commit 1234567890 is \
+             refused with 1 finding; its last good commit is used (1111111111)",
             "tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet",
         ] {
             assert!(text.lines().any(|found| found.trim_end() == line), "{line}\n{text}");

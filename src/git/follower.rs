@@ -2,8 +2,10 @@
 
 use super::mirror::Mirror;
 use super::origins::{Part as OriginPart, packs};
-use super::owner::{Owner, Reply, Request};
-use super::remote::{Asked, Ears, Location, Remote, SourceSettings, SourceStatus, Sources, parts_of, room_of, start};
+use super::owner::{Looked, Owner, Reply, Request};
+use super::remote::{
+    Asked, Ears, Follow, Location, Remote, SourceSettings, SourceStatus, Sources, parts_of, room_of, start,
+};
 use super::{GitError, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
@@ -20,6 +22,9 @@ use tokio::sync::{oneshot, watch};
 const QUEUE: usize = 256;
 /// So long history that is elsewhere is waited for, where a person asks who wrote something.
 const FOR_HISTORY: Duration = Duration::from_secs(20);
+
+/// What a source is called that nobody gave a name.
+pub const ALONE: &str = "site";
 
 /// Follows one source at a time. Dropping it ends the thread.
 pub struct Follower {
@@ -40,6 +45,9 @@ pub struct Follower {
     rooms: PathBuf,
     ears: Ears,
     next_look: Arc<AtomicI64>,
+    looked: Arc<Looked>,
+    /// Rises whenever a source with a thread of its own stands otherwise.
+    told: watch::Sender<u64>,
 }
 
 /// Threads that look at sources.
@@ -93,6 +101,7 @@ impl Follower {
         let (answers, answered) = watch::channel(0);
         let stop = Arc::new(AtomicBool::new(false));
         let next_look = Arc::new(AtomicI64::new(0));
+        let looked = Arc::new(Looked::default());
         let owner = Owner {
             source: source.clone(),
             mirror,
@@ -102,6 +111,7 @@ impl Follower {
             answers,
             stop: Arc::clone(&stop),
             next_look: Arc::clone(&next_look),
+            looked: Arc::clone(&looked),
             last_directory: None,
             mirrored: 0,
             given_out: std::collections::VecDeque::new(),
@@ -119,6 +129,8 @@ impl Follower {
             answered,
             stop,
             next_look,
+            looked,
+            told: watch::Sender::new(0),
             packs: None,
             fetches_packs: AtomicBool::new(true),
             remote: Mutex::default(),
@@ -149,11 +161,14 @@ impl Follower {
         self.source.store(Arc::new(Source::Sources(sources.clone())));
         let before = std::mem::take(&mut remotes.before);
         remotes.now = Some(self.started(&sources, before)?);
+        drop(remotes);
+        self.told.send_modify(|count| *count = count.wrapping_add(1));
         Ok(())
     }
 
     fn started(&self, sources: &Sources, before: Vec<JoinHandle<()>>) -> Result<Remote, GitError> {
-        let asked = Asked { owner: self.requests.clone(), requested: Arc::clone(&self.requested) };
+        let asked =
+            Asked { owner: self.requests.clone(), requested: Arc::clone(&self.requested), told: self.told.clone() };
         start(sources, &self.rooms, self.ears.clone(), asked, before)
     }
 
@@ -202,9 +217,52 @@ impl Follower {
         Ok(Some((from, to)))
     }
 
-    /// How each source stands; empty for a source on the local disk alone.
+    /// How each source stands: one on the local disk alone as one; none where nobody said yet what is followed.
     pub fn sources(&self) -> Vec<SourceStatus> {
-        self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default()
+        let (url, follows) = match &*self.source.load_full() {
+            Source::Sources(_) => {
+                return self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default();
+            }
+            Source::Directory { path } => (path.display().to_string(), "what lies there".to_owned()),
+            Source::Bare { path, branch, .. } => {
+                (path.display().to_string(), branch.clone().map_or(Follow::Default, Follow::Branch).to_string())
+            }
+        };
+        let at = |time: &AtomicI64| Some(time.load(Ordering::Acquire)).filter(|at| *at != 0);
+        let (head, failure) = match &*self.sight.borrow() {
+            Sight::Nothing => (None, None),
+            Sight::Head(revision) => (Some(revision.id.clone()), None),
+            Sight::Unavailable(error) => (None, Some(error.to_string())),
+        };
+        vec![SourceStatus {
+            name: ALONE.to_owned(),
+            url,
+            follows,
+            used: head.clone(),
+            head,
+            failure,
+            last_success_unix_ms: at(&self.looked.success_unix_ms),
+            last_failure_unix_ms: at(&self.looked.failure_unix_ms),
+            next_look_unix_ms: self.next_look_unix_ms(),
+            observed_request: *self.answered.borrow(),
+            ..SourceStatus::default()
+        }]
+    }
+
+    /// Rises whenever a source with a thread of its own stands otherwise than before ([`Self::sources`]).
+    pub fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
+
+    /// Which commit of each source a revision of what is followed now is made of.
+    pub fn parts(&self, revision: &Revision) -> Vec<(String, String)> {
+        match &*self.source.load_full() {
+            Source::Sources(sources) => match sources.0.as_slice() {
+                [one] => vec![(one.name.clone(), revision.id.clone())],
+                _ => parts_of(&revision.message),
+            },
+            Source::Bare { .. } | Source::Directory { .. } => vec![(ALONE.to_owned(), revision.id.clone())],
+        }
     }
 
     /// Looks now, because of the request of this number. Of a source on this disk the look is over when this returns; sources with

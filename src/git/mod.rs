@@ -49,7 +49,7 @@ pub(crate) mod test_repository;
 mod tests;
 
 pub use error::GitError;
-pub use follower::Follower;
+pub use follower::{ALONE, Follower};
 pub use init::init;
 pub use leave::{LEAVE_TRAILER, MayLeave};
 pub use limits::{DEPTH, ENTRIES, TOTAL_BYTES};

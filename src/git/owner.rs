@@ -91,6 +91,13 @@ pub(super) struct Taken {
     pub subpath: Option<String>,
 }
 
+/// When a source on this disk was looked at last, with and without success, Unix milliseconds; 0: never. For people.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub success_unix_ms: AtomicI64,
+    pub failure_unix_ms: AtomicI64,
+}
+
 /// The thread's own.
 pub(super) struct Owner {
     pub source: Source,
@@ -104,6 +111,8 @@ pub(super) struct Owner {
     pub stop: Arc<AtomicBool>,
     /// When it looks next by itself, Unix milliseconds: for people.
     pub next_look: Arc<AtomicI64>,
+    /// When it looked last.
+    pub looked: Arc<Looked>,
     /// The directory's look at the last read, with what came of it.
     pub last_directory: Option<(u64, Revision)>,
     /// New revisions since the mirror was swept; it is swept at the start.
@@ -185,9 +194,16 @@ impl Owner {
         if matches!(self.source, Source::Sources(_)) {
             return;
         }
+        let now = unix_ms(SystemTime::now());
         let seen = match self.head() {
-            Ok(revision) => Sight::Head(revision),
-            Err(error) => Sight::Unavailable(error),
+            Ok(revision) => {
+                self.looked.success_unix_ms.store(now, Ordering::Release);
+                Sight::Head(revision)
+            }
+            Err(error) => {
+                self.looked.failure_unix_ms.store(now, Ordering::Release);
+                Sight::Unavailable(error)
+            }
         };
         self.show(seen);
     }

@@ -1,6 +1,6 @@
 //! What a server counts, for Prometheus: how much of everything, and never about whom.
 //!
-//! Labels have few values that are known beforehand (kinds of packets, routes, phases), or are names of subnets: no name of a machine,
+//! Labels have few values that are known beforehand (kinds of packets, routes, phases), or are names of subnets and sources: no name of a machine,
 //! no address and no value of content gets in. So nothing is secret at the listener, which asks nobody for a token.
 //!
 //! Each seam of the server holds its own part and says to it what happened: [`Dhcp`], [`Tftp`], [`Boot`], [`Http`], [`Store`],
@@ -17,7 +17,7 @@ mod tests;
 
 pub use boot::{Boot, Dhcp, Tftp};
 pub use http::{Http, counted};
-pub use now::{Now, Pool};
+pub use now::{Followed, Now, Pool};
 pub use process::Process;
 pub use reconcile::Reconcile;
 pub use store::Store;

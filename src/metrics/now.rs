@@ -19,8 +19,10 @@ pub struct Now {
     pub suspended: bool,
     /// A person pinned a revision.
     pub pinned: bool,
-    /// The source could be read at the last look.
+    /// The source could be read at the last look; of several, all of them.
     pub source_available: bool,
+    /// The sources, one by one.
+    pub sources: Vec<Followed>,
     /// Findings of the last attempt.
     pub findings: usize,
     /// Machines by phase.
@@ -37,6 +39,21 @@ pub struct Now {
     pub job_logs_full: bool,
     /// The process; none where it cannot be read.
     pub process: Option<Process>,
+}
+
+/// A source of content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Its name in the server's hands.
+    pub name: String,
+    /// It could be looked at the last time.
+    pub up: bool,
+    /// What it shows is refused.
+    pub refused: bool,
+    /// Its branch was rewritten, and is held.
+    pub held: bool,
+    /// When it was last looked at with success, Unix milliseconds.
+    pub last_success_unix_ms: Option<i64>,
 }
 
 /// Addresses of a subnet.
@@ -80,8 +97,22 @@ impl Now {
         to.register("content_condition", help, family("condition", truths(&self.content)));
         to.register("content_suspended", "1: a person said that nothing new is applied", truth(self.suspended));
         to.register("content_pinned", "1: a person went back to an earlier revision", truth(self.pinned));
-        let help = "1: the source could be read at the last look";
+        let help = "1: the source could be read at the last look; of several, all of them";
         to.register("content_source_available", help, truth(self.source_available));
+        let sources = |of: fn(&Followed) -> bool| {
+            family("source", self.sources.iter().map(move |source| (source.name.clone(), u64::from(of(source)))))
+        };
+        to.register("source_up", "1: the source could be looked at the last time", sources(|source| source.up));
+        let help = "1: the source's newest commit is refused by itself: for its content, or for who signed it";
+        to.register("source_refused", help, sources(|source| source.refused));
+        let help = "1: the source's branch was rewritten, and is held where it was";
+        to.register("source_held", help, sources(|source| source.held));
+        let seen = self.sources.iter().filter_map(|source| {
+            let at = u64::try_from(source.last_success_unix_ms?).ok()?;
+            Some((source.name.clone(), at / 1_000))
+        });
+        let help = "When the source was last looked at with success, Unix time";
+        to.register("source_last_success_timestamp_seconds", help, family("source", seen));
         let help = "Findings of the last attempt at a revision; of one that is applied, warnings";
         to.register("content_findings", help, ConstGauge::new(self.findings as u64));
         to.register("machines", "Machines, by the phase they are in", family("phase", counts(&self.phases)));

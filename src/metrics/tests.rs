@@ -112,6 +112,13 @@ fn everything() -> (Metrics, Now) {
         version: "1.2.3",
         revision: Some("0123456789".to_owned()),
         content: vec![("Ready".to_owned(), true), ("Stalled".to_owned(), false)],
+        sources: vec![Followed {
+            name: "platform".to_owned(),
+            up: true,
+            refused: false,
+            held: false,
+            last_success_unix_ms: Some(1_795_384_984_000),
+        }],
         phases: vec![("ready".to_owned(), 3)],
         standings: vec![("in-step".to_owned(), 3)],
         pools: vec![Pool { subnet: "rack-1".to_owned(), leases: 4, addresses: 100 }],

@@ -27,6 +27,7 @@ mod history;
 mod people;
 mod pinned;
 mod reconciler;
+mod standing;
 mod status;
 mod task;
 mod verdict;
@@ -45,6 +46,7 @@ pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_
 pub use history::{HistoryRow, NoWayBack, trusted_sources};
 pub use people::HoldError;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};
+pub use standing::Standing;
 pub use status::{AppliedRevision, Attempt, Outcome, Recent, Status};
 pub use verdict::{Condition, ConditionRow, Verdict};
 

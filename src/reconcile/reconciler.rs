@@ -301,15 +301,26 @@ fn run_name(machine: &str, run: u64) -> String {
 /// What is seen is said at once, also while a revision is built or taken in.
 async fn see<C: Send + Sync + 'static>(shared: Arc<Shared<C>>) {
     let mut sights = shared.parts.follower.sight();
+    let mut told = shared.parts.follower.told();
+    let mut warned = None;
     loop {
+        told.mark_unchanged();
         let sight = sights.borrow_and_update().clone();
         shared.see(&sight);
-        if let crate::git::Sight::Unavailable(error) = &sight {
+        let unavailable = if let crate::git::Sight::Unavailable(error) = sight { Some(error) } else { None };
+        if let Some(error) = unavailable.as_ref().filter(|_| warned != unavailable) {
             tracing::warn!(source = shared.status.borrow().source, %error, "the source cannot be read");
         }
-        if sights.changed().await.is_err() {
-            shared.see(&crate::git::Sight::Unavailable(GitError::Stopped));
-            return;
+        warned = unavailable;
+        tokio::select! {
+            changed = sights.changed() => {
+                if changed.is_err() {
+                    shared.see(&crate::git::Sight::Unavailable(GitError::Stopped));
+                    return;
+                }
+            }
+            // Of several sources one may be in trouble, and nothing else is seen.
+            Ok(()) = told.changed() => {}
         }
     }
 }
@@ -425,8 +436,13 @@ impl<C: Send + Sync + 'static> Shared<C> {
 
     /// Says what is seen.
     pub fn see(&self, sight: &crate::git::Sight) {
-        let source = self.parts.follower.source();
-        self.update(|status| status.see(&source, sight));
+        let follower = &self.parts.follower;
+        let source = follower.source();
+        self.update(|status| {
+            status.see(&source, sight);
+            // Asked while nobody else writes: what is older never takes the place of what is newer.
+            status.see_sources(follower.sources());
+        });
     }
 
     pub fn update(&self, change: impl FnOnce(&mut Status)) {

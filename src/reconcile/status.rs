@@ -1,9 +1,12 @@
 //! How content stands: what was seen, what was attempted, what is applied. Never one in place of another.
 
+use super::standing::{self, Standing};
 use super::verdict::{self, Condition, ConditionRow, Verdict};
+use crate::git::remote::SourceStatus;
 use crate::git::{GitError, Revision, Sight, Source};
 use crate::journal::{Hold, Pin, Word};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// So many outcomes are remembered.
 const RECENT: usize = 10;
@@ -127,9 +130,34 @@ pub struct Status {
     pub retry_unix_ms: Option<i64>,
     /// Ready, Reconciling and Stalled, each with its reason and since when.
     pub conditions: Vec<ConditionRow>,
+    /// How each source stands, the main one first.
+    pub sources: Vec<Standing>,
+    /// Which commit of each source the revision that serves is made of, by the source's name.
+    pub applied_parts: BTreeMap<String, String>,
 }
 
 impl Status {
+    /// Takes in how the sources stand.
+    pub(super) fn see_sources(&mut self, sources: Vec<SourceStatus>) {
+        let mut before = std::mem::take(&mut self.sources);
+        let mut known = |name: &str| {
+            let same = before.iter_mut().find(|source| source.name == name);
+            same.map(|source| std::mem::take(&mut source.conditions)).unwrap_or_default()
+        };
+        self.sources = sources
+            .into_iter()
+            .map(|source| {
+                let conditions = known(&source.name);
+                Standing::of(source, conditions)
+            })
+            .collect();
+    }
+
+    /// The commit of a source that is in the revision that serves.
+    pub fn applied_of(&self, source: &str) -> Option<&str> {
+        self.applied_parts.get(source).map(String::as_str)
+    }
+
     /// Takes in what is followed, and a sight of it.
     pub(super) fn see(&mut self, source: &Source, sight: &Sight) {
         self.source = source.to_string();
@@ -176,12 +204,14 @@ impl Status {
 
     /// Says anew what follows from the rest. A condition's time moves with its state only.
     pub(super) fn settle(&mut self, now_unix_ms: i64) {
-        self.conditions = verdict::rows(&self.verdict(), &self.conditions, now_unix_ms);
+        let site = verdict::verdict(self);
+        self.sources = standing::settle(self, &site, now_unix_ms);
+        self.conditions = verdict::rows(&standing::of_site(self, site), &self.conditions, now_unix_ms);
     }
 
     /// The condition that holds, with its reason and a sentence.
     pub fn verdict(&self) -> Verdict {
-        verdict::verdict(self)
+        standing::of_site(self, verdict::verdict(self))
     }
 
     /// The word, and why in a sentence.

@@ -377,7 +377,8 @@ impl<C: Send + Sync + 'static> Task<C> {
             machines: built.census.machines,
             signed_by,
         };
-        self.shared.update(|status| status.applied = Some(applied));
+        let parts = self.shared.parts.follower.parts(revision).into_iter().collect();
+        self.shared.update(|status| (status.applied, status.applied_parts) = (Some(applied), parts));
     }
 
     pub(super) async fn tell(&self, revision: Revision, previous: Option<Arc<C>>) {

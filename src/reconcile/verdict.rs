@@ -58,7 +58,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(condition: Condition, reason: &'static str, message: String) -> Self {
+    pub(super) fn new(condition: Condition, reason: &'static str, message: String) -> Self {
         Self { condition, reason, message }
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn rows(verdict: &Verdict, before: &[ConditionRow], now_unix_ms: i64)
     Condition::ALL.map(row).to_vec()
 }
 
-/// Which condition holds.
+/// Which condition holds, by what is seen of the whole.
 pub(super) fn verdict(status: &Status) -> Verdict {
     let serving = match &status.applied {
         Some(applied) => format!("revision {} serves", short(&applied.revision)),
@@ -122,8 +122,17 @@ fn followed(status: &Status, head: &str, serving: String) -> Verdict {
     match &last.outcome {
         Outcome::Applied => Verdict::new(Condition::Ready, "Applied", serving),
         Outcome::Refused => {
-            let refused = format!("revision {} is refused with {}", short(head), findings(last.count));
-            Verdict::new(Condition::Stalled, "Refused", format!("{refused}; {serving}"))
+            // By a policy or a program that is newer than its use.
+            let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == head);
+            let message = match serves {
+                true => format!(
+                    "revision {} is refused now, with {}; it was applied before, and goes on serving",
+                    short(head),
+                    findings(last.count)
+                ),
+                false => format!("revision {} is refused with {}; {serving}", short(head), findings(last.count)),
+            };
+            Verdict::new(Condition::Stalled, "Refused", message)
         }
         Outcome::Postponed { reason } => {
             let again = format!("revision {} is tried again: {reason}", short(head));
@@ -182,11 +191,11 @@ fn last_of<'a>(status: &'a Status, revision: &str) -> Option<&'a Attempt> {
     status.attempted.as_ref().filter(|last| last.revision == revision)
 }
 
-fn findings(count: usize) -> String {
+pub(super) fn findings(count: usize) -> String {
     if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") }
 }
 
-fn short(revision: &str) -> &str {
+pub(super) fn short(revision: &str) -> &str {
     revision.get(..12).unwrap_or(revision)
 }
 
@@ -244,6 +253,7 @@ mod tests {
             status(Some("b"), Some("b"), Some(("a", Outcome::Applied))),
             status(Some("a"), Some("a"), Some(("a", Outcome::Applied))),
             status(Some("b"), Some("a"), Some(("b", Outcome::Refused))),
+            status(Some("a"), Some("a"), Some(("a", Outcome::Refused))),
             status(Some("b"), Some("a"), Some(("b", postponed()))),
             away(status(Some("a"), Some("a"), Some(("a", Outcome::Applied)))),
             suspended(status(Some("a"), Some("a"), Some(("a", Outcome::Applied)))),
@@ -271,6 +281,7 @@ mod tests {
         Reconciling Loading: revision b is being taken in; revision b serves
         Ready Applied: revision a serves
         Stalled Refused: revision b is refused with 1 finding; revision a serves
+        Stalled Refused: revision a is refused now, with 1 finding; it was applied before, and goes on serving
         Reconciling Postponed: revision b is tried again: no room; revision a serves
         Stalled SourceUnavailable: no repository; revision a serves
         Ready Suspended: revision a serves; suspended by ann (audit), still looking

@@ -6,8 +6,9 @@ use super::{ServeError, listen};
 use crate::api::{App, counted, counts, views::Phase};
 use crate::boot::desk::BootDesk as _;
 use crate::content::kinds::SubnetMode;
+use crate::git::remote::SourceStatus;
 use crate::inspect::Standing;
-use crate::metrics::{Format, Metrics, Now, Pool, Process};
+use crate::metrics::{Followed, Format, Metrics, Now, Pool, Process};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -65,6 +66,7 @@ async fn answer(State(asked): State<Arc<Asked>>, headers: HeaderMap) -> Response
 async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
     let fleet = &app.fleet;
     let content = fleet.content_status();
+    let sources: Vec<_> = fleet.reconciler.follower().sources().into_iter().map(followed).collect();
     let [phases, standings] = counts(app).await;
     let (store, logs) = (Arc::clone(&fleet.store), Arc::clone(&app.logs));
     let read = tokio::task::spawn_blocking(move || (store.health(), logs.full().is_some(), Process::read()));
@@ -78,7 +80,8 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         content: content.conditions.iter().map(|row| (row.kind.clone(), row.status == "True")).collect(),
         suspended: content.suspended.is_some(),
         pinned: content.pinned.is_some(),
-        source_available: content.unavailable.is_none(),
+        source_available: content.unavailable.is_none() && sources.iter().all(|source| source.up),
+        sources,
         findings: content.attempted.as_ref().map_or(0, |attempt| attempt.count),
         phases: each(Phase::ALL, &phases),
         standings: each(Standing::ALL, &standings),
@@ -87,6 +90,17 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         store: conditions.map(|(condition, holds)| (condition.to_owned(), holds)).to_vec(),
         job_logs_full,
         process,
+    }
+}
+
+/// How a source stands: whatever it is that keeps its newest commit from being used is told by itself.
+fn followed(source: SourceStatus) -> Followed {
+    Followed {
+        up: source.last_success_unix_ms.is_some() && (source.failure.is_none() || source.is_held),
+        refused: !source.findings.is_empty(),
+        held: source.is_held,
+        last_success_unix_ms: source.last_success_unix_ms,
+        name: source.name,
     }
 }
 
@@ -118,6 +132,25 @@ fn pools(desk: &Desk, now_ms: u64) -> Vec<Pool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_up_while_it_can_be_looked_at_whatever_is_thought_of_what_it_shows() {
+        let told = |failure: Option<&str>, is_held, findings: usize, success| {
+            let followed = followed(SourceStatus {
+                failure: failure.map(str::to_owned),
+                is_held,
+                findings: vec![String::new(); findings],
+                last_success_unix_ms: success,
+                ..SourceStatus::default()
+            });
+            (followed.up, followed.refused, followed.held)
+        };
+        assert_eq!(told(None, false, 0, Some(1)), (true, false, false));
+        assert_eq!(told(None, false, 0, None), (false, false, false), "nobody has looked yet");
+        assert_eq!(told(Some("no answer"), false, 0, Some(1)), (false, false, false));
+        assert_eq!(told(None, false, 2, Some(1)), (true, true, false));
+        assert_eq!(told(Some("rewritten"), true, 0, Some(1)), (true, false, true));
+    }
 
     #[test]
     fn every_phase_and_every_standing_is_counted_where_there_is_none_too() {

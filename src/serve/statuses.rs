@@ -67,7 +67,7 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
     // The newest commit is not what is used: its branch was rewritten and is held, or it is not taken up yet.
     if source.used.as_ref() != Some(&commit) {
         return match &source.failure {
-            Some(failure) if failure.contains("was rewritten") => report(State::Failure, failure),
+            Some(failure) if source.is_held => report(State::Failure, failure),
             _ => report(State::Pending, "it is being loaded"),
         };
     }
@@ -276,6 +276,7 @@ mod tests {
         let mut held = source(None);
         held.used = Some("c0".to_owned());
         held.failure = Some("x: main was rewritten from c0 to c1".to_owned());
+        held.is_held = true;
         assert_eq!(say(&applied, &held).map(|(state, _)| state), Some(State::Failure));
         let mut forbidden = source(Some("tenants/a"));
         forbidden.findings = vec!["tenants/a/a.yaml:1:1: error: z".to_owned()];

@@ -27,6 +27,8 @@ fn what_happened_is_told_to_whoever_scrapes_and_no_name_of_a_machine() {
         (r#"formwork_content_condition{condition="Ready"}"#, 1.0),
         (r#"formwork_content_condition{condition="Stalled"}"#, 0.0),
         (r#"formwork_reconcile_duration_seconds_count{outcome="applied"}"#, 1.0),
+        (r#"formwork_source_up{source="site"}"#, 1.0),
+        (r#"formwork_source_refused{source="site"}"#, 0.0),
         (r#"formwork_machines{phase="booting"}"#, 1.0),
         (r#"formwork_machines{phase="failed"}"#, 0.0),
         (r#"formwork_runs_started_total"#, 1.0),

@@ -10,6 +10,7 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+mod behind;
 mod broken;
 mod follows;
 mod forge_stand_in;

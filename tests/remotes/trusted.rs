@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// Somebody with an SSH key.
-struct Signer<'a> {
+pub struct Signer<'a> {
     repository: &'a Repository,
     key: String,
 }
 
 impl<'a> Signer<'a> {
-    fn new(repository: &'a Repository, name: &str) -> Self {
+    pub fn new(repository: &'a Repository, name: &str) -> Self {
         let key = repository.folder.path().join(name);
         let made =
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(&key).status();
@@ -22,7 +22,7 @@ impl<'a> Signer<'a> {
         Self { repository, key: key.to_string_lossy().into_owned() }
     }
 
-    fn public(&self) -> String {
+    pub fn public(&self) -> String {
         std::fs::read_to_string(format!("{}.pub", self.key)).expect("a key")
     }
 
@@ -32,7 +32,7 @@ impl<'a> Signer<'a> {
     }
 
     /// A commit of these files, signed.
-    fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         self.repository.commit(message, files);
         self.git(&["commit", "-q", "--amend", "--no-edit", "-S"]);
         self.repository.git(&["rev-parse", "HEAD"])

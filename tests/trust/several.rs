@@ -181,6 +181,13 @@ fn a_policy_that_is_new_is_asked_also_of_what_is_used_and_of_several_there_is_no
     assert!(sources[0]["findings"][0].as_str().is_some_and(|finding| finding.contains("“two”")), "{sources:#}");
     let status: Value = serde_json::from_slice(&site.type_in(&["status", "-o", "json"]).stdout).expect("JSON");
     assert!(status["content"]["lastAppliedRevision"].is_string(), "what served goes on: {status:#}");
+    // What is said of the source is what is so: the commit of it that was applied before is still used.
+    let (row, short) = (&status["sources"][0], main.get(..12).unwrap());
+    assert_eq!((&row["used"], row["applied"].as_str()), (&Value::Null, Some(main.as_str())), "{row:#}");
+    let message = row["message"].as_str().unwrap();
+    assert!(!message.contains("nothing of it") && message.contains(short), "{message}");
+    let said = String::from_utf8_lossy(&site.type_in(&["status", "-o", "table"]).stdout).into_owned();
+    assert!(said.contains("platform: Stalled") && said.contains(message) && !said.contains("nothing of it"), "{said}");
     let main = bed.platform(ALICE, "three");
     let team = bed.tenant(BOB, "three");
     used(&site, &main, &team);

@@ -5,6 +5,7 @@ use super::settings::{SourceSettings, Sources};
 use crate::git::GitError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How one source stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,10 +28,14 @@ pub struct SourceStatus {
     pub last_failure_unix_ms: Option<i64>,
     /// Why, where no look has succeeded since.
     pub failure: Option<String>,
+    /// Its branch was rewritten, and is held where it was.
+    pub is_held: bool,
     /// Who signed the commit that is used, and what led to it; empty where signatures are not asked for.
     pub signed_by: Vec<String>,
     /// Why its head is not used, as shown to people.
     pub findings: Vec<String>,
+    /// They are about who signed it; nothing of its content was read.
+    pub is_untrusted: bool,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
     /// Bytes downloaded since the start.
@@ -56,12 +61,14 @@ pub(super) struct Entry {
 pub struct Board {
     entries: Mutex<(u64, Vec<Entry>)>,
     changed: Condvar,
+    /// Whoever shows it is told of each change, also of one that is no news for who puts sources together.
+    told: watch::Sender<u64>,
 }
 
 impl Board {
-    pub(super) fn new(sources: &Sources) -> Self {
+    pub(super) fn new(sources: &Sources, told: watch::Sender<u64>) -> Self {
         let entries = sources.0.iter().map(|settings| Entry { status: blank(settings), ..Entry::default() }).collect();
-        Self { entries: Mutex::new((0, entries)), changed: Condvar::new() }
+        Self { entries: Mutex::new((0, entries)), changed: Condvar::new(), told }
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, Vec<Entry>)> {
@@ -73,7 +80,9 @@ impl Board {
         let mut entries = self.lock();
         let answer = entries.1.get_mut(index).map(change);
         entries.0 = entries.0.wrapping_add(1);
+        drop(entries);
         self.changed.notify_all();
+        self.tell();
         answer
     }
 
@@ -82,6 +91,11 @@ impl Board {
         if let Some(entry) = self.lock().1.get_mut(index) {
             change(entry);
         }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.told.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// All entries, once something is written that was not before `seen`; after `most` as they stand.

@@ -70,6 +70,24 @@ struct Held {
     tree: Tree,
 }
 
+/// A source's commit that does not go into the site.
+struct Refused {
+    index: usize,
+    findings: Vec<String>,
+    /// For who signed it.
+    is_untrusted: bool,
+}
+
+impl Refused {
+    fn untrusted(index: usize, findings: Vec<String>) -> Self {
+        Self { index, findings, is_untrusted: true }
+    }
+
+    fn content(index: usize, findings: Vec<String>) -> Self {
+        Self { index, findings, is_untrusted: false }
+    }
+}
+
 /// The thread's own.
 pub(in crate::git) struct Conductor {
     pub sources: Sources,
@@ -244,12 +262,12 @@ impl Conductor {
     fn compose(&mut self, entries: &[Entry]) -> Result<Revision, GitError> {
         let known = |index: usize| entries.get(index).and_then(|entry| entry.known.clone());
         let newest = known(0).ok_or(GitError::Busy)?;
-        let mut refused: Vec<(usize, Vec<String>)> = Vec::new();
+        let mut refused: Vec<Refused> = Vec::new();
         let main = match self.verify(0, &newest)? {
             Ok(()) => self.take(0, &newest)?,
             Err(findings) => {
                 let finding = findings.first().cloned().unwrap_or_default();
-                refused.push((0, findings));
+                refused.push(Refused::untrusted(0, findings));
                 match self.used.first().cloned().flatten() {
                     Some(held) => held,
                     None => {
@@ -265,7 +283,7 @@ impl Conductor {
             let Some(known) = known(index) else { continue };
             // Before any of its content is read; also of what is used already, where a policy is new.
             if let Err(findings) = self.verify(index, &known)? {
-                refused.push((index, findings));
+                refused.push(Refused::untrusted(index, findings));
                 continue;
             }
             if self
@@ -287,10 +305,12 @@ impl Conductor {
                             *place = Some(held);
                         }
                     } else {
-                        refused.push((index, findings));
+                        refused.push(Refused::content(index, findings));
                     }
                 }
-                Err(error) if error.is_fault_of_revision() => refused.push((index, vec![error.to_string()])),
+                Err(error) if error.is_fault_of_revision() => {
+                    refused.push(Refused::content(index, vec![error.to_string()]));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -323,7 +343,7 @@ impl Conductor {
         });
         let (new, is_settled) = match verdict {
             Verdict::Choose { good, refused: more } => {
-                refused.extend(more);
+                refused.extend(more.into_iter().map(|(index, findings)| Refused::content(index, findings)));
                 (good, true)
             }
             // The reconciler refuses it, and says why; nothing of this becomes the last good.
@@ -401,13 +421,15 @@ impl Conductor {
     }
 
     /// Writes down which commit of each source is used and why another is not; tells the journal once.
-    fn tell(&mut self, entries: &[Entry], main: Option<&str>, refused: Vec<(usize, Vec<String>)>) {
+    fn tell(&mut self, entries: &[Entry], main: Option<&str>, refused: Vec<Refused>) {
         for (index, entry) in entries.iter().enumerate() {
             let used = match index {
                 0 => main.map(str::to_owned),
                 _ => self.used.get(index).and_then(Option::as_ref).map(|held| held.revision.id.clone()),
             };
-            let findings = refused.iter().find(|(refused, _)| *refused == index).map(|(_, findings)| findings.clone());
+            let found = refused.iter().find(|refused| refused.index == index);
+            let (findings, is_untrusted) =
+                (found.map(|it| it.findings.clone()), found.is_some_and(|it| it.is_untrusted));
             let good = self.signatures.get(index).and_then(|signatures| signatures.good.as_ref());
             let good = good.filter(|good| used.as_ref() == Some(&good.commit));
             let signed_by = good.map(|good| good.by.clone()).unwrap_or_default();
@@ -415,6 +437,7 @@ impl Conductor {
                 entry.status.used = used;
                 entry.status.signed_by = signed_by;
                 entry.status.findings = findings.clone().unwrap_or_default();
+                entry.status.is_untrusted = is_untrusted;
             });
             let (Some(findings), Some(known)) = (findings, &entry.known) else { continue };
             let Some(told) = self.told.get_mut(index).filter(|told| told.as_ref() != Some(&known.commit)) else {

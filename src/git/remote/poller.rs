@@ -174,6 +174,8 @@ impl Poller {
                     to: held.commit.clone(),
                 })
             });
+            // What keeps it from being looked at is said first.
+            status.is_held = held.is_some() && status.failure.is_none();
             if held.is_some() {
                 status.failure = entry.failure.as_ref().map(ToString::to_string);
             }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Hints that may wait for one source: more say nothing more.
 const HINTS: usize = 4;
@@ -24,6 +24,8 @@ pub(in crate::git) struct Asked {
     pub owner: SyncSender<Request>,
     /// The last request for a look: one that begins after it is there answers it.
     pub requested: Arc<AtomicU64>,
+    /// Told whenever a source stands otherwise.
+    pub told: watch::Sender<u64>,
 }
 
 /// The threads that look at sources, and how to reach them.
@@ -89,7 +91,7 @@ pub(in crate::git) fn start(
 ) -> Result<Remote, GitError> {
     let fails = |error: std::io::Error| GitError::Mirror { path: state.to_owned(), message: error.to_string() };
     std::fs::create_dir_all(state).map_err(fails)?;
-    let board = Arc::new(Board::new(sources));
+    let board = Arc::new(Board::new(sources, asked.told));
     let rooms: Vec<Room> = sources.0.iter().map(|settings| Room::new(state, settings)).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let before = Arc::new(Mutex::new(before));

@@ -1,0 +1,96 @@
+//! A source as administrators are shown it: what was seen of it, and how it stands in the site.
+
+use crate::git::remote::SourceStatus;
+use crate::reconcile::{ConditionRow, Standing, Status};
+use serde::{Deserialize, Serialize};
+
+/// A source that is followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRow {
+    /// Its name in the server's sources.yaml.
+    pub name: String,
+    /// Where it is; never with credentials.
+    pub url: String,
+    /// What of it is followed.
+    pub follows: String,
+    /// The folder of the site that it is mounted at; none: it is the main one.
+    pub mount: Option<String>,
+    /// The commit that it shows.
+    pub head: Option<String>,
+    /// The commit of it that the newest revision is made of.
+    pub used: Option<String>,
+    /// The commit of it that is in the revision that serves.
+    #[serde(default)]
+    pub applied: Option<String>,
+    /// `Ready`: what it shows serves; `Reconciling`; or `Stalled`: it is away, refused or held, or the whole site is.
+    #[serde(default)]
+    pub condition: String,
+    /// Why, in a word that stays the same: `Applied`, `Looking`, `Loading`, `Unavailable`, `Refused`, `Untrusted`, `Rewritten`, or
+    /// the reason of the whole site.
+    #[serde(default)]
+    pub reason: String,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub message: String,
+    /// Since when that condition holds, Unix milliseconds.
+    #[serde(default)]
+    pub since_unix_ms: Option<i64>,
+    /// `Ready`, `Reconciling` and `Stalled`, of which one is `True`, with reason, message and since when.
+    #[serde(default)]
+    pub conditions: Vec<ConditionRow>,
+    /// When it was last looked at with success, Unix milliseconds.
+    pub last_success_unix_ms: Option<i64>,
+    /// When a look last failed, Unix milliseconds.
+    pub last_failure_unix_ms: Option<i64>,
+    /// Why, where no look has succeeded since, or why its branch is held.
+    pub failure: Option<String>,
+    /// Who signed the commit that is used, and what led to it; empty where the source has no policy of its own.
+    #[serde(default)]
+    pub signed_by: Vec<String>,
+    /// Why its head is not used: `file:line:column: error: …`.
+    pub findings: Vec<String>,
+    /// When it is looked at next, Unix milliseconds.
+    pub next_look_unix_ms: Option<i64>,
+    /// Bytes downloaded since the server's start.
+    pub fetched_bytes: u64,
+    /// The last request for a look (`token`) that it was looked at after, with or without success.
+    #[serde(default)]
+    pub observed_request: u64,
+}
+
+impl SourceRow {
+    /// As it stands in the site.
+    pub(super) fn of(status: SourceStatus, site: &Status) -> Self {
+        let standing = site.sources.iter().find(|standing| standing.name == status.name);
+        let holds = standing.and_then(Standing::holds);
+        let word = |of: fn(&ConditionRow) -> &String| holds.map(of).cloned().unwrap_or_default();
+        Self {
+            applied: site.applied_of(&status.name).map(str::to_owned),
+            condition: word(|row| &row.kind),
+            reason: word(|row| &row.reason),
+            message: word(|row| &row.message),
+            since_unix_ms: holds.map(|row| row.last_transition_unix_ms),
+            conditions: standing.map(|standing| standing.conditions.clone()).unwrap_or_default(),
+            name: status.name,
+            url: status.url,
+            follows: status.follows,
+            mount: status.mount,
+            head: status.head,
+            used: status.used,
+            last_success_unix_ms: status.last_success_unix_ms,
+            last_failure_unix_ms: status.last_failure_unix_ms,
+            failure: status.failure,
+            signed_by: status.signed_by,
+            findings: status.findings,
+            next_look_unix_ms: status.next_look_unix_ms,
+            fetched_bytes: status.fetched_bytes,
+            observed_request: status.observed_request,
+        }
+    }
+
+    /// What is wrong with it, in a line; none: nothing.
+    pub fn trouble(&self) -> Option<&str> {
+        (self.condition == "Stalled").then_some(self.message.as_str())
+    }
+}
