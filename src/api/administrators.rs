@@ -161,6 +161,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
     let [machines, drift] = standings::counts(&app).await;
     let read_once = Arc::clone(&app.read_once);
     let private = Arc::clone(&app.private);
+    let policy_files = app.policy_files.changed();
     // How they stand first: a row says no less than its condition.
     let standing = app.fleet.content_status();
     let (source, sources) = (app.fleet.reconciler.follower().source(), app.fleet.reconciler.follower().sources());
@@ -172,6 +173,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
             let unread = settings.0.iter().filter_map(|settings| Some(unread(settings, status(&settings.name)?)));
             changed.extend(unread.flatten());
         }
+        changed.extend(policy_files);
         (changed, private.open_to_others())
     });
     let (changed, open_to_others) = files.await.unwrap_or_default();

@@ -62,6 +62,8 @@ pub struct App {
     pub standings: Arc<Standings>,
     /// What was read at the start and not again.
     pub read_once: Arc<[ReadOnce]>,
+    /// Files of policies that were changed and are not in force.
+    pub policy_files: PolicyFiles,
     /// What nobody else on this host may read.
     pub private: Arc<PrivateFiles>,
     /// Webhooks of forges.

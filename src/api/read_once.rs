@@ -5,12 +5,13 @@ use crate::git::remote::{SourceSettings, SourceStatus};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The largest part of a file that is compared, bytes.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A file that is read at the start and not again, or a folder that is opened then, as it was.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOnce {
     path: PathBuf,
     /// None: it could not be read.
@@ -32,6 +33,12 @@ impl ReadOnce {
         Self { path: path.to_owned(), seen: seen(path) }
     }
 
+    /// The same file or folder, as it is now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::of(&self.path)
+    }
+
     /// That it is another one now. Reads the file.
     pub fn changed(&self) -> Option<ChangedFile> {
         let now = seen(&self.path);
@@ -48,6 +55,22 @@ impl ReadOnce {
             takes_effect: "restart".to_owned(),
             message: format!("{path} {what} since the server read it at its start; restart the server"),
         })
+    }
+}
+
+/// The files of policies that are not what is in force: written by who reads them again, told to who asks for the status.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyFiles(Arc<Mutex<Vec<ChangedFile>>>);
+
+impl PolicyFiles {
+    /// These are.
+    pub fn set(&self, changed: Vec<ChangedFile>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = changed;
+    }
+
+    /// They are.
+    pub(super) fn changed(&self) -> Vec<ChangedFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -32,6 +32,7 @@ mod hold;
 mod hook;
 mod init;
 mod keeping;
+mod located;
 mod log;
 mod logs;
 mod man;

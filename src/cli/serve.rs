@@ -3,17 +3,15 @@
 use super::error::CliError;
 use super::failure;
 use super::keeping::{ReplicaAt, StoreAt};
+use super::located::{At, located, named, trust};
 use super::log::Log;
-use super::policy::policy;
 use crate::api::ReadOnce;
 use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
-use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
+use crate::git::remote::SourceSettings;
 use crate::journal::Retention;
 use crate::serve::{self, Content, Options, StateDirectory};
-use crate::trust::Policy;
 use clap::{ArgGroup, Args};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -205,7 +203,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     arguments.replica.may_follow(&content)?;
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
-    let (trust, trust_of) = trust(arguments, &content, &mut read_once)?;
+    let (trust, trust_of) = trust(arguments.trust.as_deref(), sources_of(&content))?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         keeping: arguments.store.keeping_of(arguments.replica.replica.as_deref())?,
@@ -276,9 +274,14 @@ fn in_cluster(_: &Arguments, _: &tokio::runtime::Runtime) -> Result<Option<Conte
     Ok(None)
 }
 
+/// The sources that a sources.yaml names, or the one elsewhere.
+fn sources_of(content: &Content) -> &[SourceSettings] {
+    if let Content::Source(Source::Sources(sources)) = content { &sources.0 } else { &[] }
+}
+
 /// What opens encrypted files: the site's own identities its own, and those of a mounted source what lies where that is mounted.
 fn keys(content: &Content, site: Identities, read_once: &mut Vec<ReadOnce>) -> Result<Keys, CliError> {
-    let sources = if let Content::Source(Source::Sources(sources)) = content { sources.0.as_slice() } else { &[] };
+    let sources = sources_of(content);
     let mut folders = Vec::new();
     for (source, mount) in sources.iter().filter_map(|source| Some((source, source.mount.clone()?))) {
         read_once.extend(source.age_identities.as_deref().map(ReadOnce::of));
@@ -291,36 +294,11 @@ fn keys(content: &Content, site: Identities, read_once: &mut Vec<ReadOnce>) -> R
     })
 }
 
-/// Who may sign: of one repository, by `--trust` or by what is said of its source; of several, each source's own.
-fn trust(
-    arguments: &Arguments,
-    content: &Content,
-    read_once: &mut Vec<ReadOnce>,
-) -> Result<(Option<Policy>, BTreeMap<String, Policy>), CliError> {
-    let sources = if let Content::Source(Source::Sources(sources)) = content { sources.0.as_slice() } else { &[] };
-    let own = sources.iter().filter_map(|source| Some((source.name.clone(), source.trust.as_deref()?)));
-    let mut own =
-        own.map(|(name, path)| Ok((name, policy(path, read_once)?))).collect::<Result<BTreeMap<_, _>, CliError>>()?;
-    let Some(path) = &arguments.trust else {
-        // What is said of the only source is said of the whole.
-        let whole = (sources.len() == 1).then(|| own.pop_first()).flatten();
-        return Ok((whole.map(|(_, policy)| policy), own));
-    };
-    if sources.len() > 1 || !own.is_empty() {
-        let message = "--trust is about one repository, and of several each has its own signers";
-        let hint = "in the sources.yaml: `trust: FILE` of each source that has to be signed, and no --trust";
-        return Err(CliError::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) });
-    }
-    Ok((Some(policy(path, read_once)?), BTreeMap::new()))
-}
-
 /// What is to be followed.
 fn source(arguments: &Arguments) -> Result<Source, CliError> {
     let usage = |message: String, hint: Option<&str>| CliError::Usage { message, hint: hint.map(str::to_owned) };
     if let Some(path) = &arguments.sources {
-        return read_sources(path)
-            .map(Source::Sources)
-            .map_err(|findings| usage(format!("{} cannot be used:\n{findings}", path.display()), None));
+        return named(path).map(Source::Sources);
     }
     let Some(repository) = &arguments.repository else {
         let path = arguments
@@ -329,37 +307,15 @@ fn source(arguments: &Arguments) -> Result<Source, CliError> {
             .ok_or_else(|| usage("give --hosted, --repository, --sources or --dir".to_owned(), None))?;
         return Ok(Source::Directory { path });
     };
-    // What was typed is not shown again: there may be a password in it.
-    let location = Location::parse(repository).map_err(|error| usage(format!("--repository: {error}"), None))?;
-    let https = arguments.token_file.is_some() || arguments.repository_ca.is_some();
-    let ssh = arguments.key_file.is_some() || arguments.known_hosts.is_some();
-    let credentials = match &location {
-        Location::Https { .. } if !ssh => arguments.token_file.clone().map_or(Credentials::Nobody, |password_file| {
-            Credentials::Basic { user: "x-access-token".to_owned(), password_file }
-        }),
-        Location::Ssh { host, .. } if !https => Credentials::Ssh {
-            key_file: arguments.key_file.clone(),
-            known_hosts_file: arguments.known_hosts.clone().ok_or_else(|| {
-                let hint =
-                    format!("get the host's keys by `ssh-keyscan {host}` and compare them with what its owner says");
-                usage("over ssh --known-hosts is needed".to_owned(), Some(&hint))
-            })?,
-        },
-        Location::Local(path) if !https && !ssh => {
-            let (branch, subpath) = (arguments.branch.clone(), arguments.path.clone());
-            return Ok(Source::Bare { path: path.clone(), branch, subpath });
-        }
-        _ => {
-            let hint = "--token-file and --repository-ca go with https://, --key-file and --known-hosts with ssh";
-            return Err(usage("these credentials are for another kind of URL".to_owned(), Some(hint)));
-        }
-    };
-    let follow = arguments.branch.clone().map_or(Follow::Default, Follow::Branch);
-    let mut settings = SourceSettings::new("site", location, follow);
-    settings.subpath = arguments.path.clone();
-    settings.credentials = credentials;
-    settings.authority_file.clone_from(&arguments.repository_ca);
-    Ok(Source::Sources(Sources(vec![settings])))
+    located(&At {
+        repository,
+        branch: arguments.branch.as_ref(),
+        path: arguments.path.as_ref(),
+        token_file: arguments.token_file.as_ref(),
+        repository_ca: arguments.repository_ca.as_ref(),
+        key_file: arguments.key_file.as_ref(),
+        known_hosts: arguments.known_hosts.as_ref(),
+    })
 }
 
 /// A source that is not there at the start is a slip of the pen; one that goes away later is waited for.

@@ -34,11 +34,16 @@ impl StrictFile {
 
     /// Something is wrong at a value of it.
     pub(crate) fn error(&mut self, code: &'static str, path: &[Step<'_>], message: String) {
+        self.error_with(code, path, message, None);
+    }
+
+    /// The same, with what to do.
+    pub(crate) fn error_with(&mut self, code: &'static str, path: &[Step<'_>], message: String, hint: Option<String>) {
         match &self.document {
-            Some(document) => drop(self.report.error(code, document.value(path), message)),
+            Some(document) => self.report.error(code, document.value(path), message).hint_if(hint),
             None => {
                 let place = Place { file: Arc::clone(&self.file), line: 1, column: 1 };
-                self.report.at(Severity::Error, code, place, message);
+                self.report.at(Severity::Error, code, place, message).hint_if(hint);
             }
         }
     }

@@ -6,21 +6,33 @@ use super::mirror::revision_of;
 use super::walk::Walk;
 use crate::content::Finding;
 use crate::trust::{Base, Check, CommitEvidence, Evidence, Policy, Seal, Signed, TagEvidence, decide, openpgp, ssh};
+use arc_swap::ArcSwap;
 use git2::{Commit, DiffOptions, ObjectType, Oid, Repository, Tree};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// So many commits between two revisions are checked; more need an anchor.
 const COMMITS_MAX: usize = 20_000;
 /// So many annotated tags of one commit are looked at.
 const TAGS_MAX: usize = 32;
 
-/// The policy, with the keys that `gpg` needs.
+/// By what policy signatures are judged. Another may take its place while it is asked: a question that began goes on by the one
+/// before.
 #[derive(Debug)]
 pub struct Verifier {
+    in_force: ArcSwap<InForce>,
+    /// Where keys are imported to.
+    keys: PathBuf,
+}
+
+/// The policy, with the keys that `gpg` needs.
+#[derive(Debug)]
+struct InForce {
     policy: Policy,
     keyring: Option<Mutex<Keyring>>,
+    /// Rises with each policy.
+    generation: u64,
 }
 
 impl Verifier {
@@ -28,13 +40,31 @@ impl Verifier {
     ///
     /// # Errors
     /// `gpg` is not there, or a file holds no key.
-    pub fn new(mut policy: Policy, keys: &Path) -> Result<Self, String> {
-        if policy.openpgp_files.is_empty() {
-            return Ok(Self { policy, keyring: None });
-        }
-        let (keyring, principals) = Keyring::import(keys, &policy.openpgp_files)?;
-        policy.openpgp = principals;
-        Ok(Self { policy, keyring: Some(Mutex::new(keyring)) })
+    pub fn new(policy: Policy, keys: &Path) -> Result<Self, String> {
+        let in_force = ArcSwap::from_pointee(InForce::new(policy, keys, 0)?);
+        Ok(Self { in_force, keys: keys.to_owned() })
+    }
+
+    /// Judges by another policy from now on. What was revoked stays so until the program is started anew: a list that is only half
+    /// written brings no key back.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`]; the one before is then still in force.
+    pub fn replace(&self, mut policy: Policy) -> Result<(), String> {
+        let before = self.in_force.load_full();
+        let lost = before.policy.ssh.revoked.iter().filter(|key| !policy.ssh.revoked.contains(key)).cloned();
+        let lost: Vec<_> = lost.collect();
+        policy.ssh.revoked.extend(lost);
+        let generation = before.generation.wrapping_add(1);
+        // The keys of the one before may be asked for at this moment.
+        let keys = if generation % 2 == 0 { self.keys.clone() } else { self.keys.with_extension("next") };
+        self.in_force.store(Arc::new(InForce::new(policy, &keys, generation)?));
+        Ok(())
+    }
+
+    /// Rises whenever another policy takes the place of the one before: what was found by that is to be asked again.
+    pub fn generation(&self) -> u64 {
+        self.in_force.load().generation
     }
 
     /// Decides whether `tip` may follow `last`, the revision trusted last, by what the repository shows. `subpath`: only paths
@@ -71,20 +101,32 @@ impl Verifier {
         };
         let tip = Oid::from_str(tip).map_err(damaged)?;
         let subpath = subpath.filter(|path| !path.is_empty());
-        let gatherer = Gatherer { repository, walk: Walk::of(repository), subpath, verifier: self, tags };
+        let in_force = self.in_force.load_full();
+        let gatherer = Gatherer { repository, walk: Walk::of(repository), subpath, in_force: &in_force, tags };
         let evidence = gatherer.gather(last, tip).map_err(damaged)?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Ok(decide(&self.policy, &evidence, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
+        Ok(decide(&in_force.policy, &evidence, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
     }
 
     /// The commit that a person trusts as it is.
-    pub fn anchor(&self) -> Option<&str> {
-        self.policy.anchor.as_deref()
+    pub fn anchor(&self) -> Option<String> {
+        self.in_force.load().policy.anchor.clone()
     }
 
     /// Whether it is tags that have to be signed.
     pub fn asks_for_tags(&self) -> bool {
-        self.policy.check == Check::Tag
+        self.in_force.load().policy.check == Check::Tag
+    }
+}
+
+impl InForce {
+    fn new(mut policy: Policy, keys: &Path, generation: u64) -> Result<Self, String> {
+        if policy.openpgp_files.is_empty() {
+            return Ok(Self { policy, keyring: None, generation });
+        }
+        let (keyring, principals) = Keyring::import(keys, &policy.openpgp_files)?;
+        policy.openpgp = principals;
+        Ok(Self { policy, keyring: Some(Mutex::new(keyring)), generation })
     }
 
     fn seal(&self, signature: &[u8], signed: &[u8]) -> Seal {
@@ -118,13 +160,13 @@ struct Gatherer<'a> {
     repository: &'a Repository,
     walk: Walk<'a>,
     subpath: Option<&'a str>,
-    verifier: &'a Verifier,
+    in_force: &'a InForce,
     tags: &'a [MovedTag],
 }
 
 impl Gatherer<'_> {
     fn gather(&self, last: Option<&str>, tip: Oid) -> Result<Evidence, git2::Error> {
-        let check = self.verifier.policy.check;
+        let check = self.in_force.policy.check;
         let base = self.base(last, tip)?;
         let commit = self.repository.find_commit(tip)?;
         let from = match &base {
@@ -164,7 +206,7 @@ impl Gatherer<'_> {
                 Err(_) => Base::Gone(last.to_owned()),
             });
         }
-        let Some(anchor) = &self.verifier.policy.anchor else { return Ok(Base::Nothing) };
+        let Some(anchor) = &self.in_force.policy.anchor else { return Ok(Base::Nothing) };
         let id = Oid::from_str(anchor)?;
         let found = id == tip || self.repository.find_commit(id).is_ok() && descends(id).unwrap_or(false);
         Ok(if id == tip {
@@ -178,7 +220,7 @@ impl Gatherer<'_> {
 
     fn commit(&self, commit: &Commit<'_>) -> Result<CommitEvidence, git2::Error> {
         let seal = match self.repository.extract_signature(&commit.id(), None) {
-            Ok((signature, signed)) => self.verifier.seal(&signature, &signed),
+            Ok((signature, signed)) => self.in_force.seal(&signature, &signed),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Seal::None,
             Err(error) => return Err(error),
         };
@@ -273,7 +315,7 @@ impl Gatherer<'_> {
                 continue;
             }
             let seal = match split_tag(object.data()) {
-                Some((signed, signature)) => self.verifier.seal(signature, signed),
+                Some((signed, signature)) => self.in_force.seal(signature, signed),
                 None => Seal::None,
             };
             tags.push(TagEvidence {

@@ -15,18 +15,20 @@ mod site;
 mod sources;
 mod statuses;
 mod together;
+mod trusted;
 
 pub use content::Content;
 pub use error::ServeError;
 pub use keeping::Keeping;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
+pub use trusted::{ReadAgain, TrustFile};
 
 use crate::api::{self, App};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::Keys;
 use crate::fleet::{Entry, Fleet, Secrets};
-use crate::git::{Follower, GitError, PackCache, Verifier};
+use crate::git::{Follower, GitError, PackCache};
 use crate::journal::Retention;
 use crate::metrics::Metrics;
 use crate::net::dhcp::{DhcpConfig, DhcpService};
@@ -37,7 +39,6 @@ use crate::reconcile::{Change, Foresee, Foreseen, Hook, Outcome, Parts, Reconcil
 use crate::replicas::Replicas;
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
-use crate::trust::Policy;
 use desk::Desk;
 use keeping::Opening;
 use std::collections::BTreeMap;
@@ -77,9 +78,9 @@ pub struct Options {
     /// What opens content that is encrypted in Git.
     pub keys: Keys,
     /// Who may sign revisions; none: signatures are not asked for.
-    pub trust: Option<Policy>,
+    pub trust: Option<TrustFile>,
     /// Who may sign for each of several sources, by its name.
-    pub trust_of: BTreeMap<String, Policy>,
+    pub trust_of: BTreeMap<String, TrustFile>,
     /// The files of these that were read and are not read again.
     pub read_once: Vec<api::ReadOnce>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
@@ -187,9 +188,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let here = options.keeping.elsewhere().is_none().then(|| options.keeping.open(&opening)).transpose()?;
     let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
     let keys_of_signers = options.state.0.join("signers");
-    let verifier = options.trust.map(|policy| Verifier::new(policy, &keys_of_signers).map(Arc::new));
-    let verifier = verifier.transpose().map_err(ServeError::Trust)?;
-    let mut policies = sources::policies(options.trust_of, &keys_of_signers)?;
+    let (verifier, mut policies, watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
         replicas: OnceLock::new(),
@@ -286,6 +285,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         options.retention,
         replicas.clone(),
     ));
+    let (policy_files, renewed) = (api::PolicyFiles::default(), Arc::clone(&fleet));
+    let told_of_files = policy_files.clone();
+    services.spawn(async move {
+        trusted::follow(watched, told_of_files, || {
+            renewed.reconciler.ask();
+        })
+        .await;
+        Ok(())
+    });
     services.spawn(chores::bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
     let app = App {
@@ -298,6 +306,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         receiving,
         standings: Arc::clone(&hook.standings),
         read_once,
+        policy_files,
         private,
         applied,
     };

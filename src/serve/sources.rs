@@ -2,6 +2,7 @@
 //! wake them.
 
 use super::ServeError;
+use super::trusted::{TrustFile, Watched};
 use crate::api::Hooks;
 use crate::catalog::Catalog;
 use crate::content::{Stop, count_of};
@@ -11,7 +12,6 @@ use crate::journal::{Event, Stream};
 use crate::reconcile::Build;
 use crate::replicas::Replicas;
 use crate::store::{Batch, Store};
-use crate::trust::Policy;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,12 +23,22 @@ const NEWS: usize = 256;
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
 
-/// Who may sign for each of several sources; keys lie in a folder each.
-pub(super) fn policies(policies: BTreeMap<String, Policy>, keys: &Path) -> Result<Policies, ServeError> {
-    let verifier = |name: &str, policy| Verifier::new(policy, &keys.join(name)).map(Arc::new);
-    let of = policies.into_iter().map(|(name, policy)| verifier(&name, policy).map(|verifier| (name, verifier)));
-    let verifiers = of.collect::<Result<_, String>>().map_err(ServeError::Trust)?;
-    Ok(Policies { verifiers, ..Policies::default() })
+/// Who may sign: for the whole, and for each of several sources; keys lie in a folder each. And what is to be watched for changes.
+pub(super) fn verifiers(
+    whole: Option<TrustFile>,
+    of: BTreeMap<String, TrustFile>,
+    keys: &Path,
+) -> Result<(Option<Arc<Verifier>>, Policies, Vec<Watched>), ServeError> {
+    let mut watched = Vec::new();
+    let mut verifier = |file: TrustFile, keys: &Path| {
+        let made = Verifier::new(file.policy.clone(), keys).map(Arc::new).map_err(ServeError::Trust)?;
+        watched.push(Watched::new(file, &made));
+        Ok::<_, ServeError>(made)
+    };
+    let whole = whole.map(|file| verifier(file, keys)).transpose()?;
+    let verifiers = of.into_iter().map(|(name, file)| Ok((name.clone(), verifier(file, &keys.join(&name))?)));
+    let verifiers = verifiers.collect::<Result<_, ServeError>>()?;
+    Ok((whole, Policies { verifiers, ..Policies::default() }, watched))
 }
 
 /// Who judges mounted sources, and what they tell.

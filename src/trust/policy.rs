@@ -138,6 +138,13 @@ impl Policy {
             match open(name).and_then(|bytes| String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())) {
                 Err(why) => strict.error("unreadable", &["allowedSigners".into()], format!("`{name}`: {why}")),
                 Ok(text) => match allowed_signers::parse(&text, zone) {
+                    // Nobody is no policy: it would refuse whatever is pushed, and a file that was emptied by accident looks so.
+                    Ok(lines) if lines.is_empty() => {
+                        let said = format!("`{name}` has no signer in it: nobody could sign by SSH");
+                        let hint = "write who may sign, one a line: `alice@example.org ssh-ed25519 AAAA…`; or leave \
+                                    `allowedSigners` out, where all sign by OpenPGP";
+                        strict.error_with("nobody", &["allowedSigners".into()], said, Some(hint.to_owned()));
+                    }
                     Ok(lines) => policy.ssh.lines = lines,
                     Err(errors) => strict.elsewhere("allowed-signer", name, errors),
                 },

@@ -199,6 +199,7 @@ fn a_tag_is_good_under_the_name_it_was_signed_for() {
 #[test]
 fn a_policy_is_strict_and_says_where() {
     let open = |name: &str| match name {
+        "nobody" => Ok(b"# alice was here\n\n".to_vec()),
         "signers" => Ok(b"alice ssh-ed25519 x\n".to_vec()),
         "key.asc" => Ok(b"armored".to_vec()),
         _ => Err("No such file or directory".to_owned()),
@@ -213,6 +214,8 @@ fn a_policy_is_strict_and_says_where() {
         ("signers: x\n", "trust.yaml:1:1: error: unknown field `signers`"),
         ("allowedSigners: nope\n", "trust.yaml:1:17: error: `nope`: No such file"),
         ("allowedSigners: signers\n", "signers:1:1: error: not an SSH public key"),
+        ("allowedSigners: nobody\n", "trust.yaml:1:17: error: `nobody` has no signer in it: nobody could sign by SSH"),
+        (&format!("{good}allowedSigners: nobody\n"), "leave `allowedSigners` out, where all sign by OpenPGP"),
         ("openpgp: [{principal: a}]\n", "trust.yaml:1:11: error: openpgp[0].file is missing"),
         (&format!("{good}anchor: main\n"), "trust.yaml:6:9: error: `main` is not the whole id"),
         (&good.replace("'**'", ""), "trust.yaml:5:24: error: rule `all` has no paths"),

@@ -109,3 +109,58 @@ fn a_server_with_a_policy_that_is_not_sound_does_not_start() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("trust.yaml:1:17: error: `nowhere`"), "{said}");
 }
+
+#[test]
+fn who_may_sign_changes_without_a_restart_and_what_is_not_sound_changes_nothing() {
+    let repository = Repository::new();
+    let (alice, bob) = (repository.ssh_key("alice"), repository.ssh_key("bob"));
+    let (alice, bob) = (format!("alice@example.org {}\n", alice.trim()), format!("bob@example.org {}\n", bob.trim()));
+    repository.write("allowed_signers", &alice);
+    repository.write("trust.yaml", "allowedSigners: allowed_signers\n");
+    let first = repository.commit(By::Ssh("alice"), "first", &[("site.yaml", SITE)]);
+    repository.push();
+    let policy = repository.root().join("trust.yaml");
+    let site = Site::start(&repository, &["--trust", policy.to_str().unwrap()]);
+    site.until_served(&first);
+    let second = repository.commit(By::Ssh("bob"), "second", &[("README.md", "2")]);
+    repository.push();
+    site.until(&["\"condition\": \"Stalled\"", &second, "no line of the allowed signers"]);
+
+    // Bob may sign: his line is there in half first, and what was refused is judged again once it is whole.
+    let half = bob.len() / 2;
+    repository.write("allowed_signers", &format!("{alice}{}", &bob[..half]));
+    let status = site.until(&["is not taken in, what was read before stays in force", "\"takesEffect\": \"mended\""]);
+    assert!(
+        status.contains("allowed_signers was changed") && status.contains("\"condition\": \"Stalled\""),
+        "{status}"
+    );
+    repository.write("allowed_signers", &format!("{alice}{bob}"));
+    site.until_served(&second);
+    assert!(site.until(&["\"changedFiles\": []"]).contains(&second));
+
+    // A policy that names nobody, one that is broken and one that is gone: Bob and Alice sign as before, and nobody else.
+    let mut last = second;
+    for (number, broken) in [Some("allowedSigners: nobody\n"), Some("check: perhaps\n"), None].into_iter().enumerate() {
+        repository.write("nobody", "# nobody\n");
+        match broken {
+            Some(text) => repository.write("trust.yaml", text),
+            None => std::fs::remove_file(&policy).unwrap(),
+        }
+        site.until(&["trust.yaml", "\"takesEffect\": \"mended\""]);
+        repository.commit(By::Nobody, "unsigned", &[("site.yaml", "not: content\n")]);
+        repository.push();
+        site.until(&["\"condition\": \"Stalled\"", "is not signed"]);
+        repository.git(&["reset", "-q", "--hard", &last]);
+        last = repository.commit(By::Ssh("bob"), "on", &[("README.md", &format!("on {number}"))]);
+        repository.push();
+        site.until_served(&last);
+    }
+    repository.write("trust.yaml", "allowedSigners: allowed_signers\n");
+    site.until(&["\"changedFiles\": []"]);
+    // Bob may not any more.
+    repository.write("allowed_signers", &alice);
+    let late = repository.commit(By::Ssh("bob"), "late", &[("README.md", "late")]);
+    site.until_logged("who may sign was read again, and is in force", 2);
+    repository.push();
+    site.until(&["\"condition\": \"Stalled\"", &late, "no line of the allowed signers"]);
+}

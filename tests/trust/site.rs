@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Until this is dropped.
 pub struct Site {
-    _server: Server,
+    server: Server,
     state: PathBuf,
 }
 
@@ -29,7 +29,7 @@ impl Site {
             command.args(words);
             command
         });
-        Self { _server: server, state }
+        Self { server, state }
     }
 
     /// Pushes from the repository's work tree to the server's own repository, as its administrator: whether it was taken, and
@@ -87,6 +87,15 @@ impl Site {
             std::thread::sleep(Duration::from_millis(100));
         }
         panic!("{wanted:?}: {status}");
+    }
+
+    /// Waits until the server has logged this so often.
+    pub fn until_logged(&self, text: &str, times: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.server.log().matches(text).count() < times {
+            assert!(Instant::now() < end, "{text}, {times} times: {}", self.server.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until this revision serves and nothing newer is worked on.

@@ -115,6 +115,7 @@ impl Site {
             server: Arc::new(server),
             standings: Arc::clone(&standings),
             read_once: Arc::from([]),
+            policy_files: crate::api::PolicyFiles::default(),
             private: Arc::default(),
             hooks: Arc::new(hooks::of(lab.dir.path())),
             receiving,

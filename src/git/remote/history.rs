@@ -39,7 +39,7 @@ impl Checked {
             .map_err(|_| GitError::Stopped)?;
         let last = answer.blocking_recv().map_err(|_| GitError::Stopped)??;
         let remembered = || self.source.as_ref().and_then(|(_, trusted)| trusted.clone());
-        let base = last.or_else(remembered).or_else(|| self.verifier.anchor().map(str::to_owned));
+        let base = last.or_else(remembered).or_else(|| self.verifier.anchor());
         Ok(Wanted { base, tags: self.verifier.asks_for_tags() })
     }
 }

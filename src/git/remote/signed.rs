@@ -29,6 +29,8 @@ pub(super) struct Signed {
 pub(super) struct Signatures {
     /// The commit that was found good last.
     pub good: Option<Signed>,
+    /// By which policy.
+    generation: u64,
     /// Loose objects of a repository on this disk that were found whole.
     checked: Checked,
 }
@@ -42,6 +44,10 @@ impl Signatures {
         known: &Known,
         last: Option<&str>,
     ) -> Result<Result<(), Vec<String>>, GitError> {
+        let generation = verifier.generation();
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            self.good = None;
+        }
         if self.good.as_ref().is_some_and(|good| good.commit == known.commit) {
             return Ok(Ok(()));
         }
