@@ -50,6 +50,11 @@ pub struct Offline {
 }
 
 impl Place {
+    /// The repository with its branch and folder, as they were given; none: none was.
+    pub(super) fn repository(&self) -> Option<(&str, Option<&String>, Option<&String>)> {
+        Some((self.repository.as_deref()?.to_str()?, self.branch.as_ref(), self.path.as_ref()))
+    }
+
     /// Reads what was asked for; `None`: the server is to be asked.
     ///
     /// # Errors

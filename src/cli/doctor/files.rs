@@ -116,6 +116,10 @@ pub(super) fn judge_validity(name: &str, now: i64, from: i64, until: i64) -> Che
 
 /// Content: readable, and what would be said of it.
 pub(super) fn content(place: &Place) -> (Vec<Check>, Option<Catalog>) {
+    // Of a repository elsewhere nothing is fetched: whether it can be reached is looked at with the sources.
+    if place.repository().is_some_and(|(url, ..)| super::sources::is_elsewhere(url)) {
+        return (Vec::new(), None);
+    }
     match place.open() {
         Ok(None) => (Vec::new(), None),
         Ok(Some(offline)) => {

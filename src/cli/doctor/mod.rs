@@ -4,6 +4,7 @@
 //! claimed.
 
 mod files;
+mod sources;
 mod system;
 mod wire;
 
@@ -18,13 +19,18 @@ use std::path::PathBuf;
 
 /// Looks whether this computer can serve a site, and says what to do where it cannot.
 ///
-/// Rights and ports, state directory and keys, images with their checksums, the repository, who else answers DHCP, clock and disk
-/// space. What is not given is left out: without --interface nobody is asked for DHCP. A server may run meanwhile.
+/// Rights and ports, the URLs that machines and administrators will use, state directory and keys, images with their checksums,
+/// who else answers DHCP, clock and disk space; and with the same options as `serve`: the repository or the sources (each is asked
+/// what it shows, for ten seconds at most), who may sign, and what opens encrypted files. What is not given is left out: without
+/// --interface nobody is asked for DHCP. A server may run meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   formwork doctor                                     rights, ports, the state directory
   formwork doctor --images /srv/images --dir site/    and whether the images are there that content boots
   formwork doctor --interface br0                     and who answers DHCP there
+  formwork doctor --sources /etc/formwork/sources.yaml --age-identities /etc/formwork/age.txt
+                                                      and whether `serve` would reach each source, and may use its files
+  formwork doctor --repository https://git.example.org/site.git --token-file /etc/formwork/token --trust /etc/formwork/trust.yaml
   formwork doctor -o json | jq '.[] | select(.verdict == \"fail\")'
 
 Exit codes:
@@ -54,6 +60,8 @@ pub struct Arguments {
     api_port: u16,
     #[command(flatten)]
     content: offline::Place,
+    #[command(flatten)]
+    sources: sources::Given,
     /// How the answer is printed (default: table on a terminal, json in a pipe).
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
@@ -103,10 +111,12 @@ impl Check {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut checks = system::rights(arguments);
     checks.extend(system::ports(arguments));
+    checks.extend(system::urls(arguments));
     checks.push(system::clock());
     checks.extend(files::state(&arguments.state_dir));
     let (content, catalog) = files::content(&arguments.content);
     checks.extend(content);
+    checks.extend(sources::sources(&arguments.content, &arguments.sources));
     if let Some(images) = &arguments.images {
         checks.extend(files::images(images, catalog.as_ref()));
     }

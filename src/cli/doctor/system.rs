@@ -71,6 +71,24 @@ pub(super) fn ports(arguments: &Arguments) -> Vec<Check> {
     tcp.into_iter().chain(udp).collect()
 }
 
+/// Where machines and administrators will find this server.
+pub(super) fn urls(arguments: &Arguments) -> Vec<Check> {
+    let Some(address) = arguments.address else { return Vec::new() };
+    let urls = [
+        ("URL for machines", format!("http://{address}:{}", arguments.http_port)),
+        ("URL for administrators", format!("https://{address}:{}", arguments.api_port)),
+    ];
+    let check = |(name, url): (&str, String)| match address.is_loopback() || address.is_unspecified() {
+        false => Check::ok(name, url),
+        true => Check::warn(
+            name,
+            format!("{url}: nobody but this computer reaches it"),
+            "give --address one that machines reach: `ip -4 address` shows what there is",
+        ),
+    };
+    urls.into_iter().map(check).collect()
+}
+
 /// Opens a port and closes it.
 fn open(kind: Type, address: Ipv4Addr, port: u16) -> io::Result<()> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
@@ -166,11 +184,13 @@ pub(super) fn clock() -> Check {
     Check::warn("clock", "nothing is seen that keeps it right", remedy)
 }
 
-/// Room on the disk of a folder (or of the nearest folder above it).
+/// Room on the disk of a folder. Of one that is not there, whichever disk it would be on, nothing is said: that it is not there is.
 pub(super) fn space(folder: &Path) -> Option<Check> {
-    let there = folder.ancestors().find(|above| above.is_dir())?;
+    if !folder.is_dir() {
+        return None;
+    }
     let name = format!("room for {}", folder.display());
-    let Ok(about) = rustix::fs::statvfs(there) else {
+    let Ok(about) = rustix::fs::statvfs(folder) else {
         return Some(Check::warn(name, "it cannot be told", "look with `df`"));
     };
     Some(room(name, about.f_bavail.saturating_mul(about.f_frsize), about.f_favail, about.f_files))

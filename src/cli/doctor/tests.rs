@@ -1,5 +1,6 @@
 use super::files::{content, images, judge_validity, state};
-use super::system::{capabilities, inodes, room};
+use super::sources::{of_policy, reached};
+use super::system::{capabilities, inodes, room, space, urls};
 use super::wire::judge;
 use super::*;
 use crate::net::discover::Answer;
@@ -99,6 +100,96 @@ fn time_and_room_that_run_out_are_told_before_they_have() {
     assert_eq!(verdict(5 << 30, 50_000), Verdict::Ok);
     assert_eq!((verdict(500 << 20, 50_000), verdict(5 << 30, 10)), (Verdict::Warn, Verdict::Fail));
     assert_eq!(verdict(1 << 20, 50_000), Verdict::Fail);
+}
+
+/// As typed.
+fn typed(words: &[&str]) -> Result<Arguments, clap::Error> {
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+    <Program as clap::Parser>::try_parse_from(std::iter::once(&"doctor").chain(words)).map(|it| it.arguments)
+}
+
+#[test]
+fn urls_are_those_that_machines_and_administrators_will_use() {
+    let said = |words: &[&str]| -> Vec<(String, Verdict)> {
+        urls(&typed(words).unwrap()).into_iter().map(|check| (check.says, check.verdict)).collect()
+    };
+    assert_eq!(said(&[]), []);
+    let good = said(&["--address", "10.77.0.1", "--api-port", "443"]);
+    let expected = ["http://10.77.0.1:8080", "https://10.77.0.1:443"].map(|url| (url.to_owned(), Verdict::Ok));
+    assert_eq!(good, expected);
+    assert!(said(&["--address", "127.0.0.1"]).iter().all(|(_, verdict)| *verdict == Verdict::Warn));
+}
+
+#[test]
+fn nothing_is_said_of_the_room_for_a_folder_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(space(&folder.path().join("nowhere")), None);
+    assert!(space(folder.path()).is_some_and(|check| check.name == format!("room for {}", folder.path().display())));
+}
+
+#[test]
+fn each_source_is_asked_and_one_that_is_away_does_not_keep_the_others_from_being_told() {
+    use crate::git::GitError;
+    use crate::git::remote::{Follow, Location, SourceSettings};
+    let source = |name: &str| {
+        let location = Location::parse(&format!("https://git.example.org/{name}.git")).unwrap();
+        SourceSettings::new(name, location, Follow::Default)
+    };
+    let checks = reached(&[source("platform"), source("team-a")], |settings| match settings.name.as_str() {
+        "platform" => Ok(("refs/heads/main".to_owned(), "0123456789abcdef".to_owned())),
+        _ => Err(GitError::Fetch { url: settings.location.to_string(), message: "HTTP 401".to_owned() }),
+    });
+    let good = by_name(&checks, "source platform");
+    assert_eq!(good.verdict, Verdict::Ok);
+    assert_eq!(good.says, "https://git.example.org/platform.git shows refs/heads/main at 0123456789");
+    let away = by_name(&checks, "source team-a");
+    assert_eq!((away.verdict, away.says.as_str()), (Verdict::Fail, "https://git.example.org/team-a.git: HTTP 401"));
+}
+
+#[test]
+fn what_a_server_is_given_about_sources_is_read_as_it_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, at_mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        mode(&path, at_mode);
+        path.display().to_string()
+    };
+    let checks = |words: &[&str]| {
+        let arguments = typed(words).unwrap();
+        sources::sources(&arguments.content, &arguments.sources)
+    };
+    let yaml = |more: &str| {
+        format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n  - {{name: main, url: {}/no.git, \
+             branch: main{more}}}\n",
+            folder.path().display()
+        )
+    };
+    let named = write("sources.yaml", &yaml(", trust: trust.yaml"), 0o644);
+    write("trust.yaml", "allowedSigners: allowed\n", 0o644);
+    let said = checks(&["--sources", &named]);
+    assert_eq!(by_name(&said, "source main").verdict, Verdict::Fail);
+    assert!(by_name(&said, "trust").says.contains("`allowed`"), "{said:?}");
+    let key = "alice@x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFEMKQ8HhJAKpvXYTDuSGwQKGn4wGA7oHz7XkjKpKaWi\n";
+    write("allowed", key, 0o644);
+    let said = checks(&["--sources", &named]);
+    assert!(by_name(&said, "trust").says.starts_with("every commit has to be signed; 1 signer by SSH"), "{said:?}");
+    let broken = write("broken.yaml", "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec: {sources: []}\n", 0o644);
+    let said = checks(&["--sources", &broken]);
+    assert!(by_name(&said, "sources").says.contains("broken.yaml:3:"), "{said:?}");
+    let open = write("age.txt", "AGE-SECRET-KEY-1\n", 0o644);
+    assert_eq!(by_name(&checks(&["--age-identities", &open]), "age identities").verdict, Verdict::Fail);
+    assert!(typed(&["--sources", "x", "--repository", "y"]).is_err());
+    assert!(typed(&["--token-file", "x"]).is_err());
+    let said = checks(&["--repository", "http://git.example.org/site.git"]);
+    assert_eq!(by_name(&said, "sources").verdict, Verdict::Fail, "it is no path, and not followed");
+    assert_eq!(checks(&["--repository", "/srv/site.git"]), []);
+    assert!(of_policy(&crate::trust::Policy::default()).contains("no rules"));
 }
 
 #[test]

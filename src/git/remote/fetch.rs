@@ -176,7 +176,7 @@ pub(super) fn deepen(
     fetched.map(drop)
 }
 
-fn failed(settings: &SourceSettings, message: String) -> GitError {
+pub(super) fn failed(settings: &SourceSettings, message: String) -> GitError {
     GitError::Fetch { url: settings.location.to_string(), message }
 }
 

@@ -27,6 +27,7 @@ mod job;
 mod leaving;
 mod permit;
 mod poller;
+mod probe;
 mod schedule;
 mod secret;
 mod settings;
@@ -40,6 +41,7 @@ pub use board::{Board, SourceStatus};
 pub use file::{parse_sources, read_sources};
 pub use follow::Follow;
 pub use hook::is_signed;
+pub use probe::probe;
 pub use secret::{Secret, SecretError};
 pub use settings::{
     Allow, Credentials, Forge, ForgeKind, INTERVAL_LEAST, INTERVAL_MOST, OnRewrite, SourceSettings, Sources, Webhook,
