@@ -57,7 +57,7 @@ impl Verifier {
         policy.ssh.revoked.extend(lost);
         let generation = before.generation.wrapping_add(1);
         // The keys of the one before may be asked for at this moment.
-        let keys = if generation % 2 == 0 { self.keys.clone() } else { self.keys.with_extension("next") };
+        let keys = if generation.is_multiple_of(2) { self.keys.clone() } else { self.keys.with_extension("next") };
         self.in_force.store(Arc::new(InForce::new(policy, &keys, generation)?));
         Ok(())
     }

@@ -97,7 +97,8 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
 fn followed(source: SourceStatus) -> Followed {
     Followed {
         up: source.last_success_unix_ms.is_some() && (source.failure.is_none() || source.is_held),
-        refused: !source.findings.is_empty(),
+        // Findings of a commit that its branch no longer shows are old news.
+        refused: !source.findings.is_empty() && !source.is_held,
         held: source.is_held,
         last_success_unix_ms: source.last_success_unix_ms,
         name: source.name,

@@ -23,12 +23,15 @@ const NEWS: usize = 256;
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
 
-/// Who may sign: for the whole, and for each of several sources; keys lie in a folder each. And what is to be watched for changes.
+/// Who may sign for the whole, who for each of several sources, and what is to be watched for changes.
+type Verifiers = (Option<Arc<Verifier>>, Policies, Vec<Watched>);
+
+/// Who may sign: keys lie in a folder each.
 pub(super) fn verifiers(
     whole: Option<TrustFile>,
     of: BTreeMap<String, TrustFile>,
     keys: &Path,
-) -> Result<(Option<Arc<Verifier>>, Policies, Vec<Watched>), ServeError> {
+) -> Result<Verifiers, ServeError> {
     let mut watched = Vec::new();
     let mut verifier = |file: TrustFile, keys: &Path| {
         let made = Verifier::new(file.policy.clone(), keys).map(Arc::new).map_err(ServeError::Trust)?;

@@ -12,6 +12,7 @@ const PASSING: &[&str] = &[
     "version",
     "offer",
     "source",
+    "url",
     "revision",
     "lastAppliedRevision",
     "lastAttemptedRevision",

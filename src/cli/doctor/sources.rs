@@ -101,10 +101,13 @@ fn wrong(name: impl Into<String>, error: &CliError) -> Check {
     Check::fail(name, error.to_string(), error.hint().unwrap_or("`formwork serve` ends with the same"))
 }
 
+/// The name that is followed and what it leads to, or why nothing is.
+type Answer = Result<(String, String), GitError>;
+
 /// What each of them shows, asked at the same time.
 pub(super) fn reached(
     sources: &[SourceSettings],
-    ask: impl Fn(&SourceSettings) -> Result<(String, String), GitError> + Clone + Send + 'static,
+    ask: impl Fn(&SourceSettings) -> Answer + Clone + Send + 'static,
 ) -> Vec<Check> {
     let (sender, answers) = channel();
     for (index, settings) in sources.iter().cloned().enumerate() {
@@ -119,7 +122,7 @@ pub(super) fn reached(
             *place = Some(answer);
         }
     }
-    let check = |(settings, answer): (&SourceSettings, Option<Result<(String, String), GitError>>)| {
+    let check = |(settings, answer): (&SourceSettings, Option<Answer>)| {
         let (name, url) = (format!("source {}", settings.name), &settings.location);
         match answer {
             Some(Ok((reference, id))) => {
