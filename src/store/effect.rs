@@ -5,17 +5,9 @@
 use super::StoreError;
 use super::encoding::encode;
 use crate::cluster::{self, Document};
-use ring::digest::{SHA256, digest};
 
 /// SHA-256.
 pub(super) type Digest = [u8; 32];
-
-/// The digest of bytes.
-pub(super) fn digest_of(of: &[u8]) -> Digest {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, of).as_ref());
-    bytes
-}
 
 /// One thing that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +54,6 @@ pub(super) fn parts(
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
-    /// A body that begins with this word of its format.
-    pub(super) fn new(word: &[u8; 8]) -> Self {
-        Self(word.to_vec())
-    }
-
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

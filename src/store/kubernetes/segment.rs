@@ -11,8 +11,9 @@
 //! Each segment holds the digest of the one before it: a log that was cut, mended or mixed from two does not fit together.
 
 use crate::store::StoreError;
-pub(super) use crate::store::effect::{Digest, Effect, digest_of};
+pub(super) use crate::store::effect::{Digest, Effect};
 use crate::store::effect::{Reader, Writer};
+use ring::digest::{SHA256, digest};
 
 /// First bytes of a segment's body; the last one is the version of the format.
 const SEGMENT: &[u8; 8] = b"fw-seg\0\x01";
@@ -60,7 +61,8 @@ impl Segment {
     /// # Errors
     /// [`StoreError::TooLarge`].
     pub(super) fn seal(&self) -> Result<Vec<u8>, StoreError> {
-        let mut body = Writer::new(SEGMENT);
+        let mut body = Writer::default();
+        body.raw(SEGMENT);
         body.number(self.number);
         body.raw(&self.previous);
         body.text(&self.writer);
@@ -96,7 +98,8 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::TooLarge`].
     pub(super) fn seal(&self) -> Result<Vec<u8>, StoreError> {
-        let mut body = Writer::new(SNAPSHOT);
+        let mut body = Writer::default();
+        body.raw(SNAPSHOT);
         body.number(self.number);
         body.raw(&self.digest);
         body.effects(&self.effects);
@@ -114,6 +117,13 @@ impl Snapshot {
         reader.end()?;
         Ok(snapshot)
     }
+}
+
+/// The digest of bytes.
+pub(super) fn digest_of(of: &[u8]) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, of).as_ref());
+    bytes
 }
 
 fn unseal(sealed: &[u8], most: usize) -> Result<Vec<u8>, String> {
