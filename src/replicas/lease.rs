@@ -5,6 +5,7 @@
 
 use super::Replicas;
 use super::decide::{CONFIRMED, LEASE, Listed, Observations, Own, decide};
+use super::served::{Leases, Seen, Served, served};
 use crate::content::names;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -117,6 +118,56 @@ pub async fn join(
         keeper.say_goodbye().await;
         Ok(())
     }))
+}
+
+/// Whether replicas other than `own` serve at this moment: asked before a server opens the store and joins them. Where one may be there it
+/// is waited for that it renews its Lease, for ten seconds at most.
+///
+/// # Errors
+/// Why that cannot be told.
+pub async fn others_serve(config: kube::Config, namespace: &str, own: &str) -> Result<bool, ReplicasError> {
+    let client = kube::Client::try_from(config).map_err(|error| ReplicasError::Client(error.to_string()))?;
+    let leases = Api::namespaced(client, namespace);
+    let began = Instant::now();
+    let first = look_at(&leases, namespace).await?;
+    let mut now = first.clone();
+    loop {
+        let now_unix_ms = jiff::Timestamp::now().as_millisecond();
+        match served(own, &first, &now, began.elapsed(), now_unix_ms) {
+            Served::Yes => return Ok(true),
+            Served::No => return Ok(false),
+            Served::Unknown => sleep(LOOK).await,
+        }
+        now = look_at(&leases, namespace).await?;
+    }
+}
+
+/// The Leases of all replicas as they are now.
+async fn look_at(leases: &Api<Lease>, namespace: &str) -> Result<Leases, ReplicasError> {
+    let asked = timeout(ANSWER, list(leases, namespace)).await;
+    let listed = asked.map_err(|_| away(namespace, format!("no answer within {} s", ANSWER.as_secs())))??;
+    Ok(listed.iter().filter_map(seen).collect())
+}
+
+async fn list(leases: &Api<Lease>, namespace: &str) -> Result<Vec<Lease>, ReplicasError> {
+    let parameters = ListParams::default().labels(&format!("{LABEL}=true"));
+    Ok(leases.list(&parameters).await.map_err(|error| fault(namespace, error))?.items)
+}
+
+fn away(namespace: &str, message: String) -> ReplicasError {
+    ReplicasError::Away { namespace: namespace.to_owned(), message }
+}
+
+fn fault(namespace: &str, error: kube::Error) -> ReplicasError {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            ReplicasError::Forbidden { namespace: namespace.to_owned(), message: status.message }
+        }
+        kube::Error::Api(status) => {
+            away(namespace, format!("the API server answers {}: {}", status.code, status.message))
+        }
+        other => away(namespace, format!("the API server cannot be reached: {other}")),
+    }
 }
 
 /// However the Lease's keeping ends: nobody counts on this replica any more, nor does it.
@@ -239,9 +290,7 @@ impl Keeper {
     }
 
     async fn list(&self) -> Result<Vec<Lease>, ReplicasError> {
-        let parameters = ListParams::default().labels(&format!("{LABEL}=true"));
-        let listed = self.leases.list(&parameters).await.map_err(|error| self.fault(error))?;
-        Ok(listed.items)
+        list(&self.leases, &self.namespace).await
     }
 
     /// Deletes the Lease, where it is still this process's.
@@ -271,19 +320,11 @@ impl Keeper {
     }
 
     fn away(&self, message: String) -> ReplicasError {
-        ReplicasError::Away { namespace: self.namespace.clone(), message }
+        away(&self.namespace, message)
     }
 
     fn fault(&self, error: kube::Error) -> ReplicasError {
-        match error {
-            kube::Error::Api(status) if status.code == 403 => {
-                ReplicasError::Forbidden { namespace: self.namespace.clone(), message: status.message }
-            }
-            kube::Error::Api(status) => {
-                self.away(format!("the API server answers {}: {}", status.code, status.message))
-            }
-            other => self.away(format!("the API server cannot be reached: {other}")),
-        }
+        fault(&self.namespace, error)
     }
 }
 
@@ -333,4 +374,11 @@ fn listed(lease: &Lease) -> Option<Listed> {
         created: lease.metadata.creation_timestamp.as_ref()?.0.as_second(),
         version: lease.metadata.resource_version.clone()?,
     })
+}
+
+/// The same for one that is not among them yet.
+fn seen(lease: &Lease) -> Option<(String, Seen)> {
+    let renewed = lease.spec.as_ref()?.renew_time.as_ref()?.0.as_millisecond();
+    let version = lease.metadata.resource_version.clone()?;
+    Some((replica(lease)?.to_owned(), Seen { version, renewed_unix_ms: renewed }))
 }

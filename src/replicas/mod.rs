@@ -11,10 +11,12 @@
 mod decide;
 #[cfg(feature = "kubernetes")]
 mod lease;
+#[cfg(feature = "kubernetes")]
+mod served;
 
 pub use decide::Standing;
 #[cfg(feature = "kubernetes")]
-pub use lease::{ReplicasError, join};
+pub use lease::{ReplicasError, join, others_serve};
 
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};

@@ -49,6 +49,8 @@ pub(super) struct Opening<'a> {
     pub(super) metrics: &'a metrics::Store,
     /// What ends the process.
     pub(super) on_fatal: fn(&StoreError),
+    /// Other servers on the store served while this one did not.
+    pub(super) served_meanwhile: bool,
 }
 
 impl std::fmt::Debug for Keeping {
@@ -183,6 +185,11 @@ impl Keeping {
         let began = Instant::now();
         let mut said: Option<Instant> = None;
         loop {
+            let served_meanwhile = tokio::select! {
+                served = self.is_served() => served,
+                () = &mut stop => return Ok(None),
+            };
+            let opening = Opening { served_meanwhile, ..opening };
             let why = match self.open(&opening) {
                 Err(StoreError::Unreachable(why)) => why,
                 opened => return opened.map(Some),
@@ -202,16 +209,29 @@ impl Keeping {
         }
     }
 
+    /// Whether others on the store serve at this moment. Where that cannot be told, nobody does.
+    async fn is_served(&self) -> bool {
+        #[cfg(feature = "kubernetes")]
+        if let Self::Kubernetes { config, namespace, replica: Some(replica) } = self {
+            let asked = crate::replicas::others_serve(kube::Config::clone(config), namespace, replica).await;
+            // What is wrong is said when the store is opened and the others are joined.
+            return asked
+                .inspect_err(|error| tracing::debug!(%error, "the other replicas are not seen"))
+                .unwrap_or(false);
+        }
+        false
+    }
+
     /// Opens the store. One elsewhere is taken over from the server that had it, unless several serve together.
     ///
     /// # Errors
     /// What the store says; [`StoreError::Open`] where one elsewhere is that of another site.
     pub(super) fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn Store>, StoreError> {
-        let Opening { state, authority, clock, metrics, on_fatal } = *opening;
+        let Opening { state, authority, clock, metrics, on_fatal, served_meanwhile } = *opening;
         let (now_ms, metrics) = (clock.now_ms(), metrics.clone());
         Ok(match self {
             Self::Embedded => {
-                let _ = authority;
+                let _ = (authority, served_meanwhile);
                 let on_fatal = Arc::new(on_fatal);
                 let options = EmbeddedOptions { now_ms, metrics, on_fatal, ..EmbeddedOptions::default() };
                 Arc::new(EmbeddedStore::open_with(state, options)?)
@@ -221,8 +241,15 @@ impl Keeping {
                 let on_fatal = Arc::new(on_fatal);
                 let authority = Some(authority.to_owned());
                 let sharing = if replica.is_some() { Sharing::Together } else { Sharing::Alone };
-                let options =
-                    KubernetesOptions { now_ms, sharing, authority, metrics, on_fatal, ..KubernetesOptions::default() };
+                let options = KubernetesOptions {
+                    now_ms,
+                    sharing,
+                    authority,
+                    metrics,
+                    on_fatal,
+                    served_meanwhile,
+                    ..KubernetesOptions::default()
+                };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
                 Arc::new(KubernetesStore::open(connect, options)?)
             }
@@ -251,7 +278,8 @@ mod tests {
         let clock = keeping.clock();
         let metrics = metrics::Store::default();
         let (state, authority) = (Path::new("."), "SHA256:aa");
-        let opening = Opening { state, authority, clock: &clock, metrics: &metrics, on_fatal: |_| {} };
+        let opening =
+            Opening { state, authority, clock: &clock, metrics: &metrics, on_fatal: |_| {}, served_meanwhile: false };
         let began = Instant::now();
         let wait = Duration::from_secs(2);
         let error = keeping.open_within(wait, opening, std::future::pending()).await.err().unwrap();

@@ -182,8 +182,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let administrator = Arc::new(options.state.administrator()?);
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate())?;
     let (state, metrics) = (&options.state.0, Metrics::default());
-    let opening =
-        Opening { state, authority: &fingerprint, clock: &clock, metrics: &metrics.store, on_fatal: end_process };
+    let opening = Opening {
+        state,
+        authority: &fingerprint,
+        clock: &clock,
+        metrics: &metrics.store,
+        on_fatal: end_process,
+        served_meanwhile: false,
+    };
     // A file is locked by who has it. One elsewhere is taken from who has it: when nothing else keeps this from serving.
     let here = options.keeping.elsewhere().is_none().then(|| options.keeping.open(&opening)).transpose()?;
     let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);

@@ -22,10 +22,12 @@
 pub mod client;
 mod follower;
 pub mod kept;
+mod lifetimes;
 mod log;
 pub mod moving;
 pub mod objects;
 mod read;
+mod room;
 mod segment;
 mod shared;
 mod snapshots;
@@ -37,7 +39,7 @@ mod writer;
 use super::encoding::space_key;
 use super::measured::measured;
 use super::plan::{Write, first_group};
-use super::{Batch, BoxFuture, Committed, Health, Lease, Space, Store, StoreError};
+use super::{Batch, BoxFuture, Committed, Health, Lease, Operation, Space, Store, StoreError};
 use crate::cluster;
 use crate::journal::{Record, Stream};
 use crate::metrics;
@@ -76,7 +78,7 @@ pub struct Options {
     /// So many commits may wait for the writer; one more is [`StoreError::Busy`].
     pub queue: usize,
     /// The lifetime clock at this opening, milliseconds, the same for all replicas (wall clock): every held claim gets its full
-    /// lifetime again from here.
+    /// lifetime again from here, unless [`Options::served_meanwhile`].
     pub now_ms: u64,
     /// How long a commit waits while the API server does not answer.
     pub patience: Duration,
@@ -87,7 +89,8 @@ pub struct Options {
     pub snapshot_log_bytes: u64,
     /// So many segments before a snapshot stay, for replicas that are late.
     pub kept_segments: u64,
-    /// With more bytes of events, leases and small values than this the store takes only what makes it smaller.
+    /// With more bytes of events, leases and small values than this the store takes only what makes it smaller, and within an eighth
+    /// more leases, renewals of claims and when machines were heard of.
     pub state_bytes: u64,
     /// Who may write beside this one.
     pub sharing: Sharing,
@@ -98,6 +101,10 @@ pub struct Options {
     pub metrics: metrics::Store,
     /// A store that was moved out is opened, too: for who moves it.
     pub moved: bool,
+    /// Written with the word of who has the store, in one segment.
+    pub opening: Vec<Operation>,
+    /// Others served on until this moment: claims that are held count on, since their holders could renew them.
+    pub served_meanwhile: bool,
     /// What ends the process.
     pub on_fatal: OnFatal,
 }
@@ -118,9 +125,24 @@ impl Default for Options {
             authority: None,
             metrics: metrics::Store::default(),
             moved: false,
+            opening: Vec::new(),
+            served_meanwhile: false,
             on_fatal: Arc::new(|_| std::process::abort()),
         }
     }
+}
+
+/// What a store holds, for one who only looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// The site's name.
+    pub site: String,
+    /// How many events there were so far.
+    pub events: u64,
+    /// Bytes of events, leases and small values.
+    pub bytes: u64,
+    /// The bound of these.
+    pub bytes_max: u64,
 }
 
 /// The store in Kubernetes. Dropping it waits for the commits that are queued.
@@ -191,7 +213,7 @@ impl KubernetesStore {
         })
     }
 
-    /// Opens the store: reads all of it, and gives held claims their lifetime again.
+    /// Opens the store: reads all of it, and gives held claims their lifetime again, unless others served meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Open`] where there is none, [`StoreError::Damaged`] where it is not whole, [`StoreError::Unreachable`] where the
@@ -207,6 +229,24 @@ impl KubernetesStore {
             .map_err(|error| StoreError::Io(format!("the store's thread did not start: {error}")))?;
         let shared = opened.recv().map_err(|_| writer::ended())??;
         Ok(Self { queue: Some(queue), thread: Some(thread), shared, metrics })
+    }
+
+    /// Reads a store whole, as a server does that opens it, and leaves it as it is. `authority`: as [`Options::authority`].
+    ///
+    /// # Errors
+    /// Those of [`KubernetesStore::open`].
+    pub fn look(connect: Connect, authority: Option<&str>) -> Result<Glance, StoreError> {
+        let options = Options { authority: authority.map(str::to_owned), ..Options::default() };
+        let bytes_max = options.state_bytes;
+        on_own_thread(move || {
+            runtime()?.block_on(async {
+                let (state, place) = moving::look(connect()?, options).await?;
+                shared::is_not_moved(&state, &place)?;
+                let site = state.value(Space::Meta, "site").unwrap_or_default();
+                let site = String::from_utf8_lossy(&site).into_owned();
+                Ok(Glance { site, events: state.sequence, bytes: state.bytes, bytes_max })
+            })
+        })
     }
 
     fn send(

@@ -10,10 +10,10 @@ use super::read::{self, Unread};
 use super::segment::{Effect, Segment, Snapshot};
 use super::shared::{AUTHORITY, HOLDER, Shared};
 use super::state::State;
-use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime, writer};
+use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime};
 use crate::store::encoding::space_key;
 use crate::store::moving::{self, Exported, Imported, MOVED, Movable, MoveFile, Moved, Whose};
-use crate::store::{Batch, Operation, Space, StoreError, Watch};
+use crate::store::{Operation, Space, StoreError, Watch};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -122,11 +122,9 @@ impl Movable for Remote<'_> {
     fn mark(&self, moved: Option<&Moved>) -> Result<(), StoreError> {
         let value = moved.map(Moved::value).transpose()?;
         let put = Operation::Put { space: Space::Meta, key: MOVED.to_owned(), value };
-        let store = KubernetesStore::open((self.place.connect)(), Self::options(self.place))?;
-        // Without events: the clock is not asked.
-        let answer = store.send(Batch { operations: vec![put], ..Batch::default() }, 0)?;
-        answer.blocking_recv().map_err(|_| writer::ended())??;
-        drop(store);
+        // In the segment that takes the store over, so that whoever had it learns why.
+        let options = Options { opening: vec![put], ..Self::options(self.place) };
+        drop(KubernetesStore::open((self.place.connect)(), options)?);
         self.read.replace(Self::look(self.place)?);
         Ok(())
     }

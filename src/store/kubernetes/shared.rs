@@ -1,22 +1,21 @@
 //! What readers, the writer and the follower share: the folded state, which objects it was folded of, and whether to go on.
 
+use super::lifetimes::{Due, OUTAGE};
 use super::log::{Place, Places};
 use super::objects::Objects;
 use super::segment::{Effect, Segment, digest_of};
 use super::state::State;
 use super::{OnFatal, Options, Sharing};
+use crate::cluster::Document;
 use crate::store::moving::{MOVED, Moved};
 use crate::store::watches::Watches;
 use crate::store::{Health, Lease, Space, StoreError};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-
-/// An outage this long may have kept machines from renewing their claims.
-const OUTAGE: Duration = Duration::from_secs(1);
 
 /// Under which key of [`Space::Meta`] a store says who has it for itself alone.
 pub(super) const HOLDER: &str = "server";
@@ -31,6 +30,7 @@ pub(super) const AUTHORITY: &str = "authority";
 #[derive(Debug)]
 struct Away {
     since: Instant,
+    since_unix_ms: i64,
     why: String,
     /// It answers, and says that there is no room.
     full: bool,
@@ -79,8 +79,10 @@ pub(super) struct Shared {
     changed_leases: Mutex<BTreeSet<String>>,
     failed: Mutex<Option<StoreError>>,
     away: Mutex<Option<Away>>,
-    /// Claims that are held get their lifetime anew with the next write.
-    lifetimes_due: AtomicBool,
+    /// Whether claims that are held get their lifetime anew with the next write.
+    lifetimes: Mutex<Due>,
+    /// When the youngest segment of another was written, by its own word.
+    others_wrote_unix_ms: AtomicI64,
     /// The newest complete snapshot; 0: none.
     snapshot: AtomicU64,
     snapshot_bytes: AtomicU64,
@@ -106,11 +108,18 @@ pub(super) fn is_not_moved(state: &State, place: &str) -> Result<(), StoreError>
     }
 }
 
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Shared {
     pub(super) fn new(objects: Arc<dyn Objects>, options: Options, name: String, start: Start) -> Self {
         Self {
             objects,
             on_fatal: Arc::clone(&options.on_fatal),
+            lifetimes: Mutex::new(if options.served_meanwhile { Due::No } else { Due::Opened }),
+            others_wrote_unix_ms: AtomicI64::new(i64::MIN),
             options,
             name,
             store: start.store,
@@ -122,7 +131,6 @@ impl Shared {
             changed_leases: Mutex::default(),
             failed: Mutex::default(),
             away: Mutex::default(),
-            lifetimes_due: AtomicBool::new(true),
             snapshot: AtomicU64::new(start.snapshot.0),
             snapshot_bytes: AtomicU64::new(start.snapshot.1),
             log_bytes: AtomicU64::new(0),
@@ -218,6 +226,9 @@ impl Shared {
         let next = Arc::new(state.after(&segment, digest_of(sealed))?);
         let first = self.snapshot.load(Ordering::Relaxed).saturating_sub(self.options.kept_segments).min(state.number);
         *places = places.split_off(&first);
+        if segment.writer != self.name {
+            self.others_wrote_unix_ms.fetch_max(segment.at_unix_ms, Ordering::Relaxed);
+        }
         places.insert(number, Place { uid: uid.to_owned(), batch: segment.batch });
         self.log_bytes.fetch_add(sealed.len() as u64, Ordering::Relaxed);
         self.state.store(Arc::clone(&next));
@@ -347,14 +358,15 @@ impl Shared {
 
     fn cannot_write(&self, why: &str, full: bool) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = away.as_ref().map_or_else(Instant::now, |away| away.since);
+        let (since, since_unix_ms) =
+            away.as_ref().map_or_else(|| (Instant::now(), now_unix_ms()), |away| (away.since, away.since_unix_ms));
         if away.is_none() {
             let until = if full { "there is room" } else { "the API server answers" };
             tracing::warn!(store = %self.objects.place(), "the store only reads until {until}: {why}");
         }
-        *away = Some(Away { since, why: why.to_owned(), full });
+        *away = Some(Away { since, since_unix_ms, why: why.to_owned(), full });
         if since.elapsed() >= OUTAGE {
-            self.lifetimes_due.store(true, Ordering::Relaxed);
+            self.was_away_since(since_unix_ms);
         }
     }
 
@@ -369,9 +381,13 @@ impl Shared {
     /// It took a write, or said that none was needed.
     pub(super) fn is_back(&self) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Away { since, full, .. }) = away.take() {
+        if let Some(Away { since, since_unix_ms, full, .. }) = away.take() {
             if since.elapsed() >= OUTAGE {
-                self.lifetimes_due.store(true, Ordering::Relaxed);
+                self.was_away_since(since_unix_ms);
+            }
+            // All that others wrote meanwhile is folded by now.
+            if self.lifetimes_due().is_none() {
+                self.lifetimes_given();
             }
             if !full {
                 tracing::info!(store = %self.objects.place(), "the API server answers again");
@@ -388,12 +404,25 @@ impl Shared {
     pub(super) fn lifetimes_due(&self) -> Option<u64> {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.options.now_ms.saturating_add(elapsed);
-        self.lifetimes_due.load(Ordering::Relaxed).then_some(now_ms)
+        let due = *self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
+        due.is_now(self.others_wrote_unix_ms.load(Ordering::Relaxed), now_unix_ms()).then_some(now_ms)
+    }
+
+    fn was_away_since(&self, since_unix_ms: i64) {
+        let mut due = self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *due == Due::No {
+            *due = Due::Away { since_unix_ms };
+        }
+    }
+
+    /// The documents that get it with the next write.
+    pub(super) fn lifetimes_now(&self) -> Vec<(String, Arc<Document>)> {
+        self.lifetimes_due().map(|now_ms| self.state.load().lifetimes_anew(now_ms)).unwrap_or_default()
     }
 
     /// They got it.
     pub(super) fn lifetimes_given(&self) {
-        self.lifetimes_due.store(false, Ordering::Relaxed);
+        *self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner) = Due::No;
     }
 
     /// The newest complete snapshot; 0: none.

@@ -5,6 +5,7 @@
 
 use super::objects::{Fault, Kind, Packed, pack, segment_name};
 use super::read::{self, Unread, catch_up};
+use super::room::has_room;
 use super::segment::Segment;
 use super::shared::{AUTHORITY, HOLDER, Shared};
 use super::snapshots;
@@ -127,7 +128,10 @@ impl Writer {
                 let value = Some(own.into_bytes());
                 batch.operations.push(Operation::Put { space: Space::Meta, key: AUTHORITY.into(), value });
             }
-        } else if self.shared.state().lifetimes_anew(0).is_empty() {
+        }
+        batch.operations.extend(self.shared.options.opening.clone());
+        // What nobody waits for is not asked for either.
+        if batch == Batch::default() && self.shared.holder().is_none() && self.shared.lifetimes_now().is_empty() {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
@@ -228,12 +232,11 @@ impl Writer {
             group.documents.extend(state.lifetimes_anew(now_ms));
         }
         let mut answers = Vec::new();
-        let full = state.bytes >= self.shared.options.state_bytes;
         for waiting in &self.rest {
             if answers.len() >= GROUP_BATCHES || group.bytes >= GROUP_BYTES {
                 break;
             }
-            if full && adds(&waiting.batch) {
+            if !has_room(&waiting.batch, state.bytes, self.shared.options.state_bytes) {
                 answers.push(Err(StoreError::Full(format!("its state has {} bytes", state.bytes))));
                 continue;
             }
@@ -362,15 +365,4 @@ impl Writer {
             self.snapshot = Some(tokio::spawn(async move { snapshots::make(&shared).await }));
         }
     }
-}
-
-/// Whether a batch makes the state larger: one that only drops is taken even where it is full.
-fn adds(batch: &Batch) -> bool {
-    let drops = |operation: &Operation| {
-        matches!(
-            operation,
-            Operation::Compact { .. } | Operation::DeleteLease { .. } | Operation::Put { value: None, .. }
-        )
-    };
-    !batch.events.is_empty() || !batch.operations.iter().all(drops)
 }

@@ -53,6 +53,12 @@ impl Memory {
         Arc::new(Self { inner: Arc::default(), mood, moved: watch::Sender::new(0) })
     }
 
+    /// Another way to the same objects, with a mood of its own.
+    pub(super) fn another_way(&self) -> Arc<Self> {
+        let mood = Arc::new(Mutex::new((Mood::default(), Dice::new(8))));
+        Arc::new(Self { inner: Arc::clone(&self.inner), mood, moved: self.moved.clone() })
+    }
+
     pub(super) fn connect(self: &Arc<Self>) -> Connect {
         let memory = Arc::clone(self);
         Box::new(move || Ok(memory))

@@ -8,8 +8,8 @@ mod power;
 mod replicas;
 
 use super::objects::{Kind, segment_name};
-use super::{KubernetesStore, Options};
-use crate::cluster::{Answer, Condition, Role};
+use super::{KubernetesStore, Options, Sharing};
+use crate::cluster::{self, Answer, Condition, Role};
 use crate::journal::{Event, Stream};
 use crate::store::conformance::clusters::{ask, asks_at, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, held, machine};
@@ -104,7 +104,7 @@ async fn what_was_answered_is_there_after_opening_again() {
 #[tokio::test]
 async fn a_claim_that_is_held_has_its_lifetime_again_when_a_store_is_opened() {
     let (store, memory) = fresh();
-    let claim = || crate::cluster::Operation::Claim { claim: "init".into(), ttl_ms: 5_000 };
+    let claim = || cluster::Operation::Claim { claim: "init".into(), ttl_ms: 5_000 };
     ask(&*store, "m00", claim()).await;
     drop(store);
     let options = Options { now_ms: 100_000, ..Fatal::default().options() };
@@ -157,4 +157,75 @@ async fn a_state_that_is_full_takes_only_what_makes_it_smaller() {
     store.commit(Batch { operations: vec![smaller], ..Batch::default() }, NOW).await.unwrap();
     store.commit(decided(&stream, index, "x"), NOW).await.unwrap();
     assert!(store.backup(std::path::Path::new("nowhere")).is_err());
+}
+
+#[tokio::test]
+async fn a_store_at_its_bound_is_opened_by_any_server_and_leases_and_claims_go_on() {
+    let memory = site();
+    let bounded = |sharing| Options { state_bytes: 4_000, sharing, ..Fatal::default().options() };
+    let store = KubernetesStore::open(memory.connect(), bounded(Sharing::Unsaid)).unwrap();
+    let stream = machine("m");
+    let claim = cluster::Operation::Claim { claim: "init".into(), ttl_ms: 60_000 };
+    let Answer::Claim(claimed) = ask(&store, "m01", claim.clone()).await else { panic!("no claim") };
+    let mut index = 0;
+    while store.commit(decided(&stream, index, &"x".repeat(100)), NOW).await.is_ok() {
+        index += 1;
+    }
+    drop(store);
+    // Who opens it says that it has it, and of which authority it is; held claims get their lifetimes.
+    let alone = Options { authority: Some("SHA256:aa".to_owned()), now_ms: 7, ..bounded(Sharing::Alone) };
+    drop(KubernetesStore::open(memory.connect(), alone).unwrap());
+    let store = KubernetesStore::open(memory.connect(), bounded(Sharing::Together)).unwrap();
+    assert_eq!(store.get(Space::Meta, "authority").unwrap().as_deref(), Some(&b"SHA256:aa"[..]));
+    let renew = cluster::Operation::Renew { claim: "init".into(), fence: claimed.fence, ttl_ms: None };
+    assert!(matches!(ask(&store, "m01", renew).await, Answer::Claim(_)));
+    let lease = |number: u8| crate::store::Lease {
+        mac: format!("02:00:00:00:00:{number:02x}"),
+        address: [10, 0, 0, number].into(),
+        subnet: "lab".into(),
+        at_unix_ms: NOW,
+        seconds: 60,
+        declined: false,
+    };
+    let take = |number| Batch { operations: vec![Operation::TakeLease(lease(number))], ..Batch::default() };
+    store.commit(take(1), NOW).await.unwrap();
+    let drops = vec![Operation::DeleteLease { mac: lease(1).mac }];
+    store.commit(Batch { operations: drops, ..Batch::default() }, NOW).await.unwrap();
+    // The reserve has an end, too.
+    let mut given = 0;
+    let full = loop {
+        match store.commit(take(given + 1), NOW).await {
+            Ok(_) => given += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, StoreError::Full(_)) && given > 1, "{given}: {full}");
+    drop(store);
+    let store = KubernetesStore::open(memory.connect(), bounded(Sharing::Alone)).unwrap();
+    let smaller = Operation::Compact { stream: stream.clone(), below: index - 1, folded: Some(Box::new(held("all"))) };
+    store.commit(Batch { operations: vec![smaller], ..Batch::default() }, NOW).await.unwrap();
+    store.commit(decided(&stream, index, "x"), NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn claims_count_on_where_others_served_while_a_server_was_down() {
+    let memory = site();
+    let at = |now_ms, served_meanwhile| {
+        let sharing = Sharing::Together;
+        let options = Options { now_ms, served_meanwhile, sharing, ..Fatal::default().options() };
+        KubernetesStore::open(memory.connect(), options).unwrap()
+    };
+    let serves = at(0, false);
+    let claim = cluster::Operation::Claim { claim: "init".into(), ttl_ms: 60_000 };
+    assert!(matches!(ask(&serves, "m01", claim).await, Answer::Claim(_)));
+    let ends = |store: &KubernetesStore| cluster::next_expiry_ms(&store.cluster("etcd").unwrap().unwrap()).unwrap();
+    let before = ends(&serves);
+    // One that ends and begins for ever keeps no holder alive that is gone.
+    for restart in 1..4 {
+        let restarts = at(restart * 20_000, true);
+        restarts.commit(decided(&machine("m"), restart - 1, "x"), NOW).await.unwrap();
+        assert_eq!(ends(&restarts), before);
+    }
+    // All were down: nobody could renew it.
+    assert!((150_000..155_000).contains(&ends(&at(90_000, false))));
 }

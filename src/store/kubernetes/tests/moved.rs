@@ -6,7 +6,6 @@ use super::*;
 use crate::cluster::Role;
 use crate::store::conformance::whole::{Everything, claim, everything, fill};
 use crate::store::embedded::{self, EmbeddedStore};
-use crate::store::kubernetes::Sharing;
 use crate::store::moving::{Exported, Imported, MoveFile, Whose};
 use std::path::{Path, PathBuf};
 
@@ -129,8 +128,9 @@ fn a_server_that_has_the_store_ends_when_it_moves() {
         let refused = runtime.block_on(store.commit(decided(&machine("m"), 1, "late"), NOW)).unwrap_err();
         assert!(matches!(refused, StoreError::Open(_)), "{refused}");
     }
-    assert!(serves.said().is_some());
-    assert!(listens.said().is_some_and(|said| said.contains("was moved out")), "{:?}", listens.said());
+    for said in [serves.said(), listens.said()] {
+        assert!(said.as_ref().is_some_and(|said| said.contains("was moved out")), "{said:?}");
+    }
     // Written again, it is the same: nothing came after the mark.
     assert!(move_out(&memory, &folder.path().join("again.move")).unwrap().again);
     let [first, again] = ["out.move", "again.move"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
@@ -227,7 +227,7 @@ fn an_export_that_is_cut_off_at_any_call_can_be_run_again() {
         assert_eq!(first.is_ok(), to.exists());
         memory.set(Mood::default());
         if first.is_ok() {
-            assert!(calls > 2);
+            assert!(calls > 1);
             break;
         }
         move_out(&memory, &to).unwrap();

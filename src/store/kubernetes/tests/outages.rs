@@ -178,3 +178,45 @@ async fn a_deleted_segment_is_damage_unless_a_snapshot_holds_it() {
     assert!(matches!(&damaged, StoreError::Damaged(text) if text.contains("is missing")), "{damaged} {last}");
     assert!(fatal.said().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_count_on_through_an_outage_of_one_in_which_another_served_and_not_through_one_of_all() {
+    let memory = site();
+    let ways = [memory.another_way(), memory];
+    let opened = |memory: &Arc<Memory>| {
+        let (sharing, patience) = (Sharing::Together, Duration::from_millis(50));
+        let options = Options { sharing, patience, served_meanwhile: true, ..Fatal::default().options() };
+        Arc::new(KubernetesStore::open(memory.connect(), options).unwrap())
+    };
+    let [cut_off, serves] = [opened(&ways[0]), opened(&ways[1])];
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    };
+    let claim = cluster::Operation::Claim { claim: "init".into(), ttl_ms: 60_000 };
+    assert!(matches!(ask(&*serves, "m01", claim).await, Answer::Claim(_)));
+    let ends = |store: &KubernetesStore| cluster::next_expiry_ms(&store.cluster("etcd").unwrap().unwrap()).unwrap();
+    let before = ends(&serves);
+    // So long that claims could not be renewed.
+    let is_away = async |which: usize, store: &Arc<KubernetesStore>| {
+        ways[which].set(Mood { down: true, ..Mood::default() });
+        for _ in 0..2 {
+            store.commit(Batch::default(), now()).await.unwrap_err();
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
+        store.commit(Batch::default(), now()).await.unwrap_err();
+    };
+    is_away(0, &cut_off).await;
+    serves.commit(decided(&machine("m"), 0, "meanwhile"), now()).await.unwrap();
+    ways[0].set(Mood::default());
+    until("it answers again", || cut_off.health().unreachable.is_none()).await;
+    until("it knows what was written", || cut_off.head(&machine("m")).unwrap() == 1).await;
+    cut_off.commit(decided(&machine("m"), 1, "after"), now()).await.unwrap();
+    assert_eq!(ends(&cut_off), before);
+    tokio::join!(is_away(0, &cut_off), is_away(1, &serves));
+    ways.iter().for_each(|way| way.set(Mood::default()));
+    until("it answers again", || serves.health().unreachable.is_none()).await;
+    until("the other has written", || serves.head(&machine("m")).unwrap() == 2).await;
+    serves.commit(decided(&machine("m"), 2, "after all"), now()).await.unwrap();
+    assert!(ends(&serves) > before, "nobody could renew it");
+}

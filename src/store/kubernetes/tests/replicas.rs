@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::store::conformance::lease;
-use crate::store::kubernetes::Sharing;
 use crate::store::kubernetes::objects::{Changes, Fault, Head, Listed, Object, Objects};
 use crate::store::{BoxFuture, Lease};
 use futures_util::StreamExt as _;
@@ -46,7 +45,7 @@ async fn of_two_stores_and_many_clients_one_leads() {
         for number in 0..64 {
             let store = Arc::clone(&stores[number % 3]);
             tasks.spawn(async move {
-                let claim = crate::cluster::Operation::Claim { claim: format!("lead-{round}"), ttl_ms: 60_000 };
+                let claim = cluster::Operation::Claim { claim: format!("lead-{round}"), ttl_ms: 60_000 };
                 match ask(&*store, &member(number), claim).await {
                     Answer::Claim(answer) => (answer.role, answer.fence, answer.holder),
                     other => panic!("{other:?}"),
@@ -76,7 +75,7 @@ async fn what_one_writes_wakes_who_waits_at_the_other() {
         ask(&*one, "m00", put(&format!("k{round}"), 1, Condition::Any)).await;
         let refused = ask(&*other, "m01", put(&format!("k{round}"), 2, Condition::Absent)).await;
         assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
-        let gone = crate::cluster::Operation::Delete { key: format!("k{round}"), condition: Condition::Any };
+        let gone = cluster::Operation::Delete { key: format!("k{round}"), condition: Condition::Any };
         ask(&*one, "m00", gone).await;
         let written = ask(&*other, "m01", put(&format!("k{round}"), 2, Condition::Absent)).await;
         assert!(matches!(written, Answer::Written { .. }), "{written:?}");
