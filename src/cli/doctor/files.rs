@@ -18,13 +18,27 @@ use std::path::Path;
 /// A certificate that ends sooner is worth a word, seconds.
 const SOON_SECONDS: i64 = 90 * 86_400;
 
+/// Where the store of the site lies that a server here would serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// In the state directory.
+    Here,
+    /// Elsewhere.
+    Elsewhere,
+    /// Elsewhere, and the keys beside it, for whoever has none.
+    ElsewhereWithKeys,
+}
+
 /// The state directory: there, and its owner's alone.
-pub(super) fn state(folder: &Path) -> Vec<Check> {
+pub(super) fn state(folder: &Path, stored: Stored) -> Vec<Check> {
     let name = "state directory";
     let shown = folder.display();
     let about = match std::fs::metadata(folder) {
         Ok(about) if about.is_dir() => about,
         Ok(_) => return vec![Check::fail(name, format!("{shown} is no directory"), "name another with --state-dir")],
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && stored == Stored::ElsewhereWithKeys => {
+            return vec![Check::ok(name, format!("{shown} is not there yet; a server with --replica makes it"))];
+        }
         Err(error) => {
             let remedy = format!("formwork site create NAME --state-dir {shown}; or name another with --state-dir");
             return vec![Check::fail(name, format!("{shown}: {error}"), remedy)];
@@ -42,10 +56,9 @@ pub(super) fn state(folder: &Path) -> Vec<Check> {
     } else {
         Check::ok(name, format!("{shown} is its owner's alone"))
     });
-    checks.push(match crate::store::embedded::exists(folder) {
-        true => Check::ok("store", "there is one"),
-        false => Check::fail("store", "there is none", format!("formwork site create NAME --state-dir {shown}")),
-    });
+    if stored == Stored::Here {
+        checks.push(store(folder));
+    }
     let mut wrong = Vec::new();
     let mut secret = vec![folder.join("administrator.json"), folder.join("administrators.json")];
     for below in ["keys", "secrets"] {
@@ -65,8 +78,27 @@ pub(super) fn state(folder: &Path) -> Vec<Check> {
             Check::fail("keys and secrets", says, format!("chmod 600 {}", wrong.join(" ")))
         }
     });
-    checks.extend(authority(&folder.join("keys/authority.pem")));
+    let certificate = folder.join("keys/authority.pem");
+    if stored != Stored::ElsewhereWithKeys || certificate.exists() {
+        checks.extend(authority(&certificate));
+    }
     checks
+}
+
+/// The store, where it is a file of the state directory.
+fn store(folder: &Path) -> Check {
+    let elsewhere = crate::serve::StateDirectory(folder.to_owned()).store_elsewhere();
+    match (crate::store::embedded::exists(folder), elsewhere) {
+        (true, _) => Check::ok("store", "there is one"),
+        (false, Some(place)) => {
+            let remedy = "ask again with --store kubernetes and its --store-namespace, as the server has them";
+            Check::fail("store", format!("it is not here, but in {place}"), remedy)
+        }
+        (false, None) => {
+            let remedy = format!("formwork site create NAME --state-dir {}", folder.display());
+            Check::fail("store", "there is none", remedy)
+        }
+    }
 }
 
 /// The site's authority: since when and until when its certificate is good.

@@ -4,11 +4,14 @@
 //! claimed.
 
 mod files;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod sources;
 mod system;
 mod wire;
 
 use super::error::CliError;
+use super::keeping::{ReplicaAt, StoreAt};
 use super::offline;
 use super::output::{Format, Output, Style, Tone, Word, table};
 use super::sentence::count;
@@ -21,8 +24,8 @@ use std::path::PathBuf;
 ///
 /// Rights and ports, the URLs that machines and administrators will use, state directory and keys, images with their checksums,
 /// who else answers DHCP, clock and disk space; and with the same options as `serve`: the repository or the sources (each is asked
-/// what it shows, for ten seconds at most), who may sign, and what opens encrypted files. What is not given is left out: without
-/// --interface nobody is asked for DHCP. A server may run meanwhile.
+/// what it shows, for ten seconds at most), who may sign, and what opens encrypted files; with --store kubernetes or --kubernetes
+/// what is met there. What is not given is left out: without --interface nobody is asked for DHCP. A server may run meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   formwork doctor                                     rights, ports, the state directory
@@ -31,6 +34,8 @@ use std::path::PathBuf;
   formwork doctor --sources /etc/formwork/sources.yaml --age-identities /etc/formwork/age.txt
                                                       and whether `serve` would reach each source, and may use its files
   formwork doctor --repository https://git.example.org/site.git --token-file /etc/formwork/token --trust /etc/formwork/trust.yaml
+  formwork doctor --store kubernetes --store-namespace formwork-lab
+                                                      and whether the store is there, and may be had
   formwork doctor -o json | jq '.[] | select(.verdict == \"fail\")'
 
 Exit codes:
@@ -58,6 +63,18 @@ pub struct Arguments {
     /// The port of the API.
     #[arg(long, default_value_t = 8443)]
     api_port: u16,
+    #[command(flatten)]
+    store: StoreAt,
+    #[command(flatten)]
+    replica: ReplicaAt,
+    /// Ask what a server that follows a ContentSource would meet.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, env = "FORMWORK_KUBERNETES")]
+    kubernetes: bool,
+    /// The namespace of the ContentSource; where not given, that of the pod or of the context.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "NAME", env = "FORMWORK_NAMESPACE")]
+    namespace: Option<String>,
     #[command(flatten)]
     content: offline::Place,
     #[command(flatten)]
@@ -113,7 +130,15 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     checks.extend(system::ports(arguments));
     checks.extend(system::urls(arguments));
     checks.push(system::clock());
-    checks.extend(files::state(&arguments.state_dir));
+    let keeping = arguments.store.keeping_of(arguments.replica.replica.as_deref())?;
+    let stored = match (keeping.elsewhere(), keeping.replica()) {
+        (None, _) => files::Stored::Here,
+        (Some(_), None) => files::Stored::Elsewhere,
+        (Some(_), Some(_)) => files::Stored::ElsewhereWithKeys,
+    };
+    checks.extend(files::state(&arguments.state_dir, stored));
+    #[cfg(feature = "kubernetes")]
+    checks.extend(kubernetes::checks(&keeping, &arguments.state_dir, arguments)?);
     let (content, catalog) = files::content(&arguments.content);
     checks.extend(content);
     checks.extend(sources::sources(&arguments.content, &arguments.sources));
