@@ -303,7 +303,7 @@ pub struct ContentStatus {
     /// `Ready`, `Reconciling` or `Stalled`.
     pub condition: String,
     /// Why, in a word that stays the same: `Applied`, `Looking`, `Loading`, `Postponed`, `Refused`, `SourceUnavailable`,
-    /// `Suspended`, `Pinned`, `PinRefused`; of several sources, where one of them is behind, also `SourceRefused`, `SourceUntrusted`,
+    /// `InvalidSpec`, `Suspended`, `Pinned`, `PinRefused`; of several sources, where one of them is behind, also `SourceRefused`, `SourceUntrusted`,
     /// `SourceRewritten`.
     #[serde(default)]
     pub reason: String,

@@ -155,7 +155,7 @@ fn ended(content: &ContentStatus, sources: &[SourceRow], token: u64) -> Option<E
     }
     let kind = match (content.condition.as_str(), content.reason.as_str()) {
         ("Ready", _) => Kind::Applied,
-        (_, "SourceUnavailable") => Kind::Unavailable,
+        (_, "SourceUnavailable" | "InvalidSpec") => Kind::Unavailable,
         (_, "Suspended" | "Pinned") => Kind::Held,
         _ => Kind::Refused,
     };
@@ -223,6 +223,7 @@ mod tests {
             ("Stalled", "SourceRefused", 7, Some(Kind::Refused)),
             ("Stalled", "SourceUntrusted", 7, Some(Kind::Refused)),
             ("Stalled", "SourceRewritten", 7, Some(Kind::Refused)),
+            ("Stalled", "InvalidSpec", 7, Some(Kind::Unavailable)),
             ("Stalled", "Suspended", 7, Some(Kind::Held)),
             ("Stalled", "Pinned", 7, Some(Kind::Held)),
         ] {

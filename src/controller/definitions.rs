@@ -1,7 +1,8 @@
 //! The definitions of custom resources, made from the types that read content and from those of [`super::resources`].
 
 use super::resources::{ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus};
-use super::{GROUP, VERSION, structural};
+use super::structural::{self, Bounds, bounded};
+use super::{GROUP, VERSION};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
 use serde_json::{Value, json};
 
@@ -109,15 +110,20 @@ const CLUSTER_PROFILE: Words = Words {
     rules: &[],
 };
 
+/// Of what is written for a cluster alone, and of what this program writes there itself, which it cuts ([`super::report`], [`super::mirror`]).
+const WRITTEN: Bounds = Bounds { text: 4_096, items: 256 };
+/// Of what Git says, which is mirrored as it is: beyond what an object can hold, etcd takes 1.5 MiB.
+const MIRRORED: Bounds = Bounds { text: 262_144, items: 16_384 };
+
 /// All of them.
 pub fn definitions() -> Vec<Definition> {
     [
-        (CONTENT_SOURCE, (structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
-        (MACHINE, (structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
-        (CLUSTER_PROFILE, (structural::of::<ClusterProfileSpec>(), structural::of::<ClusterProfileStatus>())),
+        (CONTENT_SOURCE, WRITTEN, (structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
+        (MACHINE, MIRRORED, (structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
+        (CLUSTER_PROFILE, MIRRORED, (structural::of::<ClusterProfileSpec>(), structural::of::<ClusterProfileStatus>())),
     ]
     .into_iter()
-    .map(|(words, (spec, status))| definition(&words, spec, status))
+    .map(|(words, bounds, (spec, status))| definition(&words, bounded(spec, bounds), bounded(status, WRITTEN)))
     .collect()
 }
 
@@ -190,6 +196,38 @@ mod tests {
         }
         if let Some(items) = schema.get("items") {
             undescribed(&format!("{path}[]"), items, found);
+        }
+    }
+
+    /// Where a schema has no bound.
+    fn unbounded(path: &str, schema: &Value, found: &mut Vec<String>) {
+        let kind = schema.get("type").and_then(Value::as_str);
+        let has = |word: &str| schema.get(word).is_some();
+        match kind {
+            Some("string") if !has("maxLength") && !has("enum") => found.push(path.to_owned()),
+            Some("array") if !has("maxItems") => found.push(path.to_owned()),
+            Some("object") if has("additionalProperties") && !has("maxProperties") => found.push(path.to_owned()),
+            _ => {}
+        }
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            unbounded(&format!("{path}.{name}"), property, found);
+        }
+        for below in ["items", "additionalProperties"] {
+            if let Some(below) = schema.get(below) {
+                unbounded(&format!("{path}[]"), below, found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_text_list_and_map_has_a_bound() {
+        for definition in definitions() {
+            let properties = &definition.document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+            let mut found = Vec::new();
+            for part in ["spec", "status"] {
+                unbounded(&format!("{}.{part}", definition.kind), &properties[part], &mut found);
+            }
+            assert!(found.is_empty(), "{found:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::quarrel::Quarrel;
 use super::report::{News, news, not_chosen, status_of};
 use super::resources::{ContentSourceSpec, ContentSourceStatus};
 use super::secret::SecretWatch;
-use super::source::{Followed, Keys, choose, source_of};
+use super::source::{Followed, Keys, choose, settings_of, source_of};
 use super::{GROUP, VERSION, now};
 use crate::fleet::Fleet;
 use crate::git::GitError;
@@ -67,7 +67,27 @@ impl Seen for Source {
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     Follow(Box<Followed>),
-    Nothing(String),
+    Nothing(WhyNot),
+}
+
+/// Why nothing is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct WhyNot {
+    /// In a word that stays the same.
+    reason: &'static str,
+    /// In a sentence.
+    text: String,
+}
+
+/// The spec itself has to be mended.
+const INVALID_SPEC: &str = "InvalidSpec";
+/// It may pass by itself or by a hand elsewhere: a Secret, a source that is not there, a disk.
+const UNAVAILABLE: &str = "SourceUnavailable";
+
+impl From<String> for WhyNot {
+    fn from(text: String) -> Self {
+        Self { reason: UNAVAILABLE, text }
+    }
 }
 
 /// What is said now.
@@ -186,7 +206,7 @@ impl Follow {
                 Ok(changed) => rotated = changed,
                 Err(error) => {
                     let why = format!("what its Secret holds cannot be put into the state directory: {error}");
-                    (wanted, unkept) = (Wanted::Nothing(why), true);
+                    (wanted, unkept) = (Wanted::Nothing(why.into()), true);
                 }
             }
             if rotated {
@@ -231,8 +251,8 @@ impl Follow {
                 follower.follow(sources, followed.fetch_packs)
             }
             Wanted::Nothing(why) => {
-                tracing::warn!(why, "nothing is followed; what serves goes on");
-                follower.follow_nothing(GitError::NotFollowed { why: why.clone() })
+                tracing::warn!(why = why.text, "nothing is followed; what serves goes on");
+                follower.follow_nothing(GitError::NotFollowed { reason: why.reason, why: why.text.clone() })
             }
         }
     }
@@ -249,13 +269,17 @@ impl Follow {
             Ok((_, source)) => (source.spec.clone(), source.generation),
             Err(why) => {
                 self.secret = None;
-                return nothing(why, None);
+                return nothing(why.into(), None);
             }
         };
         let spec = match spec {
             Ok(spec) => spec,
-            Err(why) => return nothing(why, generation),
+            Err(text) => return nothing(WhyNot { reason: INVALID_SPEC, text }, generation),
         };
+        // Before its Secret is asked for, which may have a name that there cannot be.
+        if let Err(text) = settings_of(&spec) {
+            return nothing(WhyNot { reason: INVALID_SPEC, text }, generation);
+        }
         let named = spec.secret_ref.as_ref().map(|secret| secret.name.as_str());
         if self.secret.as_ref().map(|secret| secret.name.as_str()) != named {
             self.secret = named.map(|name| SecretWatch::start(&self.link, name));
@@ -272,7 +296,7 @@ impl Follow {
             Ok((followed, keys)) => {
                 Some(Said { wanted: Wanted::Follow(Box::new(followed)), generation, kept: Some((spec, keys)) })
             }
-            Err(why) => nothing(why, generation),
+            Err(why) => nothing(why.into(), generation),
         }
     }
 
@@ -383,11 +407,13 @@ impl Follow {
 fn remembered(folder: &Folder) -> Wanted {
     let away = "the Kubernetes API does not answer";
     let Some(spec) = folder.remembered() else {
-        return Wanted::Nothing(format!("{away}, and nothing was followed when it did last"));
+        return Wanted::Nothing(format!("{away}, and nothing was followed when it did last").into());
     };
     match source_of(&spec, Some(&folder.keys(&spec)), &folder.credentials_of(&spec)) {
         Ok(followed) => Wanted::Follow(Box::new(followed)),
-        Err(why) => Wanted::Nothing(format!("{away}, and what was followed last cannot be followed without it: {why}")),
+        Err(why) => {
+            Wanted::Nothing(format!("{away}, and what was followed last cannot be followed without it: {why}").into())
+        }
     }
 }
 
@@ -412,7 +438,7 @@ mod tests {
             serde_json::from_value(serde_json::json!({"url": url, "secretRef": {"name": "s"}})).unwrap()
         };
         let keys = Keys::from([("password".to_owned(), Zeroizing::new(b"hunter22".to_vec()))]);
-        let nothing = |why: &str| matches!(remembered(&folder), Wanted::Nothing(said) if said.contains(why));
+        let nothing = |why: &str| matches!(remembered(&folder), Wanted::Nothing(said) if said.text.contains(why));
         assert!(nothing("nothing was followed"));
         let (old, new) = (spec("https://old/x"), spec("https://new/x"));
         folder.write_keys(&old, &keys).unwrap();

@@ -84,6 +84,7 @@ pub(super) fn not_chosen(
     ContentSourceStatus {
         observed_generation: generation,
         conditions: conditions(rows.into_iter(), &before.conditions, generation, now),
+        head_revision: None,
         last_attempted_revision: None,
         findings: Vec::new(),
         findings_count: 0,
@@ -136,7 +137,8 @@ pub(super) fn news(before: &ContentSourceStatus, after: &ContentSourceStatus) ->
     news
 }
 
-fn cut(text: &str) -> String {
+/// A text as long as one may be.
+pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(TEXT_MAX) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
@@ -225,7 +227,7 @@ mod tests {
         );
         assert!(left.conditions.iter().all(|row| row.message == "there are 2 ContentSources"));
         assert_eq!((left.observed_generation, left.findings.len(), left.findings_count), (Some(4), 0, 0));
-        assert_eq!(left.last_attempted_revision, None);
+        assert_eq!((&left.head_revision, &left.last_attempted_revision), (&None, &None));
         assert_eq!(left.last_applied_revision.as_deref(), Some("r1"), "it serves");
         assert_eq!(not_chosen("there are 2 ContentSources", Some(4), &left, "later"), left, "it is said once");
         assert_eq!(news(&ready, &left), [], "no event says it again");

@@ -4,6 +4,7 @@
 //! names on the command line. So nothing here holds one; it only says which file is for what.
 
 use super::resources::ContentSourceSpec;
+use crate::content::names;
 use crate::git::remote::{
     Credentials, Follow, INTERVAL_LEAST, INTERVAL_MOST, Location, SourceSettings, UrlError, is_folder,
 };
@@ -52,10 +53,7 @@ pub(super) fn source_of(spec: &ContentSourceSpec, keys: Option<&Keys>, folder: &
         ));
     }
     (settings.credentials, settings.authority_file) = match (&settings.location, secret) {
-        (Location::Local(_) | Location::Https { .. }, None) => (Credentials::Nobody, None),
-        (Location::Local(_), Some((name, _))) => {
-            return Err(format!("url is a path, for which nobody needs the Secret `{name}`: leave secretRef out"));
-        }
+        (Location::Local(_), _) | (Location::Https { .. }, None) => (Credentials::Nobody, None),
         (Location::Https { .. }, Some((name, keys))) => over_https(name, keys, folder)?,
         (Location::Ssh { host, .. }, secret) => (over_ssh(host, secret, folder)?, None),
     };
@@ -84,6 +82,20 @@ pub(super) fn settings_of(spec: &ContentSourceSpec) -> Result<SourceSettings, St
         [(key, value)] => Follow::read(key, value).map_err(|hint| format!("{key}: `{value}` is none; write {hint}"))?,
         _ => return Err("of branch, tag, semver and commit at most one is given".to_owned()),
     };
+    if let Some(secret) = &spec.secret_ref {
+        if !names::is_subdomain(&secret.name) {
+            return Err(format!(
+                "secretRef.name: `{}` is no name of a Secret: lower-case letters, digits, `-` and `.`, at most 253",
+                secret.name
+            ));
+        }
+        if matches!(location, Location::Local(_)) {
+            return Err(format!(
+                "url is a path, for which nobody needs the Secret `{}`: leave secretRef out",
+                secret.name
+            ));
+        }
+    }
     let mut settings = SourceSettings::new(NAME, location, follow);
     if let Some(interval) = spec.interval {
         if !(INTERVAL_LEAST..=INTERVAL_MOST).contains(&interval.0) {
@@ -281,6 +293,8 @@ mod tests {
             (json!({"url": https, "branch": "a", "tag": "b"}), None, "at most one"),
             (json!({"url": https, "path": "../x"}), None, "no folder"),
             (json!({"url": https, "interval": "1s"}), None, "between 5s and 1d"),
+            (json!({"url": https, "secretRef": {"name": "Site_git"}}), Some(keys(&[])), "is no name of a Secret"),
+            (json!({"url": https, "secretRef": {"name": "a/b"}}), None, "is no name of a Secret"),
             (secret(json!({"url": https})), None, "there is no Secret `s`"),
             (secret(json!({"url": https})), Some(keys(&[("token", "hunter22")])), "neither `password` nor `ca.crt`"),
             (secret(json!({"url": https})), Some(keys(&[("password", "hunter22\nx")])), "`password` is not one line"),

@@ -89,6 +89,9 @@ fn structural(schema: &Value) -> Value {
             "additionalProperties" if *value != Value::Bool(false) => {
                 to.insert(key.clone(), structural(value));
             }
+            "maxProperties" => {
+                to.insert(key.clone(), value.clone());
+            }
             own if own.starts_with("x-kubernetes-") => {
                 to.insert(key.clone(), value.clone());
             }
@@ -96,6 +99,43 @@ fn structural(schema: &Value) -> Value {
         }
     }
     Value::Object(to)
+}
+
+/// The most that there may be where a type says no bound of its own: an API server keeps and shows what is in an object, and what a rule may
+/// cost follows from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Characters of a text.
+    pub text: u64,
+    /// Items of a list, and entries of a map.
+    pub items: u64,
+}
+
+/// The same schema with a bound wherever it has none. Texts that are one of some words have one.
+pub(super) fn bounded(mut schema: Value, bounds: Bounds) -> Value {
+    bound(&mut schema, bounds);
+    schema
+}
+
+fn bound(schema: &mut Value, bounds: Bounds) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    let (word, most) = match schema.get("type").and_then(Value::as_str) {
+        Some("string") if !schema.contains_key("enum") => ("maxLength", bounds.text),
+        Some("array") => ("maxItems", bounds.items),
+        Some("object") if schema.contains_key("additionalProperties") => ("maxProperties", bounds.items),
+        _ => ("", 0),
+    };
+    if !word.is_empty() {
+        schema.entry(word).or_insert_with(|| most.into());
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = schema.get_mut(below) {
+            bound(below, bounds);
+        }
+    }
+    for property in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        bound(property, bounds);
+    }
 }
 
 fn is_null(schema: &Value) -> bool {
@@ -182,6 +222,30 @@ mod tests {
             ),
         ] {
             assert_eq!(structural(&schema), wanted, "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_wherever_a_type_says_none() {
+        let bounds = Bounds { text: 7, items: 3 };
+        for (schema, wanted) in [
+            (json!({"type": "string"}), json!({"type": "string", "maxLength": 7})),
+            (json!({"type": "string", "maxLength": 9}), json!({"type": "string", "maxLength": 9})),
+            (json!({"type": "string", "enum": ["a"]}), json!({"type": "string", "enum": ["a"]})),
+            (json!({"type": "integer"}), json!({"type": "integer"})),
+            (json!({ANYTHING: true, "nullable": true}), json!({ANYTHING: true, "nullable": true})),
+            (
+                json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}}),
+                json!({"type": "object", "properties": {"a":
+                    {"type": "array", "maxItems": 3, "items": {"type": "string", "maxLength": 7}}}}),
+            ),
+            (
+                json!({"type": "object", "additionalProperties": {"type": "array", "maxItems": 2, "items": {}}}),
+                json!({"type": "object", "maxProperties": 3,
+                    "additionalProperties": {"type": "array", "maxItems": 2, "items": {}}}),
+            ),
+        ] {
+            assert_eq!(bounded(schema.clone(), bounds), wanted, "{schema}");
         }
     }
 }

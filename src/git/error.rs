@@ -68,6 +68,8 @@ pub enum GitError {
     /// Nothing is followed now.
     #[error("{why}")]
     NotFollowed {
+        /// Why, in a word that stays the same.
+        reason: &'static str,
         /// Why, in a sentence.
         why: String,
     },

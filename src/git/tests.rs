@@ -307,7 +307,7 @@ async fn what_is_followed_changes_while_the_program_runs_and_what_the_one_before
     one.push("third", &[("site.yaml", "three")]);
     let fourth = other.push("fourth", &[("site.yaml", "four")]);
     until_head(&follower, &fourth).await;
-    let why = || GitError::NotFollowed { why: "a person said so".to_owned() };
+    let why = || GitError::NotFollowed { reason: "SourceUnavailable", why: "a person said so".to_owned() };
     follower.follow_nothing(why()).expect("it stops");
     until(&follower, "nothing", |sight| *sight == Sight::Unavailable(why())).await;
     other.push("fifth", &[("site.yaml", "five")]);

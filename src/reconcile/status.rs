@@ -106,6 +106,9 @@ pub struct Status {
     pub head: Option<String>,
     /// Why the source cannot be read now.
     pub unavailable: Option<String>,
+    /// The same in a word that stays the same, where another than that it cannot be read is known.
+    #[serde(skip)]
+    pub unavailable_reason: Option<&'static str>,
     /// The revision that is worked on now.
     pub loading: Option<String>,
     /// The last attempt.
@@ -163,16 +166,17 @@ impl Status {
         self.source = source.to_string();
         match sight {
             // Nobody has looked at what is followed now.
-            Sight::Nothing => (self.head, self.unavailable) = (None, None),
+            Sight::Nothing => (self.head, self.unavailable, self.unavailable_reason) = (None, None, None),
             Sight::Head(Revision { id, .. }) => {
                 self.generation += u64::from(self.head.as_ref() != Some(id));
                 self.head = Some(id.clone());
-                self.unavailable = None;
+                (self.unavailable, self.unavailable_reason) = (None, None);
             }
             Sight::Unavailable(error) => {
-                // What was found in a commit of what was followed before says nothing of what cannot be followed.
-                if matches!(error, GitError::NotFollowed { .. }) {
-                    self.attempted = None;
+                self.unavailable_reason = None;
+                // What was seen and found in what was followed before says nothing of what cannot be followed.
+                if let GitError::NotFollowed { reason, .. } = error {
+                    (self.head, self.attempted, self.unavailable_reason) = (None, None, Some(*reason));
                 }
                 self.unavailable = Some(error.while_followed());
             }
@@ -238,12 +242,20 @@ mod tests {
         let source = Source::Directory { path: "/srv/site".into() };
         for (error, kept) in [
             (GitError::Missing { path: "/srv/site".into() }, true),
-            (GitError::NotFollowed { why: "it is gone".to_owned() }, false),
+            (GitError::NotFollowed { reason: "InvalidSpec", why: "it is gone".to_owned() }, false),
         ] {
-            let mut status = Status { attempted: Some(attempted.clone()), ..Status::default() };
+            let (attempted, head) = (Some(attempted.clone()), Some("a".to_owned()));
+            let mut status = Status { attempted, head, ..Status::default() };
             status.see(&source, &Sight::Unavailable(error));
             assert_eq!(status.attempted.is_some(), kept, "{:?}", status.unavailable);
+            assert_eq!(status.head.is_some(), kept, "{:?}", status.unavailable);
             assert!(status.unavailable.is_some());
+            assert_eq!(status.verdict().reason, if kept { "SourceUnavailable" } else { "InvalidSpec" });
+            // What is followed after it may show the same commit.
+            let revision = Revision { id: "a".to_owned(), summary: String::new(), message: String::new() };
+            status.see(&source, &Sight::Head(revision));
+            assert_eq!((status.head.as_deref(), status.unavailable.is_some()), (Some("a"), false));
+            assert_eq!(status.verdict().reason, if kept { "Refused" } else { "Loading" });
         }
     }
 

@@ -87,7 +87,8 @@ pub(super) fn verdict(status: &Status) -> Verdict {
     };
     if let Some(why) = &status.unavailable {
         let held = held(status).map(|held| format!("; {held}")).unwrap_or_default();
-        return Verdict::new(Condition::Stalled, "SourceUnavailable", format!("{why}{held}; {serving}"));
+        let reason = status.unavailable_reason.unwrap_or("SourceUnavailable");
+        return Verdict::new(Condition::Stalled, reason, format!("{why}{held}; {serving}"));
     }
     let applied = status.applied.as_ref().map(|applied| applied.revision.as_str());
     if let Some(pin) = &status.pinned

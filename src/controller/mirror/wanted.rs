@@ -4,7 +4,7 @@ use crate::api::views::{MachineSummary, Phase};
 use crate::catalog::{ClusterProfile, MachineView};
 use crate::cluster::{ClaimStanding, Document};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec, Params, Selectors};
-use crate::controller::report::{Wanted as WantedCondition, conditions};
+use crate::controller::report::{Wanted as WantedCondition, conditions, cut};
 use crate::controller::resources::{ClusterProfileStatus, MachineStatus};
 use crate::controller::{GROUP, MANAGED_BY, MANAGED_LABEL};
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub(super) fn cluster_profile(
         observed_generation: None,
         epoch: document.epoch,
         version: document.version,
-        frozen: document.frozen.clone(),
+        frozen: document.frozen.as_deref().map(cut),
         members: members.iter().take(LISTED_MAX).cloned().collect(),
         keys: document.keys.keys().take(LISTED_MAX).cloned().collect(),
         keys_count: count(document.keys.size()),
@@ -132,7 +132,7 @@ fn status_of(summary: &MachineSummary) -> MachineStatus {
         run: summary.run,
         stage: summary.stage.as_ref().map(|stage| stage.name.clone()),
         task: summary.task.as_ref().map(|task| task.name.clone()),
-        waits_for: steady(&summary.waits_for),
+        waits_for: cut(&steady(&summary.waits_for)),
         address: summary.address.clone(),
         last_seen: seen.map(|seen| seen.to_string()),
         source: summary.source.clone(),
