@@ -44,8 +44,9 @@ impl ReplicaAt {
                 "keep the repository on a Git server, and follow it: --repository https://… or --kubernetes",
             ),
             Content::Source(Source::Sources(sources)) if sources.0.len() > 1 => (
-                "what is put together of several sources has no commit that every server of several can fetch",
-                "follow one repository; packs of others may be named in its site.yaml",
+                "of several sources the last good commit of each goes on, which each server of several would know from what it saw itself: \
+                 they would put together other revisions",
+                "follow one repository; packs of others may be named in its site.yaml (docs/kubernetes-store.md)",
             ),
             _ => return Ok(()),
         };

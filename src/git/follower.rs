@@ -10,18 +10,23 @@ use super::{GitError, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
 use crate::trust::Signed;
 use arc_swap::ArcSwap;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Questions that may wait for the thread; one more is answered [`GitError::Busy`].
 const QUEUE: usize = 256;
-/// So long history that is elsewhere is waited for, where a person asks who wrote something.
+/// So long history and single commits that are elsewhere are waited for, where somebody asks for them.
 const FOR_HISTORY: Duration = Duration::from_secs(20);
+/// What could not be had is not asked for again for so long.
+const BRING_AGAIN: Duration = Duration::from_secs(15);
+/// So many commits that were asked for are remembered.
+const BROUGHT: usize = 64;
 
 /// What a source is called that nobody gave a name.
 pub const ALONE: &str = "site";
@@ -48,6 +53,8 @@ pub struct Follower {
     looked: Arc<Looked>,
     /// Rises whenever a source with a thread of its own stands otherwise.
     told: watch::Sender<u64>,
+    /// Which commits were asked for elsewhere by their id, and when.
+    brought: Mutex<VecDeque<(String, Instant)>>,
 }
 
 /// Threads that look at sources.
@@ -114,7 +121,7 @@ impl Follower {
             looked: Arc::clone(&looked),
             last_directory: None,
             mirrored: 0,
-            given_out: std::collections::VecDeque::new(),
+            given_out: VecDeque::new(),
             checked: super::loose::Checked::default(),
         };
         std::thread::Builder::new()
@@ -136,6 +143,7 @@ impl Follower {
             remote: Mutex::default(),
             rooms: mirror_path.with_file_name("remotes"),
             ears,
+            brought: Mutex::default(),
         })
     }
 
@@ -369,6 +377,27 @@ impl Follower {
         }
         self.wait_for_history(sources).await;
         Ok(parts)
+    }
+
+    /// Has a commit fetched that the mirror lacks and that is not followed (any more), and waits a while for it: one that another server on
+    /// the same store applied, or that an open run is pinned to. Whether it was tried; a repository on this disk has it, or nobody.
+    pub async fn bring(&self, commit: &str) -> bool {
+        let tried = {
+            let mut brought = self.brought.lock().unwrap_or_else(PoisonError::into_inner);
+            brought.retain(|(_, at)| at.elapsed() < BRING_AGAIN);
+            if brought.iter().any(|(known, _)| known == commit) {
+                return false;
+            }
+            let remotes = self.remotes();
+            let Some(tried) = remotes.now.as_ref().and_then(|remote| remote.bring(None, commit)) else { return false };
+            brought.push_back((commit.to_owned(), Instant::now()));
+            if brought.len() > BROUGHT {
+                brought.pop_front();
+            }
+            tried
+        };
+        // It is dropped when it was tried.
+        tokio::time::timeout(FOR_HISTORY, tried).await.is_ok()
     }
 
     /// Has the history of these fetched, where it is not here.

@@ -35,8 +35,8 @@ impl<C: Send + Sync + 'static> Task<C> {
     async fn try_adopt(&mut self, id: &str) -> Result<(), ReconcileError> {
         let shared = Arc::clone(&self.shared);
         let follower = &shared.parts.follower;
-        let built = shared.build(id).await.map_err(|failure| {
-            // It may not have been fetched here.
+        let built = shared.build_or_bring(id).await.map_err(|failure| {
+            // It may be newer than the last look.
             follower.look();
             failure.into_error(id)
         })?;

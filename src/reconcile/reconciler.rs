@@ -224,7 +224,19 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         if let Some(catalog) = pinned.get(revision) {
             return Ok(catalog);
         }
-        let built = self.shared.build(revision).await.map_err(|failure| failure.into_error(revision))?;
+        let built = match self.shared.build(revision).await {
+            Err(Failure::Postponed(error)) => {
+                // Nobody waits for the network who asks for what is here.
+                drop(pinned);
+                if !self.shared.parts.follower.bring(revision).await {
+                    return Err(Failure::Postponed(error).into_error(revision));
+                }
+                pinned = self.shared.pinned.lock().await;
+                self.shared.build(revision).await
+            }
+            built => built,
+        };
+        let built = built.map_err(|failure| failure.into_error(revision))?;
         pinned.put(revision, Arc::clone(&built.catalog));
         Ok(built.catalog)
     }
@@ -378,6 +390,17 @@ impl<C: Send + Sync + 'static> Shared<C> {
             Err(error) => return Err(Failure::Postponed(error)),
         };
         self.compile(&self.parts.build, Arc::new(tree), revision).await.map_err(Failure::Refused)
+    }
+
+    /// As [`Self::build`]; a revision that is not here and not followed any more is fetched first, where it is elsewhere.
+    pub async fn build_or_bring(&self, revision: &str) -> Result<Built<C>, Failure> {
+        match self.build(revision).await {
+            Err(Failure::Postponed(error)) if !self.parts.follower.bring(revision).await => {
+                Err(Failure::Postponed(error))
+            }
+            Err(Failure::Postponed(_)) => self.build(revision).await,
+            built => built,
+        }
     }
 
     /// The source shows a revision: who pushed it is written down, and what they allowed counts.

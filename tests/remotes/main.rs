@@ -12,6 +12,7 @@
 mod bed;
 mod behind;
 mod broken;
+mod brought;
 mod follows;
 mod forge_stand_in;
 mod https;

@@ -5,6 +5,10 @@
 //! thrown away and made anew. A fetch that ends in the middle leaves there what it left before: libgit2 puts a pack in its
 //! place when it is whole.
 
+mod more;
+
+pub(super) use more::{bring, deepen};
+
 use super::ancestry::{Descent, descends, parents_of};
 use super::follow::{Advertised, Follow, choose, names_move};
 use super::history::{Wanted, is_deep_enough};
@@ -14,7 +18,6 @@ use super::transport::Address;
 use super::url::Location;
 use crate::git::GitError;
 use crate::git::loose::Loose;
-use crate::git::walk::edge_of;
 use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -154,26 +157,6 @@ pub(super) fn look(
     let found = fetcher.look(known, seen);
     *bytes += fetcher.job.bytes();
     found
-}
-
-/// Fetches what is missing of the history of what is known, within the bounds of a fetch.
-pub(super) fn deepen(
-    settings: &SourceSettings,
-    room: &Room,
-    wanted: &Wanted,
-    known: &Known,
-    bytes: &mut u64,
-) -> Result<(), GitError> {
-    let repository = crate::git::owner::open(&room.repository)?;
-    if !room.ours || edge_of(&repository).is_empty() {
-        return Ok(());
-    }
-    let job = Job::begin(settings).map_err(|error| failed(settings, error.to_string()))?;
-    let Some(job) = job.map(Arc::new) else { return Ok(()) };
-    let fetcher = Fetcher { settings, room, wanted, job };
-    let fetched = fetcher.download(&repository, Some((WHOLE, &known.reference)), |_| false);
-    *bytes += fetcher.job.bytes();
-    fetched.map(drop)
 }
 
 pub(super) fn failed(settings: &SourceSettings, message: String) -> GitError {

@@ -1,7 +1,7 @@
 //! The thread that looks at one source: by the clock, on a hint, further apart while it fails.
 
 use super::board::Board;
-use super::fetch::{Known, Look, Room, Seen, deepen, look};
+use super::fetch::{Known, Look, Room, Seen, bring, deepen, look};
 use super::history::{Checked, Wanted};
 use super::schedule::{HINT_GAP, SECOND_LOOK, after_failure, after_success};
 use super::settings::{OnRewrite, SourceSettings};
@@ -26,6 +26,8 @@ pub(super) enum Hint {
     Accept(String),
     /// A person asks who wrote something: all of history is wanted. Dropped once it was tried.
     History(oneshot::Sender<()>),
+    /// A commit is wanted that is not followed now, or any more. Dropped once it was tried.
+    Commit(String, oneshot::Sender<()>),
 }
 
 /// The thread's own.
@@ -53,6 +55,7 @@ impl Poller {
         });
         let (mut failures, mut second) = (0_u32, false);
         let mut histories = Vec::new();
+        let mut commits: Vec<(String, oneshot::Sender<()>)> = Vec::new();
         loop {
             let mut bytes = 0;
             let request = self.requested.load(Ordering::Acquire);
@@ -74,6 +77,12 @@ impl Poller {
                 }
             }
             histories.clear();
+            if let (Some(known), Ok(wanted)) = (&known, &wanted) {
+                for (commit, _) in &commits {
+                    self.bring(wanted, (known, commit), &mut bytes);
+                }
+            }
+            commits.clear();
             failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
             let pause = match (&failure, second && same) {
                 (Some(_), _) => after_failure(self.settings.interval, failures, dice()),
@@ -83,15 +92,30 @@ impl Poller {
             self.write_down(known.clone(), held.clone(), failure, pause, (bytes, request));
             match self.wait(pause) {
                 Wake::Time => second = false,
-                Wake::Hints { webhook, accept, history } => {
+                Wake::Hints { webhook, accept, history, wanted } => {
                     second = webhook;
-                    histories = history;
+                    (histories, commits) = (history, wanted);
                     if let Some(next) = held.take_if(|held| accept.as_ref() == Some(&held.commit)) {
                         self.accept(next, &mut known, &mut held);
                     }
                 }
                 Wake::End => return,
             }
+        }
+    }
+
+    /// Fetches a commit that is not followed. Where it cannot be had, that is no failure of the source.
+    fn bring(&self, wanted: &Wanted, (known, commit): (&Known, &str), bytes: &mut u64) {
+        let source = &self.settings.name;
+        match bring(&self.settings, &self.room, wanted, (known, commit), bytes) {
+            Ok(true) => tracing::info!(source, commit, "a commit that is not followed any more was fetched"),
+            Ok(false) => tracing::warn!(
+                source,
+                commit,
+                "a commit cannot be had: the repository gives none by its id, and it is not in the history of what is followed; \
+                 let it allow that (uploadpack.allowAnySHA1InWant)"
+            ),
+            Err(error) => tracing::warn!(source, commit, %error, "a commit cannot be fetched"),
         }
     }
 
@@ -196,23 +220,29 @@ impl Poller {
         if !matches!(self.settings.location, Location::Local(_)) {
             std::thread::sleep(HINT_GAP.saturating_sub(since.elapsed()));
         }
-        let (mut webhook, mut accept, mut history) = (false, None, Vec::new());
+        let (mut webhook, mut accept, mut history, mut wanted) = (false, None, Vec::new(), Vec::new());
         for hint in std::iter::once(first).chain(self.hints.try_iter()) {
             match hint {
                 Hint::Look => {}
                 Hint::Webhook => webhook = true,
                 Hint::Accept(commit) => accept = Some(commit),
                 Hint::History(tried) => history.push(tried),
+                Hint::Commit(commit, tried) => wanted.push((commit, tried)),
             }
         }
-        Wake::Hints { webhook, accept, history }
+        Wake::Hints { webhook, accept, history, wanted }
     }
 }
 
 /// Why a wait is over.
 enum Wake {
     Time,
-    Hints { webhook: bool, accept: Option<String>, history: Vec<oneshot::Sender<()>> },
+    Hints {
+        webhook: bool,
+        accept: Option<String>,
+        history: Vec<oneshot::Sender<()>>,
+        wanted: Vec<(String, oneshot::Sender<()>)>,
+    },
     End,
 }
 

@@ -67,6 +67,18 @@ impl Remote {
         sender.try_send(Hint::History(tried)).ok().map(|()| waits)
     }
 
+    /// To one, or the only one: this commit is wanted, followed or not. What ends once that was tried; none: there is no such source, or
+    /// too much waits for it.
+    pub(in crate::git) fn bring(&self, source: Option<&str>, commit: &str) -> Option<oneshot::Receiver<()>> {
+        let (_, sender) = match (source, self.hints.as_slice()) {
+            (None, [only]) => only,
+            (None, _) => return None,
+            (Some(source), hints) => hints.iter().find(|(name, _)| name == source)?,
+        };
+        let (tried, waits) = oneshot::channel();
+        sender.try_send(Hint::Commit(commit.to_owned(), tried)).ok().map(|()| waits)
+    }
+
     /// To one: a webhook came. False: there is no such source.
     pub(in crate::git) fn webhook(&self, source: &str) -> bool {
         let found = self.hints.iter().find(|(name, _)| name == source);
