@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says by a panic what was not so")]
 
 mod fire;
+mod operator;
 mod site;
 
 use site::{Site, images};

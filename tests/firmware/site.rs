@@ -112,6 +112,12 @@ impl Site {
 
     /// Starts the server and waits until the newest commit serves.
     pub fn serve(&mut self) {
+        let repository = self.folder.path().join("site.git").display().to_string();
+        self.serve_from(&["--repository", &repository], &[]);
+    }
+
+    /// The same with content from where these words say, and with this environment.
+    pub fn serve_from(&mut self, source: &[&str], environment: &[(&str, &Path)]) {
         let holder = std::fs::read_to_string(self.folder.path().join("lab/holder.pid")).expect("the lab's holder");
         let log = std::fs::File::options()
             .create(true)
@@ -123,8 +129,8 @@ impl Site {
             .args(["--enter", holder.trim(), "--api-listen", &format!("127.0.0.1:{}", self.port)])
             .arg("--state-dir")
             .arg(self.state())
-            .arg("--repository")
-            .arg(self.folder.path().join("site.git"))
+            .args(source)
+            .envs(environment.iter().copied())
             .arg("--images")
             .arg(&self.images)
             .stdout(Stdio::null())

@@ -219,6 +219,12 @@ impl Cluster {
         assert!(sent.success());
     }
 
+    /// The port on 127.0.0.1 that the API server listens on.
+    #[allow(dead_code, reason = "the tests of firmware lead to it")]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The last of what a process said.
     pub fn said(&self, name: &str) -> String {
         let log = std::fs::read_to_string(self.path(name)).unwrap_or_default();

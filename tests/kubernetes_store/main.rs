@@ -8,12 +8,17 @@
 
 #[path = "../kubernetes/cluster.rs"]
 mod api_server;
+mod dhcp;
+mod doctor;
 mod faulty;
 mod figures;
+mod lifetimes;
 mod moved;
 mod outages;
+mod paused;
 mod replicas;
 mod served;
+mod site;
 mod together;
 
 // What the suite calls by its place in the program.
