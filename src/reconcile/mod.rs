@@ -27,6 +27,7 @@ mod history;
 mod people;
 mod pinned;
 mod reconciler;
+mod serving;
 mod standing;
 mod status;
 mod task;

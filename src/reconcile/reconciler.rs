@@ -3,13 +3,14 @@
 use super::guards::{gone_sources, guard, guard_leave, guard_site, guard_wipe};
 use super::history::{PAGE, Past};
 use super::pinned::Pinned;
+pub(super) use super::serving::Standing;
 use super::status::{Outcome, Status};
 use super::task::Task;
-use super::{Allowance, Build, Built, Census, Foresee, decide};
+use super::{Allowance, Build, Built, Foresee, decide};
 use crate::catalog::Catalog;
 use crate::content::{Stop, Tree};
 use crate::git::{Follower, GitError, Revision, Verifier};
-use crate::journal::{Event, Hold, Record, Stream};
+use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
@@ -100,51 +101,6 @@ pub(super) struct Shared<C> {
     builds: Arc<Semaphore>,
     /// Held while a promise is kept: once.
     promises: Mutex<()>,
-}
-
-/// What is decided on, and changes with what serves.
-#[derive(Default)]
-pub(super) struct Standing {
-    /// What people said.
-    pub hold: Hold,
-    /// What is in the revision that serves.
-    pub serving: Option<Census>,
-    /// What the site is called by what was applied last; none where nothing was.
-    pub site: Option<String>,
-    /// What was followed when it was put in place: another folder of the same commit is something else.
-    pub source: String,
-    /// The journal's last word on a revision.
-    pub last_event: Option<Event>,
-    /// Its last refusal.
-    pub last_refused: Option<Event>,
-    /// Which revision was trusted last, by the journal.
-    pub trusted: Option<String>,
-    /// Which was applied last, by the journal: here, or by another server on the same store.
-    pub applied: Option<String>,
-    /// How much of the site's stream is taken in.
-    pub head: u64,
-}
-
-impl Standing {
-    /// Takes in what the journal says next.
-    fn take(&mut self, record: &Record) {
-        self.head = record.index.saturating_add(1);
-        self.hold.apply(record);
-        match &record.event {
-            Event::RevisionApplied { revision, site, signed_by, .. } => {
-                if !site.is_empty() {
-                    self.site = Some(site.clone());
-                }
-                if self.hold.pinned.is_none() && !signed_by.is_empty() {
-                    self.trusted = Some(revision.clone());
-                }
-                self.applied = Some(revision.clone());
-            }
-            Event::RevisionRefused { .. } => self.last_refused = Some(record.event.clone()),
-            _ => return,
-        }
-        self.last_event = Some(record.event.clone());
-    }
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
