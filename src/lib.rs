@@ -20,13 +20,16 @@
 //!
 //! Doing (thin):
 //!
-//! * [`metrics`], [`store`], [`git`], [`replicas`], [`reconcile`], [`net`], [`fleet`], [`api`]
+//! * [`metrics`], [`store`], [`archive`], [`git`], [`replicas`], [`reconcile`], [`net`], [`fleet`], [`api`]
 //! * [`controller`], [`agent`], [`serve`], [`simulate`], [`cli`]
 
 #[cfg(feature = "agent")]
 pub mod agent;
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+#[cfg_attr(not(feature = "object-storage"), path = "archive/without.rs")]
+pub mod archive;
 #[cfg(feature = "server")]
 pub mod boot;
 #[cfg(feature = "server")]

@@ -9,9 +9,10 @@ use super::read_once::unread;
 use super::standings;
 use super::views::{
     AdoptBody, AskAnswer, AskBody, ChangedFile, ClusterRow, EventPage, List, LogsStatus, MachineDetail, MachineSummary,
-    SiteStatus, SourceRow, StoreStatus,
+    SiteStatus, SourceRow, StoreStatus, UploadsStatus,
 };
 use super::{ApiError, App, ReadOnce};
+use crate::archive::{Archive, Uploads};
 use crate::catalog::{Catalog, MachineView};
 use crate::fleet::{BoxRow, Entry, Fleet};
 use crate::git::Source;
@@ -20,9 +21,8 @@ use crate::journal::{Event, Stream};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::store::{Batch, Lease};
 use crate::workflow::Trust;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,8 +32,6 @@ use std::time::Duration;
 const WAIT_MAX_SECONDS: u64 = 60;
 /// Events in one page, at most.
 const PAGE_MAX: usize = 1000;
-/// Bytes of log in one answer, at most.
-const LOG_PIECE: usize = 1024 * 1024;
 
 pub(super) fn routes() -> Routes<App> {
     let get = |path, summary| Route::get(path, Opens::Administrator, summary);
@@ -59,10 +57,6 @@ pub(super) fn routes() -> Routes<App> {
             adopt_site,
         )
         .route(get("/v1/events", "What happened, in order").query::<EventQuery>().gives::<EventPage>(), events)
-        .route(
-            get("/v1/jobs/{job}/log", "A job's log").query::<LogQuery>().gives_media("application/octet-stream"),
-            log,
-        )
         .route(get("/v1/boxes", "Boxes that are no machines").gives::<List<BoxRow>>(), boxes)
         .route(get("/v1/clusters", "Declared clusters and their members").gives::<List<ClusterRow>>(), clusters)
         .route(get("/v1/leases", "Leases of addresses").gives::<List<Lease>>(), leases)
@@ -186,7 +180,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
-        logs: logs_status(logs_lack(&app)),
+        logs: LogsStatus { object_store: app.archive.as_deref().map(uploads_status), ..logs_status(logs_lack(&app)) },
         open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
@@ -216,7 +210,12 @@ fn jobs_wait(why: &str) -> String {
 
 fn logs_status(lack: Option<String>) -> LogsStatus {
     let condition = if lack.is_some() { "Full" } else { "Ready" };
-    LogsStatus { condition: condition.to_owned(), message: lack.unwrap_or_default() }
+    LogsStatus { condition: condition.to_owned(), message: lack.unwrap_or_default(), object_store: None }
+}
+
+fn uploads_status(archive: &Archive) -> UploadsStatus {
+    let Uploads { place, waiting, failure } = archive.uploads();
+    UploadsStatus { place, waiting, failure: failure.unwrap_or_default() }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -269,66 +268,6 @@ async fn events(
             return Ok(Json(EventPage { items, next }));
         }
     }
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct LogQuery {
-    /// Where to begin, bytes.
-    #[serde(default)]
-    from: u64,
-    /// How long the answer may be held while there is no more and the job is open, seconds, at most 60.
-    #[serde(default)]
-    wait: u64,
-}
-
-async fn log(
-    State(app): State<App>,
-    _: Administrator,
-    Path(job): Path<String>,
-    Query(query): Query<LogQuery>,
-) -> Result<Response<Body>, ApiError> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_SECONDS));
-    let mut watch = app.fleet.store.watch_events();
-    loop {
-        watch.mark_unchanged();
-        let open = app.fleet.all().iter().any(|entry| {
-            entry.state().run.as_ref().and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job)
-        });
-        let (logs, name) = (Arc::clone(&app.logs), job.clone());
-        let piece = tokio::task::spawn_blocking(move || {
-            let bytes = logs.read(&name, query.from, LOG_PIECE)?;
-            Ok::<_, crate::store::logs::LogError>((bytes, logs.length(&name)?))
-        })
-        .await;
-        let Ok(Ok((bytes, length))) = piece else {
-            return Err(ApiError::not_found(format!("there is no log of job {job}")));
-        };
-        if length == 0 && !open && !is_job(&app.fleet, &job) {
-            return Err(ApiError::not_found(format!("there is no job {job}")).hint("formwork describe machine NAME"));
-        }
-        let now = tokio::time::Instant::now();
-        if bytes.is_empty() && open && now < deadline {
-            let soon = deadline.min(now + Duration::from_millis(250));
-            let _ = tokio::time::timeout_at(soon, watch.changed()).await;
-            continue;
-        }
-        let read = query.from.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let complete = !open && read >= length;
-        let mut response = Response::new(Body::from(bytes));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert("formwork-log-length", HeaderValue::from(length));
-        headers.insert("formwork-log-complete", HeaderValue::from_static(if complete { "true" } else { "false" }));
-        return Ok(response);
-    }
-}
-
-/// A job of some machine's last run that wrote nothing is still a job.
-fn is_job(fleet: &Fleet, job: &str) -> bool {
-    let of = |entry: &Arc<Entry>| {
-        entry.state().run.as_ref().is_some_and(|run| run.tasks.values().any(|record| record.job == job))
-    };
-    fleet.all().iter().any(of)
 }
 
 async fn boxes(State(app): State<App>, _: Administrator) -> Json<List<BoxRow>> {

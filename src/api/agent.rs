@@ -345,11 +345,14 @@ async fn job_end(
     let name = job.clone();
     let event =
         Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
-    let written_down = log.is_some().then(|| name.clone());
-    let keep = log.map(|log| Operation::Put { space: Space::Log, key: name, value: Some(log) });
+    let written_down = log.is_some();
+    let keep = log.map(|log| Operation::Put { space: Space::Log, key: name.clone(), value: Some(log) });
     app.fleet.record_with(entry, &state, vec![event], keep.into_iter().collect()).await?;
-    if let Some(job) = written_down {
-        app.logs.wrote_down(&job);
+    if written_down {
+        app.logs.wrote_down(&name);
+    }
+    if let Some(archive) = &app.archive {
+        archive.ended(&name);
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -17,7 +17,9 @@ mod followed;
 mod health;
 mod hooks;
 mod inspect;
+mod job_log;
 mod openapi;
+mod others;
 mod private_files;
 pub mod push;
 mod read_once;
@@ -31,12 +33,14 @@ pub use administrators::{Serving, names, shown};
 pub use error::ApiError;
 pub use hooks::Hooks;
 pub use openapi::document as openapi;
+pub use others::Others;
 pub use private_files::PrivateFiles;
 pub use read_once::{PolicyFiles, ReadOnce};
 pub use standings::{Standings, counted, counts};
 pub use store::Snapshots;
 pub use views::ChangedFile;
 
+use crate::archive::Archive;
 use crate::catalog::ServerInfo;
 use crate::fleet::Fleet;
 use crate::identity::AdministratorToken;
@@ -52,6 +56,10 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// Job logs.
     pub logs: Arc<LogStore>,
+    /// Those of jobs that ended, in an object store.
+    pub archive: Option<Arc<Archive>>,
+    /// The other servers of the site, where it has several.
+    pub others: Option<Arc<Others>>,
     /// Copies of the store.
     pub snapshots: Arc<Snapshots>,
     /// Who is an administrator.
@@ -87,6 +95,7 @@ fn own() -> Routes<App> {
     agent::routes()
         .merge(openapi::routes())
         .merge(administrators::routes())
+        .merge(job_log::routes())
         .merge(content::routes())
         .merge(inspect::routes())
         .merge(changes::routes())

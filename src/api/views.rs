@@ -1,5 +1,7 @@
 //! What administrators are told: the shapes of `/v1/…` answers, shared by the server and the command line.
 
+mod logs;
+
 pub use super::followed::SourceRow;
 pub use super::push::{PushStatus, RejectedPush};
 /// `GET /v1/boxes`: boxes that are no machines.
@@ -7,6 +9,7 @@ pub use crate::fleet::BoxRow;
 use crate::journal::{Pin, Record, RunStatus, Word};
 pub use crate::reconcile::{ConditionRow, HistoryRow, Recent};
 use crate::wire::JobOutcome;
+pub use logs::{LogsStatus, UploadsStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -269,16 +272,6 @@ pub struct StoreStatus {
     pub message: String,
     /// What it takes on the disk, bytes.
     pub bytes: u64,
-}
-
-/// How the logs of jobs stand. They are in files beside the store, and need more room.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LogsStatus {
-    /// `Ready`, or `Full`: none can be written until there is room, and jobs wait with what they print.
-    pub condition: String,
-    /// Why, in a sentence; empty where all is well.
-    pub message: String,
 }
 
 /// How content stands.

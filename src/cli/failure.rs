@@ -24,7 +24,7 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
     match error {
         ServeError::Site(error) => of_site(error),
         ServeError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
-        ServeError::Images { .. } | ServeError::Store(StoreError::Path(_)) => usage(None),
+        ServeError::Images { .. } | ServeError::Store(StoreError::Path(_)) | ServeError::ObjectStore(_) => usage(None),
         ServeError::Logs(error) if is_of_the_path(error) => usage(None),
         ServeError::Store(StoreError::Damaged(_)) if crate::store::embedded::exists(state) => {
             let state = state.display();

@@ -6,6 +6,7 @@ use super::keeping::{ReplicaAt, StoreAt};
 use super::located::{At, located, named, trust};
 use super::log::Log;
 use crate::api::ReadOnce;
+use crate::archive::Place;
 use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
 use crate::git::remote::SourceSettings;
@@ -157,6 +158,13 @@ pub struct Arguments {
     /// Of each machine, box and cluster, never more events than this.
     #[arg(long, value_name = "EVENTS", env = "FORMWORK_KEEP_EVENTS", default_value_t = 5_000)]
     keep_events: usize,
+    /// Where logs of jobs that ended go, beside the state directory: s3://BUCKET/PREFIX, gs://, az:// or file:///FOLDER (docs: Running a
+    /// site). Credentials come from the environment, as for the provider's own tools.
+    #[arg(long, value_name = "URL", env = "FORMWORK_OBJECT_STORE")]
+    object_store: Option<String>,
+    /// With --object-store: of the logs that are there, the newest of so many MiB stay in the state directory, too.
+    #[arg(long, value_name = "MIB", env = "FORMWORK_LOGS_HERE", default_value_t = 1024)]
+    logs_here: u64,
     /// Serve inside the network namespace of that process.
     #[arg(long, value_name = "PID")]
     enter: Option<u32>,
@@ -204,6 +212,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
     let (trust, trust_of) = trust(arguments.trust.as_deref(), sources_of(&content))?;
+    let object_store = arguments.object_store.as_deref().map(Place::parse).transpose().map_err(|error| {
+        // What was typed is not shown again: there may be a secret in it.
+        CliError::Usage { message: format!("--object-store: {error}"), hint: None }
+    })?;
     let options = Options {
         state: StateDirectory(arguments.state_dir.clone()),
         keeping: arguments.store.keeping_of(arguments.replica.replica.as_deref())?,
@@ -221,6 +233,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             age_ms: i64::from(arguments.keep_days).saturating_mul(24 * 3600 * 1000),
             events: arguments.keep_events,
         },
+        object_store,
+        logs_here: arguments.logs_here.saturating_mul(1 << 20),
         trust,
         trust_of,
         read_once,

@@ -5,7 +5,9 @@ use super::get::tone_of_phase;
 use super::output::{Style, Tone, Word, printable, table};
 use super::session::{Options, Session};
 use super::time::Clock;
-use crate::api::views::{ContentStatus, LogsStatus, Phase, PushStatus, SiteStatus, SourceRow, StoreStatus};
+use crate::api::views::{
+    ContentStatus, LogsStatus, Phase, PushStatus, SiteStatus, SourceRow, StoreStatus, UploadsStatus,
+};
 use clap::Args;
 
 /// Shows the site: its content, what was refused and why, and how its machines are.
@@ -62,9 +64,22 @@ fn store_trouble(store: &StoreStatus) -> Option<String> {
     }
 }
 
+/// Logs that wait for their upload; none where all is well.
+fn uploads_row(uploads: &UploadsStatus) -> Option<Vec<Word>> {
+    let UploadsStatus { place, waiting, failure } = uploads;
+    let (said, tone) = match (failure.as_str(), waiting) {
+        ("", 0) => return None,
+        ("", _) => (format!("{waiting} go to {place}"), Tone::Plain),
+        _ => (format!("{waiting} wait here, since they do not go to {place}: {failure}"), Tone::Bad),
+    };
+    Some(vec!["uploads".into(), Word::new(said, tone)])
+}
+
 /// What is wrong with the logs of jobs, in a sentence.
 fn logs_trouble(logs: &LogsStatus) -> Option<String> {
-    (logs.condition == "Full").then(|| logs.message.clone())
+    let uploads = logs.object_store.as_ref().filter(|uploads| !uploads.failure.is_empty());
+    let waits = || uploads.map(|it| format!("logs are not uploaded to {}: {}", it.place, it.failure));
+    (logs.condition == "Full").then(|| logs.message.clone()).or_else(waits)
 }
 
 /// How machines stand to Git; of none named, all.
@@ -137,6 +152,7 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
         let said = format!("{}: {}", status.logs.condition, status.logs.message);
         rows.push(vec!["logs".into(), Word::new(said, Tone::Bad)]);
     }
+    rows.extend(status.logs.object_store.as_ref().and_then(uploads_row));
     for said in &status.open_to_others {
         rows.push(vec!["private".into(), Word::new(said.as_str(), Tone::Bad)]);
     }
@@ -402,6 +418,16 @@ mod tests {
         assert!(text.contains("logs       Full: no log can be written"), "{text}");
         assert_eq!(logs_trouble(&status.logs).as_deref(), Some("no log can be written"));
         assert_eq!(logs_trouble(&LogsStatus::default()), None);
+        let mut uploads = UploadsStatus { place: "s3://logs".to_owned(), waiting: 3, failure: String::new() };
+        status.logs = LogsStatus { object_store: Some(uploads.clone()), ..LogsStatus::default() };
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        assert!(text.contains("uploads    3 go to s3://logs\n"), "{text}");
+        assert_eq!(logs_trouble(&status.logs), None, "they are on their way");
+        uploads.failure = "it refuses: no such bucket".to_owned();
+        assert!(uploads_row(&uploads).is_some());
+        status.logs.object_store = Some(uploads);
+        assert!(logs_trouble(&status.logs).is_some_and(|said| said.ends_with("s3://logs: it refuses: no such bucket")));
+        assert!(uploads_row(&UploadsStatus::default()).is_none());
         assert!(text.contains("private    /srv/keys/signing.key is open to others (mode 0644)"), "{text}");
     }
 

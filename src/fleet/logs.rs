@@ -1,8 +1,10 @@
 //! Logs of jobs that ended: the store holds the short ones until their files are on the disk.
 
 use super::machines::Fleet;
+use crate::journal::{Stream, jobs_kept};
 use crate::store::logs::{LogError, LogStore};
 use crate::store::{Batch, Operation, Space, StoreError};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// So many are let go in one commit.
@@ -35,6 +37,27 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// The jobs that have not ended.
+    pub fn open_jobs(&self) -> HashSet<String> {
+        let open = |entry: &Arc<super::Entry>| Some(entry.state().run.as_ref()?.job.as_ref()?.id.clone());
+        self.all().iter().filter_map(open).collect()
+    }
+
+    /// All jobs that the journal names: all others have no log that anybody could ask for. Blocks for as long as reading all events takes.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn named_jobs(&self) -> Result<HashSet<String>, StoreError> {
+        let mut named = self.open_jobs();
+        for stream in self.store.streams()? {
+            let Stream::Machine(name) = &stream else { continue };
+            let now = self.known(name).map(|entry| entry.state()).unwrap_or_default();
+            let records = self.store.events_of(&stream, 0, usize::MAX)?;
+            named.extend(jobs_kept(&records, &now).into_iter().map(str::to_owned));
+        }
+        Ok(named)
     }
 
     /// Brings the files to the disk, then lets the store forget what it held of them.

@@ -35,7 +35,7 @@ pub use grant::GrantError;
 pub use identify::{Resolved, ToAdopt, would_take_in};
 pub use machines::{BoxRow, Fleet, Identity};
 pub use pins::Pins;
-pub use retention::Looked;
+pub use retention::{Logs, Looked};
 pub use secrets::Secrets;
 pub(crate) use tickets::asks_approval;
 pub use tickets::{ExchangeError, TokenRefusal};

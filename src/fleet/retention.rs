@@ -3,6 +3,7 @@
 
 use super::entry::Entry;
 use super::machines::Fleet;
+use crate::archive::Archive;
 use crate::journal::{Event, Retention, Stream, fold_below};
 use crate::store::logs::LogStore;
 use crate::store::{Batch, Operation, StoreError};
@@ -31,12 +32,34 @@ impl Looked {
     }
 }
 
+/// Where logs of jobs are.
+#[derive(Debug, Clone, Copy)]
+pub struct Logs<'a> {
+    /// The files here.
+    pub here: &'a LogStore,
+    /// The object store, where there is one.
+    pub archive: Option<&'a Archive>,
+}
+
+impl Logs<'_> {
+    async fn remove(&self, job: &str) {
+        if let Err(error) = self.here.remove(job) {
+            tracing::warn!(%error, "the log of a job that was dropped stays");
+        }
+        let Some(archive) = self.archive else { return };
+        // What stays is swept when it is as old as what is kept of machines: an object store that is away keeps no events.
+        if let Err(error) = archive.remove(job).await {
+            tracing::warn!(job, %error, "the log of a job that was dropped stays in the object store for now");
+        }
+    }
+}
+
 impl Fleet {
     /// Looks at every stream that grew, and drops what is not kept. Gives the count of dropped events.
     ///
     /// # Errors
     /// What the store says; what is not dropped now is the next time.
-    pub async fn retain(&self, logs: &LogStore, policy: &Retention, looked: &mut Looked) -> Result<u64, StoreError> {
+    pub async fn retain(&self, logs: Logs<'_>, policy: &Retention, looked: &mut Looked) -> Result<u64, StoreError> {
         // Before anything is dropped that was not taken in here: what other parts of this server write about clusters, say.
         self.take_in_all()?;
         let mut dropped = 0_u64;
@@ -57,16 +80,14 @@ impl Fleet {
         Ok(dropped)
     }
 
-    async fn retain_machine(&self, entry: &Entry, logs: &LogStore, policy: &Retention) -> Result<u64, StoreError> {
+    async fn retain_machine(&self, entry: &Entry, logs: Logs<'_>, policy: &Retention) -> Result<u64, StoreError> {
         let stream = Stream::Machine(entry.name.clone());
         let records = self.store.events_of(&stream, 0, usize::MAX)?;
         let Some(below) = policy.cut_machine(&records, self.clock.now_unix_ms()) else { return Ok(0) };
         let (state, jobs) = fold_below(&records, below, &entry.state());
         // Logs first: after a power cut in between, the same events go again, and no log is left that nothing names.
         for job in jobs {
-            if let Err(error) = logs.remove(&job) {
-                tracing::warn!(%error, "the log of a job that was dropped stays");
-            }
+            logs.remove(&job).await;
         }
         let made_at = *self.store.watch_events().borrow();
         // Two machines may have shown one MAC: whose it is follows from the order of their events, which a fold hides.

@@ -392,14 +392,21 @@ async fn old_runs_are_folded_with_their_logs_and_a_restart_knows_the_same() {
     let before = known(&lab);
     assert_eq!(before.2, [Identity::Claimed(other.into()), Identity::Claimed(other.into())]);
     let policy = crate::journal::Retention { runs: 5, ..Default::default() };
+    let named = |lab: &Lab| lab.fleet().named_jobs().unwrap();
+    assert!(named(&lab).len() == 200 && lab.fleet().open_jobs().is_empty());
     let mut looked = Looked::default();
-    let dropped = lab.fleet().retain(&logs, &policy, &mut looked).await.unwrap();
+    let dropped = lab.fleet().retain(Logs { here: &logs, archive: None }, &policy, &mut looked).await.unwrap();
     assert_eq!(dropped, 95 * 4 + 95 * 4 + 2);
-    assert_eq!(lab.fleet().retain(&logs, &policy, &mut looked).await.unwrap(), 0, "there is nothing more to drop");
+    assert_eq!(
+        lab.fleet().retain(Logs { here: &logs, archive: None }, &policy, &mut looked).await.unwrap(),
+        0,
+        "there is nothing more to drop"
+    );
     let stream = Stream::Machine(node.into());
     assert_eq!(lab.fleet().store.events_of(&stream, 0, 1000).unwrap().len(), 5 * 4 + 1);
     for run in 1..=100 {
         assert_eq!(logs.length(&format!("job-{run}")).unwrap() > 0, run > 95, "the log of run {run}");
+        assert_eq!(named(&lab).contains(&format!("job-{run}")), run > 95, "run {run}");
     }
     assert!(known(&lab) == before);
     lab.start().await;

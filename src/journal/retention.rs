@@ -66,16 +66,30 @@ fn starts_run(records: &[Record], at: usize) -> bool {
 pub fn fold_below(records: &[Record], index: u64, now: &MachineState) -> (MachineState, Vec<String>) {
     let dropped = || records.iter().take_while(|record| record.index < index);
     let shown: BTreeSet<&str> = jobs_of(now).collect();
+    let jobs = jobs_named(dropped()).into_iter().filter(|job| !shown.contains(job)).map(str::to_owned).collect();
+    (MachineState::fold(dropped()), jobs)
+}
+
+/// The jobs whose logs somebody may ask for: those that were granted in what is kept of a machine's events, and those that its state shows.
+pub fn jobs_kept<'a>(records: &'a [Record], now: &'a MachineState) -> BTreeSet<&'a str> {
+    let granted = |record: &'a Record| match &record.event {
+        Event::JobGranted { job, .. } => Some(job.as_str()),
+        _ => None,
+    };
+    records.iter().filter_map(granted).chain(jobs_of(now)).collect()
+}
+
+/// The jobs that these records name, also those that were folded into one.
+fn jobs_named<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<&'a str> {
     let mut jobs = BTreeSet::new();
-    for record in dropped() {
+    for record in records {
         match &record.event {
             Event::JobGranted { job, .. } => drop(jobs.insert(job.as_str())),
             Event::Folded { state, .. } => jobs.extend(jobs_of(state)),
             _ => {}
         }
     }
-    let jobs = jobs.into_iter().filter(|job| !shown.contains(job)).map(str::to_owned).collect();
-    (MachineState::fold(dropped()), jobs)
+    jobs
 }
 
 fn jobs_of(state: &MachineState) -> impl Iterator<Item = &str> {

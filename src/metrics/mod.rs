@@ -4,8 +4,9 @@
 //! no address and no value of content gets in. So nothing is secret at the listener, which asks nobody for a token.
 //!
 //! Each seam of the server holds its own part and says to it what happened: [`Dhcp`], [`Tftp`], [`Boot`], [`Http`], [`Store`],
-//! [`Reconcile`]. A part is a handle: a copy of it counts into the same. What is so at the moment ([`Now`]) is gathered when it is asked.
+//! [`Reconcile`], [`Archive`]. A part is a handle: a copy of it counts into the same. What is so at the moment ([`Now`]) is gathered when it is asked.
 
+mod archive;
 mod boot;
 mod http;
 mod now;
@@ -15,6 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use archive::Archive;
 pub use boot::{Boot, Dhcp, Tftp};
 pub use http::{Http, counted};
 pub use now::{Followed, Now, Pool};
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub store: Store,
     /// Attempts at revisions.
     pub reconcile: Reconcile,
+    /// Logs in an object store.
+    pub archive: Archive,
 }
 
 impl Metrics {
@@ -91,6 +95,7 @@ impl Metrics {
         now.register(own);
         self.reconcile.register(own);
         self.store.register(own);
+        self.archive.register(own);
         self.dhcp.register(own);
         self.tftp.register(own);
         self.boot.register(own);

@@ -37,6 +37,8 @@ pub struct Now {
     pub store: Vec<(String, bool)>,
     /// No log of a job can be written.
     pub job_logs_full: bool,
+    /// Logs that wait for their upload to the object store.
+    pub log_uploads_waiting: usize,
     /// The process; none where it cannot be read.
     pub process: Option<Process>,
 }
@@ -127,5 +129,7 @@ impl Now {
         to.register("store_condition", help, family("condition", truths(&self.store)));
         let help = "1: no log of a job can be written for want of room, and jobs wait";
         to.register("job_logs_full", help, truth(self.job_logs_full));
+        let help = "Job logs that wait for their upload to the object store";
+        to.register("log_uploads_waiting", help, ConstGauge::new(self.log_uploads_waiting as u64));
     }
 }

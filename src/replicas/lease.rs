@@ -10,6 +10,7 @@ use crate::content::names;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 const PREFIX: &str = "formwork-replica-";
 /// The label of all of them.
 const LABEL: &str = "formwork.dev/replica";
+/// The annotation that says where a replica's API is reached.
+const ADDRESS: &str = "formwork.dev/api";
 /// Between the beginnings of two rounds; after one that failed, sooner.
 const ROUND: Duration = Duration::from_secs(5);
 const ROUND_AGAIN: Duration = Duration::from_secs(2);
@@ -75,6 +78,8 @@ pub enum ReplicasError {
 /// Joins the replicas in a namespace under a name. The future keeps the Lease: it ends after [`Replicas::leave`], or with an error after
 /// which this server must not go on. Dropped, it leaves the Lease to run out.
 ///
+/// The others are told that this one's API is reached at `address`, for what only one of them has.
+///
 /// A name that another process had is taken over; that one ends with [`ReplicasError::Taken`] at its next round.
 ///
 /// # Errors
@@ -83,6 +88,7 @@ pub async fn join(
     config: kube::Config,
     namespace: &str,
     name: &str,
+    address: Option<&str>,
 ) -> Result<(Replicas, impl Future<Output = Result<(), ReplicasError>> + use<>), ReplicasError> {
     if !names::is_label(name) {
         return Err(ReplicasError::Name(name.to_owned()));
@@ -94,6 +100,8 @@ pub async fn join(
         leases: Api::namespaced(client, namespace),
         namespace: namespace.to_owned(),
         word,
+        address: address.map(str::to_owned),
+        addresses: BTreeMap::new(),
         began: Instant::now(),
         held: false,
         known: Arc::new(Mutex::new(Known { observations: Observations::default(), own, fault: None })),
@@ -105,11 +113,12 @@ pub async fn join(
     }
     let (began, known) = (keeper.began, Arc::clone(&keeper.known));
     let replicas = Replicas::new(lock(&known).standing(began.elapsed()));
+    replicas.set_addresses(std::mem::take(&mut keeper.addresses));
     let kept = replicas.clone();
     Ok((replicas, async move {
         let _counted_out = CountedOut(kept.clone());
         tokio::select! {
-            fault = keeper.rounds() => return Err(fault),
+            fault = keeper.rounds(&kept) => return Err(fault),
             never = look(&known, began, &kept) => match never {},
             () = kept.left() => {}
         }
@@ -227,6 +236,9 @@ struct Keeper {
     namespace: String,
     /// Tells this process from others of its name.
     word: String,
+    address: Option<String>,
+    /// Where each is reached, as the last list said.
+    addresses: BTreeMap<String, String>,
     began: Instant,
     /// Whether this process has had the Lease.
     held: bool,
@@ -235,12 +247,15 @@ struct Keeper {
 
 impl Keeper {
     /// Rounds without an end. Gives what ends this replica.
-    async fn rounds(&mut self) -> ReplicasError {
+    async fn rounds(&mut self, replicas: &Replicas) -> ReplicasError {
         let mut pause = ROUND;
         loop {
             sleep(pause).await;
             pause = match self.round().await {
-                Ok(_) => ROUND,
+                Ok(_) => {
+                    replicas.set_addresses(std::mem::take(&mut self.addresses));
+                    ROUND
+                }
                 Err(fault @ ReplicasError::Taken { .. }) => return fault,
                 Err(fault) => {
                     tracing::debug!(%fault, "no round of the replicas");
@@ -267,6 +282,8 @@ impl Keeper {
         known.fault = None;
         let among = round.took_over || round.leases.len() > 1;
         known.observations.see(round.leases, now);
+        drop(known);
+        self.addresses = round.addresses;
         Ok(among)
     }
 
@@ -279,14 +296,19 @@ impl Keeper {
             return Err(ReplicasError::Taken { name, namespace: self.namespace.clone() });
         }
         let took_over = own.is_some() && !ours;
-        let lease = lease(&name, &self.word, own.as_ref());
+        let mut lease = lease(&name, &self.word, own.as_ref());
+        // Whoever had the name before may have been elsewhere.
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.remove(ADDRESS);
+        annotations.extend(self.address.clone().map(|address| (ADDRESS.to_owned(), address)));
         let parameters = PostParams::default();
         let kept = match own {
             Some(_) => self.leases.replace(&format!("{PREFIX}{name}"), &parameters, &lease).await,
             None => self.leases.create(&parameters, &lease).await,
         };
         leases.push(kept.map_err(|error| self.fault(error))?);
-        Ok(Round { leases: leases.iter().filter_map(listed).collect(), took_over })
+        let addresses = leases.iter().filter_map(|lease| Some((replica(lease)?.to_owned(), address(lease)?))).collect();
+        Ok(Round { leases: leases.iter().filter_map(listed).collect(), addresses, took_over })
     }
 
     async fn list(&self) -> Result<Vec<Lease>, ReplicasError> {
@@ -330,6 +352,7 @@ impl Keeper {
 
 struct Round {
     leases: Vec<Listed>,
+    addresses: BTreeMap<String, String>,
     took_over: bool,
 }
 
@@ -361,6 +384,11 @@ fn lease(name: &str, word: &str, before: Option<&Lease>) -> Lease {
 /// The name of the replica whose Lease it is.
 fn replica(lease: &Lease) -> Option<&str> {
     lease.metadata.name.as_deref()?.strip_prefix(PREFIX)
+}
+
+/// Where its API is reached.
+fn address(lease: &Lease) -> Option<String> {
+    lease.metadata.annotations.as_ref()?.get(ADDRESS).cloned()
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

@@ -18,7 +18,8 @@ pub use decide::Standing;
 #[cfg(feature = "kubernetes")]
 pub use lease::{ReplicasError, join, others_serve};
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
 /// The replicas as this one sees them.
@@ -28,6 +29,8 @@ pub struct Replicas(Arc<Shared>);
 struct Shared {
     standing: watch::Sender<Arc<Standing>>,
     leave: Notify,
+    /// Where each is reached, by its name, as far as it says so.
+    addresses: RwLock<BTreeMap<String, String>>,
 }
 
 impl std::fmt::Debug for Replicas {
@@ -51,7 +54,8 @@ impl Replicas {
 
     /// Replicas that stand so until they are said to stand otherwise.
     pub fn new(standing: Standing) -> Self {
-        Self(Arc::new(Shared { standing: watch::Sender::new(Arc::new(standing)), leave: Notify::new() }))
+        let standing = watch::Sender::new(Arc::new(standing));
+        Self(Arc::new(Shared { standing, leave: Notify::new(), addresses: RwLock::default() }))
     }
 
     /// How they stand now.
@@ -62,6 +66,20 @@ impl Replicas {
     /// Whether this one leads now.
     pub fn leads(&self) -> bool {
         self.0.standing.borrow().leads()
+    }
+
+    /// The addresses of the APIs of the others that are there, by their names.
+    pub fn others(&self) -> Vec<(String, String)> {
+        let standing = self.standing();
+        let addresses = self.0.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        let others = standing.live.iter().filter(|name| **name != standing.own);
+        others.filter_map(|name| Some((name.clone(), addresses.get(name)?.clone()))).collect()
+    }
+
+    /// Says where each is reached.
+    #[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "Leases of Kubernetes alone tell it"))]
+    fn set_addresses(&self, addresses: BTreeMap<String, String>) {
+        *self.0.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// Tells whenever they stand otherwise.

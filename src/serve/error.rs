@@ -2,6 +2,7 @@
 
 use super::site::SiteError;
 use crate::api;
+use crate::archive::PlaceError;
 use crate::git::GitError;
 use crate::git::receive::BackendError;
 use crate::identity::IdentityError;
@@ -48,6 +49,9 @@ pub enum ServeError {
     /// Job logs.
     #[error("the folder of job logs cannot be used: {0}")]
     Logs(std::io::Error),
+    /// The object store.
+    #[error("--object-store: {0}")]
+    ObjectStore(#[from] PlaceError),
     /// The image folder.
     #[error("the image folder {path} cannot be opened: {error}; scripts/build-images makes one")]
     Images {

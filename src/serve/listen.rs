@@ -62,6 +62,13 @@ pub(super) fn tls(
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
+/// Where other servers of the site reach the API: a listener for administrators that more than this host reaches, or the machines' own.
+pub(super) fn reached_at(own: Ipv4Addr, port: u16, administrators: Option<&TcpListener>) -> String {
+    let wide = |address: &SocketAddr| !address.ip().is_loopback() && !address.ip().is_unspecified();
+    let apart = administrators.and_then(|listener| listener.local_addr().ok()).filter(wide);
+    format!("https://{}", apart.unwrap_or(SocketAddr::new(IpAddr::V4(own), port)))
+}
+
 /// How long a client may take to say what it wants, once it began, and between two questions.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest head of a request over HTTP/2, bytes.

@@ -89,6 +89,7 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         store_bytes: store.bytes,
         store: conditions.map(|(condition, holds)| (condition.to_owned(), holds)).to_vec(),
         job_logs_full,
+        log_uploads_waiting: app.archive.as_ref().map_or(0, |archive| archive.uploads().waiting),
         process,
     }
 }

@@ -24,7 +24,8 @@ pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 pub use trusted::{ReadAgain, TrustFile};
 
-use crate::api::{self, App};
+use crate::api::{self, App, Others};
+use crate::archive::{self, Archive};
 use crate::catalog::{Catalog, ServerInfo};
 use crate::content::sops::Keys;
 use crate::fleet::{Entry, Fleet, Secrets};
@@ -75,6 +76,10 @@ pub struct Options {
     pub api_port: u16,
     /// How far back the journal goes.
     pub retention: Retention,
+    /// Where logs of jobs that ended go.
+    pub object_store: Option<archive::Place>,
+    /// Of those that are there, so many bytes stay in the state directory.
+    pub logs_here: u64,
     /// What opens content that is encrypted in Git.
     pub keys: Keys,
     /// Who may sign revisions; none: signatures are not asked for.
@@ -192,7 +197,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     // A file is locked by who has it. One elsewhere is taken from who has it: when nothing else keeps this from serving.
     let here = options.keeping.elsewhere().is_none().then(|| options.keeping.open(&opening)).transpose()?;
-    let logs = Arc::new(LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?);
+    let logs = LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?;
+    let logs = Arc::new(if here.is_some() { logs } else { logs.beside_a_store_elsewhere() });
     let keys_of_signers = options.state.0.join("signers");
     let (verifier, mut policies, watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
@@ -227,9 +233,19 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     let Some(store) = store else { return Ok(()) };
     options.state.remember_store(&options.keeping)?;
-    let (replicas, kept) = together::join(&options.keeping).await?;
+    let (replicas, kept) =
+        together::join(&options.keeping, &listen::reached_at(own, options.api_port, options.administrators.as_ref()))
+            .await?;
     let among_others = kept.is_some();
     let site = site_name(store.as_ref())?;
+    let of = archive::Of {
+        site: site.clone(),
+        authority: fingerprint.clone(),
+        logs: Arc::clone(&logs),
+        kept_here: options.logs_here,
+        metrics: metrics.archive.clone(),
+    };
+    let archive = options.object_store.as_ref().map(|place| Archive::open(place, of)).transpose()?.map(Arc::new);
     let server = Arc::new(ServerInfo {
         http: format!("http://{}:{}", options.address, options.http_port),
         https: format!("https://{}:{}", options.address, options.api_port),
@@ -283,14 +299,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Ok(())
     });
     services.spawn(sources::record(Arc::clone(&store), news, replicas.clone()));
-    let receives = Arc::clone(&receiving);
-    services.spawn(chores::retain(
-        Arc::clone(&fleet),
-        Arc::clone(&logs),
-        receives,
-        options.retention,
-        replicas.clone(),
-    ));
+    services.spawn(chores::retain(chores::Retaining {
+        fleet: Arc::clone(&fleet),
+        logs: Arc::clone(&logs),
+        archive: archive.clone(),
+        receiving: Arc::clone(&receiving),
+        policy: options.retention,
+        replicas: replicas.clone(),
+        among_others,
+    }));
     let (policy_files, renewed) = (api::PolicyFiles::default(), Arc::clone(&fleet));
     let told_of_files = policy_files.clone();
     services.spawn(async move {
@@ -301,10 +318,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Ok(())
     });
     services.spawn(chores::bring_logs(Arc::clone(&fleet), Arc::clone(&logs)));
+    if let Some(archive) = archive.clone() {
+        services.spawn(chores::upload_logs(Arc::clone(&fleet), archive));
+    }
     let snapshots = Arc::new(api::Snapshots::in_folder(options.state.snapshots()));
     let app = App {
         fleet: Arc::clone(&fleet),
         logs,
+        archive,
+        others: among_others.then(|| Others::new(replicas.clone(), keys.authority_certificate())).map(Arc::new),
         snapshots,
         administrators: administrator,
         server,

@@ -19,10 +19,12 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) type Kept = BoxFuture<'static, Result<(), ServeError>>;
 
 /// Joins those who have the store together; alone where this server has it alone.
-pub(super) async fn join(keeping: &Keeping) -> Result<(Replicas, Option<Kept>), ServeError> {
+///
+/// `address` is where the others reach this server's API.
+pub(super) async fn join(keeping: &Keeping, address: &str) -> Result<(Replicas, Option<Kept>), ServeError> {
     #[cfg(feature = "kubernetes")]
     if let Keeping::Kubernetes { config, namespace, replica: Some(replica) } = keeping {
-        let joined = crate::replicas::join(kube::Config::clone(config), namespace, replica).await;
+        let joined = crate::replicas::join(kube::Config::clone(config), namespace, replica, Some(address)).await;
         let (replicas, kept) = joined.map_err(|error| ServeError::Replicas(error.to_string()))?;
         // From now on: what comes before it is waited for takes its time with a large site.
         let kept = tokio::spawn(kept);
@@ -32,7 +34,7 @@ pub(super) async fn join(keeping: &Keeping) -> Result<(Replicas, Option<Kept>), 
         };
         return Ok((replicas, Some(Box::pin(kept))));
     }
-    let _ = keeping;
+    let _ = (keeping, address);
     Ok((Replicas::alone(), None))
 }
 

@@ -17,7 +17,7 @@ impl Joined {
     async fn new(cluster: &Cluster, name: &str) -> Result<Self, ReplicasError> {
         let file = kube::config::Kubeconfig::from_yaml(&cluster.kubeconfig(SERVER, NAMESPACE)).unwrap();
         let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
-        let (replicas, kept) = join(config, NAMESPACE, name).await?;
+        let (replicas, kept) = join(config, NAMESPACE, name, Some(&address(name))).await?;
         Ok(Self { replicas, kept: tokio::spawn(kept) })
     }
 
@@ -29,6 +29,10 @@ impl Joined {
         assert!(found.is_ok_and(|found| found.is_ok()), "not so: {what}: {:?}", self.replicas.standing());
         began.elapsed()
     }
+}
+
+fn address(name: &str) -> String {
+    format!("https://{name}.example.org:8444")
 }
 
 fn leases(cluster: &Cluster) -> Vec<String> {
@@ -114,6 +118,8 @@ async fn three_join_and_the_oldest_is_lost(cluster: &Cluster) -> [Joined; 2] {
     let mut watch = c.replicas.watch();
     watch.mark_unchanged();
     assert!(tokio::time::timeout(Duration::from_secs(18), watch.changed()).await.is_err(), "{:?}", c.replicas);
+    let others = ["a", "b"].map(|name| (name.to_owned(), address(name)));
+    assert_eq!(c.replicas.others(), others, "each knows where the others are reached");
 
     let lost = Instant::now();
     a.kept.abort();

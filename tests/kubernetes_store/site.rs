@@ -59,7 +59,7 @@ fn lead_to_any(listener: TcpListener) {
 /// A site in a repository, two state directories that begin empty, and servers.
 pub struct Site {
     pub folder: tempfile::TempDir,
-    environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
     pub http: u16,
     pub api: u16,
     machines: usize,

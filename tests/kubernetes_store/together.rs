@@ -54,7 +54,32 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
     };
     assert_eq!(known("one").len(), MACHINES);
     site.until("both know the same", || known("one") == known("two"));
+    // And each shows the log of each job, whichever of them has it.
+    let logs = site.logs();
+    let shows = |site: &Site, whom: &str| {
+        for (job, log) in logs.iter().step_by(40) {
+            let shown = site.ask(whom, &["logs", job]);
+            assert!(shown.as_bytes() == log, "the log of {job} at {whom}: {shown:?}\n{}", site.said());
+        }
+    };
+    ["one", "two"].iter().for_each(|whom| shows(&site, whom));
     site.stop(0);
+    site.stop(1);
+    // With an object store each shows them though it is alone and has none of its own.
+    std::fs::create_dir(site.path("objects")).unwrap();
+    let url = format!("file://{}", site.path("objects").display());
+    site.environment.push(("FORMWORK_OBJECT_STORE".to_owned(), url));
+    site.start(0);
+    site.start(1);
+    let waits = |whom: &str| site.ask_json(whom, &["status"])["logs"]["objectStore"]["waiting"].clone();
+    let objects = || std::fs::read_dir(site.path("objects")).unwrap().flatten().next().map(|it| it.path().join("logs"));
+    let uploaded = || objects().and_then(|folder| Some(std::fs::read_dir(folder).ok()?.count()));
+    site.until("all logs are uploaded", || uploaded() == Some(logs.len()) && waits("one") == 0 && waits("two") == 0);
+    site.stop(0);
+    site.stop(1);
+    std::fs::remove_dir_all(site.path("two/logs")).unwrap();
+    site.start(1);
+    shows(&site, "two");
     site.stop(1);
     let leases = cluster.kubectl(&["-n", "together", "get", "leases", "-o", "name"]);
     assert_eq!(leases.trim(), "", "they said goodbye");
@@ -69,7 +94,7 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
         machines: MACHINES,
         entries: check::entries(&site.path("record.jsonl")),
         events: check::events(&*namespaces.open("together")),
-        logs: site.logs(),
+        logs,
         replies_dropped: sum("dropped"),
         questions_lost: sum("lost"),
     };

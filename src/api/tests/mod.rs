@@ -111,6 +111,8 @@ impl Site {
             snapshots: Arc::new(crate::api::Snapshots::in_folder(lab.dir.path().join("snapshots"))),
             fleet: Arc::clone(lab.fleet()),
             logs: Arc::new(logs),
+            archive: None,
+            others: None,
             administrators: Arc::new(recognised),
             server: Arc::new(server),
             standings: Arc::clone(&standings),

@@ -7,7 +7,7 @@ use rustix::fs::syncfs;
 use std::sync::PoisonError;
 
 /// A log up to this length is written down with its job's end, bytes.
-const SHORT_BYTES: u64 = 16 << 10;
+pub(super) const SHORT_BYTES: u64 = 16 << 10;
 
 /// What a job's end does about its log.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl LogStore {
         let entry = self.job(job)?;
         let content = entry.state();
         let Some(file) = content.file.as_ref().filter(|_| content.unsynced > 0) else { return Ok(Tail::Nothing) };
-        if content.dropped > 0 || content.kept > SHORT_BYTES {
+        if content.dropped > 0 || content.kept > self.short_bytes {
             return Ok(Tail::Long);
         }
         let mut bytes = vec![0; usize::try_from(content.kept).unwrap_or_default()];

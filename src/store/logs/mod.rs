@@ -15,8 +15,10 @@ mod late;
 mod room;
 #[cfg(test)]
 mod tests;
+mod uploaded;
 
 pub use late::Tail;
+pub use uploaded::Kept;
 
 use room::Refused;
 use rustix::fs::OFlags;
@@ -82,6 +84,8 @@ pub struct LogStore {
     /// `dir`, open.
     folder: File,
     reserve_bytes: u64,
+    /// A log up to this length is written down with its job's end, bytes.
+    short_bytes: u64,
     /// Since the disk is full; `None` after an append that was written.
     refused: Mutex<Option<Refused>>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
@@ -178,11 +182,19 @@ impl LogStore {
             dir: dir.to_owned(),
             folder: File::open(dir)?,
             reserve_bytes: RESERVE_BYTES,
+            short_bytes: late::SHORT_BYTES,
             refused: Mutex::default(),
             jobs: Mutex::default(),
             names: Names::default(),
             late: Mutex::default(),
         })
+    }
+
+    /// Beside a store that is no file of this machine: no log goes there, not even a short one for a moment.
+    #[must_use]
+    pub fn beside_a_store_elsewhere(mut self) -> Self {
+        self.short_bytes = 0;
+        self
     }
 
     /// Appends `bytes`, of which the first is the log's byte number `offset`, and gives the new length. What is there
@@ -295,12 +307,10 @@ impl LogStore {
     pub fn remove(&self, job: &str) -> Result<(), LogError> {
         let path = self.path(job)?;
         let mut jobs = self.jobs();
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(job, error)),
-            _ => {}
-        }
+        uploaded::gone(std::fs::remove_file(path)).map_err(|error| failed(job, error))?;
         jobs.remove(job);
-        Ok(())
+        drop(jobs);
+        self.note_uploaded(job, None)
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<String, Arc<Job>>> {

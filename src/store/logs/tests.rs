@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-fn logs() -> (LogStore, tempfile::TempDir) {
+pub(super) fn logs() -> (LogStore, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (LogStore::open(&dir.path().join("logs")).unwrap(), dir)
 }
@@ -228,6 +228,9 @@ fn a_short_log_goes_with_its_jobs_end_and_comes_back_after_a_power_cut() {
     assert_eq!(logs.tail("long").unwrap(), Tail::Long);
     logs.finish("long").unwrap();
     assert_eq!(logs.tail("long").unwrap(), Tail::Nothing, "it is on the disk");
+    let elsewhere = LogStore::open(&dir.path().join("others")).unwrap().beside_a_store_elsewhere();
+    elsewhere.append("j", 0, b"all of it").unwrap();
+    assert_eq!(elsewhere.tail("j").unwrap(), Tail::Long, "nothing of a log goes into a store elsewhere");
     assert!(logs.bring_all().unwrap().is_empty());
     logs.wrote_down("j");
     assert_eq!(logs.bring_all().unwrap(), ["j"]);

@@ -1,0 +1,234 @@
+//! `GET /v1/jobs/{job}/log`: what a job printed. Of a job that is open, what came here so far; of one that ended, what is here, else what the
+//! object store has, or another server of the site.
+
+use super::access::Administrator;
+use super::extract::{Path, Query};
+use super::others::ASKED_BY;
+use super::{ApiError, App};
+use crate::archive::ReadError;
+use crate::fleet::{Entry, Fleet};
+use crate::net::routes::{Opens, Route, Routes};
+use crate::store::logs::LogError;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest a question is held, seconds.
+const WAIT_MAX_SECONDS: u64 = 60;
+/// Bytes of log in one answer, at most.
+const LOG_PIECE: usize = 1024 * 1024;
+/// Other servers are asked so often while a job is open that no more comes of here.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) fn routes() -> Routes<App> {
+    let route = Route::get("/v1/jobs/{job}/log", Opens::Administrator, "A job's log");
+    Routes::default().route(route.query::<LogQuery>().gives_media("application/octet-stream"), log)
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct LogQuery {
+    /// Where to begin, bytes.
+    #[serde(default)]
+    from: u64,
+    /// How long the answer may be held while there is no more and the job is open, seconds, at most 60.
+    #[serde(default)]
+    wait: u64,
+}
+
+/// A part of a log.
+struct Piece {
+    bytes: Vec<u8>,
+    /// How long the log is, bytes.
+    length: u64,
+}
+
+impl Piece {
+    fn of_whole(log: &[u8], from: u64) -> Self {
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(log.len());
+        let to = from.saturating_add(LOG_PIECE).min(log.len());
+        Self { bytes: log.get(from..to).unwrap_or_default().to_vec(), length: log.len() as u64 }
+    }
+
+    fn into_response(self, from: u64, open: bool) -> Response<Body> {
+        let read = from.saturating_add(self.bytes.len() as u64);
+        let complete = !open && read >= self.length;
+        let mut response = Response::new(Body::from(self.bytes));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert("formwork-log-length", HeaderValue::from(self.length));
+        headers.insert("formwork-log-complete", HeaderValue::from_static(if complete { "true" } else { "false" }));
+        response
+    }
+}
+
+async fn log(
+    State(app): State<App>,
+    _: Administrator,
+    headers: HeaderMap,
+    Path(job): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response<Body>, ApiError> {
+    let from = query.from;
+    let deadline = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_SECONDS));
+    let mut watch = app.fleet.store.watch_events();
+    // Another server that asks is told what is here, and asks no further.
+    let asks_others = !headers.contains_key(ASKED_BY);
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut ask_again = Instant::now();
+    loop {
+        watch.mark_unchanged();
+        let open = is_open(&app.fleet, &job);
+        let Some(mut here) = here(&app, &job, from).await else {
+            return Err(ApiError::not_found(format!("there is no log of job {job}")));
+        };
+        let mut away = None;
+        if asks_others && !open && here.may_be_more_there() {
+            match archived(&app, &job, from).await {
+                Ok(Some(piece)) => return Ok(piece.into_response(from, open)),
+                Ok(None) => {}
+                Err(error) => away = Some(error),
+            }
+        }
+        let now = Instant::now();
+        if let Some(others) =
+            app.others.as_ref().filter(|_| asks_others && here.may_be_part(from, open) && now >= ask_again)
+        {
+            ask_again = now + ASK_AGAIN;
+            match others.log(&job, from, authorization).await {
+                Some(theirs) if theirs.length > here.piece.length && here.piece.bytes.is_empty() => {
+                    return Ok(Piece { bytes: theirs.bytes, length: theirs.length }.into_response(from, open));
+                }
+                // What is here first; the rest is asked for next.
+                Some(theirs) => here.piece.length = here.piece.length.max(theirs.length),
+                None => {}
+            }
+        }
+        let piece = here.piece;
+        if let Some(error) = away.filter(|_| piece.length == 0) {
+            return Err(error);
+        }
+        if piece.length == 0 && !open && !is_job(&app.fleet, &job) {
+            return Err(ApiError::not_found(format!("there is no job {job}")).hint("formwork describe machine NAME"));
+        }
+        if piece.bytes.is_empty() && open && now < deadline {
+            let soon = deadline.min(now + Duration::from_millis(250));
+            let _ = tokio::time::timeout_at(soon, watch.changed()).await;
+            continue;
+        }
+        return Ok(piece.into_response(from, open));
+    }
+}
+
+/// What is in the file here.
+struct Here {
+    piece: Piece,
+    /// How much of it can be read.
+    readable: u64,
+    /// Up to which length the object store has it, as far as that is remembered.
+    uploaded: Option<u64>,
+}
+
+impl Here {
+    /// Whether the object store may have more, given that the job ended.
+    fn may_be_more_there(&self) -> bool {
+        self.readable == 0 || self.uploaded.is_some_and(|uploaded| uploaded > self.readable)
+    }
+
+    /// Whether another server may have more than what would be answered.
+    fn may_be_part(&self, from: u64, open: bool) -> bool {
+        let at_its_end = from.saturating_add(self.piece.bytes.len() as u64) >= self.piece.length;
+        match open {
+            true => self.piece.bytes.is_empty(),
+            false => at_its_end && self.uploaded.is_none(),
+        }
+    }
+}
+
+/// None: it cannot be a job, or its file cannot be read.
+async fn here(app: &App, job: &str, from: u64) -> Option<Here> {
+    let (logs, job) = (Arc::clone(&app.logs), job.to_owned());
+    let read = tokio::task::spawn_blocking(move || {
+        let piece = Piece { bytes: logs.read(&job, from, LOG_PIECE)?, length: logs.length(&job)? };
+        Ok::<_, LogError>(Here { piece, readable: logs.readable(&job)?, uploaded: logs.uploaded(&job) })
+    });
+    read.await.ok()?.ok()
+}
+
+/// What the object store has.
+async fn archived(app: &App, job: &str, from: u64) -> Result<Option<Piece>, ApiError> {
+    let Some(archive) = &app.archive else { return Ok(None) };
+    match archive.read(job).await {
+        Ok(log) => Ok(log.map(|log| Piece::of_whole(&log, from))),
+        Err(error @ ReadError::Damaged { .. }) => {
+            let hint = "an older version of the object may be had from the object store, where that keeps them";
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "log-damaged", error.to_string()).hint(hint))
+        }
+        #[cfg(feature = "object-storage")]
+        Err(error) => {
+            let hint = "formwork status says whether logs go there; what was not uploaded is in the state directory";
+            let refusal = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log-away", error.to_string());
+            Err(refusal.hint(hint).retry(10))
+        }
+    }
+}
+
+fn is_open(fleet: &Fleet, job: &str) -> bool {
+    fleet
+        .all()
+        .iter()
+        .any(|entry| entry.state().run.as_ref().and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job))
+}
+
+/// A job of some machine's last run that wrote nothing is still a job.
+fn is_job(fleet: &Fleet, job: &str) -> bool {
+    let of = |entry: &Arc<Entry>| {
+        entry.state().run.as_ref().is_some_and(|run| run.tasks.values().any(|record| record.job == job))
+    };
+    fleet.all().iter().any(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_asked_where_what_is_here_may_not_be_all() {
+        // From, bytes, length, uploaded, open; whether the object store is asked, and whether another server is.
+        for (from, bytes, length, uploaded, open, more_there, part) in [
+            (0, 0, 0, None, true, true, true),
+            (0, 9, 9, None, true, false, false),
+            (9, 0, 9, None, true, false, true),
+            (0, 0, 0, None, false, true, true),
+            (0, 9, 9, None, false, false, true),
+            (0, 4, 9, None, false, false, false),
+            (0, 9, 9, Some(9), false, false, false),
+            (0, 9, 9, Some(12), false, true, false),
+        ] {
+            let piece = Piece { bytes: vec![b'x'; bytes], length };
+            let here = Here { piece, readable: length, uploaded };
+            let case = format!("{bytes} of {length} from {from}, {uploaded:?}, open {open}");
+            assert_eq!(here.may_be_more_there(), more_there, "{case}");
+            assert_eq!(here.may_be_part(from, open), part, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_whole_log_begins_where_it_was_asked_for_and_is_bounded() {
+        let log = vec![b'x'; LOG_PIECE + 10];
+        for (from, bytes, complete) in
+            [(0, LOG_PIECE, "false"), (10, LOG_PIECE, "true"), (LOG_PIECE + 9, 1, "true"), (LOG_PIECE + 99, 0, "true")]
+        {
+            let piece = Piece::of_whole(&log, from as u64);
+            assert_eq!((piece.bytes.len(), piece.length), (bytes, log.len() as u64), "{from}");
+            let response = piece.into_response(from as u64, false);
+            assert_eq!(response.headers()["formwork-log-complete"], complete, "{from}");
+        }
+        let open = Piece::of_whole(&log, 10).into_response(10, true);
+        assert_eq!(open.headers()["formwork-log-complete"], "false", "more may come");
+    }
+}
