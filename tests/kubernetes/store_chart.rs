@@ -56,6 +56,32 @@ fn a_chart_on_the_store_in_kubernetes_gives_the_rights_that_the_book_shows_and_t
     assert!(objects_in(&objects, STORE).is_empty(), "a file of the volume needs no rights");
 }
 
+#[test]
+fn a_chart_with_an_object_store_tells_the_server_where_it_is_and_gives_it_the_secret_alone() {
+    let test = "a_chart_with_an_object_store_tells_the_server_where_it_is_and_gives_it_the_secret_alone";
+    let Some(helm) = Helm::find(test) else { return };
+    let container = |set: &str| {
+        let objects = helm.rendered(&["--set", set]);
+        let spec = of_kind(&objects, "StatefulSet")["spec"]["template"]["spec"].clone();
+        assert!(spec["initContainers"][0]["envFrom"].is_null());
+        let text = serde_json::to_string(&objects).unwrap();
+        (spec["containers"][0].clone(), text)
+    };
+    let value = |container: &Value, name: &str| {
+        let found = container["env"].as_array().unwrap().iter().find(|it| it["name"] == name).cloned();
+        found.map(|it| it["value"].as_str().unwrap().to_owned())
+    };
+    let (with, _) =
+        container("objectStore.url=s3://logs/lab?region=eu-west-1,objectStore.secretName=logs,objectStore.logsHere=20");
+    assert_eq!(value(&with, "FORMWORK_OBJECT_STORE").as_deref(), Some("s3://logs/lab?region=eu-west-1"));
+    assert_eq!(value(&with, "FORMWORK_LOGS_HERE").as_deref(), Some("20"));
+    assert_eq!(with["envFrom"], serde_json::json!([{"secretRef": {"name": "logs"}}]));
+    let (identity, _) = container("objectStore.url=gs://logs");
+    assert!(identity["envFrom"].is_null() && value(&identity, "FORMWORK_OBJECT_STORE").is_some());
+    let (without, text) = container("site.name=lab");
+    assert!(value(&without, "FORMWORK_OBJECT_STORE").is_none() && !text.contains("LOGS_HERE"));
+}
+
 /// What may be done with the Secrets of a namespace, by the release's account.
 fn may(cluster: &Cluster, namespace: &str) -> Vec<&'static str> {
     let account = format!("system:serviceaccount:{NAMESPACE}:formwork");
