@@ -33,7 +33,7 @@ fn a_site_goes_on_after_a_move_and_the_store_that_it_left_never_serves_again() {
     assert!(!server.serve(None).spawn().unwrap().wait().unwrap().success());
     assert!(server.log().contains("was moved out at"), "{}", server.log());
     let (code, text) = run(&server, &["site", "create", "crash", "--fresh"]);
-    assert!(code == 1 && text.contains("was moved out at"), "{text}");
+    assert!(code == 4 && text.contains("was moved out at"), "{text}");
     let (code, text) = run(&server, &["export", &file]);
     assert!(code == 4 && text.contains("is there already"), "{text}");
 
