@@ -32,7 +32,10 @@ pub(super) fn named(path: &Path) -> Result<Sources, CliError> {
 /// What is to be followed of one repository.
 pub(super) fn located(at: &At<'_>) -> Result<Source, CliError> {
     // What was typed is not shown again: there may be a password in it.
-    let location = Location::parse(at.repository).map_err(|error| usage(format!("--repository: {error}"), None))?;
+    let location = Location::parse(at.repository).map_err(|error| {
+        let hint = "--token-file FILE names it, of https://; --key-file FILE and --known-hosts FILE, of ssh";
+        usage(format!("--repository: {error}"), error.is_of_credential().then_some(hint))
+    })?;
     let https = at.token_file.is_some() || at.repository_ca.is_some();
     let ssh = at.key_file.is_some() || at.known_hosts.is_some();
     let credentials = match &location {

@@ -46,6 +46,6 @@ pub(super) fn opened(state: &StateDirectory, content: Content) -> Result<Where, 
     let program = std::env::current_exe().map_err(wrong)?;
     let socket = folder.join(HOOK_SOCKET);
     let hosted = Hosted::open(&folder, branch.as_deref(), subpath.as_deref(), &program, &socket)?;
-    let backend = Backend::find(hosted.root())?;
+    let backend = Backend::find(hosted.root())?.with_hooks(hosted.hooks());
     Ok((hosted.source(), Some((hosted, backend)), None))
 }

@@ -77,6 +77,8 @@ pub struct Site {
     ports: (u16, u16),
     /// What servers before said.
     log: String,
+    /// What is done first, in a mount namespace of the server's own.
+    before: Option<String>,
 }
 
 impl Site {
@@ -90,7 +92,7 @@ impl Site {
         let folder = tempfile::tempdir().expect("a folder");
         bed::make_site(&folder.path().join("state"));
         let content = content(folder.path());
-        let mut site = Self { folder, content, server: None, ports: (0, 0), log: String::new() };
+        let mut site = Self { folder, content, server: None, ports: (0, 0), log: String::new(), before: None };
         let (server, ports) = Server::on_free_ports(|ports| site.command(ports));
         (site.server, site.ports) = (Some(server), ports);
         std::fs::write(site.path("ca.pem"), site.context()["caCertificate"].as_str().expect("PEM")).expect("written");
@@ -98,7 +100,8 @@ impl Site {
     }
 
     fn command(&self, ports: (u16, u16)) -> Command {
-        let mut command = Server::command(Command::new(FORMWORK), &self.state(), ports);
+        let program = self.before.as_deref().map_or_else(|| Command::new(FORMWORK), apart);
+        let mut command = Server::command(program, &self.state(), ports);
         match &self.content {
             Content::Hosted => command.arg("--hosted"),
             Content::Repository(path) => command.arg("--repository").arg(path),
@@ -114,6 +117,23 @@ impl Site {
             Err(said) => self.log.push_str(&said),
         }
         self.server.is_some()
+    }
+
+    /// From the next start on the server has mounts of its own, after this was done.
+    pub fn in_namespace(&mut self, before: &str) {
+        self.before = Some(before.to_owned());
+    }
+
+    /// Does something in the mount namespace of the server that runs.
+    pub fn beside_server(&self, script: &str) {
+        let id = self.server.as_ref().expect("a server").id().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &id]);
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        let said = said_of(command.args(["sh", "-c", script]));
+        assert!(said.good, "{script}: {}", said.text);
     }
 
     /// Ends the server as a power cut would.
@@ -213,6 +233,16 @@ impl Site {
         let said = command.expect("git runs");
         said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
     }
+}
+
+/// The program in a mount namespace of its own, after something was done there.
+pub fn apart(before: &str) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "sh", "-c", &format!("{before} && exec \"$0\" \"$@\""), FORMWORK]);
+    command
 }
 
 /// Waits for something.
@@ -344,6 +374,10 @@ impl<'a> Person<'a> {
 
 /// Runs a command to its end.
 pub fn said(mut command: Command) -> Said {
+    said_of(&mut command)
+}
+
+fn said_of(command: &mut Command) -> Said {
     let said = command.output().expect("it runs");
     let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
     Said { good: said.status.success(), text }

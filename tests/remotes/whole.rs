@@ -167,7 +167,10 @@ fn a_url_with_a_password_and_a_host_without_known_keys_are_refused_at_the_start_
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let said = say(&["--repository", "https://ada:hunter22@git.example.org/site.git"]);
-    assert!(said.contains("credentials") && !said.contains("hunter22"), "{said}");
+    assert!(
+        said.contains("--token-file FILE") && !said.contains("`credentials`") && !said.contains("hunter22"),
+        "{said}"
+    );
     let said = say(&["--repository", "git@git.example.org:site.git"]);
     assert!(said.contains("--known-hosts") && said.contains("ssh-keyscan git.example.org"), "{said}");
     let folder = tempfile::tempdir().unwrap();
@@ -181,9 +184,13 @@ fn a_url_with_a_password_and_a_host_without_known_keys_are_refused_at_the_start_
     .unwrap();
     let said = say(&["--sources", path.to_str().unwrap()]);
     assert!(!said.contains("hunter22"), "{said}");
-    for part in
-        ["sources.yaml:6:", "sources.yaml:8:", "`two` would be one", "exactly one of branch, tag, semver and commit"]
-    {
+    for part in [
+        "sources.yaml:6:",
+        "`credentials` names that file",
+        "sources.yaml:8:",
+        "`two` would be one",
+        "exactly one of branch, tag, semver and commit",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

@@ -5,6 +5,7 @@ use super::{Answer, Pass, Pusher, Question, answer};
 use crate::api::access::{Peer, bearer};
 use crate::api::extract::Json;
 use crate::api::{ApiError, App};
+use crate::git::GitError;
 use crate::git::receive::{Ask, Backend, BackendError, Hosted, PUSH_BYTES_MAX, Service, UPDATES_MAX, UsersError};
 use crate::identity::user::{ADMINISTRATOR, Rights};
 use crate::net::routes::{Opens, Route, Routes};
@@ -110,6 +111,25 @@ fn allowed(visitor: &Visitor, service: Service) -> Result<(), ApiError> {
         .plain())
 }
 
+/// That git will run the hooks that ask here: it leaves out one that it cannot run, and takes the push unasked.
+async fn hooks_stand(hosted: &Hosted, visitor: &Visitor) -> Result<(), ApiError> {
+    let (looked, by) = (hosted.clone(), &visitor.0.name);
+    let stood = tokio::task::spawn_blocking(move || looked.stand()).await.unwrap_or(Err(GitError::Stopped));
+    match stood {
+        Ok(written) if written.is_empty() => Ok(()),
+        Ok(written) => {
+            let hooks = written.join(", ");
+            tracing::warn!(by, hooks, "hooks were not as this server writes them, and were written anew before a push");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(by, %error, "a push was refused: the hooks that ask before it is taken would not run");
+            let message = format!("no push is taken now: {error}");
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "hooks-not-run", message).plain())
+        }
+    }
+}
+
 async fn info_refs(State(app): State<App>, Peer(peer): Peer, request: Request) -> Result<Response<Body>, ApiError> {
     let visitor = request.extensions().get::<Visitor>().cloned().ok_or_else(denied)?;
     let name = request.uri().query().and_then(|query| query.strip_prefix("service="));
@@ -120,6 +140,9 @@ async fn info_refs(State(app): State<App>, Peer(peer): Peer, request: Request) -
     })?;
     let (hosted, backend) = hosted(&app)?;
     allowed(&visitor, service)?;
+    if service == Service::ReceivePack {
+        hooks_stand(hosted, &visitor).await?;
+    }
     let ask = Ask {
         service,
         has_body: false,
@@ -177,6 +200,7 @@ async fn service(
     let pass = match service {
         Service::UploadPack => None,
         Service::ReceivePack => {
+            hooks_stand(hosted, &visitor).await?;
             let pass = app.receiving.admit(visitor.0.clone());
             Some(pass.map_err(|error| wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?)
         }

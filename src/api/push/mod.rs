@@ -158,7 +158,23 @@ pub(in crate::api) struct Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.receiving.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.capability);
+        let open = self.receiving.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.capability);
+        let Some(Open { pusher, asked }) = open.filter(|open| !open.asked.contains(&Hook::PreReceive)) else { return };
+        // Of a push of nothing, or one that git refuses by itself, no hook asks. Where they were not as they have to be at its end,
+        // it may have been taken unasked.
+        let changed = match self.receiving.hosted.as_ref().map(|(hosted, _)| hosted.stand()) {
+            None => return,
+            Some(Ok(written)) if written.is_empty() => return,
+            Some(Ok(written)) => written.join(", "),
+            Some(Err(error)) => error.to_string(),
+        };
+        let by = pusher.name;
+        tracing::error!(
+            by,
+            ?asked,
+            hooks = changed,
+            "hooks were changed while a push ran that asked for no judgement; look at the branches"
+        );
     }
 }
 

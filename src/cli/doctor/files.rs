@@ -7,6 +7,7 @@ use crate::cli::offline::Place;
 use crate::cli::progress::{Progress, Unit};
 use crate::cli::sentence::count;
 use crate::content::kinds::FileSource;
+use crate::git::receive::{Hosted, folder_of, is_noexec};
 use crate::net::files::Folder;
 use crate::net::tftp::FIRST_LOADERS;
 use rustls::pki_types::pem::PemObject as _;
@@ -59,6 +60,7 @@ pub(super) fn state(folder: &Path, stored: Stored) -> Vec<Check> {
     if stored == Stored::Here {
         checks.push(store(folder));
     }
+    checks.extend(hooks(folder));
     let mut wrong = Vec::new();
     let mut secret = vec![folder.join("administrator.json"), folder.join("administrators.json")];
     for below in ["keys", "secrets"] {
@@ -83,6 +85,28 @@ pub(super) fn state(folder: &Path, stored: Stored) -> Vec<Check> {
         checks.extend(authority(&certificate));
     }
     checks
+}
+
+/// Whether git would run the hooks of the repository that people push to. Nothing is said where there is none, and could be one.
+fn hooks(folder: &Path) -> Option<Check> {
+    let repository = Hosted::place(folder);
+    let hosted = repository.join("objects").is_dir();
+    let place = if hosted { folder_of(&repository).unwrap_or(repository) } else { repository };
+    let shown = place.display();
+    let remedy = "mount it with exec (mount -o remount,exec MOUNTPOINT), or name another with --state-dir";
+    match (is_noexec(&place), hosted) {
+        (Ok(false), true) => Some(Check::ok("hooks", format!("git can run them in {shown}"))),
+        (Ok(false), false) => None,
+        (Ok(true), true) => {
+            let says = format!("{shown} is mounted noexec: git leaves out the hooks that ask before a push is taken");
+            Some(Check::fail("hooks", says, remedy))
+        }
+        (Ok(true), false) => {
+            let says = format!("{} is mounted noexec: `serve --hosted` does not start there", folder.display());
+            Some(Check::warn("hooks", says, remedy))
+        }
+        (Err(error), _) => Some(Check::warn("hooks", format!("{shown}: {error}"), "look at the folder and its owner")),
+    }
 }
 
 /// The store, where it is a file of the state directory.

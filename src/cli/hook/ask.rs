@@ -23,6 +23,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(300);
 /// More push options are refused; git takes any number.
 const OPTIONS_MAX: usize = 1_000;
 
+/// What to do about a socket that is not this user's to open.
+const OTHER_USER: &str = "the server runs as another user than who pushes: have the hooks ask its API, by a user's token \
+                          (formwork hook install REPOSITORY --context FILE)";
+
 /// How a hook was started.
 pub(super) struct Hooked {
     pub post: bool,
@@ -137,6 +141,7 @@ fn ask(hooked: &Hooked, question: &Question) -> Result<Answer, Unanswered> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         // A server that ended leaves its socket, and one that never ran has none.
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => Unanswered::Away(wrong(error)),
+        ErrorKind::PermissionDenied => Unanswered::Failed(format!("{}; {OTHER_USER}", wrong(error))),
         _ => Unanswered::Failed(wrong(error)),
     })?;
     let wrong = |error: std::io::Error| Unanswered::Failed(wrong(error));
@@ -176,6 +181,7 @@ pub(super) fn not_now(context: Option<&Path>, state: &Path) -> Option<String> {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             format!("no server runs with {state}: start the one that follows this repository")
         }
+        ErrorKind::PermissionDenied => format!("{} cannot be asked: {error}; {OTHER_USER}", socket.display()),
         _ => format!("{} cannot be asked: {error}", socket.display()),
     })
 }
@@ -258,6 +264,22 @@ mod tests {
         }
         drop(listener);
         assert!(matches!(asked(), Err(Unanswered::Away(_))), "it ended");
+    }
+
+    #[test]
+    fn a_socket_of_another_user_is_told_with_the_way_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let _listener = UnixListener::bind(folder.path().join(crate::serve::HOOK_SOCKET)).unwrap();
+        std::fs::set_permissions(folder.path().join(crate::serve::HOOK_SOCKET), std::fs::Permissions::from_mode(0))
+            .unwrap();
+        if rustix::process::geteuid().is_root() {
+            println!("SKIPPED: root may open every socket");
+            return;
+        }
+        let socket = folder.path().join(crate::serve::HOOK_SOCKET);
+        let Err(Unanswered::Failed(why)) = ask(&hooked(Some(socket), None), &question()) else { panic!("answered") };
+        let now = not_now(None, folder.path()).unwrap_or_default();
+        assert!(why.contains("--context FILE") && now.contains("--context FILE"), "{why}\n{now}");
     }
 
     #[test]

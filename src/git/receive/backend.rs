@@ -141,6 +141,7 @@ struct Place {
 pub struct Backend {
     program: PathBuf,
     root: PathBuf,
+    hooks: Option<PathBuf>,
     readers: Arc<Semaphore>,
     writers: Arc<Semaphore>,
     /// The places of each user who has one now.
@@ -160,10 +161,18 @@ impl Backend {
         Ok(Self {
             program: program.ok_or(BackendError::NoGit)?,
             root: root.to_owned(),
+            hooks: None,
             readers: Arc::new(Semaphore::new(READERS)),
             writers: Arc::new(Semaphore::new(WRITERS)),
             each: Mutex::default(),
         })
+    }
+
+    /// git looks for hooks in this folder, whatever the repository's configuration says by then.
+    #[must_use]
+    pub fn with_hooks(mut self, folder: PathBuf) -> Self {
+        self.hooks = Some(folder);
+        self
     }
 
     /// Asks git about a repository in the folder.
@@ -284,6 +293,10 @@ impl Backend {
         }
         if let Some(version) = ask.version {
             command.env("GIT_PROTOCOL", format!("version={version}"));
+        }
+        if let Some(folder) = &self.hooks {
+            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "core.hooksPath");
+            command.env("GIT_CONFIG_VALUE_0", folder);
         }
         if let Some(capability) = &ask.capability {
             command.env(super::hooks::CAPABILITY, capability);

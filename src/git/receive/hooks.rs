@@ -1,5 +1,6 @@
 //! The hooks of a repository: two small scripts that start this program, which asks the server.
 
+use super::standing::{self, Hooks};
 use crate::git::GitError;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,14 @@ pub struct Installed {
     pub folder: PathBuf,
 }
 
-/// Writes the hooks of a repository, and lets it take push options. `arguments` go behind `formwork hook run NAME`.
+/// The folder that git looks for a repository's hooks in, absolute.
 ///
 /// # Errors
-/// [`GitError::Hooks`]: also where there is a hook of somebody else's and `replace` is not said.
-pub fn install(repository: &Path, program: &Path, arguments: &[String], replace: bool) -> Result<Installed, GitError> {
+/// [`GitError`]: it is none, or cannot be read.
+pub fn folder_of(repository: &Path) -> Result<PathBuf, GitError> {
     let fails = |message: String| GitError::Hooks { path: repository.to_owned(), message };
     let opened = crate::git::open(repository)?;
-    let mut config = opened.config().map_err(|error| fails(error.message().to_owned()))?;
+    let config = opened.config().map_err(|error| fails(error.message().to_owned()))?;
     // The repository's own word alone: the git that pushes may read another system's and home's configuration than we do.
     let own = config.open_level(git2::ConfigLevel::Local).and_then(|mut own| own.snapshot());
     let folder = match own.and_then(|own| own.get_path("core.hooksPath")) {
@@ -42,7 +43,29 @@ pub fn install(repository: &Path, program: &Path, arguments: &[String], replace:
         Err(_) => opened.commondir().join("hooks"),
     };
     // Absolute, since git takes a relative one from where it runs.
-    let folder = std::path::absolute(folder).map_err(|error| fails(error.to_string()))?;
+    std::path::absolute(folder).map_err(|error| fails(error.to_string()))
+}
+
+/// The hooks as they are written.
+pub(super) fn hooks(folder: PathBuf, program: &Path, arguments: &[String]) -> Hooks {
+    Hooks { folder, texts: HOOKS.map(|hook| (hook, script(program, hook, arguments))).to_vec() }
+}
+
+/// Writes the hooks of a repository, and lets it take push options. `arguments` go behind `formwork hook run NAME`.
+///
+/// # Errors
+/// [`GitError::Hooks`]: also where there is a hook of somebody else's and `replace` is not said.
+pub fn install(repository: &Path, program: &Path, arguments: &[String], replace: bool) -> Result<Installed, GitError> {
+    let fails = |message: String| GitError::Hooks { path: repository.to_owned(), message };
+    let folder = folder_of(repository)?;
+    // Before anything is written: there git would leave out what we write, without a word.
+    match standing::is_noexec(&folder) {
+        Ok(false) => {}
+        Ok(true) => return Err(fails(standing::noexec(&folder))),
+        Err(error) => return Err(fails(format!("its folder of hooks, {}: {error}", folder.display()))),
+    }
+    let opened = crate::git::open(repository)?;
+    let mut config = opened.config().map_err(|error| fails(error.message().to_owned()))?;
     for hook in HOOKS {
         if let Ok(text) = std::fs::read_to_string(folder.join(hook))
             && !text.contains(MARK)
@@ -55,8 +78,7 @@ pub fn install(repository: &Path, program: &Path, arguments: &[String], replace:
     }
     std::fs::create_dir_all(&folder)
         .map_err(|error| fails(format!("its folder of hooks, {}: {error}", folder.display())))?;
-    for hook in HOOKS {
-        let text = script(program, hook, arguments);
+    for (hook, text) in hooks(folder.clone(), program, arguments).texts {
         write(&folder.join(hook), &text).map_err(|error| fails(format!("{hook}: {error}")))?;
     }
     let place = folder.to_string_lossy();
@@ -79,8 +101,8 @@ fn quoted(word: &str) -> String {
 }
 
 /// A file of mode 0755: a new one, then renamed, so that a hook that runs is not written over.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if standing::is_good(path, text) {
         return Ok(());
     }
     let mut new = path.to_owned();
@@ -147,6 +169,20 @@ mod tests {
             let said = String::from_utf8_lossy(&push.stderr);
             assert!(!push.status.success() && said.contains("pre-receive hook declined"), "{configured:?}: {said}");
         }
+    }
+
+    #[test]
+    fn nothing_is_written_where_git_would_leave_hooks_out() {
+        if !standing::is_noexec(Path::new("/proc")).unwrap() {
+            println!("SKIPPED: /proc is not mounted noexec");
+            return;
+        }
+        let repository = TestRepository::new();
+        repository.git_bare(&["config", "core.hooksPath", "/proc/hooks"]);
+        let before = std::fs::read_to_string(repository.bare().join("config")).unwrap();
+        let error = install(&repository.bare(), Path::new("/bin/one"), &[], true).unwrap_err().to_string();
+        assert!(error.contains("/proc/hooks") && error.contains("noexec") && error.contains("remount,exec"), "{error}");
+        assert_eq!(std::fs::read_to_string(repository.bare().join("config")).unwrap(), before);
     }
 
     #[test]

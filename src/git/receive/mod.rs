@@ -13,13 +13,15 @@ mod leftovers;
 mod options;
 mod quarantine;
 mod repository;
+mod standing;
 mod updates;
 mod users;
 
 pub use backend::{Answer, Ask, Backend, BackendError, Service};
-pub use hooks::{HOOKS, Installed, WhenAway, install};
+pub use hooks::{HOOKS, Installed, WhenAway, folder_of, install};
 pub use options::{PushOptions, parse_options};
 pub use quarantine::{Received, in_quarantine};
 pub use repository::{Hosted, PUSH_BYTES_MAX};
+pub use standing::is_noexec;
 pub use updates::{Moved, Refusal, UPDATES_MAX, Update, refusals, short_name};
 pub use users::{Users, UsersError};

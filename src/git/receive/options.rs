@@ -1,6 +1,7 @@
 //! What a pusher says with `git push -o WORD`. Pure.
 
 use super::Refusal;
+use crate::content::names::is_subdomain;
 use crate::git::MayLeave;
 use crate::identity::user::{May, Rights};
 use std::collections::BTreeSet;
@@ -55,16 +56,19 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
             ("allow-empty", None) => options.empty = true,
             ("allow-rewrite", None) => options.rewrite = true,
             ("allow-wipe", Some("all")) => options.wipe_all = true,
-            ("allow-wipe", Some(names)) if are_names(names) => {
-                options.wipe.extend(names.split(',').map(str::to_owned));
-            }
+            ("allow-wipe", Some(names)) if !names.is_empty() => match listed(word, names) {
+                Ok(names) => options.wipe.extend(names.map(str::to_owned)),
+                Err(refusal) => refused.push(refusal),
+            },
             ("allow-wipe", _) => refused.push(Refusal::new(
                 format!("the push option `{}` does not say which machines may be wiped", shown(word)),
                 Some("write -o allow-wipe=node-7, with commas for several, or -o allow-wipe=all".into()),
             )),
-            ("allow-leave", Some(words)) if are_names(words) => {
-                words.split(',').for_each(|word| options.leave.hear(word))
-            }
+            ("allow-leave", Some("all")) => options.leave.all = true,
+            ("allow-leave", Some(words)) if !words.is_empty() => match listed(word, words) {
+                Ok(words) => words.for_each(|word| options.leave.hear(word)),
+                Err(refusal) => refused.push(refusal),
+            },
             ("allow-leave", _) => refused.push(Refusal::new(
                 format!("the push option `{}` does not say which machines may leave", shown(word)),
                 Some(
@@ -72,7 +76,7 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
                         .into(),
                 ),
             )),
-            ("allow-site-rename", Some(name)) if are_names(name) && !name.contains(',') => {
+            ("allow-site-rename", Some(name)) if is_subdomain(name) => {
                 options.rename = Some(name.to_owned());
             }
             ("allow-site-rename", _) => refused.push(Refusal::new(
@@ -108,9 +112,30 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
     if refused.is_empty() { Ok(options) } else { Err(refused) }
 }
 
-fn are_names(names: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    names.split(',').all(|name| !name.is_empty() && name.len() <= 253 && name.chars().all(plain))
+/// The names (or numbers, which are names as well) of a list that stands behind `=`.
+///
+/// # Errors
+/// The first that is none, by what it is.
+fn listed<'a>(option: &str, words: &'a str) -> Result<impl Iterator<Item = &'a str> + use<'a>, Refusal> {
+    let key = option.split('=').next().unwrap_or_default();
+    let of =
+        |what: String, hint: String| Refusal::new(format!("the push option `{}` {what}", shown(option)), Some(hint));
+    if let Some(wrong) = words.split(',').find(|word| !is_subdomain(word)) {
+        let number = wrong.parse::<i64>().is_ok();
+        return Err(match wrong {
+            "" => of("has an empty name in it".to_owned(), "leave out the comma that is too much".to_owned()),
+            _ if number => of(format!("says `{wrong}`, which is no number of machines"), format!("write -o {key}=12")),
+            _ => of(
+                format!("names `{}`, which is no name of a machine", shown(wrong)),
+                "a name has lower-case letters, digits, `-` and `.`; formwork get machines names them".to_owned(),
+            ),
+        });
+    }
+    if words.split(',').any(|word| word == "all") {
+        let hint = format!("write -o {key}=all, or the names alone");
+        return Err(of("says `all` and names beside it: one of them is not meant".to_owned(), hint));
+    }
+    Ok(words.split(','))
 }
 
 /// What somebody typed, as it can be shown to them.
@@ -150,6 +175,18 @@ mod tests {
             parse(&["allow-leave", "allow-leave=A", "allow-site-rename", "allow-site-rename=a,b"], &Rights::all());
         assert_eq!(more.expect_err("refused").len(), 4);
         assert_eq!(refused[0], "there is no push option `dry-runn`");
+        for (word, said) in [
+            ("allow-wipe=m1,m2,mX", "names `mX`, which is no name"),
+            ("allow-wipe=m1,,m2", "has an empty name in it"),
+            ("allow-wipe=all,m1", "says `all` and names beside it"),
+            ("allow-leave=m1,all", "says `all` and names beside it"),
+            ("allow-leave=-1", "says `-1`, which is no number of machines"),
+            ("allow-leave=m1,m_2", "names `m_2`, which is no name"),
+            ("allow-wipe=-m1", "names `-m1`, which is no name"),
+        ] {
+            let refused = parse(&[word], &Rights::all()).expect_err(word);
+            assert!(refused.len() == 1 && refused[0].contains(said), "{word}: {refused:?}");
+        }
         assert!(!refused.concat().contains('\x1b'), "nothing a pusher writes reaches a terminal as a command");
         assert!(parse(&["dry-run"; 33], &Rights::all()).is_err());
     }

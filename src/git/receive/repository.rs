@@ -1,9 +1,11 @@
 //! The repository that people push to: made, configured and given its hooks by the server itself, at each start.
 
+use super::standing::{self, Hooks};
 use super::{hooks, leftovers};
 use crate::git::{GitError, Source};
 use git2::{Repository, RepositoryInitMode, RepositoryInitOptions};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The folder of hosted repositories in the state directory.
@@ -21,6 +23,8 @@ pub struct Hosted {
     root: PathBuf,
     branch: String,
     subpath: Option<String>,
+    /// Written anew by one push at a time.
+    hooks: Arc<Mutex<Hooks>>,
 }
 
 impl Hosted {
@@ -35,23 +39,23 @@ impl Hosted {
         program: &Path,
         socket: &Path,
     ) -> Result<Self, GitError> {
-        let hosted = Self {
-            root: state.join(FOLDER),
-            branch: branch.unwrap_or("main").to_owned(),
-            subpath: subpath.map(str::to_owned),
-        };
-        let path = hosted.path();
+        let (root, branch) = (state.join(FOLDER), branch.unwrap_or("main").to_owned());
+        let path = root.join(NAME);
         let fails = |error: git2::Error| GitError::Hooks { path: path.clone(), message: error.message().to_owned() };
         if !path.join("objects").is_dir() {
+            // Before anything is made; of one that is there, its folder of hooks says.
+            if standing::is_noexec(&path).unwrap_or(false) {
+                return Err(GitError::Hooks { path: path.clone(), message: standing::noexec(&root) });
+            }
             let mut options = RepositoryInitOptions::new();
-            options.bare(true).mkdir(true).mkpath(true).external_template(false).initial_head(&hosted.branch);
+            options.bare(true).mkdir(true).mkpath(true).external_template(false).initial_head(&branch);
             options.mode(RepositoryInitMode::from_bits_retain(0o700));
             Repository::init_opts(&path, &options).map_err(fails)?;
         }
         // Before anything is written that a lock nobody holds would keep out.
         leftovers::take_away(&path);
         let repository = crate::git::open(&path)?;
-        repository.set_head(&format!("refs/heads/{}", hosted.branch)).map_err(fails)?;
+        repository.set_head(&format!("refs/heads/{branch}")).map_err(fails)?;
         let mut config = repository.config().map_err(fails)?;
         for (name, value) in [
             ("http.receivepack", true),
@@ -75,9 +79,17 @@ impl Hosted {
             config.set_str(name, value).map_err(fails)?;
         }
         let arguments = ["--socket".to_owned(), socket.to_string_lossy().into_owned()];
-        hooks::install(&path, program, &arguments, true)?;
+        let folder = hooks::install(&path, program, &arguments, true)?.folder;
+        let hooks = Arc::new(Mutex::new(hooks::hooks(folder, program, &arguments)));
+        let hosted = Self { root, branch, subpath: subpath.map(str::to_owned), hooks };
+        hosted.stand()?;
         hosted.sweep();
         Ok(hosted)
+    }
+
+    /// Where it is in a state directory, or would be.
+    pub fn place(state: &Path) -> PathBuf {
+        state.join(FOLDER).join(NAME)
     }
 
     /// The folder of repositories.
@@ -93,6 +105,21 @@ impl Hosted {
     /// The repository.
     pub fn path(&self) -> PathBuf {
         self.root.join(NAME)
+    }
+
+    /// The folder that git is told to look for hooks in.
+    pub fn hooks(&self) -> PathBuf {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).folder.clone()
+    }
+
+    /// Sees to it that git will run our hooks: to be asked before git is given a push, since it leaves out a hook that it cannot
+    /// run. What was not as it has to be is written anew, and named. Blocks for a moment.
+    ///
+    /// # Errors
+    /// [`GitError::Hooks`]: it would not run them, and what to do about it. No push may be taken.
+    pub fn stand(&self) -> Result<Vec<String>, GitError> {
+        let stood = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).stand();
+        stood.map_err(|message| GitError::Hooks { path: self.path(), message })
     }
 
     /// What the server follows.

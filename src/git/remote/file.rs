@@ -2,6 +2,7 @@
 //! what the machines become. Read strictly, with findings that say where.
 
 use super::follow::Follow;
+use super::regular::{open_regular, whole};
 use super::settings::{
     Allow, Credentials, DOWNLOAD_BYTES, Forge, ForgeKind, INTERVAL, INTERVAL_LEAST, INTERVAL_LOCAL, INTERVAL_MOST,
     OnRewrite, SourceSettings, Sources, TIMEOUT, Webhook, WebhookKind, is_folder,
@@ -96,7 +97,7 @@ pub fn read_sources(path: &Path) -> Result<Sources, Findings> {
     let shown = path.display().to_string();
     let mut report = Report::default();
     let start = || Place { file: Arc::from(shown.as_str()), line: 1, column: 1 };
-    let bytes = match std::fs::metadata(path).and_then(|found| Ok((found.mode(), std::fs::read(path)?))) {
+    let bytes = match open_regular(path).and_then(|(file, found)| Ok((found.mode(), whole(file)?))) {
         Ok((mode, _)) if mode & 0o002 != 0 => {
             report
                 .at(Severity::Error, "open-file", start(), "everybody on this machine can write this file")
@@ -197,7 +198,9 @@ impl Checker<'_> {
             Ok(Location::Local(path)) => Location::Local(self.file(path)),
             Ok(location) => location,
             Err(error) => {
-                self.error(&["url"], "url", error.to_string(), None);
+                let hint = "`credentials` names that file, such as `credentials: {tokenFile: site.token}`";
+                let hint = error.is_of_credential().then(|| hint.to_owned());
+                self.error(&["url"], "url", error.to_string(), hint);
                 return None;
             }
         };
@@ -226,7 +229,8 @@ impl Checker<'_> {
             let said = "only https:// has authorities".to_owned();
             self.error(&["certificateAuthorityFile"], "authority", said, None);
         }
-        let forge = spec.forge.and_then(|forge| self.forge(forge));
+        let own = spec.certificate_authority_file.clone();
+        let forge = spec.forge.and_then(|forge| self.forge(forge, own));
         let allow = match (&spec.mount, spec.allow) {
             (Some(_), allow) => self.allow(allow.unwrap_or_default()),
             (None, Some(_)) => {
@@ -348,7 +352,8 @@ impl Checker<'_> {
         }
     }
 
-    fn forge(&mut self, spec: ForgeSpec) -> Option<Forge> {
+    /// `own`: the authorities of the source, which are the forge's too where it has none.
+    fn forge(&mut self, spec: ForgeSpec, own: Option<PathBuf>) -> Option<Forge> {
         let base = spec.url.trim_end_matches('/').to_owned();
         // The same rules as for repositories: over TLS, and no credentials in it. A path is not needed.
         let good = matches!(Location::parse(&format!("{base}/x")), Ok(Location::Https { .. }));
@@ -372,7 +377,7 @@ impl Checker<'_> {
             url: base,
             project: spec.project,
             token_file: self.file(spec.token_file),
-            authority_file: spec.certificate_authority_file.map(|path| self.file(path)),
+            authority_file: spec.certificate_authority_file.or(own).map(|path| self.file(path)),
         })
     }
 
@@ -430,6 +435,28 @@ mod tests {
                 findings.starts_with(place) && findings.contains(said) && findings.contains(hint),
                 "{text}\n{findings}"
             );
+        }
+    }
+
+    #[test]
+    fn a_forge_is_trusted_by_its_own_authority_or_by_that_of_its_source() {
+        for (source, forge, expected) in [
+            (None, None, None),
+            (Some("source.pem"), None, Some("/etc/formwork/source.pem")),
+            (None, Some("forge.pem"), Some("/etc/formwork/forge.pem")),
+            (Some("source.pem"), Some("forge.pem"), Some("/etc/formwork/forge.pem")),
+        ] {
+            let line = |file: Option<&str>| file.map(|file| format!(", certificateAuthorityFile: {file}"));
+            let text = format!(
+                "apiVersion: formwork.dev/v1alpha1\nkind: Sources\nspec:\n  sources:\n  - {{name: site, url: \"https://g/x\", \
+                 branch: main{}, forge: {{kind: gitea, url: \"https://g\", project: o/r, tokenFile: t{}}}}}\n",
+                line(source).unwrap_or_default(),
+                line(forge).unwrap_or_default()
+            );
+            let read = parse_sources("sources.yaml", text.as_bytes(), Path::new("/etc/formwork"));
+            let sources = read.unwrap_or_else(|findings| panic!("{findings}"));
+            let found = sources.0[0].forge.as_ref().and_then(|forge| forge.authority_file.as_deref());
+            assert_eq!(found, expected.map(Path::new), "{source:?} {forge:?}");
         }
     }
 }

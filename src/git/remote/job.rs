@@ -1,6 +1,7 @@
 //! One fetch while it runs: whom it asks, how long it may take, how much it may download, and what went wrong in words that
 //! people can use. libgit2 knows a job by a number only: neither a host nor a credential is ever in what it could say.
 
+use super::regular::must_be_regular;
 use super::secret::{Secret, SecretError, must_be_closed};
 use super::settings::{Credentials, SourceSettings};
 use super::url::Location;
@@ -67,6 +68,15 @@ impl Job {
             (Location::Ssh { user, host, port, path }, Credentials::Ssh { key_file, known_hosts_file }) => {
                 if let Some(file) = key_file {
                     must_be_closed(file)?;
+                }
+                // `ssh` reads it, and would wait for ever as well.
+                let unreadable = |error: std::io::Error| SecretError::Unreadable {
+                    path: known_hosts_file.clone(),
+                    message: error.to_string(),
+                };
+                // What it says of one that is not there is clear.
+                if let Ok(about) = std::fs::metadata(known_hosts_file) {
+                    must_be_regular(&about).map_err(unreadable)?;
                 }
                 Way::Ssh {
                     user: user.clone(),

@@ -28,6 +28,7 @@ mod leaving;
 mod permit;
 mod poller;
 mod probe;
+mod regular;
 mod schedule;
 mod secret;
 mod settings;

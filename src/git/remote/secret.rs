@@ -1,5 +1,6 @@
 //! Credentials: read from files, held in a type that cannot be printed.
 
+use super::regular::{must_be_regular, open_regular};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -73,16 +74,16 @@ impl Secret {
 pub(super) fn must_be_closed(path: &Path) -> Result<(), SecretError> {
     let unreadable =
         |error: std::io::Error| SecretError::Unreadable { path: path.to_owned(), message: error.to_string() };
-    let mode = std::fs::metadata(path).map_err(unreadable)?.mode();
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    must_be_regular(&about).map_err(unreadable)?;
+    let mode = about.mode();
     if mode & 0o007 == 0 { Ok(()) } else { Err(SecretError::Open { path: path.to_owned() }) }
 }
 
 fn read_closed(path: &Path) -> Result<String, SecretError> {
     let unreadable =
         |error: std::io::Error| SecretError::Unreadable { path: path.to_owned(), message: error.to_string() };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    // Of the open file, not of its name: it is this one that is read.
-    let metadata = file.metadata().map_err(unreadable)?;
+    let (file, metadata) = open_regular(path).map_err(unreadable)?;
     if metadata.mode() & 0o007 != 0 {
         return Err(SecretError::Open { path: path.to_owned() });
     }
@@ -118,6 +119,34 @@ mod tests {
             let secret = Secret::read(&file(folder.path(), "  hunter22\n", mode)).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(secret.expose(), "hunter22");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once_and_a_link_to_a_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+        let closed = rustix::fs::Mode::from_bits_retain(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, closed, 0).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, what) in [
+            (pipe.as_path(), "a named pipe"),
+            (&socket, "a socket"),
+            (folder.path(), "a folder"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let path = path.to_owned();
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || tell.send((Secret::read(&path).err(), must_be_closed(&path).err())));
+            let (read, closed) = told.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits for nobody");
+            for error in [read, closed] {
+                let error = error.expect("refused").to_string();
+                assert!(error.contains(what) && error.contains("name a file"), "{error}");
+            }
+        }
+        // As Kubernetes mounts a Secret.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(file(folder.path(), "hunter22", 0o600), &link).unwrap();
+        assert_eq!(Secret::read(&link).unwrap_or_else(|e| panic!("{e}")).expose(), "hunter22");
     }
 
     #[test]

@@ -32,20 +32,27 @@ pub enum Location {
 pub enum UrlError {
     /// There is a user or a password in it.
     #[error(
-        "a URL with a user or password in it is not taken: it would end in logs and in `ps`; write it without, and the credential into a file that `credentials` names"
+        "a URL with a user or password in it is not taken: it would end in logs and in `ps`; write it without, and the credential into a file"
     )]
     Credentials,
     /// There is a query or a fragment in it.
-    #[error("a repository's URL has no `?` and no `#`; a token belongs into a file that `credentials` names")]
+    #[error("a repository's URL has no `?` and no `#`; a token belongs into a file")]
     Query,
     /// A scheme that is not followed.
     #[error(
-        "only https://, ssh://, user@host:path and paths of this machine are followed: http:// and git:// show and take content from anybody on the way"
+        "only https://, ssh://, user@host:path, file:// and paths of this machine are followed: http:// and git:// show and take content from anybody on the way"
     )]
     Scheme,
     /// Not a URL that can be understood.
     #[error("this is no URL of a repository; write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or a path")]
     Malformed,
+}
+
+impl UrlError {
+    /// Whether a credential was given where none is taken: whoever tells it knows how the file is named.
+    pub const fn is_of_credential(self) -> bool {
+        matches!(self, Self::Credentials | Self::Query)
+    }
 }
 
 impl Location {
