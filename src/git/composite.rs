@@ -49,6 +49,16 @@ impl Mirror {
         Ok(Some((revision, self.tree(&id, subpath)?)))
     }
 
+    /// Which commit of a source was good last, whatever became of it here.
+    pub(super) fn kept_of(&self, source: &str) -> Option<String> {
+        self.repository.refname_to_id(&format!("{SOURCES}{source}")).ok().map(|id| id.to_string())
+    }
+
+    /// Which commit of a source was looked at last.
+    pub(super) fn taken_of(&self, source: &str) -> Option<String> {
+        self.repository.refname_to_id(&format!("{TAKEN}{source}")).ok().map(|id| id.to_string())
+    }
+
     /// Which commit of a source was trusted last.
     pub(super) fn trusted_of(&self, source: &str) -> Option<String> {
         self.repository.refname_to_id(&format!("{TRUSTED}{source}")).ok().map(|id| id.to_string())

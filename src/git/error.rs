@@ -155,7 +155,7 @@ pub enum GitError {
     },
     /// The mirror fails.
     #[error(
-        "the mirror {path} fails: {message}; on a full disk make room, and it goes on; a damaged one can be moved away and is made anew, but then open runs lose their pinned revisions"
+        "the mirror {path} fails: {message}; on a full disk make room, and it goes on; a damaged one is made anew when the server starts, of what is whole in it and in the source"
     )]
     Mirror {
         /// The mirror.

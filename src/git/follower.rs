@@ -102,7 +102,7 @@ impl Follower {
     /// [`GitError`], for the mirror's sake only.
     pub fn start_idle(source: Source, mirror: &Path, ears: Ears) -> Result<Self, GitError> {
         let mirror_path = mirror.to_owned();
-        let mirror = Mirror::open(mirror)?;
+        let mirror = Mirror::open_mended(mirror)?;
         let (requests, receiver) = sync_channel(QUEUE);
         let (sight_sender, sight) = watch::channel(Sight::Nothing);
         let (answers, answered) = watch::channel(0);

@@ -152,6 +152,13 @@ impl LooseObject {
         Ok(Self { kind, size, head: end + 1, stream })
     }
 
+    /// Whether a file holds the object of this id, whole. One that cannot be opened is nobody's to judge.
+    pub(super) fn check_file(path: &Path, id: Oid) -> Result<(), git2::Error> {
+        let Ok(file) = File::open(path) else { return Ok(()) };
+        let object = Self::read(file).map_err(|why| damaged(path, &why))?;
+        if object.size > OBJECT_BYTES { Ok(()) } else { object.bytes(id).map(drop) }
+    }
+
     fn content(&self) -> Result<Vec<u8>, String> {
         let whole = self.head.saturating_add(self.size);
         let mut bytes = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&self.stream, whole)

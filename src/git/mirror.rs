@@ -8,6 +8,7 @@ use super::changes::{Difference, LastRead, SPECIAL, differences};
 use super::directory::Listing;
 use super::limits::Budget;
 use super::loose::{Loose, LooseObject};
+use super::mend::Mended;
 use super::{GitError, Revision};
 use crate::content::{FileKind, Tree};
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, RepositoryInitOptions, TreeEntry};
@@ -52,6 +53,8 @@ pub(super) struct Mirror {
     last: Option<LastRead>,
     /// Objects written since they were last brought to the disk.
     unsynced: Vec<PathBuf>,
+    /// What is known of damage.
+    pub(super) mended: Mended,
 }
 
 impl Mirror {
@@ -81,12 +84,17 @@ impl Mirror {
     /// A repository that is read in place of a mirror, once.
     pub(super) fn borrowed(path: &Path, repository: Repository) -> Self {
         let loose = Loose::of(&repository);
-        Self { path: path.to_owned(), repository, loose, last: None, unsynced: Vec::new() }
+        Self { path: path.to_owned(), repository, loose, last: None, unsynced: Vec::new(), mended: Mended::default() }
     }
 
     /// The same, with what was read from it before. Of objects that are gone since, nothing is taken from there.
     pub(super) fn borrowed_knowing(path: &Path, repository: Repository, loose: Loose, known: Known) -> Self {
-        Self { path: path.to_owned(), repository, loose, last: known, unsynced: Vec::new() }
+        Self { last: known, loose, ..Self::borrowed(path, repository) }
+    }
+
+    /// What was read last is read anew.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
     }
 
     /// The revision read last.

@@ -30,6 +30,9 @@ mod init;
 mod leave;
 mod limits;
 mod loose;
+mod mend;
+#[cfg(test)]
+mod mend_tests;
 mod mirror;
 mod once;
 mod origins;

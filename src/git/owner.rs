@@ -227,7 +227,7 @@ impl Owner {
         });
     }
 
-    fn head(&mut self) -> Result<Revision, GitError> {
+    pub(super) fn head(&mut self) -> Result<Revision, GitError> {
         let path = match &self.source {
             Source::Bare { path, branch, .. } => return head_of(path, branch.as_deref()),
             Source::Sources(_) => return Err(GitError::Busy),
@@ -246,7 +246,7 @@ impl Owner {
     }
 
     /// The revision's files, copied into the mirror first where they are not there.
-    fn tree(&mut self, id: &str) -> Result<Tree, GitError> {
+    pub(super) fn tree(&mut self, id: &str) -> Result<Tree, GitError> {
         let (path, subpath) = match &self.source {
             Source::Directory { .. } => return self.mirror.tree(id, None),
             Source::Bare { path, subpath, .. } => (path.clone(), subpath.clone()),
@@ -259,31 +259,28 @@ impl Owner {
             },
         };
         let subpath = subpath.as_deref();
-        let kept = self.mirror.revision(id)?.is_some();
-        if kept {
+        if self.mirror.holds(id) {
             match self.mirror.tree(id, subpath) {
-                Err(GitError::Mirror { message, .. }) => {
-                    tracing::warn!(revision = id, message, "the mirror's copy cannot be read; copying it again");
+                Err(error @ (GitError::Mirror { .. } | GitError::UnknownRevision { .. })) => {
+                    tracing::warn!(revision = id, %error, "the mirror's copy cannot be read; copying it again");
                 }
                 answer => return answer,
             }
         }
         let repository = open(&path)?;
         let origin = Origin { repository: &repository, path: &path, subpath };
-        let copied = self.mirror.copy(&origin, id, kept)?;
+        let (copied, tree) = self.mirror.bring(&origin, id)?;
         self.mirrored(id);
-        let tree = self.mirror.tree(id, subpath);
         tracing::debug!(revision = id, copied, read = self.mirror.files_read(), "revision mirrored");
-        tree
+        Ok(tree)
     }
 
     fn take(&mut self, what: &Taken) -> Result<(Revision, Tree), GitError> {
         let subpath = what.subpath.as_deref();
         let repository = open(&what.origin)?;
         let origin = Origin { repository: &repository, path: &what.origin, subpath };
-        let kept = self.mirror.revision(&what.revision)?.is_some();
-        if !kept || self.mirror.tree(&what.revision, subpath).is_err() {
-            self.mirror.copy(&origin, &what.revision, kept)?;
+        if self.mirror.revision(&what.revision)?.is_none() || self.mirror.tree(&what.revision, subpath).is_err() {
+            self.mirror.bring(&origin, &what.revision)?;
         }
         self.mirrored(&what.revision);
         if let Some(tag) = &what.tag {
@@ -353,7 +350,7 @@ impl Owner {
                 let _ = reply.send(Ok(()));
             }
             Request::Tree(id, reply) => {
-                drop(reply.send(self.tree(&id)));
+                drop(reply.send(self.tree_mended(&id)));
                 // While it is compiled. Where this fails it is done again, and told, when the revision is to be kept.
                 if let Err(error) = self.mirror.sync() {
                     tracing::debug!(%error, "a revision is not on the disk yet");
@@ -383,11 +380,11 @@ impl Owner {
                 self.show(Sight::Nothing);
             }
             Request::Take(what, reply) => drop(reply.send(self.take(&what))),
-            Request::Compose(parts, reply) => drop(reply.send(self.mirror.compose(&parts))),
+            Request::Compose(parts, reply) => drop(reply.send(self.compose_mended(&parts))),
             Request::KeepSource(name, id, reply) => drop(reply.send(self.mirror.keep_source(&name, &id))),
             Request::TrustSource(name, id, reply) => drop(reply.send(self.mirror.trust_source(&name, &id))),
             Request::Source(name, subpath, reply) => {
-                drop(reply.send(self.mirror.source(&name, subpath.as_deref())));
+                drop(reply.send(self.source_mended(&name, subpath.as_deref())));
             }
         }
     }

@@ -56,7 +56,12 @@ fn reachable<'a>(repository: &'a Repository, loose: &Loose) -> Result<(HashSet<O
         }
         // History is not mirrored: a commit's parents are not looked for.
         if kept.insert(id) {
-            mark(repository, loose, loose.commit(repository, id)?.tree_id(), &mut kept)?;
+            match loose.commit(repository, id) {
+                Ok(commit) => mark(repository, loose, commit.tree_id(), &mut kept)?,
+                // It was damaged, and is copied again when somebody asks for it: nothing of it is here.
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok((kept, beside))

@@ -313,3 +313,43 @@ fn a_list_is_of_one_revision_while_pushes_come() {
     }
     println!("{} lists of 102 machines, each of one revision, between six pushes", seen.len());
 }
+
+/// Overwrites objects of the mirror.
+fn damage_mirror(site: &Site, ids: &[String]) {
+    for id in ids {
+        let (folder, rest) = id.split_at(2);
+        let object = site.path("state/mirror.git/objects").join(folder).join(rest);
+        std::fs::remove_file(&object).expect("a loose object");
+        std::fs::write(&object, b"garbage where an object was").unwrap();
+    }
+}
+
+// Whatever the disk has lost of the mirror the repository still has: no new commit is waited for, which may be long in coming.
+#[test]
+fn a_mirror_that_is_damaged_while_the_server_is_down_is_made_anew_and_the_applied_revision_serves() {
+    let mut site = Site::started();
+    let first = site.head();
+    let of = |names: &[&str]| names.iter().map(|name| git(&site.work(), &["rev-parse", name])).collect::<Vec<_>>();
+    let kinds = [
+        of(&["HEAD"]),
+        of(&["HEAD^{tree}"]),
+        of(&["HEAD:machines"]),
+        of(&["HEAD", "HEAD^{tree}", "HEAD:machines", "HEAD:machines/a.yaml", "HEAD:site.yaml"]),
+    ];
+    // The newest commit is refused: what serves is only the one before.
+    let broken = site.push_broken("broken");
+    site.attempted(&broken);
+    for ids in kinds {
+        site.kill();
+        damage_mirror(&site, &ids);
+        site.start();
+        let content = told(&site, "started anew with a damaged mirror", "0", |content| {
+            content["lastAppliedRevision"] == *first && content["lastAttemptedRevision"] == *broken
+        });
+        assert_eq!(content["reason"], "Refused", "{content:#}");
+        assert!(site.path("state/mirror.git.damaged/objects").is_dir(), "{ids:?}: it is set aside");
+        assert!(site.said().contains("the mirror is damaged"), "{}", site.said());
+        let applied = git(&site.path("state/mirror.git"), &["rev-parse", "refs/formwork/applied^{tree}"]);
+        assert_eq!(applied, git(&site.work(), &["rev-parse", &format!("{first}^{{tree}}")]));
+    }
+}
