@@ -2,8 +2,8 @@
 
 use super::error::CliError;
 use crate::net::dhcp::DhcpError;
-use crate::serve::{ServeError, SiteError};
-use crate::store::StoreError;
+use crate::serve::{ServeError, SiteError, StateDirectory};
+use crate::store::{StoreError, embedded};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -13,6 +13,15 @@ pub fn of_site(error: &SiteError) -> CliError {
     match error {
         SiteError::Name(_) | SiteError::Missing { .. } | SiteError::Store(StoreError::Path(_)) => usage(),
         SiteError::File { error, .. } if is_of_the_path(error) => usage(),
+        SiteError::Keys { path, elsewhere, .. } => {
+            let shown = path.display();
+            let back = match elsewhere {
+                false => format!("formwork store restore BACKUP --state-dir {shown} puts a backup of its store in"),
+                true => "a store in Kubernetes comes back with a backup of etcd".to_owned(),
+            };
+            let hint = format!("{back}; a wholly new site needs another --state-dir, or those files moved away first");
+            CliError::Refused { code: "keys".to_owned(), message: error.to_string(), hint: Some(hint) }
+        }
         SiteError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
         _ => CliError::NotSo(error.to_string()),
     }
@@ -24,9 +33,12 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
     match error {
         ServeError::Site(error) => of_site(error),
         ServeError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
+        ServeError::Store(StoreError::Path(_)) if matches!(embedded::find(state), Ok(false)) => {
+            usage(Some(without_store(state)))
+        }
         ServeError::Images { .. } | ServeError::Store(StoreError::Path(_)) | ServeError::ObjectStore(_) => usage(None),
         ServeError::Logs(error) if is_of_the_path(error) => usage(None),
-        ServeError::Store(StoreError::Damaged(_)) if crate::store::embedded::exists(state) => {
+        ServeError::Store(StoreError::Damaged(_)) if embedded::exists(state) => {
             let state = state.display();
             CliError::Failed {
                 message: error.to_string(),
@@ -49,6 +61,29 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
     }
 }
 
+/// What to do where there is no store. Where a site's keys are, a new site would end what they are trusted for.
+pub fn without_store(state: &Path) -> String {
+    let shown = state.display();
+    match StateDirectory(state.to_owned()).keys_of_a_site() {
+        Ok(there) if there.is_empty() => format!("formwork site create NAME --state-dir {shown} makes one, once"),
+        _ => format!(
+            "the keys of a site are there: formwork store restore BACKUP --state-dir {shown} puts a backup of its store in"
+        ),
+    }
+}
+
+/// Refuses a folder without a store, or that this user may not look into.
+pub fn has_store(state: &Path) -> Result<(), CliError> {
+    match embedded::find(state) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::Usage {
+            message: format!("there is no store in {}", state.display()),
+            hint: Some(without_store(state)),
+        }),
+        Err(error) => Err(super::store::failed(error, state)),
+    }
+}
+
 /// A store that is there, and not to be had or made as things stand: another process has it, it is of another site or version, or
 /// one is to be made where it is.
 fn not_opened(error: &dyn std::fmt::Display) -> CliError {
@@ -56,10 +91,14 @@ fn not_opened(error: &dyn std::fmt::Display) -> CliError {
 }
 
 /// The path itself is wrong, or not for this user; nothing is wrong with the disk.
-fn is_of_the_path(error: &io::Error) -> bool {
+pub(super) fn is_of_the_path(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::PermissionDenied
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::PermissionDenied
     )
 }
 
@@ -77,6 +116,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb"), "a store").unwrap();
         let nowhere = PathBuf::from("/nowhere");
+        let lost = folder.path().join("lost");
+        std::fs::create_dir(&lost).unwrap();
+        std::fs::write(lost.join("administrators.json"), "{}").unwrap();
+        let keys = |elsewhere| SiteError::Keys { path: lost.clone(), there: "keys".to_owned(), elsewhere };
         let images = ServeError::Images { path: nowhere.clone(), error: ErrorKind::NotFound.into() };
         let listen = |interface: &str, errno: rustix::io::Errno| {
             ServeError::Dhcp(DhcpError::Listen { interface: interface.to_owned(), port: 67, error: errno.into() })
@@ -91,8 +134,11 @@ mod tests {
             (file(ErrorKind::StorageFull).into(), &nowhere, 1, None),
             (ServeError::Logs(ErrorKind::PermissionDenied.into()), &nowhere, 2, None),
             (ServeError::Logs(ErrorKind::StorageFull.into()), &nowhere, 1, None),
-            (StoreError::Path("no store".to_owned()).into(), &nowhere, 2, None),
+            (StoreError::Path("no store".to_owned()).into(), &nowhere, 2, Some("formwork site create NAME")),
+            (StoreError::Path("no store".to_owned()).into(), &lost, 2, Some("formwork store restore BACKUP")),
             (SiteError::Store(StoreError::Exists("made once".to_owned())).into(), &nowhere, 4, None),
+            (keys(false).into(), &lost, 4, Some("formwork store restore BACKUP")),
+            (keys(true).into(), &lost, 4, Some("a wholly new site needs another --state-dir")),
             // As the commands of the store end.
             (StoreError::Open("in use".to_owned()).into(), &nowhere, 4, None),
             (SiteError::Store(StoreError::Open("in use".to_owned())).into(), &nowhere, 4, None),

@@ -85,6 +85,9 @@ struct Read<'a> {
 pub fn export(Export { to, place }: &Export) -> Result<(), CliError> {
     let state = StateDirectory(place.state_dir.clone());
     let keeping = place.store.keeping()?;
+    if keeping.elsewhere().is_none() && state.store_elsewhere().is_none() {
+        super::failure::has_store(&place.state_dir)?;
+    }
     let stages = Stages::default();
     let exported = moving::export(&keeping, &state, to, &stages).map_err(|error| refused(error, to))?;
     drop(stages);

@@ -24,7 +24,7 @@ enum SiteCommand {
   formwork site create lab --fresh             a new site: no machine of it was ever installed
   formwork site create lab --fresh --store kubernetes --shared
                                                for several servers: keys lie in a Secret beside the store
-  formwork site create lab                     after a lost store: declared machines are held until adopted
+  formwork site create lab                     in front of machines that are installed: held until adopted
   export FORMWORK_CONTEXT=/var/lib/formwork/administrator.json")]
     Create(Create),
 }

@@ -145,7 +145,7 @@ fn is_here(place: &Place) -> Result<(), CliError> {
                 "it is backed up with etcd, and each start of `formwork serve` reads and checks all of it".to_owned(),
             ),
         }),
-        _ => Ok(()),
+        _ => super::failure::has_store(folder),
     }
 }
 
@@ -307,7 +307,14 @@ mod tests {
     fn a_store_that_lies_in_kubernetes_is_not_called_missing() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place { state_dir: folder.path().to_owned() };
-        assert!(is_here(&place).is_ok(), "nothing is known of it");
+        let error = is_here(&place).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("site create")), "nothing is known of it: {error}");
+        std::fs::write(folder.path().join("administrator.json"), "{}").unwrap();
+        let error = is_here(&place).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("store restore")), "a site lost its store: {error}");
+        std::fs::write(folder.path().join("store.redb"), "a store").unwrap();
+        assert!(is_here(&place).is_ok());
+        std::fs::remove_file(folder.path().join("store.redb")).unwrap();
         std::fs::write(folder.path().join("store-elsewhere"), "namespace lab of Kubernetes").unwrap();
         let error = is_here(&place).unwrap_err();
         assert!(error.to_string().ends_with("is no file here: it lies in namespace lab of Kubernetes"), "{error}");

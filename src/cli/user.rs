@@ -166,7 +166,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 fn users(at: &At) -> Result<Users, CliError> {
-    if !crate::store::embedded::exists(&at.state_dir) {
+    let found = crate::store::embedded::find(&at.state_dir);
+    if !found.map_err(|error| super::store::failed(error, &at.state_dir))? {
         return Err(CliError::Usage {
             message: format!("{} holds no site", at.state_dir.display()),
             hint: Some("name the server's state directory: --state-dir DIR, or FORMWORK_STATE_DIR".to_owned()),

@@ -3,6 +3,7 @@
 mod chores;
 mod connections;
 mod content;
+mod creating;
 mod desk;
 mod error;
 mod files;
@@ -232,6 +233,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         None => options.keeping.open_within(keeping::WAIT, opening, stop.as_mut()).await?,
     };
     let Some(store) = store else { return Ok(()) };
+    options.state.end_creation()?;
     options.state.remember_store(&options.keeping)?;
     let (replicas, kept) =
         together::join(&options.keeping, &listen::reached_at(own, options.api_port, options.administrators.as_ref()))

@@ -10,6 +10,7 @@
 //! STATE/git/site.git          the hosted repository (`serve --hosted`)
 //! STATE/users.json            digests of tokens for it, and what their owners may do (0600)
 //! STATE/hook.sock             where hooks of pushes ask (0600)
+//! STATE/creating              while the site is made, see `creating`
 //! STATE/logs/ STATE/mirror.git STATE/snapshots/
 //! ```
 
@@ -25,8 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the socket that hooks of pushes ask by.
 pub const HOOK_SOCKET: &str = "hook.sock";
-const ADMINISTRATOR: &str = "administrator.json";
-const ADMINISTRATORS: &str = "administrators.json";
+pub(super) const ADMINISTRATOR: &str = "administrator.json";
+pub(super) const ADMINISTRATORS: &str = "administrators.json";
 /// The name of the file that says where the store lies, where that is not here.
 const STORE_ELSEWHERE: &str = "store-elsewhere";
 
@@ -41,6 +42,19 @@ pub enum SiteError {
     Missing {
         /// The directory.
         path: PathBuf,
+    },
+    /// Keys or administrators of a site are there.
+    #[error(
+        "{path} holds {there} of a site, and a site is made once: new ones would end the trust of its agents and administrators. \
+         Nothing was written"
+    )]
+    Keys {
+        /// The directory.
+        path: PathBuf,
+        /// What of them.
+        there: String,
+        /// The store was to be made elsewhere.
+        elsewhere: bool,
     },
     /// A file of it.
     #[error("{path}: {error}")]
@@ -115,7 +129,7 @@ impl StateDirectory {
     /// As [`StateDirectory::create`].
     pub fn create_with(&self, keeping: &Keeping, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
         named(site)?;
-        if crate::store::embedded::exists(&self.0) {
+        if crate::store::embedded::find(&self.0)? {
             if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
                 return Err(moved.refusal(&self.0.display().to_string()).into());
             }
@@ -128,6 +142,7 @@ impl StateDirectory {
             let message = format!("the store of the site in {} is in {place}; a site is made once", self.0.display());
             return Err(StoreError::Open(message).into());
         }
+        self.may_make_keys(elsewhere)?;
         make_folder(&self.0)?;
         let keys = SiteKeys::generate(site)?;
         let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
@@ -136,6 +151,7 @@ impl StateDirectory {
             keeping.create(&self.0, site, fresh, &authority)?;
             self.remember_store(keeping)?;
         }
+        self.begin_creation()?;
         make_folder(&self.0.join("keys"))?;
         make_folder(&self.0.join("secrets"))?;
         let files = keys.to_files();
@@ -153,6 +169,7 @@ impl StateDirectory {
         if !elsewhere {
             keeping.create(&self.0, site, fresh, &authority)?;
         }
+        self.end_creation()?;
         Ok(keys)
     }
 
@@ -170,7 +187,7 @@ impl StateDirectory {
     ) -> Result<SiteKeys, SiteError> {
         named(site)?;
         let here = self.0.display();
-        if crate::store::embedded::exists(&self.0) {
+        if crate::store::embedded::find(&self.0)? {
             let message = format!("{here} holds a store already; a site is made once");
             return Err(StoreError::Exists(message).into());
         }
@@ -399,7 +416,7 @@ fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
 }
 
 /// Writes a file of mode 0600: a new file, fsync, rename.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
+pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     let wrong = |error| SiteError::File { path: path.to_owned(), error };
     let mut new = path.to_owned();
     new.as_mut_os_string().push(".new");

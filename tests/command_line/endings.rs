@@ -4,7 +4,7 @@ use super::site::{FORMWORK, Site, example};
 use std::process::Command;
 
 /// Command line, code. `$EXAMPLE` is a good site, `$NOWHERE` a path that is not there, `$STATE` an empty folder, `$SITE` a state
-/// directory, `$FILE` a file that is none, `$ALONE` what serves no boot network.
+/// directory, `$LOST` one that lost its store, `$FILE` a file that is none, `$ALONE` what serves no boot network.
 const OFFLINE: &[(&str, i32)] = &[
     ("validate $EXAMPLE", 0),
     ("validate $BROKEN", 1),
@@ -62,6 +62,10 @@ const OFFLINE: &[(&str, i32)] = &[
     ("site create Not-A-Name --state-dir $STATE/x", 2),
     ("site create lab --state-dir $FILE/x", 2),
     ("site create lab --state-dir $SITE", 4),
+    ("site create lab --state-dir $LOST", 4),
+    ("site create lab --fresh --state-dir $LOST", 4),
+    ("store check --state-dir $LOST", 2),
+    ("serve --dir $EXAMPLE $ALONE --images $EXAMPLE --state-dir $LOST", 2),
     ("hook install $NOWHERE", 2),
     ("hook install $EXAMPLE/machines", 2),
     ("describe machine", 2),
@@ -94,11 +98,16 @@ fn each_command_ends_with_its_code() {
     std::fs::create_dir(&broken).expect("made");
     std::fs::write(broken.join("site.yaml"), "kind: Sight\n").expect("written");
     let site = folder.path().join("site");
-    let made = Command::new(FORMWORK).args(["site", "create", "lab", "--state-dir"]).arg(&site).output();
-    assert!(made.expect("formwork starts").status.success());
+    let lost = folder.path().join("lost");
+    for state in [&site, &lost] {
+        let made = Command::new(FORMWORK).args(["site", "create", "lab", "--state-dir"]).arg(state).output();
+        assert!(made.expect("formwork starts").status.success());
+    }
+    std::fs::remove_file(lost.join("store.redb")).expect("removed");
     std::fs::write(folder.path().join("file"), "a file").expect("written");
     let places = [
         ("$SITE", site.display().to_string()),
+        ("$LOST", lost.display().to_string()),
         ("$FILE", folder.path().join("file").display().to_string()),
         ("$EXAMPLE", example().display().to_string()),
         ("$BROKEN", broken.display().to_string()),

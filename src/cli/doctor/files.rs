@@ -112,16 +112,17 @@ fn hooks(folder: &Path) -> Option<Check> {
 /// The store, where it is a file of the state directory.
 fn store(folder: &Path) -> Check {
     let elsewhere = crate::serve::StateDirectory(folder.to_owned()).store_elsewhere();
-    match (crate::store::embedded::exists(folder), elsewhere) {
+    let found = match crate::store::embedded::find(folder) {
+        Ok(found) => found,
+        Err(error) => return Check::fail("store", error.to_string(), "ask again as the user of the server"),
+    };
+    match (found, elsewhere) {
         (true, _) => Check::ok("store", "there is one"),
         (false, Some(place)) => {
             let remedy = "ask again with --store kubernetes and its --store-namespace, as the server has them";
             Check::fail("store", format!("it is not here, but in {place}"), remedy)
         }
-        (false, None) => {
-            let remedy = format!("formwork site create NAME --state-dir {}", folder.display());
-            Check::fail("store", "there is none", remedy)
-        }
+        (false, None) => Check::fail("store", "there is none", crate::cli::failure::without_store(folder)),
     }
 }
 

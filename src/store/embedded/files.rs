@@ -33,6 +33,15 @@ pub fn exists(dir: &Path) -> bool {
     dir.join(FILE).exists()
 }
 
+/// The same, where it must be told from a store that cannot be looked for.
+///
+/// # Errors
+/// [`StoreError::Path`] where the folder is not for this user to read.
+pub fn find(dir: &Path) -> Result<bool, StoreError> {
+    let file = dir.join(FILE);
+    file.try_exists().map_err(|error| open_failed(&file, &error))
+}
+
 /// Whether a process has the store in `dir` open. It may have ended before the answer is read.
 pub fn is_open(dir: &Path) -> bool {
     let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
@@ -82,11 +91,8 @@ impl Lock {
     pub(super) fn take(dir: &Path, make: bool) -> Result<Self, StoreError> {
         if make {
             std::fs::create_dir_all(dir).map_err(|error| open_failed(dir, &error))?;
-        } else if !exists(dir) {
-            return Err(StoreError::Path(format!(
-                "there is no store in {}; make one once with `formwork site create`",
-                dir.display()
-            )));
+        } else if !find(dir)? {
+            return Err(StoreError::Path(format!("there is no store in {}", dir.display())));
         }
         let path = dir.join(LOCK_FILE);
         let file = private(OpenOptions::new().write(true).create(true).truncate(false), &path)
