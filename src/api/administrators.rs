@@ -180,7 +180,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
-        logs: LogsStatus { object_store: app.archive.as_deref().map(uploads_status), ..logs_status(logs_lack(&app)) },
+        logs: LogsStatus { object_store: app.archive.as_deref().map(uploads_status), ..logs_status(lack(&app)) },
         open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
@@ -200,7 +200,17 @@ fn store_status(health: &crate::store::Health) -> StoreStatus {
 
 /// Why no log of a job can be written now; none: they can.
 pub(super) fn logs_lack(app: &App) -> Option<String> {
-    app.logs.full().map(|why| jobs_wait(&why))
+    lack(app).map(|(_, why)| why)
+}
+
+/// The condition of logs that cannot be written, and why in a sentence.
+fn lack(app: &App) -> Option<(&'static str, String)> {
+    let full = app.logs.full().map(|why| ("Full", jobs_wait(&why)));
+    full.or_else(|| app.logs.failing().map(|why| ("Failing", logs_fail(&why))))
+}
+
+fn logs_fail(why: &str) -> String {
+    format!("the logs of jobs cannot be written, and jobs wait with what they print: {why}")
 }
 
 fn jobs_wait(why: &str) -> String {
@@ -208,9 +218,9 @@ fn jobs_wait(why: &str) -> String {
     format!("{wait}, until there is room on the disk of the state directory: {why}")
 }
 
-fn logs_status(lack: Option<String>) -> LogsStatus {
-    let condition = if lack.is_some() { "Full" } else { "Ready" };
-    LogsStatus { condition: condition.to_owned(), message: lack.unwrap_or_default(), object_store: None }
+fn logs_status(lack: Option<(&str, String)>) -> LogsStatus {
+    let (condition, message) = lack.unwrap_or(("Ready", String::new()));
+    LogsStatus { condition: condition.to_owned(), message, object_store: None }
 }
 
 fn uploads_status(archive: &Archive) -> UploadsStatus {
@@ -349,7 +359,7 @@ mod tests {
     fn logs_that_cannot_be_written_are_full_and_say_that_jobs_wait() {
         let status = logs_status(None);
         assert_eq!((status.condition.as_str(), status.message.as_str()), ("Ready", ""));
-        let status = logs_status(Some(jobs_wait("12 bytes are left")));
+        let status = logs_status(Some(("Full", jobs_wait("12 bytes are left"))));
         assert_eq!(status.condition, "Full");
         assert!(status.message.contains("jobs wait") && status.message.ends_with(": 12 bytes are left"), "{status:?}");
     }

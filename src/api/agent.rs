@@ -411,11 +411,12 @@ async fn job_log(
                 .header("formwork-log-length", length))
         }
         Ok(Err(error)) => {
-            // That the disk is full the logs tell themselves, once: each job asks again every few seconds.
+            // What the disk refuses the logs tell themselves, once: each job asks again every few seconds.
             let message = match &error {
                 LogError::Full(why) => {
                     format!("the log cannot be written until there is room on the server's disk: {why}")
                 }
+                LogError::Io { error, .. } => format!("the log cannot be written on the server's disk: {error}"),
                 other => {
                     tracing::error!(error = %other, "a log cannot be written");
                     "the log cannot be written".to_owned()

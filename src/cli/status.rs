@@ -15,7 +15,7 @@ use clap::Args;
 #[command(
     after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused, the source cannot be
 read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
-or that the store cannot be reached.
+that those logs cannot be written for another reason, or that the store cannot be reached.
 
 Examples:
   formwork status
@@ -79,7 +79,7 @@ fn uploads_row(uploads: &UploadsStatus) -> Option<Vec<Word>> {
 fn logs_trouble(logs: &LogsStatus) -> Option<String> {
     let uploads = logs.object_store.as_ref().filter(|uploads| !uploads.failure.is_empty());
     let waits = || uploads.map(|it| format!("logs are not uploaded to {}: {}", it.place, it.failure));
-    (logs.condition == "Full").then(|| logs.message.clone()).or_else(waits)
+    matches!(logs.condition.as_str(), "Full" | "Failing").then(|| logs.message.clone()).or_else(waits)
 }
 
 /// How machines stand to Git; of none named, all.
@@ -416,6 +416,8 @@ mod tests {
         status.open_to_others = vec!["/srv/keys/signing.key is open to others (mode 0644)".to_owned()];
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         assert!(text.contains("logs       Full: no log can be written"), "{text}");
+        assert_eq!(logs_trouble(&status.logs).as_deref(), Some("no log can be written"));
+        status.logs.condition = "Failing".to_owned();
         assert_eq!(logs_trouble(&status.logs).as_deref(), Some("no log can be written"));
         assert_eq!(logs_trouble(&LogsStatus::default()), None);
         let mut uploads = UploadsStatus { place: "s3://logs".to_owned(), waiting: 3, failure: String::new() };

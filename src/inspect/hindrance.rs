@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 /// What takes a missing or wrong boot file away.
 pub(super) const FILE_REMEDY: &str = "it is served as soon as it is there, with no restart; formwork status names all";
-/// What takes the want of room for logs away.
-pub(super) const LOGS_REMEDY: &str = "make room there, or raise the quota; formwork doctor says how much there is";
+/// What takes away what keeps logs from being written.
+pub(super) const LOGS_REMEDY: &str =
+    "make room there, raise the quota, or mend the disk; formwork doctor says how much room there is";
 
 /// What the server lacks, as far as it was found out, in sentences that say what to do.
 #[derive(Debug, Clone, Copy)]

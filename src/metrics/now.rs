@@ -39,6 +39,8 @@ pub struct Now {
     pub job_logs_full: bool,
     /// Logs that wait for their upload to the object store.
     pub log_uploads_waiting: usize,
+    /// Nor for another reason.
+    pub job_logs_failing: bool,
     /// The process; none where it cannot be read.
     pub process: Option<Process>,
 }
@@ -131,5 +133,8 @@ impl Now {
         to.register("job_logs_full", help, truth(self.job_logs_full));
         let help = "Job logs that wait for their upload to the object store";
         to.register("log_uploads_waiting", help, ConstGauge::new(self.log_uploads_waiting as u64));
+        let help =
+            "1: a log of a job could not be written for another reason, such as a disk that fails, and jobs wait";
+        to.register("job_logs_failing", help, truth(self.job_logs_failing));
     }
 }

@@ -69,8 +69,10 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
     let sources: Vec<_> = fleet.reconciler.follower().sources().into_iter().map(followed).collect();
     let [phases, standings] = counts(app).await;
     let (store, logs) = (Arc::clone(&fleet.store), Arc::clone(&app.logs));
-    let read = tokio::task::spawn_blocking(move || (store.health(), logs.full().is_some(), Process::read()));
-    let (store, job_logs_full, process) = read.await.unwrap_or_default();
+    let read = tokio::task::spawn_blocking(move || {
+        (store.health(), (logs.full().is_some(), logs.failing().is_some()), Process::read())
+    });
+    let (store, (job_logs_full, job_logs_failing), process) = read.await.unwrap_or_default();
     let (unreachable, full) = (store.unreachable.is_some(), store.full.is_some());
     let conditions = [("Ready", !unreachable && !full), ("Full", full && !unreachable), ("Unreachable", unreachable)];
     let short = |revision: &str| revision.get(..REVISION).unwrap_or(revision).to_owned();
@@ -90,6 +92,7 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         store: conditions.map(|(condition, holds)| (condition.to_owned(), holds)).to_vec(),
         job_logs_full,
         log_uploads_waiting: app.archive.as_ref().map_or(0, |archive| archive.uploads().waiting),
+        job_logs_failing,
         process,
     }
 }

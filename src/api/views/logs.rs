@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogsStatus {
-    /// `Ready`, or `Full`: none can be written until there is room, and jobs wait with what they print.
+    /// `Ready`; `Full`: none can be written until there is room; or `Failing`: they cannot be written for another reason. Jobs then
+    /// wait with what they print.
     pub condition: String,
     /// Why, in a sentence; empty where all is well.
     pub message: String,

@@ -20,7 +20,7 @@ mod uploaded;
 pub use late::Tail;
 pub use uploaded::Kept;
 
-use room::Refused;
+use room::{Failing, Refused};
 use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -88,6 +88,8 @@ pub struct LogStore {
     short_bytes: u64,
     /// Since the disk is full; `None` after an append that was written.
     refused: Mutex<Option<Refused>>,
+    /// Since a log cannot be written for another reason.
+    failed: Mutex<Option<Failing>>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     names: Names,
     /// Jobs whose logs are in the store, and perhaps not yet on the disk.
@@ -184,6 +186,7 @@ impl LogStore {
             reserve_bytes: RESERVE_BYTES,
             short_bytes: late::SHORT_BYTES,
             refused: Mutex::default(),
+            failed: Mutex::default(),
             jobs: Mutex::default(),
             names: Names::default(),
             late: Mutex::default(),
@@ -204,10 +207,16 @@ impl LogStore {
     /// [`LogError::WrongOffset`] where it leaves a gap or says otherwise than what is there; see [`LogError`].
     pub fn append(&self, job: &str, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
         let appended = self.append_now(job, offset, bytes);
-        if let Err(LogError::Full(why)) = &appended {
-            self.note_refused(why);
-        }
+        self.note(&appended);
         appended
+    }
+
+    fn note<T>(&self, done: &Result<T, LogError>) {
+        match done {
+            Err(LogError::Full(why)) => self.note_refused(why),
+            Err(LogError::Io { job, error }) => self.note_failing(job, error),
+            _ => {}
+        }
     }
 
     fn append_now(&self, job: &str, offset: u64, bytes: &[u8]) -> Result<u64, LogError> {
@@ -234,6 +243,7 @@ impl LogStore {
             self.room_for(keep.len() as u64).map_err(failed)?;
             file.write_all_at(keep, content.kept).map_err(failed)?;
             self.note_written();
+            self.note_sound(job);
             content.kept = content.kept.saturating_add(keep.len() as u64);
             content.unsynced = content.unsynced.saturating_add(keep.len() as u64);
         }
@@ -290,12 +300,19 @@ impl LogStore {
     /// # Errors
     /// See [`LogError`].
     pub fn finish(&self, job: &str) -> Result<(), LogError> {
+        let finished = self.finish_now(job);
+        self.note(&finished);
+        finished
+    }
+
+    fn finish_now(&self, job: &str) -> Result<(), LogError> {
         let entry = self.job(job)?;
         let mut content = entry.state();
         if let Some(file) = &content.file {
             let synced = file.sync_data().and_then(|()| self.names.sync(&self.folder));
             synced.map_err(|error| failed(job, error))?;
             content.unsynced = 0;
+            self.note_sound(job);
         }
         Ok(())
     }

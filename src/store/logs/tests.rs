@@ -130,6 +130,23 @@ fn a_disk_that_refuses_against_its_word_is_full_until_something_is_written() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_is_told_until_it_can_be() {
+    let (logs, dir) = logs();
+    assert_eq!(logs.failing(), None);
+    // A link where the file should be: refused without a look at who asks.
+    let link = dir.path().join("logs/j.log");
+    std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+    assert!(matches!(logs.append("j", 0, b"abc"), Err(LogError::Io { .. })));
+    assert!(logs.failing().is_some_and(|why| why.contains("logs/j.log: ")), "{:?}", logs.failing());
+    assert_eq!(logs.full(), None);
+    logs.append("other", 0, b"abc").unwrap();
+    assert!(logs.failing().is_some(), "another log says nothing of this one so soon");
+    std::fs::remove_file(link).unwrap();
+    logs.append("j", 0, b"abc").unwrap();
+    assert_eq!(logs.failing(), None);
+}
+
+#[test]
 fn a_full_disk_is_told_of_once_when_it_begins_and_once_when_it_ends() {
     let (mut logs, _dir) = logs();
     let told = Told::default();
