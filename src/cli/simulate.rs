@@ -7,7 +7,7 @@ use super::{context, session};
 use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table};
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -144,7 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let output = arguments.session.output();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
-    let report = runtime.block_on(async {
+    let (report, recorded) = runtime.block_on(async {
         let simulation = Simulation::prepare(options).await.map_err(|error| meaning(&error))?;
         let shows = show_progress(simulation.progress());
         let report = simulation
@@ -161,6 +161,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Ok::<_, CliError>(report)
     })?;
     output.answer(&report, Vec::new, |_| table(&report))?;
+    if let (Err(error), false) = (&recorded, report.is_good()) {
+        super::output::note(&error.to_string());
+    }
     if let Some(Away { server, what }) = report.unreachable.clone() {
         let hint =
             "this is the API that tickets name, by `serve --address` and `--api-port`; it has to be reached from here";
@@ -170,7 +173,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Err(CliError::TimedOut(format!("{} of {} runs are not over", report.unfinished, report.machines)));
     }
     if report.is_good() {
-        return Ok(());
+        return recorded.map_err(|error| CliError::NotSo(error.to_string()));
     }
     Err(CliError::NotSo(format!("{} of {} runs did not finish", report.failed + report.broken, report.machines)))
 }
@@ -186,8 +189,15 @@ fn meaning(error: &SimulateError) -> CliError {
             hint: "--server and --http-port are where `formwork serve` gives boot scripts; is it running?",
             away: true,
         },
+        // What the command line names wrongly.
+        SimulateError::Relay { error: what, .. } if what.kind() == ErrorKind::AddrNotAvailable => usage(error),
+        SimulateError::Record { error: what, .. } if super::failure::is_of_the_path(what) => usage(error),
         other => CliError::NotSo(other.to_string()),
     }
+}
+
+fn usage(error: &SimulateError) -> CliError {
+    CliError::Usage { message: error.to_string(), hint: None }
 }
 
 /// A line on a terminal, renewed twice a second; nothing elsewhere.
@@ -266,6 +276,22 @@ mod tests {
     struct Program {
         #[command(flatten)]
         arguments: super::Arguments,
+    }
+
+    #[test]
+    fn a_record_or_relay_that_is_named_wrongly_is_a_wrong_command_line() {
+        use super::{ErrorKind, SimulateError, meaning};
+        let record = |kind: ErrorKind| SimulateError::Record { path: "/nowhere/r".into(), error: kind.into() };
+        let relay = |kind: ErrorKind| SimulateError::Relay { address: [192, 0, 2, 1].into(), error: kind.into() };
+        for (error, code) in [
+            (record(ErrorKind::NotFound), 2),
+            (record(ErrorKind::IsADirectory), 2),
+            (record(ErrorKind::StorageFull), 1),
+            (relay(ErrorKind::AddrNotAvailable), 2),
+            (relay(ErrorKind::AddrInUse), 1),
+        ] {
+            assert_eq!(meaning(&error).exit_code(), code, "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::count::Counts;
 use super::dhcp::Relay;
 use super::http::{Client, HttpError, Question, Reply, Server};
 use super::machine::{Habits, Machine};
-use super::record::{Entry, Fact};
+use super::record::{Entry, Fact, Writer};
 use super::report::Away;
 use super::script::{file_in_archive, read};
 use super::{Progress, tftp};
@@ -14,7 +14,6 @@ use crate::journal::RunStatus;
 use crate::wire::{BootFile, Problem};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -45,7 +44,7 @@ pub struct Shared {
     administrators: Vec<tokio::sync::Mutex<Client>>,
     token: String,
     began: Instant,
-    record: Option<Mutex<std::io::BufWriter<std::fs::File>>>,
+    record: Option<Mutex<Writer>>,
     /// What machines do now, with how many.
     doing: Mutex<BTreeMap<&'static str, usize>>,
     /// Wakes who waits for an API that is not there.
@@ -78,7 +77,7 @@ impl Shared {
             administrators: clients.collect(),
             token: context.token.clone(),
             began: Instant::now(),
-            record: record.map(|file| Mutex::new(std::io::BufWriter::new(file))),
+            record: record.map(|file| Mutex::new(Writer::to(file))),
             doing: Mutex::default(),
             away: tokio::sync::Notify::new(),
             api_lost_since: OnceLock::new(),
@@ -86,13 +85,9 @@ impl Shared {
         }
     }
 
-    /// Brings the record to its file.
-    pub fn flush_record(&self) {
-        if let Some(record) = &self.record
-            && let Err(error) = record.lock().unwrap_or_else(PoisonError::into_inner).flush()
-        {
-            tracing::error!(%error, "the record is not whole");
-        }
+    /// Brings the record to its file; the error, where not all of it could be written.
+    pub fn finish_record(&self) -> Option<std::io::Error> {
+        self.record.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).finish()
     }
 
     /// What machines do now, with how many: after the end, what those did that were still under way.
@@ -112,16 +107,12 @@ impl Shared {
         }
     }
 
-    fn note(&self, machine: &str, facts: Vec<Fact>) {
+    pub(super) fn note(&self, machine: &str, facts: Vec<Fact>) {
         let Some(record) = &self.record else { return };
         let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
         for fact in facts {
-            let entry = Entry { at_ms, machine: machine.to_owned(), fact };
-            let written = serde_json::to_writer(&mut *record, &entry).map_err(std::io::Error::from);
-            if let Err(error) = written.and_then(|()| record.write_all(b"\n")) {
-                tracing::error!(%error, "the record is not whole");
-            }
+            record.write(&Entry { at_ms, machine: machine.to_owned(), fact });
         }
     }
 

@@ -124,7 +124,7 @@ pub enum SimulateError {
         allowed: u64,
     },
     /// The record cannot be written.
-    #[error("the record {path}: {error}")]
+    #[error("the record {path} cannot be written: {error}")]
     Record {
         /// The file.
         path: PathBuf,
@@ -173,7 +173,6 @@ impl Simulation {
         enough_files(options.machines)?;
         let address = SocketAddr::from((options.server, options.http_port));
         let habits = Arc::new(options.habits.clone());
-        first_asks(address, &Machine::new(options.first, Arc::clone(&habits))).await?;
         let relay = match options.relay.filter(|_| options.habits.dhcp) {
             None => None,
             Some(relay) => Some(
@@ -184,10 +183,13 @@ impl Simulation {
         };
         let record = match &options.record {
             None => None,
-            Some(path) => {
-                Some(std::fs::File::create(path).map_err(|error| SimulateError::Record { path: path.clone(), error })?)
-            }
+            Some(path) => Some(record_at(path, false)?),
         };
+        // Only now: what the command line names wrongly has no machine enrolled.
+        first_asks(address, &Machine::new(options.first, Arc::clone(&habits))).await?;
+        if let Some(path) = &options.record {
+            record_at(path, true)?;
+        }
         let administrators = Server::pinned(&options.context.server, &options.context.ca_certificate)?;
         let shared = Shared::new(habits, address, relay, options.in_flight, administrators, &options.context, record);
         Ok(Self { shared: Arc::new(shared), options, began: Instant::now() })
@@ -201,7 +203,10 @@ impl Simulation {
 
     /// Runs all machines to their ends, or until the limit, or until `stop`, or until it is plain that the API that their tickets
     /// name is not there.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Report {
+    ///
+    /// # Errors
+    /// Beside the report: [`SimulateError::Record`], where the record is not whole.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> (Report, Result<(), SimulateError>) {
         let Self { shared, options, began } = self;
         let mut tasks = tokio::task::JoinSet::new();
         let ready = Arc::new(Semaphore::new(0));
@@ -239,9 +244,19 @@ impl Simulation {
             }
         }
         tasks.shutdown().await;
-        shared.flush_record();
-        Report::of(&shared, options.machines, began.elapsed(), ends)
+        let recorded = match (shared.finish_record(), options.record) {
+            (Some(error), Some(path)) => Err(SimulateError::Record { path, error }),
+            _ => Ok(()),
+        };
+        (Report::of(&shared, options.machines, began.elapsed(), ends), recorded)
     }
+}
+
+/// Opens the file of the record; with `anew`, without what an earlier simulation wrote there.
+fn record_at(path: &std::path::Path, anew: bool) -> Result<std::fs::File, SimulateError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(anew);
+    options.open(path).map_err(|error| SimulateError::Record { path: path.to_owned(), error })
 }
 
 /// The first machine asks for its script: only a server with a rule for it goes on.

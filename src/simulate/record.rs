@@ -3,6 +3,8 @@
 
 use crate::wire::JobOutcome;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,34 @@ pub enum Fact {
     },
 }
 
+/// Writes entries to a file, a line each, until that fails: after an error nothing more is written.
+#[derive(Debug)]
+pub struct Writer {
+    file: BufWriter<File>,
+    failed: Option<io::Error>,
+}
+
+impl Writer {
+    /// To this file.
+    pub fn to(file: File) -> Self {
+        Self { file: BufWriter::new(file), failed: None }
+    }
+
+    /// One entry. An error is told by [`Writer::finish`].
+    pub fn write(&mut self, entry: &Entry) {
+        if self.failed.is_some() {
+            return;
+        }
+        let written = serde_json::to_writer(&mut self.file, entry).map_err(io::Error::from);
+        self.failed = written.and_then(|()| self.file.write_all(b"\n")).err();
+    }
+
+    /// Brings all to the file; the first error, where not all is there.
+    pub fn finish(&mut self) -> Option<io::Error> {
+        self.failed.take().or_else(|| self.file.flush().err())
+    }
+}
+
 /// A line of a simulated job's log. Each says which it is, so that a lost or doubled one shows.
 pub fn line(job: &str, number: u64) -> String {
     format!("{job} line {number:06} of a simulated task's output\n")
@@ -112,6 +142,28 @@ pub fn count_lines(job: &str, log: &[u8]) -> Result<u64, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_told() {
+        let entry = |environment: &str| {
+            let fact = Fact::Boots { environment: environment.to_owned() };
+            Entry { at_ms: 1, machine: "simulated-1".to_owned(), fact }
+        };
+        // A device that is always full: told when it is flushed, and when more is written than is kept in memory.
+        for environment in ["ram".to_owned(), "x".repeat(1 << 20)] {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let mut record = Writer::to(full);
+            record.write(&entry(&environment));
+            record.write(&entry("ram"));
+            assert_eq!(record.finish().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut record = Writer::to(file.reopen().unwrap());
+        record.write(&entry("ram"));
+        assert!(record.finish().is_none());
+        let read: Entry = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!(read, entry("ram"));
+    }
 
     #[test]
     fn a_log_with_a_lost_a_doubled_or_a_torn_line_is_noticed() {
