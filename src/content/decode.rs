@@ -172,6 +172,7 @@ fn decode<T: DeserializeOwned>(
         *value = Value::Object(serde_json::Map::new());
     }
     let mut cuts: Vec<(Vec<Way>, usize)> = Vec::new();
+    let mut gone: Vec<Vec<Way>> = Vec::new();
     for round in 0..CUTS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&*value) {
             Ok(read) => return (Some(read), round == 0),
@@ -186,11 +187,22 @@ fn decode<T: DeserializeOwned>(
                 way.push(Way::Key(field.clone()));
             }
         }
-        tell(document, root, &way, &trouble, &cuts, report);
+        // A field that was cut out is there, and what is wrong with it was told.
+        let missing = trouble.missing().map(|field| {
+            let mut missing = original(&way, &cuts);
+            missing.push(Way::Key(field.to_owned()));
+            missing
+        });
+        if missing.is_none_or(|missing| !gone.contains(&missing)) {
+            tell(document, root, &way, &trouble, &cuts, report);
+        }
         // What cannot be cut out by itself goes with what is around it.
         let whole = way.len();
-        if !(1..=whole).rev().any(|length| cut(value, way.get(..length).unwrap_or(&[]), &mut cuts)) {
-            return (None, false);
+        let taken = (1..=whole).rev().filter_map(|length| way.get(..length)).find(|way| cut(value, way, &mut cuts));
+        match taken {
+            Some(way) if matches!(way.last(), Some(Way::Key(_))) => gone.push(original(way, &cuts)),
+            Some(_) => {}
+            None => return (None, false),
         }
     }
     (None, false)
@@ -224,6 +236,14 @@ enum Trouble {
 }
 
 impl Trouble {
+    /// The field that is missing.
+    fn missing(&self) -> Option<&str> {
+        match self {
+            Self::MissingField(field) => Some(field),
+            _ => None,
+        }
+    }
+
     fn of(said: &str) -> Self {
         let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
         let mut words = quoted(said).into_iter();

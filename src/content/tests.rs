@@ -120,3 +120,18 @@ fn a_finding_in_a_text_of_endless_depth_has_a_place() {
     let said = report.into_findings().to_string();
     assert!(said.starts_with("f.yaml:2:1: error: the key `a` is here a second time"), "{said}");
 }
+
+#[test]
+fn a_field_that_is_wrong_is_not_called_missing_too() {
+    for (retries, expected) in [
+        ("{limit: -1}", &["spec.retries.limit: integer `-1`, expected a whole number, 0 or more"][..]),
+        ("{backoff: 1s}", &["spec.retries.limit is missing"]),
+    ] {
+        let text = format!(
+            "apiVersion: formwork.dev/v1alpha1\nkind: Task\nmetadata: {{name: a}}\nspec:\n  retries: {retries}\n  steps: [{{name: s, script: 'true'}}]\n"
+        );
+        let findings = load(&site(&[("tasks.yaml", &text)]), &packs()).unwrap_err();
+        let messages: Vec<&str> = findings.0.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(messages, expected, "{retries}");
+    }
+}
