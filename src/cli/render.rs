@@ -171,8 +171,8 @@ fn render_offline(arguments: &Arguments, offline: &super::offline::Offline) -> R
     let folder = arguments.secrets.clone().map(Secrets::in_folder);
     let open = |param: &str, value: &Value| {
         let Some(name) = secret_name(value) else { return Ok(value.clone()) };
-        let found = folder.as_ref().and_then(|folder| folder.get(name)).map(Value::String);
-        found.ok_or_else(|| JobError::Secret { param: param.to_owned(), secret: name.to_owned() })
+        let found = folder.as_ref().map_or(Err(None), |folder| folder.get(name)).map(Value::String);
+        found.map_err(|fault| JobError::Secret { param: param.to_owned(), secret: name.to_owned(), fault })
     };
     let server = server(&offline.catalog.site);
     let question = RenderQuestion {

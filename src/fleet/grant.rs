@@ -114,13 +114,15 @@ impl Fleet {
     /// `{secret: NAME}` becomes what the server's secrets folder holds under that name; anything else stays.
     ///
     /// # Errors
-    /// [`JobError::Secret`]: it is not there.
+    /// [`JobError::Secret`]: it is not there, or cannot be used.
     pub fn open_secret(&self, param: &str, value: &serde_json::Value) -> Result<serde_json::Value, JobError> {
         let Some(name) = secret_name(value) else { return Ok(value.clone()) };
-        self.secrets
-            .get(name)
-            .map(serde_json::Value::String)
-            .ok_or_else(|| JobError::Secret { param: param.to_owned(), secret: name.to_owned() })
+        let found = self.secrets.get(name);
+        found.map(serde_json::Value::String).map_err(|fault| JobError::Secret {
+            param: param.to_owned(),
+            secret: name.to_owned(),
+            fault,
+        })
     }
 }
 

@@ -344,6 +344,8 @@ impl Maker<'_, '_, '_> {
                     }
                 })
             }
+            // What is wrong with one that is there says what to do.
+            JobError::Secret { fault: Some(_), .. } => None,
             JobError::Secret { secret, .. } => {
                 Some(format!("put it into secrets/{secret} of the state directory, mode 0600"))
             }

@@ -21,17 +21,26 @@ pub enum JobError {
         /// The param.
         param: String,
     },
-    /// A secret is not there.
-    #[error("param {param} is the secret {secret}, which is not in the server's secrets folder")]
+    /// A secret is not there, or cannot be used.
+    #[error("param {param} is the secret {secret}, which is {}", unusable(fault.as_deref()))]
     Secret {
         /// The param.
         param: String,
         /// The secret's name.
         secret: String,
+        /// Why it cannot be used; none: it is not there.
+        fault: Option<String>,
     },
     /// A template or a condition does not render.
     #[error(transparent)]
     Render(#[from] RenderError),
+}
+
+fn unusable(fault: Option<&str>) -> String {
+    match fault {
+        None => "not in the server's secrets folder".to_owned(),
+        Some(fault) => format!("in the server's secrets folder and cannot be used: {fault}"),
+    }
 }
 
 /// What a job is made of.
