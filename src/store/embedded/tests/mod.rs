@@ -24,11 +24,11 @@ fn fresh() -> (Arc<dyn Store>, tempfile::TempDir) {
 conformance_tests!(fresh());
 
 #[test]
-fn a_missing_store_is_refused_with_the_way_to_make_one_and_nothing_is_made() {
+fn a_missing_store_is_refused_by_its_folder_and_nothing_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let inside = dir.path().join("state");
     let refused = EmbeddedStore::open(&inside).unwrap_err().to_string();
-    assert!(refused.contains("formwork site create"), "{refused}");
+    assert_eq!(refused, format!("there is no store in {}", inside.display()));
     assert!(!inside.exists());
 }
 
