@@ -270,7 +270,7 @@ mod tests {
     fn a_socket_of_another_user_is_told_with_the_way_there_is() {
         let folder = tempfile::tempdir().unwrap();
         let _listener = UnixListener::bind(folder.path().join(crate::serve::HOOK_SOCKET)).unwrap();
-        std::fs::set_permissions(folder.path().join(crate::serve::HOOK_SOCKET), std::fs::Permissions::from_mode(0))
+        std::fs::set_permissions(folder.path().join(crate::serve::HOOK_SOCKET), std::fs::Permissions::from_mode(0o000))
             .unwrap();
         if rustix::process::geteuid().is_root() {
             let _ = std::io::Write::write_all(&mut std::io::stdout(), b"SKIPPED: root may open every socket\n");
