@@ -4,12 +4,12 @@
 //! Who asks here is asked for there, too, by the same token, since all servers of a site know the same administrators. Only a server with a
 //! certificate of the site's own authority is told it, whatever the Leases say about addresses.
 
+use crate::net::site_client;
 use crate::replicas::Replicas;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// A question between servers has this header: it is answered with what is there, and passed on to nobody.
 pub(super) const ASKED_BY: &str = "formwork-asked-by";
@@ -39,29 +39,10 @@ pub(super) struct Theirs {
 
 impl Others {
     /// Those that are there, when they are asked. `authority` is the certificate of the site's own, PEM.
-    pub fn new(replicas: Replicas, authority: &str) -> Self {
-        let roots: Vec<_> = ureq::tls::parse_pem(authority.as_bytes())
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .new_agent();
-        Self { replicas, agent, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    /// None: there is no certificate in it, and nobody can be told from the site's servers.
+    pub fn new(replicas: Replicas, authority: &str) -> Option<Self> {
+        let agent = site_client(authority, CONNECT, Some(PATIENCE))?;
+        Some(Self { replicas, agent, turns: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// What another server has of a job's log from there on: of all that have some, the one that has most.

@@ -7,6 +7,8 @@ pub mod http;
 mod interfaces;
 mod probe;
 pub mod routes;
+mod site_client;
 pub mod tftp;
 
 pub use interfaces::interfaces;
+pub use site_client::site_client;

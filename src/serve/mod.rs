@@ -328,7 +328,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         fleet: Arc::clone(&fleet),
         logs,
         archive,
-        others: among_others.then(|| Others::new(replicas.clone(), keys.authority_certificate())).map(Arc::new),
+        others: among_others
+            .then(|| Others::new(replicas.clone(), keys.authority_certificate()))
+            .flatten()
+            .map(Arc::new),
         snapshots,
         administrators: administrator,
         server,

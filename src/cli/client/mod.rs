@@ -8,12 +8,11 @@ use crate::api::views::{
 };
 use crate::inspect::change::Change;
 use crate::inspect::{MachineStanding, ParamWhy, Plan, Rendered, SiteTree, Trace, Why};
+use crate::net::site_client;
 use crate::store::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
 use std::time::Duration;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// A server on the same network that does not take a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,34 +49,12 @@ impl Client {
     /// # Errors
     /// [`CliError::Usage`] when the context has no certificate.
     pub fn new(context: &Context) -> Result<Self, CliError> {
-        let roots: Vec<_> = ureq::tls::parse_pem(context.ca_certificate.as_bytes())
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if roots.is_empty() {
+        let Some(agent) = site_client(&context.ca_certificate, CONNECT_TIMEOUT, None) else {
             return Err(CliError::Usage {
                 message: "the context has no certificate of the site's authority (`caCertificate`, PEM)".to_owned(),
                 hint: Some("take the file that `formwork site create` wrote as it is".to_owned()),
             });
-        }
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        // No proxy and no redirect: the token goes to the server of the context and to nobody else.
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent(concat!("formwork/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .build()
-            .new_agent();
+        };
         Ok(Self {
             agent,
             server: context.server.trim_end_matches('/').to_owned(),
