@@ -102,19 +102,19 @@ mod tests {
     fn the_base_is_the_work_tree_wherever_the_command_is_started() {
         for (here, directory, root, prefix, shown) in [
             // A site that is a folder of a work tree: from above, at it, below it, from elsewhere.
-            ("/work", "/work/repo/lab", Some("/work/repo"), "lab/", Some("/work/repo")),
-            ("/work/repo", "/work/repo/lab", Some("/work/repo"), "lab/", None),
-            ("/work/repo/lab", "/work/repo/lab", Some("/work/repo"), "lab/", Some("..")),
-            ("/work/repo/lab/machines", "/work/repo/lab", Some("/work/repo"), "lab/", Some("../..")),
-            ("/work/repo/other", "/work/repo/lab", Some("/work/repo"), "lab/", Some("..")),
+            ("/srv", "/srv/repo/lab", Some("/srv/repo"), "lab/", Some("/srv/repo")),
+            ("/srv/repo", "/srv/repo/lab", Some("/srv/repo"), "lab/", None),
+            ("/srv/repo/lab", "/srv/repo/lab", Some("/srv/repo"), "lab/", Some("..")),
+            ("/srv/repo/lab/machines", "/srv/repo/lab", Some("/srv/repo"), "lab/", Some("../..")),
+            ("/srv/repo/other", "/srv/repo/lab", Some("/srv/repo"), "lab/", Some("..")),
             // One that is the work tree.
-            ("/work/repo", "/work/repo", Some("/work/repo"), "", None),
-            ("/work/repo/machines", "/work/repo", Some("/work/repo"), "", Some("..")),
+            ("/srv/repo", "/srv/repo", Some("/srv/repo"), "", None),
+            ("/srv/repo/machines", "/srv/repo", Some("/srv/repo"), "", Some("..")),
             // In none.
-            ("/work", "/work/a/lab", None, "a/lab/", None),
-            ("/work/lab", "/work/lab", None, "", None),
-            ("/work/lab/machines", "/work/lab", None, "", Some("..")),
-            ("/home", "/work/lab", None, "", Some("/work/lab")),
+            ("/srv", "/srv/a/lab", None, "a/lab/", None),
+            ("/srv/lab", "/srv/lab", None, "", None),
+            ("/srv/lab/machines", "/srv/lab", None, "", Some("..")),
+            ("/home", "/srv/lab", None, "", Some("/srv/lab")),
         ] {
             let base = Base::decide(Path::new(here), Path::new(directory), root.map(Path::new));
             assert_eq!((base.prefix.as_str(), base.shown()), (prefix, shown), "{here} {directory}");
