@@ -223,9 +223,9 @@ async fn look(known: &Mutex<Known>, began: Instant, replicas: &Replicas) -> Infa
             );
         }
         lapsed = !confirmed;
-        let (live, leader) = (standing.live.join(", "), standing.leader.clone());
+        let (replica, live, leader) = (standing.own.clone(), standing.live.join(", "), standing.leader.clone());
         if replicas.publish(standing) {
-            tracing::info!(live, leader = leader.as_deref().unwrap_or("none"), "the replicas stand otherwise");
+            tracing::info!(replica, live, leader = leader.as_deref().unwrap_or("none"), "the replicas stand otherwise");
         }
         sleep(LOOK).await;
     }

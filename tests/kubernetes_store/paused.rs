@@ -1,7 +1,7 @@
 //! Two servers whose API server stands still, and is killed, in the middle of boots: nobody is given anything from memory, both say what is
 //! wrong, and all runs come to their end when it is back.
 
-use super::site::check::{self, Evidence, violations};
+use super::site::check::violations;
 use super::site::{LIMIT, Site};
 use super::*;
 use formwork::simulate::record::{Entry, Fact};
@@ -78,19 +78,7 @@ fn nothing_is_given_from_memory_while_the_api_server_is_away_and_all_runs_end_af
     site.stop(1);
 
     let namespaces = Namespaces::of(&cluster);
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(site.path("report.json")).unwrap()).unwrap();
-    let sum = |what: &str| {
-        let questions = report["questions"].as_array().unwrap().iter();
-        usize::try_from(questions.map(|question| question[what].as_u64().unwrap()).sum::<u64>()).unwrap()
-    };
-    let evidence = Evidence {
-        machines: MACHINES,
-        entries: check::entries(&site.path("record.jsonl")),
-        events: check::events(&*namespaces.open("paused")),
-        logs: site.logs(),
-        replies_dropped: sum("dropped"),
-        questions_lost: sum("lost"),
-    };
+    let evidence = site.evidence(MACHINES, &*namespaces.open("paused"), site.logs());
     let wrong = violations(&evidence);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!("{MACHINES} runs done in {took:?}, the API server paused once and killed once");

@@ -232,6 +232,14 @@ impl Site {
             .concat()
     }
 
+    /// How often a server said which replicas stand, and whether it said last that both do.
+    pub fn stands(&self, whom: &str) -> (usize, bool) {
+        let said = std::fs::read_to_string(self.path("servers.log")).unwrap_or_default();
+        let own = format!("replica=\"{whom}\"");
+        let mut lines = said.lines().filter(|line| line.contains("the replicas stand otherwise") && line.contains(&own));
+        (lines.clone().count(), lines.next_back().is_some_and(|line| line.contains("live=\"one, two\"")))
+    }
+
     /// The logs of both servers: of each job the longer one, since the one that took its end has all of it.
     pub fn logs(&self) -> BTreeMap<String, Vec<u8>> {
         let mut all: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -244,6 +252,24 @@ impl Site {
             }
         }
         all
+    }
+
+    /// What the judge looks at, after the machines have ended: what they wrote down and counted, the journal, and the logs.
+    pub fn evidence(&self, machines: usize, journal: &dyn Store, logs: BTreeMap<String, Vec<u8>>) -> check::Evidence {
+        let report = std::fs::read(self.path("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let sum = |what: &str| {
+            let questions = report["questions"].as_array().unwrap().iter();
+            usize::try_from(questions.map(|question| question[what].as_u64().unwrap()).sum::<u64>()).unwrap()
+        };
+        check::Evidence {
+            machines,
+            entries: check::entries(&self.path("record.jsonl")),
+            events: check::events(journal),
+            logs,
+            replies_dropped: sum("dropped"),
+            questions_lost: sum("lost"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! election of 200 machines; and what is said to one of them counts for the other. Content, machines and judge are those of
 //! `tests/fire`, where one server has its store alone.
 
-use super::site::check::{self, Evidence, violations};
+use super::site::check::{self, violations};
 use super::site::{LIMIT, MACHINES, Site};
 use super::*;
 use formwork::simulate::record::{Entry, Fact};
@@ -41,6 +41,7 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
     site.kill(0);
     let passes = |entry: &Entry| matches!(entry.fact, Fact::Passes { .. });
     wait(&site, "machines that go on", &|entries| entries.iter().any(passes));
+    let (said_before, _) = site.stands("one");
     site.start(0);
     let status = machines.wait().unwrap();
     assert!(status.success(), "not every run was done\n{}", site.said());
@@ -54,7 +55,11 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
     };
     assert_eq!(known("one").len(), MACHINES);
     site.until("both know the same", || known("one") == known("two"));
-    // And each shows the log of each job, whichever of them has it.
+    // And each shows the log of each job, whichever of them has it, once they know of each other again: who is killed leaves no word.
+    site.until("both know of each other", || {
+        let ((said, one), (_, two)) = (site.stands("one"), site.stands("two"));
+        said > said_before && one && two
+    });
     let logs = site.logs();
     let shows = |site: &Site, whom: &str| {
         for (job, log) in logs.iter().step_by(40) {
@@ -85,19 +90,7 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
     assert_eq!(leases.trim(), "", "they said goodbye");
 
     let namespaces = Namespaces::of(&cluster);
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(site.path("report.json")).unwrap()).unwrap();
-    let sum = |what: &str| {
-        let questions = report["questions"].as_array().unwrap().iter();
-        usize::try_from(questions.map(|question| question[what].as_u64().unwrap()).sum::<u64>()).unwrap()
-    };
-    let evidence = Evidence {
-        machines: MACHINES,
-        entries: check::entries(&site.path("record.jsonl")),
-        events: check::events(&*namespaces.open("together")),
-        logs,
-        replies_dropped: sum("dropped"),
-        questions_lost: sum("lost"),
-    };
+    let evidence = site.evidence(MACHINES, &*namespaces.open("together"), logs);
     let wrong = violations(&evidence);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!(
