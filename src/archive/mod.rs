@@ -40,6 +40,9 @@ const WAITING_MAX: usize = 4_096;
 /// A failure is told to people after so long: what passes by itself is no news.
 const TOLD_AFTER: Duration = Duration::from_secs(60);
 
+/// What could not be removed is not tried again for so long, nor is anything else.
+const REMOVES_AGAIN: Duration = Duration::from_secs(60);
+
 /// The logs of a site's jobs in an object store.
 pub struct Archive {
     objects: Arc<dyn Objects>,
@@ -61,6 +64,8 @@ struct State {
     queue: Queue,
     /// Since nothing can be uploaded, and why.
     failing: Option<(Instant, String)>,
+    /// Until then nothing is removed: the last time it could not be.
+    removes_again: Option<Instant>,
 }
 
 /// How uploads stand.
@@ -104,7 +109,7 @@ impl Archive {
     }
 
     fn new(objects: Arc<dyn Objects>, place: String, of: Of) -> Self {
-        let state = State { queue: Queue::new(WAITING_MAX), failing: None };
+        let state = State { queue: Queue::new(WAITING_MAX), failing: None, removes_again: None };
         Self {
             objects,
             place,

@@ -132,12 +132,22 @@ impl Archive {
         Ok(names.filter(|name| name.job == job).collect())
     }
 
-    /// Removes what there is of a job, as when its run was dropped from the journal.
+    /// Removes what there is of a job, as when its run was dropped from the journal. Whether the object store was asked: for a while after
+    /// it did not answer it is not, so that an object store that is away holds up the dropping of no other run.
     ///
     /// # Errors
     /// What the object store says; what is left is found by [`Archive::sweep`].
-    pub async fn remove(&self, job: &str) -> Result<(), ObjectsError> {
+    pub async fn remove(&self, job: &str) -> Result<bool, ObjectsError> {
         self.fetched.forget(job);
+        if self.state().removes_again.is_some_and(|again| Instant::now() < again) {
+            return Ok(false);
+        }
+        let removed = self.remove_objects_of(job).await;
+        self.state().removes_again = removed.is_err().then(|| Instant::now() + super::REMOVES_AGAIN);
+        removed.map(|()| true)
+    }
+
+    async fn remove_objects_of(&self, job: &str) -> Result<(), ObjectsError> {
         for name in self.objects_of(job).await? {
             self.remove_object(&name).await?;
         }

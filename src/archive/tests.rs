@@ -16,6 +16,7 @@ struct Memory {
     /// A put is never answered.
     stuck: AtomicBool,
     puts: AtomicUsize,
+    lists: AtomicUsize,
 }
 
 impl Memory {
@@ -47,6 +48,7 @@ impl Objects for Memory {
     }
 
     fn list(&self, folder: &str) -> BoxStream<'_, Result<Listed, ObjectsError>> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
         if let Err(error) = self.there() {
             return iter([Err(error)]).boxed();
         }
@@ -262,4 +264,26 @@ async fn what_retention_drops_is_removed_and_what_it_could_not_is_swept() {
     assert_eq!(names.len(), 3, "{names:?}");
     assert!(names.iter().any(|name| name.contains("/kept/")), "{names:?}");
     assert_eq!(text(&server, "missed").await, None);
+}
+
+#[tokio::test]
+async fn an_object_store_that_is_away_is_not_asked_to_remove_one_job_after_another() {
+    let memory = Arc::new(Memory::default());
+    let mut server = Server::new(&memory, u64::MAX);
+    server.run(&[]);
+    server.logs.append("done", 0, b"what it printed").unwrap();
+    server.archive.ended("done");
+    server.until("the log is up", || memory.names().len() == 1).await;
+    memory.away.store(true, Ordering::SeqCst);
+    let before = memory.lists.load(Ordering::SeqCst);
+    assert!(server.archive.remove("done").await.is_err());
+    for job in ["done", "another", "a-third"] {
+        assert_eq!(server.archive.remove(job).await, Ok(false));
+    }
+    assert_eq!(memory.lists.load(Ordering::SeqCst), before + 1, "it was asked once");
+    // After the pause it is asked again.
+    memory.away.store(false, Ordering::SeqCst);
+    server.archive.state().removes_again = Some(Instant::now());
+    assert_eq!(server.archive.remove("done").await, Ok(true));
+    assert_eq!(memory.names(), Vec::<String>::new());
 }

@@ -98,7 +98,7 @@ impl Archive {
         match self.0 {}
     }
 
-    pub async fn remove(&self, _: &str) -> Result<(), ReadError> {
+    pub async fn remove(&self, _: &str) -> Result<bool, ReadError> {
         match self.0 {}
     }
 

@@ -49,7 +49,7 @@ impl Logs<'_> {
         let Some(archive) = self.archive else { return };
         // What stays is swept when it is as old as what is kept of machines: an object store that is away keeps no events.
         if let Err(error) = archive.remove(job).await {
-            tracing::warn!(job, %error, "the log of a job that was dropped stays in the object store for now");
+            tracing::warn!(job, %error, "logs of jobs that were dropped stay in the object store until they are swept");
         }
     }
 }
