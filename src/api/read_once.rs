@@ -1,6 +1,7 @@
 //! Files that the server was started with: whoever changes one is told that nothing came of it yet, and what makes it take effect.
 
 use super::views::ChangedFile;
+use crate::git::regular::open_regular;
 use crate::git::remote::{SourceSettings, SourceStatus};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -75,11 +76,11 @@ impl PolicyFiles {
 }
 
 fn seen(path: &Path) -> Option<Seen> {
-    let mut file = std::fs::File::open(path).ok()?;
-    let about = file.metadata().ok()?;
+    let about = std::fs::metadata(path).ok()?;
     if about.is_dir() {
         return Some(Seen::Folder(about.dev(), about.ino()));
     }
+    let mut file = open_regular(path).ok()?.0;
     let mut bytes = Vec::new();
     file.by_ref().take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
     Some(Seen::Digest(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec()))

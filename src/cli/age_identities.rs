@@ -2,6 +2,7 @@
 
 use super::CliError;
 use crate::content::sops::Identities;
+use crate::git::regular::open_regular;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -17,8 +18,7 @@ pub(super) fn read(path: &Path) -> Result<Identities, CliError> {
     let unreadable = |error: std::io::Error| {
         usage(format!("the age identities {shown} cannot be read: {error}"), "make them with: age-keygen -o FILE")
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
+    let (file, about) = open_regular(path).map_err(unreadable)?;
     if about.permissions().mode() & 0o077 != 0 {
         return Err(usage(format!("others can read the age identities {shown}"), "chmod 0600 FILE"));
     }

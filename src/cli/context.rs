@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use crate::api::views::Context;
+use crate::git::regular::open_regular;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -26,13 +27,9 @@ pub fn default_path(config_home: Option<OsString>, home: Option<OsString>) -> Op
 /// [`CliError::Context`]: it is not there, others than its owner can read it, or it is not a context.
 pub fn read(path: &Path) -> Result<Context, CliError> {
     let error = |what: String, hint: &str| CliError::Context { path: path.to_owned(), what, hint: hint.to_owned() };
-    let file = std::fs::File::open(path).map_err(|cause| {
+    let (file, metadata) = open_regular(path).map_err(|cause| {
         error(cause.to_string(), "name the file that `formwork site create` wrote: --context FILE, or FORMWORK_CONTEXT")
     })?;
-    let metadata = file.metadata().map_err(|cause| error(cause.to_string(), "it must be a readable file"))?;
-    if !metadata.is_file() {
-        return Err(error("is not a file".to_owned(), "name the file itself, such as administrator.json"));
-    }
     if metadata.mode() & 0o077 != 0 {
         return Err(error(
             format!("others can read it (mode {:04o}), and it holds a token", metadata.mode() & 0o7777),

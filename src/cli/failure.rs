@@ -1,6 +1,7 @@
 //! How commands end that open a site's state directory: what somebody named wrongly is told apart from what failed.
 
 use super::error::CliError;
+use crate::git::regular::must_be_regular;
 use crate::net::dhcp::DhcpError;
 use crate::serve::{ServeError, SiteError, StateDirectory};
 use crate::store::{StoreError, embedded};
@@ -88,6 +89,17 @@ pub fn has_store(state: &Path) -> Result<(), CliError> {
 /// one is to be made where it is.
 fn not_opened(error: &dyn std::fmt::Display) -> CliError {
     CliError::Refused { code: "store".to_owned(), message: error.to_string(), hint: None }
+}
+
+/// Refuses a pipe or a device in the place of a file: it may never end. What else is wrong is told by who reads it.
+pub fn ends_once(path: &Path) -> Result<(), CliError> {
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_dir() => must_be_regular(&about).map_err(|error| CliError::Usage {
+            message: format!("{} cannot be read: {error}", path.display()),
+            hint: Some("copy what comes from there to a file first".to_owned()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The path itself is wrong, or not for this user; nothing is wrong with the disk.

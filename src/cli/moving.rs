@@ -101,6 +101,7 @@ pub fn import(Import { from, place }: &Import) -> Result<(), CliError> {
     let state = StateDirectory(place.state_dir.clone());
     let keeping = place.store.keeping()?;
     let stages = Stages::default();
+    super::failure::ends_once(from)?;
     let file = MoveFile::open(from, &stages).map_err(|error| failed(error, from))?;
     let result = moving::import(&keeping, &state, &file, &stages).map_err(|error| refused(error, &place.state_dir))?;
     drop(stages);

@@ -3,6 +3,7 @@
 use super::error::CliError;
 use crate::api::ReadOnce;
 use crate::content::Findings;
+use crate::git::regular::{FILE_MAX, open_regular, whole as whole_file};
 use crate::serve::TrustFile;
 use crate::trust::Policy;
 use std::cell::RefCell;
@@ -59,11 +60,12 @@ fn read(path: &Path, whole: bool) -> Result<(Policy, Vec<ReadOnce>), Unread> {
 
 /// A file that says who is trusted: whoever can write it is.
 fn read_guarded(path: &Path, whole: bool) -> io::Result<Vec<u8>> {
-    if std::fs::metadata(path)?.permissions().mode() & 0o002 != 0 {
+    let (file, about) = open_regular(path)?;
+    if about.permissions().mode() & 0o002 != 0 {
         let path = path.display();
         return Err(io::Error::other(format!("everybody on this machine can write it; chmod o-w {path}")));
     }
-    let bytes = std::fs::read(path)?;
+    let bytes = whole_file(file, FILE_MAX)?;
     if whole && !bytes.ends_with(b"\n") {
         let why =
             "its last line has no end: it may be half written, and is read anew only when it ends with a line break";

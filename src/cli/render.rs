@@ -8,6 +8,7 @@ use super::session::{Options, Session};
 use crate::boot::client::Firmware;
 use crate::content::kinds::Architecture;
 use crate::fleet::Secrets;
+use crate::git::regular::{FILE_MAX, read_regular};
 use crate::inspect::{self, RenderQuestion, Rendered, RenderedBoot, RenderedJob, Values, What, WhatError};
 use crate::journal::MachineState;
 use crate::wire::{Step, StepAction};
@@ -165,7 +166,7 @@ fn render_offline(arguments: &Arguments, offline: &super::offline::Offline) -> R
             message: format!("the facts {}: {what}", path.display()),
             hint: Some("a JSON object, as `formwork describe machine NAME -o json | jq .facts` gives it".to_owned()),
         };
-        let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let bytes = read_regular(path, FILE_MAX).map_err(|error| wrong(error.to_string()))?;
         state.facts = Arc::new(serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?);
     }
     let folder = arguments.secrets.clone().map(Secrets::in_folder);

@@ -6,6 +6,7 @@ use super::output::{Format, Output};
 use super::progress::{Progress, Stages, Unit};
 use super::sentence::count;
 use crate::api::views::Context;
+use crate::git::regular::{FILE_MAX, read_regular};
 use crate::serve::StateDirectory;
 use crate::store::StoreError;
 use crate::store::embedded::{self, DumpError, Report, Restored};
@@ -125,6 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             Ok(out.flush()?)
         }
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
+            super::failure::ends_once(from)?;
             let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages);
             let restored = restored.map_err(|error| failed(error, &place.state_dir))?;
             drop(stages);
@@ -191,7 +193,8 @@ impl Copy {
         }
         let state = StateDirectory(place.state_dir.clone());
         let path = state.context();
-        let context = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
+        let context =
+            read_regular(&path, FILE_MAX).ok().and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
         let context = context.ok_or_else(|| CliError::Context {
             path,
             what: "a server has the store open, and this file, by which it can be asked for a copy, cannot be read"

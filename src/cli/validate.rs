@@ -6,6 +6,7 @@ use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
 use crate::content::{File, FileKind, Finding, Findings, Place, Report, Severity, Tree, visible};
+use crate::git::regular::open_regular;
 use crate::git::{DEPTH, ENTRIES, TOTAL_BYTES};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -290,7 +291,7 @@ fn read_within(
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    open_regular(path)?.0.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -40,6 +40,7 @@ mod owner;
 mod packs;
 mod prune;
 pub mod receive;
+pub mod regular;
 pub mod remote;
 mod source;
 mod verify;

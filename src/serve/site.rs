@@ -17,6 +17,7 @@
 use super::keeping::Keeping;
 use crate::api::views::Context;
 use crate::api::{PrivateFiles, ReadOnce};
+use crate::git::regular::{FILE_MAX, read_regular};
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
 use std::collections::BTreeMap;
@@ -412,7 +413,7 @@ fn make_folder(path: &Path) -> Result<(), SiteError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
-    std::fs::read(path).map_err(|error| SiteError::File { path: path.to_owned(), error })
+    read_regular(path, FILE_MAX).map_err(|error| SiteError::File { path: path.to_owned(), error })
 }
 
 /// Writes a file of mode 0600: a new file, fsync, rename.

@@ -8,6 +8,7 @@ use crate::cli::progress::{Progress, Unit};
 use crate::cli::sentence::count;
 use crate::content::kinds::FileSource;
 use crate::git::receive::{Hosted, folder_of, is_noexec};
+use crate::git::regular::{FILE_MAX, read_regular};
 use crate::net::files::Folder;
 use crate::net::tftp::FIRST_LOADERS;
 use rustls::pki_types::pem::PemObject as _;
@@ -129,7 +130,7 @@ fn store(folder: &Path) -> Check {
 /// The site's authority: since when and until when its certificate is good.
 fn authority(path: &Path) -> Option<Check> {
     let name = "authority";
-    let text = match std::fs::read(path) {
+    let text = match read_regular(path, FILE_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let says = format!("{} is not there", path.display());

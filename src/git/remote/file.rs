@@ -2,7 +2,6 @@
 //! what the machines become. Read strictly, with findings that say where.
 
 use super::follow::Follow;
-use super::regular::{open_regular, whole};
 use super::settings::{
     Allow, Credentials, DOWNLOAD_BYTES, Forge, ForgeKind, INTERVAL, INTERVAL_LEAST, INTERVAL_LOCAL, INTERVAL_MOST,
     OnRewrite, SourceSettings, Sources, TIMEOUT, Webhook, WebhookKind, is_folder,
@@ -12,6 +11,7 @@ use crate::content::kinds::{API_VERSION, Span};
 use crate::content::{
     Document, File, FileKind, Findings, Kind, Place, Report, Severity, Step, names, sources_document,
 };
+use crate::git::regular::{FILE_MAX, open_regular, whole};
 use serde::Deserialize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ pub fn read_sources(path: &Path) -> Result<Sources, Findings> {
     let shown = path.display().to_string();
     let mut report = Report::default();
     let start = || Place { file: Arc::from(shown.as_str()), line: 1, column: 1 };
-    let bytes = match open_regular(path).and_then(|(file, found)| Ok((found.mode(), whole(file)?))) {
+    let bytes = match open_regular(path).and_then(|(file, found)| Ok((found.mode(), whole(file, FILE_MAX)?))) {
         Ok((mode, _)) if mode & 0o002 != 0 => {
             report
                 .at(Severity::Error, "open-file", start(), "everybody on this machine can write this file")
@@ -106,7 +106,9 @@ pub fn read_sources(path: &Path) -> Result<Sources, Findings> {
         }
         Ok((_, bytes)) => bytes,
         Err(error) => {
-            report.at(Severity::Error, "unreadable", start(), format!("the file cannot be read: {error}"));
+            report
+                .at(Severity::Error, "unreadable", start(), format!("the file cannot be read: {error}"))
+                .hint("it is a sources.yaml in the server's hands, not in a repository");
             return Err(report.into_findings());
         }
     };

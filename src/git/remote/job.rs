@@ -1,10 +1,10 @@
 //! One fetch while it runs: whom it asks, how long it may take, how much it may download, and what went wrong in words that
 //! people can use. libgit2 knows a job by a number only: neither a host nor a credential is ever in what it could say.
 
-use super::regular::must_be_regular;
 use super::secret::{Secret, SecretError, must_be_closed};
 use super::settings::{Credentials, SourceSettings};
 use super::url::Location;
+use crate::git::regular::must_be_regular;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

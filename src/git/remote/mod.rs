@@ -28,7 +28,6 @@ mod leaving;
 mod permit;
 mod poller;
 mod probe;
-mod regular;
 mod schedule;
 mod secret;
 mod settings;

@@ -1,6 +1,6 @@
 //! Credentials: read from files, held in a type that cannot be printed.
 
-use super::regular::{must_be_regular, open_regular};
+use crate::git::regular::{must_be_regular, open_regular};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The HTTPS client for repositories and forges: one source's authorities, no redirects, no proxy, a bound on the whole.
 
-use super::regular::{open_regular, whole};
+use crate::git::regular::{FILE_MAX, read_regular};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,7 @@ pub(in crate::git) fn agent(authority_file: Option<&Path>, whole: Duration) -> R
 }
 
 fn of_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let pem = open_regular(path)
-        .and_then(|(file, _)| whole(file))
+    let pem = read_regular(path, FILE_MAX)
         .map_err(|error| format!("the authorities in {} cannot be read: {error}", path.display()))?;
     let roots: Vec<_> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {
