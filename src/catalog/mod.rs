@@ -6,6 +6,7 @@
 mod boot_envs;
 mod boot_info;
 mod check;
+mod circles;
 mod compile;
 mod ground;
 mod includes;

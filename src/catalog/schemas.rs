@@ -1,6 +1,7 @@
 //! Params and their schemas: each value is checked where it is written, once.
 
 use super::Named;
+use super::circles::{Circle, Part, circle};
 use super::model::Param;
 use crate::content::kinds::{Assurance, ClusterProfileSpec, Params};
 use crate::content::names::{is_secret, is_subdomain, nearest};
@@ -11,6 +12,8 @@ use std::sync::Arc;
 
 /// Findings about one value before the rest is left out.
 const ERRORS_A_VALUE_MAX: usize = 4;
+/// References of a circle before the rest is left out.
+const CIRCLE_MAX: usize = 8;
 
 /// The validators of all declared params.
 pub(super) struct Schemas {
@@ -35,6 +38,25 @@ fn secret_named(value: &Value) -> Option<&str> {
 
 fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(schema).map_err(|error| error.to_string())
+}
+
+/// Tells of references that no value ends, before anybody follows them: whoever does never comes back.
+fn goes_in_a_circle(schema: &Value, document: &Document, at: &[Step<'_>], report: &mut Report) -> bool {
+    let Some(Circle { path, references }) = circle(schema) else { return false };
+    let way: Vec<Step<'_>> = at.iter().copied().chain(path.iter().map(Part::step)).collect();
+    let mut shown: Vec<&str> = references.iter().map(String::as_str).take(CIRCLE_MAX).collect();
+    if references.len() > CIRCLE_MAX {
+        shown.push("…");
+    }
+    shown.extend(references.first().map(String::as_str));
+    report
+        .error(
+            "schema",
+            document.value(&way),
+            format!("the schema refers in a circle that no value ends: {}", shown.join(" -> ")),
+        )
+        .hint("let one of them say what a value is, or refer below `properties` or `items`, where each turn takes a part of the value");
+    true
 }
 
 /// The first reference of a schema that leads out of it.
@@ -68,12 +90,15 @@ impl Schemas {
             .extend(broken.iter().filter(|(kind, _)| *kind == Kind::Param).map(|(_, name)| Arc::clone(name)));
         for (name, param) in params {
             let Some(schema) = &param.spec.schema else { continue };
+            let at = [Step::Key("spec"), Step::Key("schema")];
+            if goes_in_a_circle(schema, &param.document, &at, report) {
+                continue;
+            }
             match compile(schema) {
                 Ok(validator) => {
                     schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret, param.document.clone()));
                 }
                 Err(error) => {
-                    let at = ["spec".into(), "schema".into()];
                     let spot = param.document.value(&at);
                     match reference_elsewhere(schema) {
                         Some(elsewhere) => report
@@ -279,6 +304,7 @@ pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report
             report.error(
                 "schema",
                 document.value(&at(index, "schema")),
+            && !goes_in_a_circle(schema, document, &at(index, "schema"), report)
                 format!("not a JSON Schema (draft-07): {error}"),
             );
         }
