@@ -218,7 +218,12 @@ impl Schemas {
             return true;
         }
         for error in validator.iter_errors(value).take(ERRORS_A_VALUE_MAX) {
-            let said = if *secret { error.masked().to_string() } else { error.to_string() };
+            // Of a secret only the rule is told, which stands in the schema for all to read: a message could hold the value, and the
+            // names of its parts.
+            let said = match *secret {
+                true => format!("it is secret, and breaks the rule `{}` of its schema", error.schema_path().as_str()),
+                false => error.to_string(),
+            };
             let parts: Vec<String> = error
                 .instance_path()
                 .as_str()
@@ -299,12 +304,12 @@ pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report
                 .hint("a key that jobs get as a param is named like one: lower-case letters, digits, `-`, `.`");
         }
         if let Some(schema) = &key.schema
+            && !goes_in_a_circle(schema, document, &at(index, "schema"), report)
             && let Err(error) = compile(schema)
         {
             report.error(
                 "schema",
                 document.value(&at(index, "schema")),
-            && !goes_in_a_circle(schema, document, &at(index, "schema"), report)
                 format!("not a JSON Schema (draft-07): {error}"),
             );
         }

@@ -420,7 +420,7 @@ workflows/node.yaml:15:18: error: the kernel's command line: syntax error: unexp
             r#"
 workflows/node.yaml:10:16: error: not a JSON Schema (draft-07): "text" is not valid under any of the schemas listed in the 'anyOf' keyword
   hint: see json-schema.org; a simple one is `{type: string}`
-workflows/node.yaml:15:55: error: param `pin`: value is not of type "string"
+workflows/node.yaml:15:55: error: param `pin`: it is secret, and breaks the rule `/type` of its schema
   hint: its schema is at workflows/node.yaml:15:30
 "#,
         ),
