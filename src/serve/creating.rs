@@ -5,8 +5,12 @@
 //! is removed when the store is next opened.
 
 use super::site::{SiteError, StateDirectory};
+use crate::store::StoreError;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// The name of the mark.
@@ -52,6 +56,24 @@ impl StateDirectory {
         Err(SiteError::Keys { path: self.0.clone(), there: there.join(", "), elsewhere })
     }
 
+    /// Has the folder to itself while a site is made in it; the folder is made where it is not there. Of several at once one goes
+    /// on, so that no two write keys into one folder. Ends with what it gives, also when the process is killed.
+    pub(super) fn alone(&self) -> Result<OwnedFd, SiteError> {
+        super::site::make_folder(&self.0)?;
+        let wrong = |error: std::io::Error| SiteError::File { path: self.0.clone(), error };
+        let folder = OwnedFd::from(File::open(&self.0).map_err(wrong)?);
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(folder),
+            Err(Errno::WOULDBLOCK) => {
+                let here = self.0.display();
+                let message =
+                    format!("another `formwork site create` makes the site in {here} right now; a site is made once");
+                Err(StoreError::Exists(message).into())
+            }
+            Err(error) => Err(wrong(error.into())),
+        }
+    }
+
     /// From now on what is made here is no site's yet.
     pub(super) fn begin_creation(&self) -> Result<(), SiteError> {
         super::site::write_secret(
@@ -87,6 +109,7 @@ fn is_there(path: PathBuf) -> Result<bool, SiteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::views::Context;
 
     fn create(state: &StateDirectory) -> Result<(), SiteError> {
         state.create("lab", true, "https://127.0.0.1:8443").map(drop)
@@ -110,6 +133,37 @@ mod tests {
             assert_eq!(std::fs::read(state.0.join(kept)).unwrap(), before);
             let there = KEPT.iter().filter(|name| state.0.join(name).exists()).count();
             assert_eq!((there, state.0.join("store.redb").exists()), (1, false), "nothing is written");
+        }
+    }
+
+    #[test]
+    fn of_several_creations_at_once_one_makes_the_site_and_the_others_say_that_it_is_there() {
+        for _ in 0..4 {
+            let folder = tempfile::tempdir().unwrap();
+            let state = StateDirectory(folder.path().join("state"));
+            let start = std::sync::Barrier::new(4);
+            let made = std::thread::scope(|scope| {
+                let one = || {
+                    start.wait();
+                    state.create("lab", true, "https://127.0.0.1:8443")
+                };
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+            assert!(won.len() == 1, "{lost:?}");
+            for error in lost.into_iter().filter_map(Result::err) {
+                assert!(
+                    matches!(&error, SiteError::Store(StoreError::Exists(said)) if said.contains("a site is made once")),
+                    "{error}"
+                );
+            }
+            // All of it is of the one that won.
+            let keys = state.keys().unwrap();
+            let context: Context = serde_json::from_slice(&std::fs::read(state.context()).unwrap()).unwrap();
+            assert_eq!(keys.authority_certificate(), won[0].as_ref().unwrap().authority_certificate());
+            assert_eq!(context.ca_certificate, keys.authority_certificate());
+            assert!(state.administrator().unwrap().verify(&context.token));
         }
     }
 

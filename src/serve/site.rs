@@ -130,13 +130,10 @@ impl StateDirectory {
     /// As [`StateDirectory::create`].
     pub fn create_with(&self, keeping: &Keeping, site: &str, fresh: bool, server: &str) -> Result<SiteKeys, SiteError> {
         named(site)?;
-        if crate::store::embedded::find(&self.0)? {
-            if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
-                return Err(moved.refusal(&self.0.display().to_string()).into());
-            }
-            let message = format!("{} holds a store already; a site is made once", self.0.display());
-            return Err(StoreError::Exists(message).into());
-        }
+        self.is_free()?;
+        let _alone = self.alone()?;
+        // Asked again: whoever had the folder until now may have made it.
+        self.is_free()?;
         let elsewhere = keeping.elsewhere().is_some();
         if let Some(place) = self.store_elsewhere().filter(|_| !elsewhere) {
             // New keys in place of those that are here would end the trust of every agent.
@@ -144,7 +141,6 @@ impl StateDirectory {
             return Err(StoreError::Open(message).into());
         }
         self.may_make_keys(elsewhere)?;
-        make_folder(&self.0)?;
         let keys = SiteKeys::generate(site)?;
         let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
         if elsewhere {
@@ -193,6 +189,18 @@ impl StateDirectory {
             return Err(StoreError::Exists(message).into());
         }
         // Keys that are here are never written over: what they signed would be worth nothing.
+    /// Refuses a directory that holds a store.
+    fn is_free(&self) -> Result<(), SiteError> {
+        if !crate::store::embedded::find(&self.0)? {
+            return Ok(());
+        }
+        if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
+            return Err(moved.refusal(&self.0.display().to_string()).into());
+        }
+        let message = format!("{} holds a store already; a site is made once", self.0.display());
+        Err(StoreError::Exists(message).into())
+    }
+
         let own = self.key("authority.pem").exists().then(|| read(&self.key("authority.pem"))).transpose()?;
         let files = match (keeping.find_keys()?, &own) {
             (Some(files), _) => files,
@@ -229,7 +237,7 @@ impl StateDirectory {
             return Ok(());
         }
         let files = keeping.find_keys()?.ok_or_else(|| SiteError::Missing { path: self.0.clone() })?;
-        make_folder(&self.0)?;
+        let _alone = self.alone()?;
         self.write_shared(&files)
     }
 
@@ -404,7 +412,7 @@ fn named(site: &str) -> Result<(), SiteError> {
     if good { Ok(()) } else { Err(SiteError::Name(site.to_owned())) }
 }
 
-fn make_folder(path: &Path) -> Result<(), SiteError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), SiteError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
