@@ -3,6 +3,7 @@
 use super::error::CliError;
 use crate::git::regular::must_be_regular;
 use crate::net::dhcp::DhcpError;
+use crate::net::tftp::TftpError;
 use crate::serve::{ServeError, SiteError, StateDirectory};
 use crate::store::{StoreError, embedded};
 use std::io::{self, ErrorKind};
@@ -13,7 +14,16 @@ pub fn of_site(error: &SiteError) -> CliError {
     let usage = || CliError::Usage { message: error.to_string(), hint: None };
     match error {
         SiteError::Name(_) | SiteError::Missing { .. } | SiteError::Store(StoreError::Path(_)) => usage(),
-        SiteError::File { error, .. } if is_of_the_path(error) => usage(),
+        SiteError::File { path, error: cause } if is_of_the_path(cause) => {
+            CliError::Usage { message: error.to_string(), hint: of_a_file(path, cause) }
+        }
+        SiteError::Json { path, .. } => {
+            let known = if path.ends_with("administrators.json") { ADMINISTRATORS } else { CONTEXT };
+            CliError::Failed {
+                message: error.to_string(),
+                hint: format!("{known}; bring it back from a backup of the state directory"),
+            }
+        }
         SiteError::Keys { path, elsewhere, .. } => {
             let shown = path.display();
             let back = match elsewhere {
@@ -27,6 +37,28 @@ pub fn of_site(error: &SiteError) -> CliError {
         _ => CliError::NotSo(error.to_string()),
     }
 }
+
+/// What helps where a file of the state directory cannot be read.
+fn of_a_file(path: &Path, error: &io::Error) -> Option<String> {
+    let of_a_site =
+        path.parent().is_some_and(|folder| folder.ends_with("keys")) || path.ends_with("administrators.json");
+    match error.kind() {
+        ErrorKind::NotFound if of_a_site => Some(LOST_KEYS.to_owned()),
+        ErrorKind::PermissionDenied => {
+            Some("run this as the user who owns it: of a state directory, that is the user of the server".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What to do where a site's keys or administrators are lost.
+const LOST_KEYS: &str = "bring the file back from a backup of the state directory: agents and administrators trust no other. A wholly new site: \
+     formwork site create NAME --state-dir DIR, in another directory";
+/// What a good `administrators.json` is.
+const ADMINISTRATORS: &str =
+    r#"it is {"name": "administrator", "sha256": "…"}, with the SHA-256 of a token as 64 hexadecimal digits"#;
+/// What a good `administrator.json` is.
+const CONTEXT: &str = r#"it is {"server": "https://…", "caCertificate": "…", "token": "…"}"#;
 
 /// Why a server of the site in `state` does not run. `interfaces` are those that there are.
 pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> CliError {
@@ -58,8 +90,37 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
                 hint: Some(format!("there are: {there}")),
             }
         }
+        ServeError::Listen { address, option, error: cause } => {
+            let hint = match cause.kind() {
+                ErrorKind::AddrInUse => {
+                    format!("{}; or give another {option}", held_by("-ltnp", address.port()))
+                }
+                ErrorKind::AddrNotAvailable => format!(
+                    "no interface of this computer has {}: `ip -br address` shows what there is; see --address and --listen",
+                    address.ip()
+                ),
+                ErrorKind::PermissionDenied => {
+                    format!("ports under 1024 are for root or CAP_NET_BIND_SERVICE; or give another {option}")
+                }
+                _ => return CliError::NotSo(error.to_string()),
+            };
+            CliError::Failed { message: error.to_string(), hint }
+        }
+        ServeError::Tftp(TftpError::Listen { address, error: cause }) if cause.kind() == ErrorKind::AddrInUse => {
+            let hint = format!("{}; or give --no-tftp", held_by("-lunp", address.port()));
+            CliError::Failed { message: error.to_string(), hint }
+        }
+        ServeError::Dhcp(DhcpError::Listen { port, error: cause, .. }) if cause.kind() == ErrorKind::AddrInUse => {
+            let hint = format!("{}; or give --no-dhcp", held_by("-lunp", *port));
+            CliError::Failed { message: error.to_string(), hint }
+        }
         _ => CliError::NotSo(error.to_string()),
     }
+}
+
+/// How one sees who has a port.
+fn held_by(what: &str, port: u16) -> String {
+    format!("`ss {what} 'sport = :{port}'` shows, as root, which program has it: end that one")
 }
 
 /// What to do where there is no store. Where a site's keys are, a new site would end what they are trusted for.
@@ -136,13 +197,20 @@ mod tests {
         let listen = |interface: &str, errno: rustix::io::Errno| {
             ServeError::Dhcp(DhcpError::Listen { interface: interface.to_owned(), port: 67, error: errno.into() })
         };
+        let tcp = |kind: ErrorKind| ServeError::Listen {
+            address: ([10, 0, 0, 1], 8443).into(),
+            option: "--api-port",
+            error: kind.into(),
+        };
+        let json = SiteError::json("/s/administrators.json".into(), &serde_json::from_str::<u8>("\n {").unwrap_err());
+        assert!(json.to_string().starts_with("/s/administrators.json:2:"), "{json}");
         let damaged = || ServeError::Store(StoreError::Damaged("event 7".to_owned()));
         let there = ["br0".to_owned(), "eth0".to_owned()];
         for (error, state, code, hint) in [
             (images, &nowhere, 2, None),
             (SiteError::Missing { path: nowhere.clone() }.into(), &nowhere, 2, None),
             (SiteError::Name("X Y".to_owned()).into(), &nowhere, 2, None),
-            (file(ErrorKind::PermissionDenied).into(), &nowhere, 2, None),
+            (file(ErrorKind::PermissionDenied).into(), &nowhere, 2, Some("as the user who owns it")),
             (file(ErrorKind::StorageFull).into(), &nowhere, 1, None),
             (ServeError::Logs(ErrorKind::PermissionDenied.into()), &nowhere, 2, None),
             (ServeError::Logs(ErrorKind::StorageFull.into()), &nowhere, 1, None),
@@ -155,7 +223,14 @@ mod tests {
             (StoreError::Open("in use".to_owned()).into(), &nowhere, 4, None),
             (SiteError::Store(StoreError::Open("in use".to_owned())).into(), &nowhere, 4, None),
             (listen("nosuch", rustix::io::Errno::NODEV), &nowhere, 2, Some("there are: br0, eth0")),
-            (listen("br0", rustix::io::Errno::ADDRINUSE), &nowhere, 1, None),
+            (listen("br0", rustix::io::Errno::ADDRINUSE), &nowhere, 1, Some("ss -lunp 'sport = :67'")),
+            (listen("br0", rustix::io::Errno::PERM), &nowhere, 1, None),
+            (tcp(ErrorKind::AddrInUse), &nowhere, 1, Some("`ss -ltnp 'sport = :8443'` shows, as root")),
+            (tcp(ErrorKind::AddrInUse), &nowhere, 1, Some("give another --api-port")),
+            (tcp(ErrorKind::AddrNotAvailable), &nowhere, 1, Some("no interface of this computer has 10.0.0.1")),
+            (tcp(ErrorKind::ConnectionReset), &nowhere, 1, None),
+            (file(ErrorKind::NotFound).into(), &nowhere, 2, Some("formwork site create NAME")),
+            (json.into(), &nowhere, 1, Some(r#"{"name": "administrator", "sha256""#)),
             (damaged(), &folder.path().to_owned(), 1, Some("formwork store restore BACKUP --replace")),
             // A store elsewhere is no file that a backup takes the place of.
             (damaged(), &nowhere, 1, None),

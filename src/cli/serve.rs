@@ -13,7 +13,7 @@ use crate::git::remote::SourceSettings;
 use crate::journal::Retention;
 use crate::serve::{self, Content, Options, StateDirectory};
 use clap::{ArgGroup, Args};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -182,11 +182,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         .with_writer(move || Log { colour })
         .with_ansi(colour)
         .init();
-    let listen = |address: SocketAddr| {
-        TcpListener::bind(address).map_err(|error| failed(&format!("cannot listen on {address}: {error}")))
+    let listen = |address: SocketAddr, option: &'static str| {
+        serve::bind(address, option).map_err(|error| failure::of_server(&error, &arguments.state_dir, &[]))
     };
-    let administrators = arguments.api_listen.map(listen).transpose()?;
-    let metrics = arguments.metrics.map(listen).transpose()?;
+    let administrators = arguments.api_listen.map(|address| listen(address, "--api-listen")).transpose()?;
+    let metrics = arguments.metrics.map(|address| listen(address, "--metrics")).transpose()?;
     // Before the first thread: a namespace is a thread's own.
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;

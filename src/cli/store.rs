@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 Some(copy) => copy.give_to(to, &stages),
                 None => embedded::backup_watched(&place.state_dir, to, &stages),
             }
-            .map_err(|error| failed(error, to))?;
+            .map_err(|error| failed_with_room(error, &embedded::file(&place.state_dir), to))?;
             drop(stages);
             let name = to.display().to_string();
             let words = format!("{name} is a whole copy");
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
             super::failure::ends_once(from)?;
             let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages);
-            let restored = restored.map_err(|error| failed(error, &place.state_dir))?;
+            let restored = restored.map_err(|error| failed_with_room(error, from, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
@@ -171,7 +171,7 @@ fn new_file(to: &Path) -> Result<(), CliError> {
 
 /// Refuses a new file in a folder that is not there.
 fn folder_of(to: &Path) -> Result<(), CliError> {
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_above(to);
     let what = match std::fs::metadata(folder) {
         Ok(there) if there.is_dir() => return Ok(()),
         Ok(_) => "it is no folder".to_owned(),
@@ -261,6 +261,29 @@ pub(super) fn failed(error: StoreError, to: &Path) -> CliError {
     }
 }
 
+/// The same of a copy of the file `from`, with how much is wanted and what is free.
+fn failed_with_room(error: StoreError, from: &Path, to: &Path) -> CliError {
+    let folder = if to.is_dir() { to } else { folder_above(to) };
+    let wanted = std::fs::metadata(from).map(|about| about.len()).ok();
+    let free = rustix::fs::statvfs(folder).map(|room| room.f_bavail.saturating_mul(room.f_frsize)).ok();
+    match (failed(error, to), wanted.zip(free)) {
+        (CliError::Failed { message, hint }, Some((wanted, free))) => {
+            CliError::Failed { message, hint: format!("{}; {hint}", room(wanted, free)) }
+        }
+        (other, _) => other,
+    }
+}
+
+/// How much is wanted, and what is free.
+fn room(wanted: u64, free: u64) -> String {
+    format!("the copy takes up to {} MiB, and {} MiB are free there", wanted.div_ceil(1 << 20), free >> 20)
+}
+
+/// The folder of a file.
+fn folder_above(to: &Path) -> &Path {
+    to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +299,25 @@ mod tests {
         assert_eq!((error.exit_code(), error.hint()), (4, Some("name another file, or take this one away first")));
         let error = new_file(folder.path()).unwrap_err();
         assert!(error.hint().unwrap().ends_with("/store.redb"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_is_wanted_and_what_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("store.redb"), folder.path().join("copy"));
+        std::fs::write(&from, vec![0; (1 << 20) + 1]).unwrap();
+        let ends = failed_with_room(StoreError::Full("no space left".to_owned()), &from, &to);
+        let hint = ends.hint().unwrap_or_default();
+        assert!(
+            hint.starts_with("the copy takes up to 2 MiB, and ") && hint.contains(" MiB are free there; "),
+            "{hint}"
+        );
+        assert_eq!(ends.exit_code(), 1);
+        let other = failed_with_room(StoreError::Busy, &from, &to);
+        assert_eq!(other.hint(), None);
+        // What cannot be asked is left out.
+        let ends = failed_with_room(StoreError::Full(String::new()), Path::new("/nowhere"), &to);
+        assert!(ends.hint().is_some_and(|hint| hint.starts_with("make room")), "{:?}", ends.hint());
     }
 
     #[test]

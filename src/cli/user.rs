@@ -183,9 +183,13 @@ fn wrong(error: UsersError) -> CliError {
             CliError::Refused { code: "exists".to_owned(), message: error.to_string(), hint: None }
         }
         UsersError::Unknown(_) => CliError::NotFound { message: error.to_string(), hint: None },
+        UsersError::Broken { .. } => CliError::Failed { message: error.to_string(), hint: USERS.to_owned() },
         error => CliError::NotSo(error.to_string()),
     }
 }
+
+/// What a good file of users is.
+const USERS: &str = r#"it is [{"name": "ada", "sha256": "…", "rights": {"read": true, "push": ["main"], "may": []}, "tokenSinceUnixMs": 0}], as `formwork user add` writes it; put it right, or bring it back from a backup; `[]` is a file without users"#;
 
 fn show(at: &At, name: &str, token: &str, what: &str) -> Result<(), CliError> {
     let text = |_| {

@@ -53,6 +53,12 @@ pub fn new_id() -> Result<String, IdentityError> {
     Ok(hexadecimal(&random::<16>()?))
 }
 
+/// What is wrong with a file of JSON, without the place that is told beside it.
+pub(crate) fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+}
+
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], IdentityError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| IdentityError::Random)?;

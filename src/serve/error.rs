@@ -64,10 +64,12 @@ pub enum ServeError {
     #[error("{0}")]
     Replicas(String),
     /// A listener.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address} ({option}): {error}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The option that says so.
+        option: &'static str,
         /// What the system said.
         error: std::io::Error,
     },

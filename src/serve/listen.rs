@@ -14,16 +14,23 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A listening socket.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).map_err(|error| ServeError::Listen { address, error })
+/// The options of the ports of the API and of plain HTTP.
+pub(super) const API_PORT: &str = "--api-port";
+pub(super) const HTTP_PORT: &str = "--http-port";
+
+/// A listening socket, where an option says so.
+///
+/// # Errors
+/// [`ServeError::Listen`].
+pub fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|error| ServeError::Listen { address, option, error })
 }
 
 /// Tries every listener and gives it back: whether they can be had is known before anything is taken from another server. Who
 /// reaches a port before it is served would wait at it, so none is kept.
 pub(super) fn can_bind(own: Ipv4Addr, tcp: [u16; 2], tftp: bool, interfaces: &[String]) -> Result<(), ServeError> {
-    for port in tcp {
-        drop(bind(SocketAddr::new(IpAddr::V4(own), port))?);
+    for (port, option) in tcp.into_iter().zip([API_PORT, HTTP_PORT]) {
+        drop(bind(SocketAddr::new(IpAddr::V4(own), port), option)?);
     }
     if tftp {
         let address = SocketAddr::new(IpAddr::V4(own), 69);
@@ -140,6 +147,6 @@ mod tests {
         assert!(can_bind(own, [0, 0], false, &["no-such-interface".to_owned()]).is_err());
         drop(taken);
         can_bind(own, [port, 0], false, &[]).unwrap();
-        assert!(bind(SocketAddr::new(IpAddr::V4(own), port)).is_ok());
+        assert!(bind(SocketAddr::new(IpAddr::V4(own), port), API_PORT).is_ok());
     }
 }

@@ -21,6 +21,7 @@ mod trusted;
 pub use content::Content;
 pub use error::ServeError;
 pub use keeping::Keeping;
+pub use listen::bind;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
 pub use trusted::{ReadAgain, TrustFile};
@@ -363,7 +364,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             kept.map_err(|error| SiteError::File { path: state, error }.into())
         });
     }
-    let mut listeners = vec![listen::bind(SocketAddr::new(IpAddr::V4(own), options.api_port))?];
+    let mut listeners = vec![bind(SocketAddr::new(IpAddr::V4(own), options.api_port), listen::API_PORT)?];
     listeners.extend(options.administrators);
     if let Some(last) = listeners.last().and_then(|listener| listener.local_addr().ok()) {
         options.state.set_server(&format!("https://{last}"))?;
@@ -401,7 +402,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         ca_pem: keys.authority_certificate().to_owned().into(),
         http_port: options.http_port,
     };
-    let http_listener = listen::bind(SocketAddr::new(IpAddr::V4(own), options.http_port))?;
+    let http_listener = bind(SocketAddr::new(IpAddr::V4(own), options.http_port), listen::HTTP_PORT)?;
     let routes = crate::net::http::routes(Arc::clone(&desk), http, metrics.boot.clone());
     let routes = metrics::around(routes, &metrics, "boot");
     services.spawn(async move { listen::serve_plain(http_listener, bounded, "boot files", routes).await });

@@ -71,6 +71,18 @@ pub enum SiteError {
     /// Keys that cannot be made or read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A file of JSON that is none, or another than it should be.
+    #[error("{path}:{line}:{column}: {message}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// Its column, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
     /// A file that cannot be understood.
     #[error("{path}: {message}")]
     Content {
@@ -79,6 +91,18 @@ pub enum SiteError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl SiteError {
+    /// What is wrong with a file of JSON, and where.
+    pub fn json(path: PathBuf, error: &serde_json::Error) -> Self {
+        Self::Json {
+            path,
+            line: error.line(),
+            column: error.column().max(1),
+            message: crate::identity::without_place(error),
+        }
+    }
 }
 
 /// The paths of a state directory.
@@ -170,6 +194,18 @@ impl StateDirectory {
         Ok(keys)
     }
 
+    /// Refuses a directory that holds a store.
+    fn is_free(&self) -> Result<(), SiteError> {
+        if !crate::store::embedded::find(&self.0)? {
+            return Ok(());
+        }
+        if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
+            return Err(moved.refusal(&self.0.display().to_string()).into());
+        }
+        let message = format!("{} holds a store already; a site is made once", self.0.display());
+        Err(StoreError::Exists(message).into())
+    }
+
     /// Makes a site that several servers serve: keys and the first administrator lie in a Secret beside the store, made once, and
     /// each server takes them from there. May be said by each of them, at the same time and again: there is one site then.
     ///
@@ -189,18 +225,6 @@ impl StateDirectory {
             return Err(StoreError::Exists(message).into());
         }
         // Keys that are here are never written over: what they signed would be worth nothing.
-    /// Refuses a directory that holds a store.
-    fn is_free(&self) -> Result<(), SiteError> {
-        if !crate::store::embedded::find(&self.0)? {
-            return Ok(());
-        }
-        if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
-            return Err(moved.refusal(&self.0.display().to_string()).into());
-        }
-        let message = format!("{} holds a store already; a site is made once", self.0.display());
-        Err(StoreError::Exists(message).into())
-    }
-
         let own = self.key("authority.pem").exists().then(|| read(&self.key("authority.pem"))).transpose()?;
         let files = match (keeping.find_keys()?, &own) {
             (Some(files), _) => files,
@@ -215,7 +239,7 @@ impl StateDirectory {
             let message = format!("{here} has the keys of another site than the one whose store this is");
             return Err(StoreError::Exists(message).into());
         }
-        make_folder(&self.0)?;
+        let _alone = self.alone()?;
         self.write_shared(&files)?;
         let keys = self.keys()?;
         let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
@@ -237,7 +261,7 @@ impl StateDirectory {
             return Ok(());
         }
         let files = keeping.find_keys()?.ok_or_else(|| SiteError::Missing { path: self.0.clone() })?;
-        let _alone = self.alone()?;
+        make_folder(&self.0)?;
         self.write_shared(&files)
     }
 
@@ -323,8 +347,13 @@ impl StateDirectory {
     pub fn set_server(&self, server: &str) -> Result<(), SiteError> {
         let path = self.context();
         let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
-        let mut context: Context = serde_json::from_slice(&bytes)
-            .map_err(|error| SiteError::Content { path: path.clone(), message: error.to_string() })?;
+        // What stands there is a token's: of a value that is none, only its place is told.
+        let mut context: Context = serde_json::from_slice(&bytes).map_err(|error| SiteError::Json {
+            path: path.clone(),
+            line: error.line(),
+            column: error.column().max(1),
+            message: "is not a context".to_owned(),
+        })?;
         if context.server == server {
             return Ok(());
         }
@@ -377,7 +406,7 @@ impl StateDirectory {
     /// [`SiteError`] names the file.
     pub fn administrator(&self) -> Result<AdministratorToken, SiteError> {
         let path = self.administrators();
-        serde_json::from_slice(&read(&path)?).map_err(|error| SiteError::Content { path, message: error.to_string() })
+        serde_json::from_slice(&read(&path)?).map_err(|error| SiteError::json(path, &error))
     }
 }
 

@@ -37,7 +37,7 @@ const OFFLINE: &[(&str, i32)] = &[
     ("store restore /dev/zero --state-dir $STATE/restored", 2),
     ("import /dev/zero --state-dir $STATE/imported", 2),
     ("serve --sources /dev/zero $ALONE --images $EXAMPLE --state-dir $SITE", 2),
-    ("serve --dir $EXAMPLE --trust /dev/zero $ALONE --images $EXAMPLE --state-dir $SITE", 2),
+    ("serve --hosted --trust /dev/zero $ALONE --images $EXAMPLE --state-dir $SITE", 2),
     ("diff --dir $NOWHERE", 2),
     ("diff --dir $BROKEN", 2),
     ("diff --repository $NOWHERE", 2),
@@ -316,4 +316,41 @@ fn a_context_that_is_set_is_not_asked_for_in_the_usage_of_a_wrong_line() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--server <ADDRESS>") && !said.contains("--context"), "{said}");
+}
+
+/// Runs a line of a shell, with `$F` for the program, in this folder.
+fn shell(folder: &std::path::Path, line: &str) -> Option<i32> {
+    let mut command = Command::new("bash");
+    command.args(["-o", "pipefail", "-c", line]).current_dir(folder).env("F", FORMWORK).env("EXAMPLE", example());
+    command.env_remove("FORMWORK_CONTEXT").env_remove("FORMWORK_STATE_DIR");
+    command.stderr(std::process::Stdio::null()).stdin(std::process::Stdio::null());
+    command.status().expect("bash starts").code()
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_option_and_how_to_see_who_has_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(shell(folder.path(), "$F site create lab --state-dir made"), Some(0));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let at = format!("127.0.0.1:{port}");
+    for (option, value) in [
+        ("--api-port", port.to_string()),
+        ("--http-port", port.to_string()),
+        ("--api-listen", at.clone()),
+        ("--metrics", at.clone()),
+    ] {
+        let mut command = Command::new(FORMWORK);
+        command.args(["serve", "--no-dhcp", "--no-tftp", "--address", "127.0.0.1", "--state-dir", "made"]);
+        command.arg("--dir").arg(example()).current_dir(folder.path()).env_remove("FORMWORK_CONTEXT");
+        for other in ["--api-port", "--http-port"].into_iter().filter(|other| *other != option) {
+            command.args([other, "0"]);
+        }
+        let output = command.args([option, &value]).output().expect("formwork starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for words in [format!("cannot listen on {at} ({option})"), format!("ss -ltnp 'sport = :{port}'")] {
+            assert!(said.contains(&words), "{said}");
+        }
+    }
 }

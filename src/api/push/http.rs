@@ -59,7 +59,7 @@ pub(in crate::api) fn visitor(app: &App, parts: &Parts) -> Result<Visitor, ApiEr
     match user {
         Ok(Some(user)) => Ok(Visitor(Pusher { name: user.name, rights: user.rights })),
         Ok(None) => Err(denied()),
-        Err(error @ UsersError::File { .. }) => {
+        Err(error @ (UsersError::File { .. } | UsersError::Broken { .. })) => {
             tracing::error!(%error, "users cannot be read; nobody but the administrator is let in");
             Err(denied())
         }

@@ -1,7 +1,7 @@
 //! The file of users in the state directory: digests of tokens and rights. The running server sees each change of it.
 
-use crate::identity::IdentityError;
 use crate::identity::user::{self, Rights, User};
+use crate::identity::{IdentityError, without_place};
 use rustix::fs::OFlags;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -31,6 +31,18 @@ pub enum UsersError {
         /// What is wrong with it.
         message: String,
     },
+    /// What is in the file.
+    #[error("{path}:{line}:{column}: {message}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// Its column, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
     /// No random numbers.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -55,7 +67,7 @@ impl Users {
     /// All users, by name.
     ///
     /// # Errors
-    /// [`UsersError::File`].
+    /// [`UsersError::File`], [`UsersError::Broken`].
     pub fn all(&self) -> Result<Arc<Vec<User>>, UsersError> {
         // Run by root, in a folder that is another's: a link that they put there would show them a file of root's.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -84,7 +96,12 @@ impl Users {
             }
             let mut bytes = Vec::new();
             file.take(FILE_MAX).read_to_end(&mut bytes).map_err(|error| self.wrong(&error))?;
-            let users: Vec<User> = serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error))?;
+            let users: Vec<User> = serde_json::from_slice(&bytes).map_err(|error| UsersError::Broken {
+                path: self.path.clone(),
+                line: error.line(),
+                column: error.column().max(1),
+                message: without_place(&error),
+            })?;
             *read = (Some(seen), Arc::new(users));
         }
         Ok(Arc::clone(&read.1))
@@ -223,6 +240,17 @@ mod tests {
         assert!(matches!(command.remove("ada"), Err(UsersError::Unknown(_))));
         assert!(matches!(command.renew("ada", 3), Err(UsersError::Unknown(_))));
         assert!(command.add("bob", Rights::default(), 1).is_err(), "who may do nothing is a slip of the pen");
+    }
+
+    #[test]
+    fn a_file_that_is_broken_is_told_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.json");
+        for (text, says) in [("[\n  {\"name\": 7}\n]", ":2:12: invalid type: integer `7`"), ("[", ":1:1: EOF")] {
+            std::fs::write(&path, text).unwrap();
+            let error = Users::in_file(path.clone()).all().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}{says}", path.display())) && !error.contains("at line"), "{error}");
+        }
     }
 
     // A command of root's in a folder of another user's is made to write where that user may not.

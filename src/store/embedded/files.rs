@@ -28,6 +28,11 @@ const COPIED_AT_ONCE: u64 = 1 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The file of the store in `dir`, whether or not it is there.
+pub fn file(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
+
 /// Whether there is a store in `dir`.
 pub fn exists(dir: &Path) -> bool {
     dir.join(FILE).exists()

@@ -29,7 +29,7 @@ pub use super::Watch;
 pub use backup::{backup, backup_of_copy, backup_watched};
 pub use check::{Report, check, check_file, check_file_watched, check_watched};
 pub use dump::{DumpError, dump, dump_file};
-pub use files::{exists, find, is_open};
+pub use files::{exists, file, find, is_open};
 pub(super) use files::{finish_file, open_failed, partial};
 pub use moving::{export, import, moved};
 pub use restore::{Restored, restore, restore_watched};
