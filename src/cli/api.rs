@@ -1,7 +1,7 @@
 //! `formwork api`: what the API is, for programs.
 
 use super::CliError;
-use std::io::{self, Write as _};
+use super::output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     match arguments.what {
         What::Openapi => {
             let text = format!("{:#}\n", crate::api::openapi());
-            io::stdout().lock().write_all(text.as_bytes())?;
-            Ok(())
+            Output::of_process(None).bytes(text.as_bytes())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `formwork crds`: the definitions of custom resources, for a Kubernetes cluster.
 
 use super::error::CliError;
+use super::output::Output;
 use crate::controller::definitions;
 use clap::Args;
 
@@ -15,12 +16,9 @@ pub struct Arguments {}
 
 /// Does it.
 pub fn run(_: &Arguments) -> Result<(), CliError> {
-    use std::io::Write as _;
     let text =
         text().map_err(|error| CliError::NotSo(format!("the definitions cannot be written as YAML: {error}")))?;
-    // A reader that has seen enough, such as `head`, is no fault.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(())
+    Output::of_process(None).bytes(text.as_bytes())
 }
 
 /// All of them, one document each.

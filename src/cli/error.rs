@@ -141,9 +141,8 @@ impl CliError {
             Self::Answer { .. } => Some(
                 "server and command line may be of different ages: compare `formwork --version` and `formwork status`",
             ),
-            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Said | Self::Partly { .. } | Self::Output(_) => {
-                None
-            }
+            Self::Output(_) => Some("what was asked is done; see where standard output goes, and that there is room"),
+            Self::TimedOut(_) | Self::NotSo(_) | Self::Differs | Self::Said | Self::Partly { .. } => None,
         }
     }
 

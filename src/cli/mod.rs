@@ -52,6 +52,7 @@ mod session;
 mod simulate;
 mod site;
 mod status;
+mod stdout;
 mod store;
 mod suggest;
 #[cfg(test)]
@@ -154,16 +155,38 @@ Where an enrollment rule would take the machine in again, as new, a reason is ne
     Api(api::Arguments),
 }
 
-/// Parses the command line, does what it says, and gives the exit code.
-pub fn main() -> ExitCode {
+/// Parses the command line, does what it says, and gives the exit code. `no_stdout`: standard output was closed when the process
+/// began.
+pub fn main(no_stdout: bool) -> ExitCode {
+    if no_stdout {
+        stdout::is_closed();
+    }
     completion::answer_shell();
-    match run(CommandLine::parse().command) {
+    let done = match CommandLine::try_parse() {
+        Ok(line) => run(line.command),
+        Err(said) => match help(&said) {
+            Ok(()) => return ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
+            Err(error) => Err(error),
+        },
+    };
+    // What was said on the way, too, has to have got there.
+    match done.and_then(|()| stdout::failed().map_or(Ok(()), |error| Err(CliError::Output(error)))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.report();
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Shows help, the version, or what is wrong with the command line.
+fn help(said: &clap::Error) -> Result<(), CliError> {
+    if said.use_stderr() {
+        let _ = said.print();
+        return Ok(());
+    }
+    stdout::is_open()?;
+    Ok(said.print()?)
 }
 
 fn run(command: Command) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! How answers leave: tables for people on a terminal, JSON in a pipe, or what `-o` says.
 
 use super::error::CliError;
+use super::stdout::{remember, stdout};
 use crate::content::visible;
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
@@ -62,7 +63,7 @@ impl Output {
 
     /// Prints bytes as they are.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         out.write_all(bytes)?;
         out.flush()?;
         Ok(())
@@ -279,19 +280,20 @@ pub fn printable(text: &str) -> String {
     visible::lines(text).into_owned()
 }
 
-/// Says a line of what was done on standard output. Where nobody reads any more it is let go: the deed is done all the same.
+/// Says a line of what was done on standard output. Where it cannot be written the deed is done all the same, and the command
+/// ends with that.
 pub fn say(text: &str) {
-    write_to(std::io::stdout().lock(), text);
+    remember(write_to(stdout(), text));
 }
 
 /// Says a line on standard error, beside the answer. Where nobody reads any more it is let go.
 pub fn note(text: &str) {
-    write_to(std::io::stderr().lock(), text);
+    let _ = write_to(std::io::stderr().lock(), text);
 }
 
-fn write_to(mut out: impl Write, text: &str) {
+fn write_to(mut out: impl Write, text: &str) -> std::io::Result<()> {
     // As one piece, so that lines of several programs do not mix.
-    let _ = out.write_all(format!("{}\n", visible::lines(text)).as_bytes()).and_then(|()| out.flush());
+    out.write_all(format!("{}\n", visible::lines(text)).as_bytes()).and_then(|()| out.flush())
 }
 
 #[cfg(test)]
@@ -355,16 +357,19 @@ mod tests {
                     for ending in ["ln", ""] {
                         assert!(!text.contains(&format!("print{ending}!(")), "{}: use say, note", path.display());
                     }
+                    let way = path.file_name().is_some_and(|name| name == "stdout.rs");
+                    assert!(way || !text.contains(&format!("stdout(){}", ".lock")), "{}: use Output", path.display());
                 }
             }
         }
     }
 
     #[test]
-    fn a_reader_that_went_away_ends_no_command() {
+    fn a_reader_that_went_away_makes_nothing_panic() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        write_to(writer, "said to nobody");
+        let written = write_to(writer, "said to nobody");
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     }
 
     proptest::proptest! {

@@ -1,7 +1,7 @@
 //! `formwork reconcile [--wait]`: has the server look at its source now, and waits for what comes of it.
 
 use super::error::CliError;
-use super::output::printable;
+use super::output::{Format, printable};
 use super::session::{Options, Session};
 use super::time::parse_duration;
 use crate::api::views::{ContentStatus, SourceRow};
@@ -131,7 +131,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         message: &end.message,
         findings: &end.findings,
     };
-    session.output.item(&answer, revision.unwrap_or("none"), || draw(&end))?;
+    let drawn = draw(&end);
+    if session.output.format() != Format::Table || !drawn.is_empty() {
+        session.output.item(&answer, revision.unwrap_or("none"), || drawn)?;
+    }
     ends(end)
 }
 
@@ -179,8 +182,9 @@ fn unanswered(content: &ContentStatus, sources: &[SourceRow], token: u64) -> Str
     }
 }
 
+/// For people. Where the command ends by an error, that is what says the message.
 fn draw(end: &End) -> String {
-    let lines = end.findings.iter().chain(std::iter::once(&end.message));
+    let lines = end.findings.iter().chain((end.kind == Kind::Applied).then_some(&end.message));
     lines.map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
 
@@ -257,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn people_read_what_came_of_it_once() {
+        for kind in [Kind::Applied, Kind::Refused, Kind::Unavailable, Kind::Held] {
+            for findings in [vec![], vec!["site.yaml:1:1: error: x".to_owned()]] {
+                let end = End { kind, message: "so it is".to_owned(), findings };
+                let mut shown = draw(&end);
+                if let Err(error) = ends(end.clone()) {
+                    shown.push_str(&format!("\nerror: {error}"));
+                }
+                assert_eq!(shown.matches("so it is").count(), 1, "{shown}");
+                assert!(end.findings.iter().all(|finding| shown.contains(finding)), "{shown}");
+            }
+        }
+    }
+
+    #[test]
     fn whoever_gives_up_is_told_which_sources_have_not_answered() {
         let mut late = source("late", &[]);
         late.observed_request = 6;
@@ -287,8 +306,10 @@ mod tests {
 
     #[test]
     fn findings_are_printed_before_the_sentence_that_sums_them_up() {
-        let drawn = |reason: &str| draw(&ended(&content("Stalled", reason, 7), &[], 7).expect("an end"));
-        assert_eq!(drawn("Refused"), "site.yaml:1:1: error: x\nso it is");
-        assert_eq!(drawn("SourceUnavailable"), "so it is");
+        let drawn =
+            |condition: &str, reason: &str| draw(&ended(&content(condition, reason, 7), &[], 7).expect("an end"));
+        assert_eq!(drawn("Ready", "Applied"), "site.yaml:1:1: error: x\nso it is");
+        assert_eq!(drawn("Stalled", "Refused"), "site.yaml:1:1: error: x");
+        assert_eq!(drawn("Stalled", "SourceUnavailable"), "");
     }
 }

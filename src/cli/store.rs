@@ -114,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         StoreCommand::Dump(place) => {
             is_here(place)?;
-            let mut out = BufWriter::new(std::io::stdout().lock());
+            let mut out = BufWriter::new(super::stdout::stdout());
             let dumped = match Copy::of_running(place)? {
                 Some(copy) => embedded::dump_file(&copy.0, &mut out),
                 None => embedded::dump(&place.state_dir, &mut out),

@@ -2,6 +2,7 @@
 
 use super::CliError;
 use super::formats::{self, Base};
+use super::output::Output;
 use super::progress::{Progress, Unit};
 use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
@@ -10,7 +11,7 @@ use crate::git::regular::open_regular;
 use crate::git::{DEPTH, ENTRIES, TOTAL_BYTES};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,10 +98,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Format::Github => formats::github::draw(shown(&answer)),
         Format::Junit => formats::junit::draw(&[formats::junit::of_findings(shown(&answer))]),
     };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match Output::of_process(None).bytes(text.as_bytes()) {
         // Whoever has read enough changes nothing of what is so.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
         written => written?,
     }
     match answer {

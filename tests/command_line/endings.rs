@@ -328,6 +328,43 @@ fn shell(folder: &std::path::Path, line: &str) -> Option<i32> {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_an_error_and_a_reader_that_has_enough_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(shell(folder.path(), "$F site create lab --state-dir made"), Some(0));
+    for (number, line) in [
+        "$F --help",
+        "$F --version",
+        "$F schema",
+        "$F explain",
+        "$F crds",
+        "$F api openapi",
+        "$F completion bash",
+        "$F man",
+        "$F validate $EXAMPLE",
+        "$F validate -o sarif $EXAMPLE",
+        "$F tree --dir $EXAMPLE",
+        "$F render web-1 --dir $EXAMPLE",
+        "$F store check --state-dir made",
+        "$F store dump --state-dir made",
+        "$F user list --state-dir made",
+        "$F init $NEW",
+        "$F site create lab --state-dir $NEW",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (how, whole, code) in [("full", ">/dev/full", 1), ("shut", ">&-", 1), ("gone", ">/dev/null", 0)] {
+            let line = format!("{line} {whole}").replace("$NEW", &format!("{how}-{number}"));
+            assert_eq!(shell(folder.path(), &line), Some(code), "{line}");
+        }
+        let line = format!("{line} | head -c 1 >/dev/null").replace("$NEW", &format!("head-{number}"));
+        assert_eq!(shell(folder.path(), &line), Some(0), "{line}");
+    }
+    // What was asked is done all the same.
+    assert!(folder.path().join("full-15/site.yaml").exists() && folder.path().join("shut-16/store.redb").exists());
+}
+
+#[test]
 fn a_port_that_is_taken_is_told_with_its_option_and_how_to_see_who_has_it() {
     let folder = tempfile::tempdir().expect("a folder");
     assert_eq!(shell(folder.path(), "$F site create lab --state-dir made"), Some(0));
