@@ -165,14 +165,19 @@ fn site_name(arguments: &Arguments) -> Result<String, CliError> {
             })
         };
     }
-    let dir = std::path::absolute(&arguments.dir).unwrap_or_else(|_| arguments.dir.clone());
-    let last = dir.components().rev().find_map(|part| match part {
+    Ok(name_of(&arguments.dir))
+}
+
+/// The site's name after its directory, made one where it is none.
+fn name_of(dir: &Path) -> String {
+    // Where it is there, as it is called: `..` and a link are not names.
+    let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.to_owned());
+    let last = whole.components().rev().find_map(|part| match part {
         std::path::Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
         _ => None,
     });
-    Ok(last
-        .and_then(|last| if is_label(&last) { Some(last) } else { as_label(&last) })
-        .unwrap_or_else(|| "site".to_owned()))
+    last.and_then(|last| if is_label(&last) { Some(last) } else { as_label(&last) })
+        .unwrap_or_else(|| "site".to_owned())
 }
 
 #[cfg(test)]
@@ -192,6 +197,22 @@ mod tests {
                 }
                 Err(findings) => panic!("{findings}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_site_is_called_as_its_directory_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().join("Rack 7");
+        std::fs::create_dir_all(here.join("below")).unwrap();
+        for (dir, name) in [
+            (here.clone(), "rack-7"),
+            (here.join("."), "rack-7"),
+            (here.join("below/.."), "rack-7"),
+            (here.join("not-yet"), "not-yet"),
+            (PathBuf::from("/"), "site"),
+        ] {
+            assert_eq!(name_of(&dir), name, "{}", dir.display());
         }
     }
 
