@@ -210,12 +210,22 @@ pub(super) fn images(folder: &Path, catalog: Option<&Catalog>) -> Vec<Check> {
     let mut checks = Vec::new();
     for (loader, whom) in FIRST_LOADERS {
         let name = format!("loader {loader}");
-        checks.push(match opened.file(&format!("loaders/{loader}")) {
-            Ok(file) if file.length > 0 => Check::ok(name, format!("{} KiB, for {whom}", file.length >> 10)),
-            Ok(_) => Check::fail(name, "it is empty", "scripts/build-images makes it"),
-            Err(error) => {
-                Check::fail(name, format!("{whom} get nothing: {error}"), "scripts/build-images makes it, from iPXE")
-            }
+        let path = folder.join("loaders").join(loader);
+        let remedy = format!(
+            "put iPXE's {loader} to {}: scripts/build-images does, and Debian's package ipxe has it in /usr/lib/ipxe",
+            path.display()
+        );
+        let looked = opened.file(&format!("loaders/{loader}")).map_err(|error| error.to_string()).and_then(|file| {
+            let mut head = Vec::new();
+            let read = file.file.take(super::loader::HEAD_BYTES).read_to_end(&mut head);
+            read.map(|_| (file.length, head)).map_err(|error| error.to_string())
+        });
+        checks.push(match looked {
+            Ok((length, head)) => match super::loader::wrong(loader, &head, length) {
+                None => Check::ok(name, format!("{} KiB, for {whom}", length >> 10)),
+                Some(what) => Check::fail(name, format!("{}: {what}, and {whom} start it", path.display()), remedy),
+            },
+            Err(error) => Check::fail(name, format!("{whom} get nothing: {error}"), remedy),
         });
     }
     let mut wanted: BTreeMap<String, Option<String>> = sums(folder);

@@ -6,6 +6,7 @@
 mod files;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod loader;
 mod sources;
 mod system;
 mod wire;

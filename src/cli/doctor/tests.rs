@@ -64,7 +64,8 @@ fn images_that_content_boots_must_be_there_and_be_what_their_checksums_say() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    write("loaders/snponly.efi", "loader");
+    write("loaders/undionly.kpxe", "x");
+    std::fs::write(folder.path().join("loaders/snponly.efi"), loader::sound("snponly.efi")).unwrap();
     write("images/disk.raw.zst", "abc");
     // SHA-256 of "abc" (FIPS 180-2, B.1).
     let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -74,7 +75,10 @@ fn images_that_content_boots_must_be_there_and_be_what_their_checksums_say() {
     let checks = images(folder.path(), Some(&catalog));
     let verdict = |name: &str| by_name(&checks, name).verdict;
     assert_eq!(verdict("loader snponly.efi"), Verdict::Ok);
-    assert_eq!(verdict("loader undionly.kpxe"), Verdict::Fail);
+    let bad = by_name(&checks, "loader undionly.kpxe");
+    assert_eq!(bad.verdict, Verdict::Fail);
+    assert!(bad.says.contains("loaders/undionly.kpxe: it is no boot program"), "{}", bad.says);
+    assert!(bad.remedy.as_deref().is_some_and(|remedy| remedy.contains("/usr/lib/ipxe")), "{:?}", bad.remedy);
     assert_eq!(verdict("image images/disk.raw.zst"), Verdict::Ok);
     assert_eq!(verdict("image discovery/vmlinuz"), Verdict::Fail);
     write("images/disk.raw.zst", "abd");
