@@ -23,6 +23,8 @@ pub struct SeenBox {
     pub firmware: Option<Firmware>,
     /// The subnet it is on, by name.
     pub subnet: Option<String>,
+    /// It is the question of `formwork doctor` and no box: answered as one, and not recorded.
+    pub only_asks: bool,
 }
 
 /// Whether a box may get a boot file.

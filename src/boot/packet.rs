@@ -134,6 +134,10 @@ pub struct Request {
     options: BTreeMap<u8, Vec<u8>>,
 }
 
+/// The client identifier (option 61) of a question that only asks who answers, of `formwork doctor`. Type 0: it is no address
+/// (RFC 2132 9.14).
+pub const QUESTION: &[u8] = b"\0formwork doctor";
+
 const HEADER_BYTES: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// More than any client sends over Ethernet; a bound on work.
@@ -218,6 +222,12 @@ impl Request {
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
         let bytes: [u8; 4] = self.option(code)?.try_into().ok()?;
         Some(Ipv4Addr::from(bytes))
+    }
+
+    /// It only asks who answers, and is no box that boots. A box that says so hides nothing: what it boots next, it asks for with
+    /// its own name, and is recorded then.
+    pub fn only_asks(&self) -> bool {
+        self.kind == MessageKind::Discover && self.option(code::CLIENT_IDENTIFIER) == Some(QUESTION)
     }
 
     /// The address it wants (option 50).

@@ -254,6 +254,7 @@ impl<D: BootDesk> Inner<D> {
                 architecture: who.platform.and_then(Platform::architecture),
                 firmware: who.platform.map(Platform::firmware),
                 subnet: network.subnet_of(place).map(|subnet| subnet.name.clone()),
+                only_asks: request.only_asks(),
             };
             self.desk.boot_permitted(seen).await
         } else {

@@ -1,6 +1,6 @@
 //! Who answers DHCP on a wire: one DISCOVER (RFC 2131 4.4.1), and whoever offers within a short time. No address is taken.
 
-use crate::boot::packet::{code, walk};
+use crate::boot::packet::{QUESTION, code, walk};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -92,13 +92,15 @@ fn hardware_address(interface: &str) -> Option<[u8; 6]> {
     Some(address)
 }
 
-/// The packet that asks: as a network boot ROM does, so that whoever serves those answers.
+/// The packet that asks: as a network boot ROM does, so that whoever serves those answers, and with a name by which a server of
+/// Formwork knows that no box stands behind it.
 fn discover(transaction: u32, hardware: &[u8; 6]) -> Result<Vec<u8>, dhcproto::error::EncodeError> {
     let mut message = Message::default();
     message.set_xid(transaction).set_flags(Flags::default().set_broadcast()).set_chaddr(hardware);
     let options = message.opts_mut();
     options.insert(DhcpOption::MessageType(MessageType::Discover));
     options.insert(DhcpOption::ClassIdentifier(b"PXEClient:Arch:00007:UNDI:003016".to_vec()));
+    options.insert(DhcpOption::ClientIdentifier(QUESTION.to_vec()));
     options.insert(DhcpOption::ParameterRequestList(vec![
         OptionCode::SubnetMask,
         OptionCode::Router,
@@ -145,6 +147,7 @@ mod tests {
         let request = crate::boot::packet::Request::decode(&bytes).expect("our own server reads it");
         let message = Message::decode(&mut Decoder::new(&bytes)).unwrap();
         assert!(bytes.len() >= 300 && message.flags().broadcast() && message.xid() == 7);
+        assert!(request.only_asks());
         assert!(request.option(60).is_some_and(|class| class.starts_with(b"PXEClient")));
     }
 

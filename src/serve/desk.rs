@@ -304,7 +304,9 @@ impl Desk {
             // A box in conflict gets the loader, so that its screen can say why it is held.
             Identity::Machine(_) | Identity::Conflict(_) | Identity::Claimed(_) => Ok(BootPermit::Granted),
             Identity::Unknown => {
-                self.fleet.seen(&seen.mac.to_string(), seen.architecture, seen.subnet.as_deref(), "dhcp").await?;
+                if !seen.only_asks {
+                    self.fleet.seen(&seen.mac.to_string(), seen.architecture, seen.subnet.as_deref(), "dhcp").await?;
+                }
                 let question = Seen {
                     mac: seen.mac.to_string(),
                     uuid: seen.uuid,
