@@ -71,9 +71,21 @@ fn a_read_only_disk_is_named_and_the_server_does_not_start() {
         return;
     }
     let server = Server::new(1);
-    let before = format!("{}; mount -o remount,ro {}", own_disk(&server, 32), server.state().display());
+    // What only reads works there: the store is checked, copied and shown, and why it is not served is said before it is tried.
+    let before = format!(
+        "{}; mount -o remount,ro {state}
+         \"$1\" store check --state-dir {state} >&2
+         \"$1\" store backup --state-dir {state} {copy} >&2
+         \"$1\" store dump --state-dir {state} | grep -c site-created >&2
+         \"$1\" doctor --state-dir {state} -o json | grep 'cannot be written' >&2",
+        own_disk(&server, 32),
+        state = server.state().display(),
+        copy = server.state().with_extension("copy").display(),
+    );
     let status = server.serve(Some(&before)).status().unwrap();
     let log = server.log();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("store.lock") && log.contains("Read-only file system"), "{log}");
+    assert!(log.contains("cannot be written: Read-only file system"), "{log}");
+    assert!(server.state().with_extension("copy").exists(), "no copy was made: {log}");
 }

@@ -28,8 +28,8 @@ pub fn backup(dir: &Path, to: &Path) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`backup`].
 pub fn backup_watched(dir: &Path, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
-    let _lock = Lock::take(dir, false)?;
-    let medium = FileMedium::existing(dir)?;
+    let _lock = Lock::take_to_read(dir)?;
+    let medium = FileMedium::existing(dir)?.only_read();
     let database = medium::open(&medium, CACHE_BYTES, true)?;
     let snapshot = database.begin_read().map_err(|error| meaning(&medium, error.into()))?;
     copy(&snapshot, to, watch)

@@ -38,8 +38,8 @@ pub fn check(dir: &Path) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`check`].
 pub fn check_watched(dir: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
-    let _lock = Lock::take(dir, false)?;
-    whole(&FileMedium::existing(dir)?, watch)
+    let _lock = Lock::take_to_read(dir)?;
+    whole(&FileMedium::existing(dir)?.only_read(), watch)
 }
 
 /// The same for a copy of a store, which nobody has open.
@@ -55,7 +55,7 @@ pub fn check_file(path: &Path) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`check`].
 pub fn check_file_watched(path: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
-    whole(&FileMedium::of(path)?, watch)
+    whole(&FileMedium::of(path)?.only_read(), watch)
 }
 
 fn whole(medium: &FileMedium, watch: &dyn Watch) -> Result<Report, StoreError> {

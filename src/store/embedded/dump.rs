@@ -51,8 +51,8 @@ struct KeyLine<'a> {
 /// # Errors
 /// Those of opening, and those of `out`.
 pub fn dump(dir: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
-    let _lock = Lock::take(dir, false)?;
-    show(&FileMedium::existing(dir)?, out)
+    let _lock = Lock::take_to_read(dir)?;
+    show(&FileMedium::existing(dir)?.only_read(), out)
 }
 
 /// The same for a copy of a store, which nobody has open.
@@ -60,7 +60,7 @@ pub fn dump(dir: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
 /// # Errors
 /// As [`dump`].
 pub fn dump_file(path: &Path, out: &mut dyn Write) -> Result<(), DumpError> {
-    show(&FileMedium::of(path)?, out)
+    show(&FileMedium::of(path)?.only_read(), out)
 }
 
 fn show(medium: &FileMedium, out: &mut dyn Write) -> Result<(), DumpError> {

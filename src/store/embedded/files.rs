@@ -1,6 +1,7 @@
 //! Where a store lies in its directory: `store.redb`, and `store.lock` which one process holds.
 
 use super::medium::{FaultCell, Medium, in_use};
+use super::reading::Reading;
 use crate::store::StoreError;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -96,24 +97,55 @@ impl Lock {
     pub(super) fn take(dir: &Path, make: bool) -> Result<Self, StoreError> {
         if make {
             std::fs::create_dir_all(dir).map_err(|error| open_failed(dir, &error))?;
-        } else if !find(dir)? {
-            return Err(StoreError::Path(format!("there is no store in {}", dir.display())));
+        } else {
+            refuse_none(dir)?;
         }
         let path = dir.join(LOCK_FILE);
         let file = private(OpenOptions::new().write(true).create(true).truncate(false), &path)
             .map_err(|error| open_failed(&path, &error))?;
+        Self::wait(file, FlockOperation::NonBlockingLockExclusive, dir)
+    }
+
+    /// Takes it for a store that is only read. Where it can neither be made nor opened, there is none: the engine's own lock of
+    /// the file still tells a store that a server has open.
+    pub(super) fn take_to_read(dir: &Path) -> Result<Option<Self>, StoreError> {
+        refuse_none(dir)?;
+        let path = dir.join(LOCK_FILE);
+        match private(OpenOptions::new().write(true).create(true).truncate(false), &path) {
+            Ok(file) => Self::wait(file, FlockOperation::NonBlockingLockExclusive, dir).map(Some),
+            Err(error) if cannot_write(&error) => match File::open(&path) {
+                Ok(file) => Self::wait(file, FlockOperation::NonBlockingLockShared, dir).map(Some),
+                Err(_) => Ok(None),
+            },
+            Err(error) => Err(open_failed(&path, &error)),
+        }
+    }
+
+    fn wait(file: File, how: FlockOperation, dir: &Path) -> Result<Self, StoreError> {
         let asked = Instant::now();
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match flock(&file, how) {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(rustix::io::Errno::WOULDBLOCK) if asked.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(LOCK_PAUSE);
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(&dir.display().to_string())),
-                Err(error) => return Err(StoreError::Io(format!("{} cannot be locked: {error}", path.display()))),
+                Err(error) => {
+                    let path = dir.join(LOCK_FILE);
+                    return Err(StoreError::Io(format!("{} cannot be locked: {error}", path.display())));
+                }
             }
         }
     }
+}
+
+fn refuse_none(dir: &Path) -> Result<(), StoreError> {
+    if find(dir)? { Ok(()) } else { Err(StoreError::Path(format!("there is no store in {}", dir.display()))) }
+}
+
+/// Whether it is the medium, or who asks, that does not let a file be written; nothing is wrong with the file.
+fn cannot_write(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// Begins a new store beside where it will be; refuses where there is one.
@@ -205,11 +237,17 @@ pub(in crate::store) fn open_failed(path: &Path, error: &io::Error) -> StoreErro
 pub(super) struct FileMedium {
     path: PathBuf,
     fault: Arc<FaultCell>,
+    only_reads: bool,
 }
 
 impl FileMedium {
     pub(super) fn at(path: PathBuf) -> Self {
-        Self { path, fault: Arc::default() }
+        Self { path, fault: Arc::default(), only_reads: false }
+    }
+
+    /// The same store, and nothing is ever written to it.
+    pub(super) fn only_read(self) -> Self {
+        Self { only_reads: true, ..self }
     }
 
     /// Where it is.
@@ -235,13 +273,10 @@ impl FileMedium {
 
 impl Medium for FileMedium {
     fn backend(&self) -> Result<Box<dyn StorageBackend>, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&self.path)
-            .map_err(|error| open_failed(&self.path, &error))?;
+        let failed = |error: io::Error| open_failed(&self.path, &error);
+        let file = OpenOptions::new().read(true).write(!self.only_reads).open(&self.path).map_err(failed)?;
         let backend = FileBackend::new(file).map_err(|error| StoreError::Open(error.to_string()))?;
-        Ok(Box::new(backend))
+        Ok(if self.only_reads { Box::new(Reading::new(backend).map_err(failed)?) } else { Box::new(backend) })
     }
 
     fn room_bytes(&self) -> io::Result<u64> {

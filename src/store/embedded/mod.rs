@@ -2,7 +2,7 @@
 //!
 //! Seams: [`medium`] is the disk (and what a failed call to it means), [`tables`] the layout and its encoding, [`super::plan`]
 //! decides what a batch comes to (pure), [`transaction`] writes that, [`writer`] is the one thread that writes, [`shared`] what readers see,
-//! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it, [`moving`] writes it for a move and makes it of one. This module opens and closes them and answers the trait.
+//! [`migrate`] brings an older layout to this one, [`mod@check`] reads everything once and compares, [`mod@backup`] copies it, [`mod@dump`] shows it, [`reading`] keeps these three from ever writing to it, [`moving`] writes it for a move and makes it of one. This module opens and closes them and answers the trait.
 //!
 //! What is promised: a commit is answered after two fsyncs of its group (redb's two-phase commit: no power cut can make
 //! half a transaction of it, whatever bytes machines sent); readers take a snapshot and never wait for the writer, but
@@ -16,6 +16,7 @@ mod files;
 mod medium;
 mod migrate;
 mod moving;
+mod reading;
 mod restore;
 mod shared;
 mod tables;

@@ -4,6 +4,7 @@ mod disk;
 mod failures;
 mod killed;
 mod power;
+mod reading;
 mod restored;
 mod retention;
 
