@@ -1,6 +1,7 @@
 //! Files that a server needs: state directory, keys, content, images.
 
 use super::Check;
+use super::pod::Pod;
 use crate::catalog::Catalog;
 use crate::cli::error::CliError;
 use crate::cli::offline::Place;
@@ -11,11 +12,13 @@ use crate::git::receive::{Hosted, folder_of, is_noexec};
 use crate::git::regular::{FILE_MAX, read_regular};
 use crate::net::files::Folder;
 use crate::net::tftp::FIRST_LOADERS;
+use crate::serve::StateDirectory;
 use rustls::pki_types::pem::PemObject as _;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// A certificate that ends sooner is worth a word, seconds.
 const SOON_SECONDS: i64 = 90 * 86_400;
@@ -32,17 +35,18 @@ pub(super) enum Stored {
 }
 
 /// The state directory: there, and its owner's alone.
-pub(super) fn state(folder: &Path, stored: Stored) -> Vec<Check> {
+pub(super) fn state(folder: &Path, stored: Stored, pod: Option<&Pod>) -> Vec<Check> {
     let name = "state directory";
     let shown = folder.display();
     let about = match std::fs::metadata(folder) {
         Ok(about) if about.is_dir() => about,
         Ok(_) => return vec![Check::fail(name, format!("{shown} is no directory"), "name another with --state-dir")],
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && stored == Stored::ElsewhereWithKeys => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && stored == Stored::ElsewhereWithKeys => {
             return vec![Check::ok(name, format!("{shown} is not there yet; a server with --replica makes it"))];
         }
         Err(error) => {
-            let remedy = format!("formwork site create NAME --state-dir {shown}; or name another with --state-dir");
+            let made = format!("formwork site create NAME --state-dir {shown}; or name another with --state-dir");
+            let remedy = Pod::makes_site(pod, made);
             return vec![Check::fail(name, format!("{shown}: {error}"), remedy)];
         }
     };
@@ -59,7 +63,7 @@ pub(super) fn state(folder: &Path, stored: Stored) -> Vec<Check> {
         Check::ok(name, format!("{shown} is its owner's alone"))
     });
     if stored == Stored::Here {
-        checks.push(store(folder));
+        checks.push(store(folder, pod));
     }
     checks.extend(hooks(folder));
     let mut wrong = Vec::new();
@@ -111,20 +115,68 @@ fn hooks(folder: &Path) -> Option<Check> {
 }
 
 /// The store, where it is a file of the state directory.
-fn store(folder: &Path) -> Check {
-    let elsewhere = crate::serve::StateDirectory(folder.to_owned()).store_elsewhere();
+fn store(folder: &Path, pod: Option<&Pod>) -> Check {
+    let elsewhere = StateDirectory(folder.to_owned()).store_elsewhere();
     let found = match crate::store::embedded::find(folder) {
         Ok(found) => found,
         Err(error) => return Check::fail("store", error.to_string(), "ask again as the user of the server"),
     };
     match (found, elsewhere) {
-        (true, _) => Check::ok("store", "there is one"),
+        (true, _) => match written_beside(folder) {
+            Ok(()) => Check::ok("store", "there is one, and it can be written"),
+            Err((path, error)) => {
+                let says = format!("there is one, but {} cannot be written: {error}", path.display());
+                Check::fail("store", says, who_writes(folder, &error))
+            }
+        },
         (false, Some(place)) => {
             let remedy = "ask again with --store kubernetes and its --store-namespace, as the server has them";
             Check::fail("store", format!("it is not here, but in {place}"), remedy)
         }
-        (false, None) => Check::fail("store", "there is none", crate::cli::failure::without_store(folder)),
+        (false, None) => {
+            let lost = StateDirectory(folder.to_owned()).keys_of_a_site().is_ok_and(|keys| !keys.is_empty());
+            let pod = pod.filter(|_| !lost);
+            Check::fail("store", "there is none", Pod::makes_site(pod, crate::cli::failure::without_store(folder)))
+        }
     }
+}
+
+/// Tries whether a server would write there: a new file beside the store, which is taken away again, and the store's own files, of
+/// which nothing is changed. Which path it is that cannot be written, and why.
+fn written_beside(folder: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    let tried = folder.join(format!(".doctor-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&tried).map_err(at(folder))?;
+    let written = file.write_all(b"formwork doctor tries whether it can write here\n").and_then(|()| file.sync_all());
+    let removed = std::fs::remove_file(&tried);
+    written.and(removed).map_err(at(folder))?;
+    for name in ["store.redb", "store.lock"] {
+        let path = folder.join(name);
+        match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What to do where a server could not write. What is there can be read all the same.
+fn who_writes(folder: &Path, error: &io::Error) -> String {
+    let (shown, owner) = (folder.display(), std::fs::metadata(folder).map_or(0, |about| about.uid()));
+    let first = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount it to be written (`mount -o remount,rw`; where the kernel made it read-only, `dmesg` says why)"
+                .to_owned()
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there".to_owned(),
+        _ => {
+            format!("run as the user that owns it (uid {owner}), or look whether it is immutable (`lsattr -d {shown}`)")
+        }
+    };
+    format!("{first}; it can be read as it is: formwork store check --state-dir {shown}, and backup and dump likewise")
 }
 
 /// The site's authority: since when and until when its certificate is good.
@@ -132,7 +184,7 @@ fn authority(path: &Path) -> Option<Check> {
     let name = "authority";
     let text = match read_regular(path, FILE_MAX) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let says = format!("{} is not there", path.display());
             return Some(Check::fail(name, says, "bring it back with the store's backup: agents trust no other"));
         }

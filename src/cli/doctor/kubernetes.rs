@@ -1,6 +1,7 @@
 //! What a server with its store or its source in Kubernetes would meet there: the API server, rights, the kinds of Formwork, the store, the
 //! Secret with the site's keys. Nothing is written.
 
+use super::pod::Pod;
 use super::{Arguments, Check};
 use crate::cli::error::CliError;
 use crate::cli::sentence::count;
@@ -54,14 +55,19 @@ const FOLLOWS: [Right; 7] = [
 const KINDS: [&str; 3] = ["ContentSource", "Machine", "ClusterProfile"];
 
 /// Asks for what these options need; nothing where they need no Kubernetes.
-pub(super) fn checks(keeping: &Keeping, state: &Path, arguments: &Arguments) -> Result<Vec<Check>, CliError> {
+pub(super) fn checks(
+    keeping: &Keeping,
+    state: &Path,
+    arguments: &Arguments,
+    pod: Option<&Pod>,
+) -> Result<Vec<Check>, CliError> {
     let mut checks = Vec::new();
     if let Keeping::Kubernetes { config, namespace, replica } = keeping {
         let rights: Vec<Right> = std::iter::once(SECRETS).chain(replica.iter().map(|_| LEASES)).collect();
         let (reached, more) = asked(kube::Config::clone(config), namespace, &rights, false)?;
         checks.extend(more);
         if reached {
-            checks.extend(stored(config, namespace, replica.is_some(), state));
+            checks.extend(stored(config, namespace, replica.is_some(), state, pod));
         }
     }
     if arguments.kubernetes {
@@ -155,14 +161,14 @@ async fn kinds(client: &kube::Client) -> Result<Vec<String>, String> {
 }
 
 /// The store itself, and the keys beside it.
-fn stored(config: &kube::Config, namespace: &str, shares: bool, state: &Path) -> Vec<Check> {
+fn stored(config: &kube::Config, namespace: &str, shares: bool, state: &Path, pod: Option<&Pod>) -> Vec<Check> {
     let certificate = std::fs::read_to_string(state.join("keys/authority.pem")).ok();
     let authority = certificate.as_deref().and_then(|certificate| crate::identity::ca_fingerprint(certificate).ok());
     let glance = KubernetesStore::look(client::connect(config.clone(), namespace.to_owned()), authority.as_deref());
-    let mut checks = vec![judge_store(namespace, glance)];
+    let mut checks = vec![judge_store(namespace, certificate.is_some(), pod, glance)];
     if shares {
         let found = kept::find(config.clone(), namespace);
-        checks.push(judge_keys(namespace, certificate.as_deref(), found));
+        checks.push(judge_keys(namespace, certificate.as_deref(), pod, found));
     }
     checks
 }
@@ -216,7 +222,13 @@ pub(super) fn judge_right(namespace: &str, right: &Right, lacking: Result<Vec<&s
     }
 }
 
-pub(super) fn judge_store(namespace: &str, glance: Result<Glance, StoreError>) -> Check {
+/// `has_keys`: those of a site are here, so that a new one is not what there should be.
+pub(super) fn judge_store(
+    namespace: &str,
+    has_keys: bool,
+    pod: Option<&Pod>,
+    glance: Result<Glance, StoreError>,
+) -> Check {
     let name = "store";
     let error = match glance {
         Ok(Glance { site, events, bytes, bytes_max }) => {
@@ -235,9 +247,14 @@ pub(super) fn judge_store(namespace: &str, glance: Result<Glance, StoreError>) -
         Err(error) => error,
     };
     let remedy = match &error {
-        StoreError::Open(text) if text.contains("there is no store") => {
-            format!("formwork site create NAME --store kubernetes --store-namespace {namespace}")
+        StoreError::Open(text) if text.contains("there is no store") && has_keys => {
+            "the keys of a site are here: is the namespace the right one? a store that was lost comes back with a backup of etcd"
+                .to_owned()
         }
+        StoreError::Open(text) if text.contains("there is no store") => Pod::makes_site(
+            pod,
+            format!("formwork site create NAME --store kubernetes --store-namespace {namespace}"),
+        ),
         StoreError::Open(_) => "see docs/kubernetes-store.md".to_owned(),
         StoreError::Damaged(_) => "bring etcd back from a backup of before, or import an export".to_owned(),
         _ => "mend what is said above first".to_owned(),
@@ -253,6 +270,7 @@ fn count_of(events: u64) -> String {
 pub(super) fn judge_keys(
     namespace: &str,
     own: Option<&str>,
+    pod: Option<&Pod>,
     found: Result<Option<BTreeMap<String, Vec<u8>>>, StoreError>,
 ) -> Check {
     let name = format!("Secret {}", kept::NAME);
@@ -274,12 +292,18 @@ pub(super) fn judge_keys(
         (Some(_), None) => Check::warn(
             name,
             format!("namespace {namespace} has no shared keys: a server without any cannot join this one"),
-            "formwork site create NAME --shared, with the same --state-dir and store",
+            match pod {
+                Some(pod) => pod.types("formwork site create NAME --shared"),
+                None => "formwork site create NAME --shared, with the same --state-dir and store".to_owned(),
+            },
         ),
         (None, None) => Check::fail(
             name,
             format!("there are no keys of the site, neither here nor in namespace {namespace}"),
-            format!("formwork site create NAME --shared --store kubernetes --store-namespace {namespace}"),
+            Pod::makes_site(
+                pod,
+                format!("formwork site create NAME --shared --store kubernetes --store-namespace {namespace}"),
+            ),
         ),
     }
 }
@@ -318,23 +342,25 @@ mod tests {
     #[test]
     fn a_store_that_is_there_another_sites_or_near_its_bound_is_told_apart() {
         let glance = |bytes| Glance { site: "lab".into(), events: 7, bytes, bytes_max: 500 << 20 };
-        is(&judge_store("ns", Ok(glance(399 << 20))), Good, "site lab in namespace ns, 7 events");
-        is(&judge_store("ns", Ok(glance(400 << 20))), Warn, "400 of 500 MiB");
-        let none = judge_store("ns", Err(StoreError::Open("there is no store in namespace ns".into())));
+        is(&judge_store("ns", false, None, Ok(glance(399 << 20))), Good, "site lab in namespace ns, 7 events");
+        is(&judge_store("ns", false, None, Ok(glance(400 << 20))), Warn, "400 of 500 MiB");
+        let none = judge_store("ns", false, None, Err(StoreError::Open("there is no store in namespace ns".into())));
         is(&none, Fail, "there is no store");
         assert!(none.remedy.is_some_and(|remedy| remedy.contains("site create NAME --store kubernetes")));
-        is(&judge_store("ns", Err(StoreError::Damaged("torn".into()))), Fail, "torn");
-        is(&judge_store("ns", Err(StoreError::Unreachable("away".into()))), Fail, "away");
+        let lost = judge_store("ns", true, None, Err(StoreError::Open("there is no store in namespace ns".into())));
+        assert!(lost.remedy.is_some_and(|remedy| remedy.contains("backup of etcd")), "its keys are here");
+        is(&judge_store("ns", false, None, Err(StoreError::Damaged("torn".into()))), Fail, "torn");
+        is(&judge_store("ns", false, None, Err(StoreError::Unreachable("away".into()))), Fail, "away");
     }
 
     #[test]
     fn the_keys_that_servers_share_are_compared_with_those_here() {
         let shared = |text: &str| Ok(Some(BTreeMap::from([("authority.pem".to_owned(), text.as_bytes().to_vec())])));
-        is(&judge_keys("ns", Some("a"), shared("a")), Good, "the same are here");
-        is(&judge_keys("ns", Some("a"), shared("b")), Fail, "another site");
-        is(&judge_keys("ns", None, shared("a")), Good, "takes");
-        is(&judge_keys("ns", Some("a"), Ok(None)), Warn, "no shared keys");
-        is(&judge_keys("ns", None, Ok(None)), Fail, "neither here nor");
-        is(&judge_keys("ns", None, Err(StoreError::Unreachable("away".into()))), Fail, "away");
+        is(&judge_keys("ns", Some("a"), None, shared("a")), Good, "the same are here");
+        is(&judge_keys("ns", Some("a"), None, shared("b")), Fail, "another site");
+        is(&judge_keys("ns", None, None, shared("a")), Good, "takes");
+        is(&judge_keys("ns", Some("a"), None, Ok(None)), Warn, "no shared keys");
+        is(&judge_keys("ns", None, None, Ok(None)), Fail, "neither here nor");
+        is(&judge_keys("ns", None, None, Err(StoreError::Unreachable("away".into()))), Fail, "away");
     }
 }

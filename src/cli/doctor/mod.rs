@@ -1,12 +1,13 @@
 //! `formwork doctor`: whether this computer can serve a site: rights, ports, files, wires, clock, each with what to do.
 //!
 //! Nothing is changed, and nothing is taken: a port is opened and closed, one DHCP question is asked for which no address is
-//! claimed.
+//! claimed, and what is written beside the store, to try whether that can be, is taken away at once.
 
 mod files;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod loader;
+mod pod;
 mod sources;
 mod system;
 mod wire;
@@ -137,9 +138,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         (Some(_), None) => files::Stored::Elsewhere,
         (Some(_), Some(_)) => files::Stored::ElsewhereWithKeys,
     };
-    checks.extend(files::state(&arguments.state_dir, stored));
+    let pod = pod::Pod::of_process();
+    checks.extend(files::state(&arguments.state_dir, stored, pod.as_ref()));
     #[cfg(feature = "kubernetes")]
-    checks.extend(kubernetes::checks(&keeping, &arguments.state_dir, arguments)?);
+    checks.extend(kubernetes::checks(&keeping, &arguments.state_dir, arguments, pod.as_ref())?);
     let (content, catalog) = files::content(&arguments.content);
     checks.extend(content);
     checks.extend(sources::sources(&arguments.content, &arguments.sources));

@@ -19,14 +19,14 @@ fn by_name<'a>(checks: &'a [Check], name: &str) -> &'a Check {
 fn a_state_directory_that_others_can_read_is_told_with_the_command_that_mends_it() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("state");
-    assert_eq!(by_name(&state(&at, Stored::Here), "state directory").verdict, Verdict::Fail);
+    assert_eq!(by_name(&state(&at, Stored::Here, None), "state directory").verdict, Verdict::Fail);
     crate::serve::StateDirectory(at.clone()).create("lab", true, "https://127.0.0.1:1").unwrap();
-    let checks = state(&at, Stored::Here);
+    let checks = state(&at, Stored::Here, None);
     assert!(checks.iter().all(|check| check.verdict == Verdict::Ok), "{checks:?}");
     assert!(by_name(&checks, "authority").says.contains("days more"));
     mode(&at.join("keys/signing.key"), 0o640);
     mode(&at, 0o755);
-    let checks = state(&at, Stored::Here);
+    let checks = state(&at, Stored::Here, None);
     let keys = by_name(&checks, "keys and secrets");
     assert_eq!(keys.verdict, Verdict::Fail);
     assert_eq!(keys.remedy, Some(format!("chmod 600 {}", at.join("keys/signing.key").display())));
@@ -38,20 +38,20 @@ fn a_store_that_lies_elsewhere_is_not_missing_here() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("state");
     // A replica makes it, and takes the keys that lie beside the store.
-    assert_eq!(by_name(&state(&at, Stored::ElsewhereWithKeys), "state directory").verdict, Verdict::Ok);
-    assert_eq!(by_name(&state(&at, Stored::Elsewhere), "state directory").verdict, Verdict::Fail);
+    assert_eq!(by_name(&state(&at, Stored::ElsewhereWithKeys, None), "state directory").verdict, Verdict::Ok);
+    assert_eq!(by_name(&state(&at, Stored::Elsewhere, None), "state directory").verdict, Verdict::Fail);
     crate::serve::StateDirectory(at.clone()).create("lab", true, "https://127.0.0.1:1").unwrap();
     std::fs::remove_file(at.join("store.redb")).unwrap();
-    let none = state(&at, Stored::Here);
+    let none = state(&at, Stored::Here, None);
     assert_eq!(by_name(&none, "store").says, "there is none");
     std::fs::write(at.join("store-elsewhere"), "namespace lab of Kubernetes").unwrap();
-    let store = by_name(&state(&at, Stored::Here), "store").clone();
+    let store = by_name(&state(&at, Stored::Here, None), "store").clone();
     assert_eq!(
         (store.verdict, store.says.as_str()),
         (Verdict::Fail, "it is not here, but in namespace lab of Kubernetes")
     );
     for stored in [Stored::Elsewhere, Stored::ElsewhereWithKeys] {
-        let checks = state(&at, stored);
+        let checks = state(&at, stored, None);
         assert!(checks.iter().all(|check| check.verdict == Verdict::Ok && check.name != "store"), "{checks:?}");
     }
 }
