@@ -4,10 +4,10 @@
 //! References come along whatever became of what they lead to: which revision serves, which is trusted, and which a run is pinned
 //! to is known on, and mostly the source still has it.
 
-use super::loose::LooseObject;
 use super::mirror::{Mirror, Origin};
 use super::owner::{Owner, open};
 use super::remote::{Part, parts_of, room_of};
+use super::verified::Verified;
 use super::{GitError, Revision, Source};
 use crate::content::Tree;
 use git2::{Oid, Repository};
@@ -32,6 +32,8 @@ pub(super) struct Mended {
     at: Option<Instant>,
     /// Some was found: what was here before may be missing.
     found: bool,
+    /// What was found whole.
+    verified: Verified,
 }
 
 /// What is damaged in a mirror.
@@ -57,14 +59,23 @@ impl Mirror {
             Ok(mirror) => mirror,
             Err(error) if is_garbage(path) => {
                 tracing::warn!(%error, "the mirror is no repository any more; it is set aside as mirror.git.damaged and made anew");
-                renew(path, &Damage::of(path)).map_err(|_| error)?;
+                renew(path, &Damage::of(path, &mut Verified::default())).map_err(|_| error)?;
                 Self::open(path)?
             }
             Err(error) => return Err(error),
         };
-        mirror.mend();
-        mirror.mended.at = None;
+        mirror.mended.verified = Verified::read(path);
+        mirror.mend_found();
         Ok(mirror)
+    }
+
+    /// Goes on with what is to be looked at while nobody asks for anything; whether damage was found, and the mirror mended.
+    pub(super) fn look_over(&mut self) -> bool {
+        if !self.mended.verified.go_on(&self.path) {
+            return false;
+        }
+        self.mended.at = None;
+        self.mend()
     }
 
     /// Sets it aside where it is damaged, and goes on with a new one; whether it was. What was found whole a moment ago is not
@@ -74,7 +85,14 @@ impl Mirror {
             return false;
         }
         self.mended.at = Some(Instant::now());
-        let damage = Damage::of(&self.path);
+        // What could not be read may be as it was for all that the file system knows.
+        self.mended.verified.forget();
+        self.mend_found()
+    }
+
+    /// Mends what is found of those objects that are new or changed since they were hashed.
+    fn mend_found(&mut self) -> bool {
+        let damage = Damage::of(&self.path, &mut self.mended.verified);
         if damage.files.is_empty() {
             return false;
         }
@@ -225,19 +243,17 @@ impl Owner {
 }
 
 impl Damage {
-    /// Goes through all files of a mirror: ours are loose.
-    fn of(path: &Path) -> Self {
+    /// Goes through all files of a mirror: ours are loose. Those that are known to be whole are not read.
+    fn of(path: &Path, verified: &mut Verified) -> Self {
         let mut damage = Self::default();
         let mut objects = HashSet::new();
-        for (id, file) in loose_objects(path) {
-            if let Err(error) = LooseObject::check_file(&file, id) {
-                if damage.said.len() < NAMED {
-                    damage.said.push(error.message().to_owned());
-                }
-                damage.files.insert(file);
-                objects.insert(id);
+        verified.look(path, |id, file, error| {
+            if damage.said.len() < NAMED {
+                damage.said.push(error.message().to_owned());
             }
-        }
+            damage.files.insert(file);
+            objects.insert(id);
+        });
         for (name, file) in references(path) {
             match fs::read_to_string(&file).map(|text| id_in(&text)) {
                 Ok(Some(id)) if objects.contains(&id) => damage.references.push(name),
@@ -312,7 +328,8 @@ fn fill(path: &Path, new: &Path, damage: &Damage) -> io::Result<()> {
     rustix::fs::syncfs(&fs::File::open(new)?).map_err(Into::into)
 }
 
-fn loose_objects(path: &Path) -> Vec<(Oid, PathBuf)> {
+/// The files of loose objects.
+pub(super) fn loose_objects(path: &Path) -> Vec<(Oid, PathBuf)> {
     let mut found = Vec::new();
     for first in (0..=u8::MAX).map(|first| format!("{first:02x}")) {
         let folder = path.join("objects").join(&first);

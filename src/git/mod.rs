@@ -43,6 +43,7 @@ pub mod receive;
 pub mod regular;
 pub mod remote;
 mod source;
+mod verified;
 mod verify;
 mod walk;
 mod watch;

@@ -150,7 +150,7 @@ impl Owner {
                 Ok(Request::Look) => next_look = Instant::now(),
                 Ok(request) => self.answer(request),
                 Err(RecvTimeoutError::Timeout) if self.mirrored >= PRUNE_EVERY => self.prune(),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.look_over(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -174,6 +174,14 @@ impl Owner {
         match self.mirror.prune(&self.given_out) {
             Ok(removed) => tracing::debug!(removed, "mirror swept"),
             Err(error) => tracing::warn!(%error, "the mirror could not be swept"),
+        }
+    }
+
+    /// What can wait until nobody asks for anything. What a damaged mirror lacks is copied again when somebody asks for it; of a
+    /// directory, when it is looked at next.
+    fn look_over(&mut self) {
+        if self.mirror.look_over() {
+            self.last_directory = None;
         }
     }
 
