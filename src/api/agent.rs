@@ -343,8 +343,15 @@ async fn job_end(
     };
     tracing::info!(machine = entry.name, job, outcome = ?end.outcome, "ended");
     let name = job.clone();
-    let event =
-        Event::JobEnded { job, outcome: end.outcome, exit_code: end.exit_code, message, requests: end.requests };
+    let has_log = app.logs.length(&job).is_ok_and(|length| length > 0);
+    let event = Event::JobEnded {
+        job,
+        outcome: end.outcome,
+        exit_code: end.exit_code,
+        message,
+        requests: end.requests,
+        log_at: app.others.as_ref().filter(|_| has_log).map(|others| others.own()),
+    };
     let written_down = log.is_some();
     let keep = log.map(|log| Operation::Put { space: Space::Log, key: name.clone(), value: Some(log) });
     app.fleet.record_with(entry, &state, vec![event], keep.into_iter().collect()).await?;

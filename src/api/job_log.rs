@@ -8,7 +8,7 @@ use super::{ApiError, App};
 use crate::archive::ReadError;
 use crate::fleet::{Entry, Fleet};
 use crate::net::routes::{Opens, Route, Routes};
-use crate::store::logs::LogError;
+use crate::store::logs::{CAP_BYTES, LogError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -41,6 +41,7 @@ struct LogQuery {
 }
 
 /// A part of a log.
+#[derive(Debug)]
 struct Piece {
     bytes: Vec<u8>,
     /// How long the log is, bytes.
@@ -83,7 +84,7 @@ async fn log(
     loop {
         watch.mark_unchanged();
         let open = is_open(&app.fleet, &job);
-        let Some(mut here) = here(&app, &job, from).await else {
+        let Some(mut here) = here(&app, &job, from, open).await else {
             return Err(ApiError::not_found(format!("there is no log of job {job}")));
         };
         let mut away = None;
@@ -95,11 +96,14 @@ async fn log(
             }
         }
         let now = Instant::now();
+        let mut answered = Vec::new();
         if let Some(others) =
             app.others.as_ref().filter(|_| asks_others && here.may_be_part(from, open) && now >= ask_again)
         {
             ask_again = now + ASK_AGAIN;
-            match others.log(&job, from, authorization).await {
+            let told = others.log(&job, from, authorization).await;
+            answered = told.answered;
+            match told.best {
                 Some(theirs) if theirs.length > here.piece.length && here.piece.bytes.is_empty() => {
                     return Ok(Piece { bytes: theirs.bytes, length: theirs.length }.into_response(from, open));
                 }
@@ -112,8 +116,15 @@ async fn log(
         if let Some(error) = away.filter(|_| piece.length == 0) {
             return Err(error);
         }
-        if piece.length == 0 && !open && !is_job(&app.fleet, &job) {
-            return Err(ApiError::not_found(format!("there is no job {job}")).hint("formwork describe machine NAME"));
+        if piece.length == 0 && !open {
+            let Some(record) = record_of(&app.fleet, &job) else {
+                let error = ApiError::not_found(format!("there is no job {job}"));
+                return Err(error.hint("formwork describe machine NAME"));
+            };
+            let own = app.others.as_ref().filter(|_| asks_others).map(|others| others.own());
+            if let Some(name) = own.and_then(|own| is_away(record.as_deref(), &own, &answered)) {
+                return Err(elsewhere(&job, name));
+            }
         }
         if piece.bytes.is_empty() && open && now < deadline {
             let soon = deadline.min(now + Duration::from_millis(250));
@@ -149,12 +160,16 @@ impl Here {
     }
 }
 
-/// None: it cannot be a job, or its file cannot be read.
-async fn here(app: &App, job: &str, from: u64) -> Option<Here> {
+/// None: it cannot be a job, or its file cannot be read. What came after the bound is nobody's to read, so a log is as long as what
+/// can be read of it; the note at its end counts, and is shown once nothing more comes.
+async fn here(app: &App, job: &str, from: u64, open: bool) -> Option<Here> {
     let (logs, job) = (Arc::clone(&app.logs), job.to_owned());
     let read = tokio::task::spawn_blocking(move || {
-        let piece = Piece { bytes: logs.read(&job, from, LOG_PIECE)?, length: logs.length(&job)? };
-        Ok::<_, LogError>(Here { piece, readable: logs.readable(&job)?, uploaded: logs.uploaded(&job) })
+        let readable = logs.readable(&job)?;
+        let length = if open { readable.min(CAP_BYTES) } else { readable };
+        let most = usize::try_from(length.saturating_sub(from)).unwrap_or(usize::MAX).min(LOG_PIECE);
+        let piece = Piece { bytes: logs.read(&job, from, most)?, length };
+        Ok::<_, LogError>(Here { piece, readable, uploaded: logs.uploaded(&job) })
     });
     read.await.ok()?.ok()
 }
@@ -184,12 +199,25 @@ fn is_open(fleet: &Fleet, job: &str) -> bool {
         .any(|entry| entry.state().run.as_ref().and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job))
 }
 
-/// A job of some machine's last run that wrote nothing is still a job.
-fn is_job(fleet: &Fleet, job: &str) -> bool {
+/// A job of some machine's last run that wrote nothing is still a job. Where its log is, as far as its end says so; `None`: it is no job.
+fn record_of(fleet: &Fleet, job: &str) -> Option<Option<String>> {
     let of = |entry: &Arc<Entry>| {
-        entry.state().run.as_ref().is_some_and(|run| run.tasks.values().any(|record| record.job == job))
+        let state = entry.state();
+        let record = state.run.as_ref()?.tasks.values().find(|record| record.job == job)?;
+        Some(record.log_at.clone())
     };
-    fleet.all().iter().any(of)
+    fleet.all().iter().find_map(of)
+}
+
+/// The server that has the log and did not answer. One that answered has it no more: it was removed, and nobody has it.
+fn is_away<'a>(log_at: Option<&'a str>, own: &str, answered: &[String]) -> Option<&'a str> {
+    log_at.filter(|name| *name != own && !answered.iter().any(|answered| answered == name))
+}
+
+fn elsewhere(job: &str, name: &str) -> ApiError {
+    let error = format!("the log of job {job} is at replica {name}, which does not answer");
+    let hint = "start that replica again with its state directory; with --object-store on all replicas, logs do not go away with one";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log-elsewhere", error).hint(hint).retry(10)
 }
 
 #[cfg(test)]
@@ -215,6 +243,22 @@ mod tests {
             assert_eq!(here.may_be_more_there(), more_there, "{case}");
             assert_eq!(here.may_be_part(from, open), part, "{case}");
         }
+    }
+
+    #[test]
+    fn a_log_is_away_where_the_server_that_has_it_does_not_answer() {
+        for (log_at, answered, away) in [
+            (None, &[][..], None),
+            (Some("one"), &[], None),
+            (Some("two"), &[], Some("two")),
+            (Some("two"), &["three"], Some("two")),
+            (Some("two"), &["three", "two"], None),
+        ] {
+            let answered: Vec<String> = answered.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(is_away(log_at, "one", &answered), away, "{log_at:?} {answered:?}");
+        }
+        let words = format!("{:?}", elsewhere("3f9c", "two"));
+        assert!(words.contains("the log of job 3f9c is at replica two, which does not answer"), "{words}");
     }
 
     #[test]

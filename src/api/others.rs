@@ -28,6 +28,15 @@ pub struct Others {
     turns: Arc<Semaphore>,
 }
 
+/// What the others say of a log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Of all that have some, the one that has most.
+    pub(super) best: Option<Theirs>,
+    /// The names of those that answered.
+    pub(super) answered: Vec<String>,
+}
+
 /// What another server has of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Theirs {
@@ -45,31 +54,38 @@ impl Others {
         Some(Self { replicas, agent, turns: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
-    /// What another server has of a job's log from there on: of all that have some, the one that has most.
-    pub(super) async fn log(&self, job: &str, from: u64, authorization: &str) -> Option<Theirs> {
-        let own = self.replicas.standing().own.clone();
-        let mut asked = JoinSet::new();
+    /// What this server is called among them.
+    pub(super) fn own(&self) -> String {
+        self.replicas.standing().own.clone()
+    }
+
+    /// What the others have of a job's log from there on.
+    pub(super) async fn log(&self, job: &str, from: u64, authorization: &str) -> Told {
+        let own = self.own();
+        let (mut asked, mut told) = (JoinSet::new(), Told::default());
         for (name, address) in self.replicas.others() {
             let url = format!("{}/v1/jobs/{job}/log?from={from}", address.trim_end_matches('/'));
-            let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
+            let Ok(turn) = turn else { break };
             let (agent, authorization, own) = (self.agent.clone(), authorization.to_owned(), own.clone());
             asked.spawn_blocking(move || {
                 let _turn = turn;
                 ask(&agent, &url, &authorization, &own)
                     .inspect_err(|why| tracing::debug!(replica = name, "it was not asked for a log: {why}"))
                     .ok()
-                    .flatten()
+                    .map(|theirs| (name, theirs))
             });
         }
-        let mut best: Option<Theirs> = None;
-        while let Some(theirs) = asked.join_next().await {
-            if let Ok(Some(theirs)) = theirs
-                && best.as_ref().is_none_or(|best| theirs.length > best.length)
+        while let Some(answer) = asked.join_next().await {
+            let Ok(Some((name, theirs))) = answer else { continue };
+            told.answered.push(name);
+            if let Some(theirs) = theirs
+                && told.best.as_ref().is_none_or(|best| theirs.length > best.length)
             {
-                best = Some(theirs);
+                told.best = Some(theirs);
             }
         }
-        best
+        told
     }
 }
 

@@ -184,6 +184,9 @@ pub struct JobRow {
     pub outcome: Option<JobOutcome>,
     /// Its exit code or what went wrong.
     pub message: Option<String>,
+    /// Of several servers, the one whose state directory has the last job's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_at: Option<String>,
 }
 
 /// `GET /v1/events?after=N&limit=M&wait=55s[&machine=NAME]`.

@@ -153,7 +153,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let disks = if *destructive { ", may change disks" } else { "" };
             format!("starts {task} of stage {stage} (job {job}{again}{disks})")
         }
-        Event::JobEnded { job, outcome, exit_code, message, requests } => {
+        Event::JobEnded { job, outcome, exit_code, message, requests, .. } => {
             let what = task.map_or_else(|| format!("job {job}"), str::to_owned);
             ended(&what, *outcome, *exit_code, message.as_deref(), requests)
         }

@@ -49,6 +49,7 @@ pub fn detail(name: &str) -> MachineDetail {
         state: state.to_owned(),
         outcome: None,
         message: None,
+        log_at: None,
     };
     let mut failed = job("scrub", "hardware.scrub", "failed");
     failed.outcome = Some(JobOutcome::Failed);

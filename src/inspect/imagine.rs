@@ -190,6 +190,7 @@ impl<'a> Imagined<'a> {
             exit_code: Some(0),
             message: None,
             requests: requests.to_vec(),
+            log_at: None,
         });
     }
 }

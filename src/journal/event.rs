@@ -396,6 +396,9 @@ pub enum Event {
         message: Option<String>,
         /// What the task asked for.
         requests: Vec<JobRequest>,
+        /// Of several servers, the one whose state directory has its log, where it wrote one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log_at: Option<String>,
     },
     /// A person took a task as done without its being done.
     TaskSkipped {

@@ -114,6 +114,9 @@ pub struct TaskRecord {
     pub boot_id: String,
     /// Its last job.
     pub job: String,
+    /// Of several servers, the one whose state directory has the log of that job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_at: Option<String>,
 }
 
 /// How the last try of a task ended.
@@ -209,8 +212,10 @@ impl Run {
             Event::RunFinished { .. } => self.ended(RunStatus::Finished, at),
             Event::RunCancelled { .. } => self.ended(RunStatus::Cancelled, at),
             Event::JobGranted { .. } => self.granted(event, at),
-            Event::JobEnded { job, outcome, message, requests, .. } => {
-                self.job_ended(job, *outcome, message, requests, at);
+            Event::JobEnded { job, outcome, message, requests, log_at, .. } => {
+                if let Some(record) = self.job_ended(job, *outcome, message, requests, at) {
+                    record.log_at.clone_from(log_at);
+                }
             }
             Event::InstallerFinished { run, stage_index, stage, task, digest, success, message, .. }
                 if *run == self.number && self.is_open() =>
@@ -300,6 +305,7 @@ impl Run {
             record.digest.clone_from(digest);
             record.boot_id.clone_from(boot_id);
             record.job.clone_from(job);
+            record.log_at = None;
             record.end = None;
         });
     }
@@ -311,9 +317,9 @@ impl Run {
         message: &Option<String>,
         requests: &[JobRequest],
         at: i64,
-    ) {
-        let Some(open) = self.job.take_if(|open| open.id == job) else { return };
-        let Some(record) = self.tasks.get_mut(&open.stage, &open.task) else { return };
+    ) -> Option<&mut TaskRecord> {
+        let open = self.job.take_if(|open| open.id == job)?;
+        let record = self.tasks.get_mut(&open.stage, &open.task)?;
         let again = requests.contains(&JobRequest::Again);
         match outcome {
             JobOutcome::Done if again => record.agains = record.agains.saturating_add(1),
@@ -335,6 +341,7 @@ impl Run {
                 }
             }
         }
+        Some(record)
     }
 }
 
@@ -353,6 +360,7 @@ impl TaskRecord {
             end: None,
             boot_id: String::new(),
             job: String::new(),
+            log_at: None,
         }
     }
 }

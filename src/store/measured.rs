@@ -70,6 +70,7 @@ mod tests {
             exit_code: None,
             message: None,
             requests: Vec::new(),
+            log_at: None,
         };
         let events = [ended, Event::RunFinished { run: 1 }].map(|event| (stream.clone(), event));
         let batch = Batch { expected: vec![(stream, 0)], events: events.to_vec(), operations: Vec::new() };

@@ -156,6 +156,7 @@ fn with_open_job(question: &Question<'_>, view: &MachineView, run: &Run, job: &c
             exit_code: None,
             message: Some(message.to_owned()),
             requests: Vec::new(),
+            log_at: None,
         }]))
     };
     match question.running {

@@ -4,6 +4,7 @@ use super::{Answer, Site, table};
 use crate::api::views::{AskBody, MachineSummary, Phase};
 use crate::fleet::Entry;
 use crate::journal::{Event, RunStatus, Stream};
+use crate::store::logs::{CAP_BYTES, LogStore};
 use crate::wire::{CheckInRequest, HardwareIdentity, JobOutcome};
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ impl Site {
             exit_code: None,
             message: Some("no disk".into()),
             requests: Vec::new(),
+            log_at: None,
         };
         self.lab.event(&self.entry(machine), event).await;
     }
@@ -154,6 +156,25 @@ async fn the_log_of_a_job_that_never_was_is_not_found_and_that_of_a_silent_one_i
     let silent = log("job-two").await;
     assert_eq!((silent.status, silent.body.as_str()), (200, ""));
     assert_eq!(log("job-one").await.body, "what it said");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_is_complete_when_its_job_ends_and_says_that_it_was_cut() {
+    let site = Site::start().await;
+    let logs = LogStore::open(&site.lab.dir.path().join("logs")).expect("a folder");
+    for piece in 0..=CAP_BYTES >> 20 {
+        logs.append("job-two", piece << 20, &vec![b'x'; 1 << 20]).expect("a piece");
+    }
+    let rest = async || {
+        let path = format!("/v1/jobs/job-two/log?from={CAP_BYTES}");
+        let answer = site.administrator("GET", "/v1/jobs/{job}/log", &path, "").await;
+        let complete = answer.headers.iter().any(|header| header.contains("formwork-log-complete: \"true\""));
+        (answer.body, complete)
+    };
+    assert_eq!(rest().await, (String::new(), false), "how much is not kept is known when nothing more comes");
+    site.ends("two", JobOutcome::Done).await;
+    let (body, complete) = rest().await;
+    assert!(complete && body.contains("the log is cut here; 00000000000001048576 more bytes"), "{complete}: {body}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
             job,
             outcome,
             exit_code: None,
+            log_at: requests.first().map(|_| "two".into()),
             message: Some("why".into()),
             requests,
         }),

@@ -105,6 +105,7 @@ fn a_raised_run_ends_the_open_one_and_kills_its_tokens() {
         exit_code: Some(0),
         message: None,
         requests: Vec::new(),
+        log_at: None,
     });
     assert!(world.state.run.as_ref().unwrap().tasks.is_empty());
     // The first task of the new run begins with a boot.

@@ -283,6 +283,7 @@ impl World {
             exit_code: None,
             message: (outcome == JobOutcome::Failed).then(|| "exit code 1".into()),
             requests: requests.to_vec(),
+            log_at: None,
         });
     }
 

@@ -56,7 +56,7 @@ fn run(number: u64) -> Vec<Event> {
             timeout_seconds: 3600,
         });
         let (outcome, requests) = (JobOutcome::Done, Vec::new());
-        events.push(Event::JobEnded { job, outcome, exit_code: Some(0), message: None, requests });
+        events.push(Event::JobEnded { job, outcome, exit_code: Some(0), message: None, requests, log_at: None });
     }
     events.push(Event::RunFinished { run: number });
     events
