@@ -1,10 +1,10 @@
 //! Logs of jobs that ended: the store holds the short ones until their files are on the disk.
 
 use super::machines::Fleet;
-use crate::journal::{Stream, jobs_kept};
+use crate::journal::{Event, Stream, jobs_of};
 use crate::store::logs::{LogError, LogStore};
-use crate::store::{Batch, Operation, Space, StoreError};
-use std::collections::HashSet;
+use crate::store::{Batch, Operation, Space, Store, StoreError};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// So many are let go in one commit.
@@ -22,6 +22,38 @@ pub enum LateLogs {
     /// The thread that waited for the disk.
     #[error("it stopped at an error of this program")]
     Stopped,
+}
+
+/// The jobs that were granted in what the journal keeps of each machine, as far as it was read: events are read once, and what
+/// retention drops is forgotten.
+#[derive(Debug, Default)]
+pub struct Granted(HashMap<Stream, OfMachine>);
+
+/// Those of one machine.
+#[derive(Debug, Default)]
+struct OfMachine {
+    /// The index of the event to be read next.
+    next: u64,
+    /// With the sequences of the events that granted them.
+    jobs: VecDeque<(u64, String)>,
+}
+
+impl OfMachine {
+    fn read_on(&mut self, store: &dyn Store, stream: &Stream) -> Result<(), StoreError> {
+        if store.head(stream)? > self.next {
+            for record in store.events_of(stream, self.next, usize::MAX)? {
+                self.next = record.index.saturating_add(1);
+                if let Event::JobGranted { job, .. } = record.event {
+                    self.jobs.push_back((record.sequence, job));
+                }
+            }
+        }
+        let gone = store.compacted(Some(stream))?;
+        while self.jobs.front().is_some_and(|(sequence, _)| *sequence <= gone) {
+            self.jobs.pop_front();
+        }
+        Ok(())
+    }
 }
 
 impl Fleet {
@@ -45,17 +77,22 @@ impl Fleet {
         self.all().iter().filter_map(open).collect()
     }
 
-    /// All jobs that the journal names: all others have no log that anybody could ask for. Blocks for as long as reading all events takes.
+    /// All jobs that the journal names: all others have no log that anybody could ask for. Blocks for as long as reading takes those events
+    /// that came since `granted` was read.
     ///
     /// # Errors
     /// What the store says.
-    pub fn named_jobs(&self) -> Result<HashSet<String>, StoreError> {
+    pub fn named_jobs(&self, granted: &mut Granted) -> Result<HashSet<String>, StoreError> {
         let mut named = self.open_jobs();
+        let mut before = std::mem::take(&mut granted.0);
         for stream in self.store.streams()? {
             let Stream::Machine(name) = &stream else { continue };
             let now = self.known(name).map(|entry| entry.state()).unwrap_or_default();
-            let records = self.store.events_of(&stream, 0, usize::MAX)?;
-            named.extend(jobs_kept(&records, &now).into_iter().map(str::to_owned));
+            let mut known = before.remove(&stream).unwrap_or_default();
+            known.read_on(self.store.as_ref(), &stream)?;
+            named.extend(known.jobs.iter().map(|(_, job)| job.clone()));
+            named.extend(jobs_of(&now).map(str::to_owned));
+            granted.0.insert(stream, known);
         }
         Ok(named)
     }

@@ -33,6 +33,7 @@ pub use decide::Decision;
 pub use entry::{Entry, Live};
 pub use grant::GrantError;
 pub use identify::{Resolved, ToAdopt, would_take_in};
+pub use logs::Granted;
 pub use machines::{BoxRow, Fleet, Identity};
 pub use pins::Pins;
 pub use retention::{Logs, Looked};

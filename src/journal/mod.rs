@@ -13,7 +13,7 @@ mod tests;
 pub use event::{Ask, Event};
 pub use hold::{Hold, Pin, Word};
 pub use record::{Record, Stream};
-pub use retention::{Retention, fold_below, jobs_kept};
+pub use retention::{Retention, fold_below, jobs_of};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};
 pub use tasks::Tasks;

@@ -70,15 +70,6 @@ pub fn fold_below(records: &[Record], index: u64, now: &MachineState) -> (Machin
     (MachineState::fold(dropped()), jobs)
 }
 
-/// The jobs whose logs somebody may ask for: those that were granted in what is kept of a machine's events, and those that its state shows.
-pub fn jobs_kept<'a>(records: &'a [Record], now: &'a MachineState) -> BTreeSet<&'a str> {
-    let granted = |record: &'a Record| match &record.event {
-        Event::JobGranted { job, .. } => Some(job.as_str()),
-        _ => None,
-    };
-    records.iter().filter_map(granted).chain(jobs_of(now)).collect()
-}
-
 /// The jobs that these records name, also those that were folded into one.
 fn jobs_named<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<&'a str> {
     let mut jobs = BTreeSet::new();
@@ -92,7 +83,8 @@ fn jobs_named<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<&'a
     jobs
 }
 
-fn jobs_of(state: &MachineState) -> impl Iterator<Item = &str> {
+/// The jobs that a machine's state shows.
+pub fn jobs_of(state: &MachineState) -> impl Iterator<Item = &str> {
     let run = state.run.as_ref();
     let tasks = run.into_iter().flat_map(|run| run.tasks.values()).map(|task| task.job.as_str());
     tasks.chain(run.and_then(|run| run.job.as_ref()).map(|job| job.id.as_str()))

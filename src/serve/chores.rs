@@ -3,7 +3,7 @@
 use super::ServeError;
 use crate::api::push::Receiving;
 use crate::archive::Archive;
-use crate::fleet::{Fleet, Logs, Looked};
+use crate::fleet::{Fleet, Granted, Logs, Looked};
 use crate::journal::Retention;
 use crate::replicas::Replicas;
 use crate::store::logs::LogStore;
@@ -36,7 +36,13 @@ pub(super) struct Retaining {
 pub(super) async fn retain(this: Retaining) -> Result<(), ServeError> {
     let Retaining { fleet, logs, archive, receiving, policy, replicas, among_others } = this;
     let mut looked = Looked::default();
-    let mut unnamed = Unnamed { fleet: Arc::clone(&fleet), logs: Arc::clone(&logs), policy, named: HashSet::new() };
+    let mut unnamed = Unnamed {
+        fleet: Arc::clone(&fleet),
+        logs: Arc::clone(&logs),
+        policy,
+        granted: Granted::default(),
+        named: HashSet::new(),
+    };
     for round in 0_u64.. {
         if replicas.leads() {
             let logs = Logs { here: &logs, archive: archive.as_deref() };
@@ -61,6 +67,8 @@ struct Unnamed {
     fleet: Arc<Fleet>,
     logs: Arc<LogStore>,
     policy: Retention,
+    /// What was read of the journal.
+    granted: Granted,
     /// What it named when it was last looked.
     named: HashSet<String>,
 }
@@ -70,15 +78,18 @@ impl Unnamed {
     /// may be of a journal that came back older, and stays for as long as anything is kept. The same in the object store, where one leads.
     async fn drop(&mut self, archive: Option<&Archive>) {
         let (fleet, logs) = (Arc::clone(&self.fleet), Arc::clone(&self.logs));
+        let mut granted = std::mem::take(&mut self.granted);
         let looked = tokio::task::spawn_blocking(move || {
             // The logs first: one that begins afterwards is not among them.
             let kept = logs.kept().map_err(|error| error.to_string())?;
-            Ok::<_, String>((kept, fleet.named_jobs().map_err(|error| error.to_string())?))
+            let named = fleet.named_jobs(&mut granted).map_err(|error| error.to_string())?;
+            Ok::<_, String>((kept, named, granted))
         });
-        let (kept, named) = match looked.await.map_err(|error| error.to_string()).and_then(|looked| looked) {
+        let (kept, named, granted) = match looked.await.map_err(|error| error.to_string()).and_then(|looked| looked) {
             Ok(looked) => looked,
             Err(error) => return tracing::warn!(error, "logs of jobs that were dropped stay for now"),
         };
+        self.granted = granted;
         let before = self.fleet.clock.now_unix_ms().saturating_sub(self.policy.age_ms);
         for log in kept.into_iter().filter(|log| !named.contains(&log.job)) {
             if (self.named.contains(&log.job) || log.changed_unix_ms < before)
