@@ -19,6 +19,7 @@ mod objects;
 mod queue;
 mod read;
 mod seal;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -26,6 +27,7 @@ mod uploads;
 pub use bucket::{Place, PlaceError};
 pub use objects::{Listed, Objects, ObjectsError};
 pub use read::ReadError;
+pub use standing::{Of, Uploads};
 
 use crate::metrics;
 use crate::store::logs::LogStore;
@@ -68,35 +70,10 @@ struct State {
     removes_again: Option<Instant>,
 }
 
-/// How uploads stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uploads {
-    /// Where logs go, without credentials.
-    pub place: String,
-    /// Logs that wait for their upload.
-    pub waiting: usize,
-    /// Why none can be uploaded, where that has been so for a while.
-    pub failure: Option<String>,
-}
-
 impl std::fmt::Debug for Archive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Archive").field("place", &self.place).field("site", &self.site).finish_non_exhaustive()
     }
-}
-
-/// Whose logs they are, and what of them stays in the state directory.
-pub struct Of {
-    /// The site's name.
-    pub site: String,
-    /// SHA-256 of its authority's certificate, hexadecimal.
-    pub authority: String,
-    /// The logs here.
-    pub logs: Arc<LogStore>,
-    /// Of those that are uploaded so many bytes stay here.
-    pub kept_here: u64,
-    /// What counts.
-    pub metrics: metrics::Archive,
 }
 
 impl Archive {

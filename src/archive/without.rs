@@ -1,8 +1,10 @@
 //! In place of [the object store](index.html) where this program was built without the feature `object-storage`: there is none, and whoever asks for
 //! one is told so.
 
-use crate::metrics;
-use crate::store::logs::LogStore;
+mod standing;
+
+pub use standing::{Of, Uploads};
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,31 +42,6 @@ impl Place {
     pub fn parse(_: &str) -> Result<Self, PlaceError> {
         Err(PlaceError::Without)
     }
-}
-
-/// Whose logs they are.
-pub struct Of {
-    /// The site's name.
-    pub site: String,
-    /// SHA-256 of its authority's certificate, hexadecimal.
-    pub authority: String,
-    /// The logs here.
-    pub logs: Arc<LogStore>,
-    /// Of those that are uploaded so many bytes stay here.
-    pub kept_here: u64,
-    /// What counts.
-    pub metrics: metrics::Archive,
-}
-
-/// How uploads stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uploads {
-    /// Where logs go.
-    pub place: String,
-    /// Logs that wait for their upload.
-    pub waiting: usize,
-    /// Why none can be uploaded.
-    pub failure: Option<String>,
 }
 
 /// No archive.
