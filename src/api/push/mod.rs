@@ -159,10 +159,21 @@ pub(in crate::api) struct Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         let open = self.receiving.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.capability);
-        let Some(Open { pusher, asked }) = open.filter(|open| !open.asked.contains(&Hook::PreReceive)) else { return };
-        // Of a push of nothing, or one that git refuses by itself, no hook asks. Where they were not as they have to be at its end,
-        // it may have been taken unasked.
-        let changed = match self.receiving.hosted.as_ref().map(|(hosted, _)| hosted.stand()) {
+        let Some(open) = open.filter(|open| !open.asked.contains(&Hook::PreReceive)) else { return };
+        let receiving = Arc::clone(&self.receiving);
+        // The answer of a push ends on a thread of the runtime, which waits for no disk.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || receiving.look_after(open))),
+            Err(_) => receiving.look_after(open),
+        }
+    }
+}
+
+impl Receiving {
+    /// Of a push of nothing, or one that git refuses by itself, no hook asks. Where they were not as they have to be at its end, it may
+    /// have been taken unasked.
+    fn look_after(&self, Open { pusher, asked }: Open) {
+        let changed = match self.hosted.as_ref().map(|(hosted, _)| hosted.stand()) {
             None => return,
             Some(Ok(written)) if written.is_empty() => return,
             Some(Ok(written)) => written.join(", "),
