@@ -4,7 +4,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::output::printable;
 use super::{context, session};
-use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Report, Seconds, SimulateError, Simulation, probability};
+use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Prepared, Report, Seconds, SimulateError, probability};
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table};
 use std::io::{ErrorKind, IsTerminal};
@@ -116,8 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         });
     }
     let context = context::read(&arguments.session.context_path()?)?;
-    // Every run's end is asked of this server: one that cannot be asked is told of now, as by the other commands.
-    Client::new(&context)?.status()?;
+    let client = Client::new(&context)?;
     let options = Options {
         server: arguments.server,
         http_port: arguments.http_port,
@@ -144,8 +143,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let output = arguments.session.output();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let prepared = runtime.block_on(Prepared::of(options)).map_err(|error| meaning(&error))?;
+    // Every run's end is asked of this server: one that cannot be asked is told of now, as by the other commands.
+    client.status()?;
     let (report, recorded) = runtime.block_on(async {
-        let simulation = Simulation::prepare(options).await.map_err(|error| meaning(&error))?;
+        let simulation = prepared.begin().await.map_err(|error| meaning(&error))?;
         let shows = show_progress(simulation.progress());
         let report = simulation
             .run(async {

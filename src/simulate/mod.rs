@@ -157,6 +157,16 @@ pub struct Progress {
     pub failed: AtomicU32,
 }
 
+/// A simulation whose options were found good here; no server was asked yet.
+pub struct Prepared {
+    options: Options,
+    address: SocketAddr,
+    habits: Arc<Habits>,
+    relay: Option<Arc<dhcp::Relay>>,
+    record: Option<std::fs::File>,
+    administrators: Server,
+}
+
 /// A simulation that was begun.
 pub struct Simulation {
     shared: Arc<Shared>,
@@ -164,12 +174,13 @@ pub struct Simulation {
     began: Instant,
 }
 
-impl Simulation {
-    /// Asks the server with the first machine whether it means to be simulated against, and makes ready.
+impl Prepared {
+    /// Looks at everything that can be looked at without a server: what the command line names wrongly has nothing asked, and no machine
+    /// enrolled.
     ///
     /// # Errors
     /// [`SimulateError`].
-    pub async fn prepare(options: Options) -> Result<Self, SimulateError> {
+    pub async fn of(options: Options) -> Result<Self, SimulateError> {
         enough_files(options.machines)?;
         let address = SocketAddr::from((options.server, options.http_port));
         let habits = Arc::new(options.habits.clone());
@@ -185,16 +196,26 @@ impl Simulation {
             None => None,
             Some(path) => Some(record_at(path, false)?),
         };
-        // Only now: what the command line names wrongly has no machine enrolled.
+        let administrators = Server::pinned(&options.context.server, &options.context.ca_certificate)?;
+        Ok(Self { options, address, habits, relay, record, administrators })
+    }
+
+    /// Asks the server with the first machine whether it means to be simulated against.
+    ///
+    /// # Errors
+    /// [`SimulateError`].
+    pub async fn begin(self) -> Result<Simulation, SimulateError> {
+        let Self { options, address, habits, relay, record, administrators } = self;
         first_asks(address, &Machine::new(options.first, Arc::clone(&habits))).await?;
         if let Some(path) = &options.record {
             record_at(path, true)?;
         }
-        let administrators = Server::pinned(&options.context.server, &options.context.ca_certificate)?;
         let shared = Shared::new(habits, address, relay, options.in_flight, administrators, &options.context, record);
-        Ok(Self { shared: Arc::new(shared), options, began: Instant::now() })
+        Ok(Simulation { shared: Arc::new(shared), options, began: Instant::now() })
     }
+}
 
+impl Simulation {
     /// How far it is, while it runs.
     pub fn progress(&self) -> impl Fn() -> String + Send + Sync + 'static + use<> {
         let (shared, began, machines) = (Arc::clone(&self.shared), self.began, self.options.machines);

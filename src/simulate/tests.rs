@@ -79,11 +79,15 @@ fn options(http_port: u16, files: bool, limit: Duration) -> Options {
     }
 }
 
+async fn prepare(options: Options) -> Result<Simulation, SimulateError> {
+    Prepared::of(options).await?.begin().await
+}
+
 #[tokio::test]
 async fn an_api_of_tickets_that_was_never_there_ends_it_and_is_named() {
     let api = nowhere().await;
     let port = boots(&api).await;
-    let simulation = Simulation::prepare(options(port, false, Duration::from_secs(300))).await.unwrap();
+    let simulation = prepare(options(port, false, Duration::from_secs(300))).await.unwrap();
     let (report, _) = simulation.run(std::future::pending()).await;
     assert!(report.seconds < 60.0, "it went on for {} s", report.seconds);
     assert_eq!(report.unreachable.as_ref().map(|away| away.server.as_str()), Some(api.as_str()));
@@ -95,7 +99,7 @@ async fn an_api_of_tickets_that_was_never_there_ends_it_and_is_named() {
 #[tokio::test]
 async fn a_file_that_is_not_there_is_told_of_by_its_name() {
     let port = boots(&nowhere().await).await;
-    let simulation = Simulation::prepare(options(port, true, Duration::from_secs(2))).await.unwrap();
+    let simulation = prepare(options(port, true, Duration::from_secs(2))).await.unwrap();
     let (report, _) = simulation.run(std::future::pending()).await;
     let [error] = report.errors.as_slice() else { panic!("{:?}", report.errors) };
     assert_eq!((error.kind, error.what), (acts::Kind::File, What::Refused));
@@ -108,7 +112,7 @@ async fn a_limit_before_any_answer_says_what_machines_waited_for() {
     // It takes connections, and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = boots(&format!("https://{}", silent.local_addr().unwrap())).await;
-    let simulation = Simulation::prepare(options(port, false, Duration::from_secs(1))).await.unwrap();
+    let simulation = prepare(options(port, false, Duration::from_secs(1))).await.unwrap();
     let (report, _) = simulation.run(std::future::pending()).await;
     assert_eq!((report.unfinished, report.finished), (3, 0), "{report:?}");
     let told = report.reasons.iter().filter(|(reason, _)| reason.starts_with("not over at the end: it "));
@@ -118,23 +122,23 @@ async fn a_limit_before_any_answer_says_what_machines_waited_for() {
 #[tokio::test]
 async fn a_boot_server_that_is_not_there_is_no_failed_run() {
     let port = nowhere().await.rsplit(':').next().unwrap().parse().unwrap();
-    let error = Simulation::prepare(options(port, false, Duration::from_secs(2))).await.err().unwrap();
+    let error = prepare(options(port, false, Duration::from_secs(2))).await.err().unwrap();
     assert!(matches!(error, SimulateError::Away { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_record_or_relay_that_cannot_be_had_is_told_before_any_machine_asks() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody answers there: whoever asked first would be told that.
+    // Nobody answers there, nor at the API: whoever asked first would be told that.
     let port = nowhere().await.rsplit(':').next().unwrap().parse().unwrap();
     let mut wrong = options(port, false, Duration::from_secs(2));
     wrong.record = Some(folder.path().join("nowhere/record"));
-    let error = Simulation::prepare(wrong).await.err().unwrap();
+    let error = Prepared::of(wrong).await.err().unwrap();
     assert!(matches!(error, SimulateError::Record { .. }), "{error}");
     let mut wrong = options(port, false, Duration::from_secs(2));
     wrong.habits.dhcp = true;
     wrong.relay = Some(Ipv4Addr::new(192, 0, 2, 1));
-    let error = Simulation::prepare(wrong).await.err().unwrap();
+    let error = Prepared::of(wrong).await.err().unwrap();
     assert!(matches!(error, SimulateError::Relay { .. }), "{error}");
 }
 
@@ -147,7 +151,7 @@ async fn a_record_that_cannot_be_written_whole_is_told_beside_the_report() {
         let port = boots(&nowhere().await).await;
         let mut options = options(port, false, Duration::from_secs(1));
         options.record = Some(path.clone());
-        let simulation = Simulation::prepare(options).await.unwrap();
+        let simulation = prepare(options).await.unwrap();
         let entry = record::Entry {
             at_ms: 0,
             machine: "simulated-1".to_owned(),
