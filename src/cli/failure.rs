@@ -34,6 +34,7 @@ pub fn of_site(error: &SiteError) -> CliError {
             CliError::Refused { code: "keys".to_owned(), message: error.to_string(), hint: Some(hint) }
         }
         SiteError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
+        SiteError::Store(StoreError::Unreachable(_)) => unreachable(error),
         _ => CliError::NotSo(error.to_string()),
     }
 }
@@ -66,6 +67,7 @@ pub fn of_server(error: &ServeError, state: &Path, interfaces: &[String]) -> Cli
     match error {
         ServeError::Site(error) => of_site(error),
         ServeError::Store(StoreError::Open(_) | StoreError::Exists(_)) => not_opened(error),
+        ServeError::Store(StoreError::Unreachable(_)) => unreachable(error),
         ServeError::Store(StoreError::Path(_)) if matches!(embedded::find(state), Ok(false)) => {
             usage(Some(without_store(state)))
         }
@@ -163,6 +165,16 @@ pub fn ends_once(path: &Path) -> Result<(), CliError> {
     }
 }
 
+/// A store elsewhere that does not answer, or says no.
+fn unreachable(error: &dyn std::fmt::Display) -> CliError {
+    CliError::Failed {
+        message: error.to_string(),
+        hint: "formwork doctor with the same --store, --store-namespace and --replica says whether the API server answers and which \
+               rights are missing; KUBECONFIG names the file that says where it is and who asks"
+            .to_owned(),
+    }
+}
+
 /// The path itself is wrong, or not for this user; nothing is wrong with the disk.
 pub(super) fn is_of_the_path(error: &io::Error) -> bool {
     matches!(
@@ -204,11 +216,14 @@ mod tests {
         };
         let json = SiteError::json("/s/administrators.json".into(), &serde_json::from_str::<u8>("\n {").unwrap_err());
         assert!(json.to_string().starts_with("/s/administrators.json:2:"), "{json}");
+        let missing = SiteError::Missing { path: nowhere.clone(), nor: String::new(), options: String::new() };
         let damaged = || ServeError::Store(StoreError::Damaged("event 7".to_owned()));
         let there = ["br0".to_owned(), "eth0".to_owned()];
         for (error, state, code, hint) in [
             (images, &nowhere, 2, None),
-            (SiteError::Missing { path: nowhere.clone() }.into(), &nowhere, 2, None),
+            (missing.into(), &nowhere, 2, None),
+            (StoreError::Unreachable("403".to_owned()).into(), &nowhere, 1, Some("formwork doctor")),
+            (SiteError::Store(StoreError::Unreachable("403".to_owned())).into(), &nowhere, 1, Some("formwork doctor")),
             (SiteError::Name("X Y".to_owned()).into(), &nowhere, 2, None),
             (file(ErrorKind::PermissionDenied).into(), &nowhere, 2, Some("as the user who owns it")),
             (file(ErrorKind::StorageFull).into(), &nowhere, 1, None),

@@ -75,8 +75,14 @@ impl StoreAt {
             #[cfg(feature = "kubernetes")]
             Place::Kubernetes => {
                 let replica = replica.map(str::to_owned);
-                Keeping::kubernetes(self.store_namespace.clone(), replica)
-                    .map_err(|error| CliError::NotSo(error.to_string()))
+                Keeping::kubernetes(self.store_namespace.clone(), replica).map_err(|error| CliError::Usage {
+                    message: error.to_string(),
+                    hint: Some(
+                        "name a kubeconfig that can be read and has a current-context: KUBECONFIG=FILE; `kubectl config view` shows what \
+                         there is. A pod needs a service account that is mounted"
+                            .to_owned(),
+                    ),
+                })
             }
         }
     }

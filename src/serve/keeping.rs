@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// A store elsewhere that does not answer at the start is waited for so long; then whoever runs servers may start it again.
 pub(super) const WAIT: Duration = Duration::from_secs(60);
+/// One that says no to who asks is asked for so long: a right may be given a moment later than its server starts.
+#[cfg(feature = "kubernetes")]
+const WAIT_REFUSED: Duration = Duration::from_secs(15);
 /// It is asked again so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// And said so often.
@@ -100,7 +103,7 @@ impl Keeping {
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { config, namespace, .. } => {
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
-                KubernetesStore::create_for(connect, site, fresh, Some(authority))
+                KubernetesStore::create_for(connect, site, fresh, Some(authority)).map_err(|error| self.placed(error))
             }
         }
     }
@@ -122,7 +125,9 @@ impl Keeping {
         match self {
             Self::Embedded => Err(not_shared()),
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes { config, namespace, .. } => kept::find(kube::Config::clone(config), namespace),
+            Self::Kubernetes { config, namespace, .. } => {
+                kept::find(kube::Config::clone(config), namespace).map_err(|error| self.placed(error))
+            }
         }
     }
 
@@ -138,8 +143,20 @@ impl Keeping {
             }
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { config, namespace, .. } => {
-                kept::make_once(kube::Config::clone(config), namespace, files)
+                kept::make_once(kube::Config::clone(config), namespace, files).map_err(|error| self.placed(error))
             }
+        }
+    }
+
+    /// An error of a store that cannot be reached, with where it was asked.
+    #[cfg(feature = "kubernetes")]
+    fn placed(&self, error: StoreError) -> StoreError {
+        match (self, error) {
+            (Self::Kubernetes { config, namespace, .. }, StoreError::Unreachable(why)) => {
+                let server = config.cluster_url.to_string();
+                StoreError::Unreachable(format!("{}, namespace {namespace}: {why}", server.trim_end_matches('/')))
+            }
+            (_, error) => error,
         }
     }
 
@@ -194,6 +211,7 @@ impl Keeping {
                 Err(StoreError::Unreachable(why)) => why,
                 opened => return opened.map(Some),
             };
+            let wait = wait.min(longest(&why));
             if began.elapsed() >= wait {
                 let asked = format!("it was asked for {} seconds, and nothing is served without it", wait.as_secs());
                 return Err(StoreError::Unreachable(format!("{why}; {asked}")));
@@ -251,10 +269,20 @@ impl Keeping {
                     ..KubernetesOptions::default()
                 };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
-                Arc::new(KubernetesStore::open(connect, options)?)
+                Arc::new(KubernetesStore::open(connect, options).map_err(|error| self.placed(error))?)
             }
         })
     }
+}
+
+/// How long a store is waited for that says so.
+fn longest(why: &str) -> Duration {
+    #[cfg(feature = "kubernetes")]
+    if client::says_no(why) {
+        return WAIT_REFUSED;
+    }
+    let _ = why;
+    WAIT
 }
 
 fn not_shared() -> StoreError {
@@ -286,6 +314,9 @@ mod tests {
         assert!(began.elapsed() >= wait, "{:?}", began.elapsed());
         let text = error.to_string();
         assert!(text.contains("cannot be reached") && text.contains("it was asked for 2 seconds"), "{text}");
+        assert!(text.contains("http://127.0.0.1:1, namespace lab: "), "where it was asked: {text}");
+        assert_eq!(longest("the API server answers 403 Forbidden: no"), WAIT_REFUSED);
+        assert_eq!(longest("the API server cannot be reached: refused"), WAIT);
         let stopped = keeping.open_within(WAIT, opening, std::future::ready(())).await;
         assert!(stopped.unwrap().is_none());
     }

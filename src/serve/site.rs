@@ -39,10 +39,14 @@ pub enum SiteError {
     #[error("`{0}` is no name for a site; lower-case letters, digits and `-`, at most 63")]
     Name(String),
     /// There is none.
-    #[error("{path} holds no site; make one with: formwork site create NAME --state-dir {path}")]
+    #[error("{path} holds no site{nor}; make one with: formwork site create NAME --state-dir {path}{options}")]
     Missing {
         /// The directory.
         path: PathBuf,
+        /// Where there is none either.
+        nor: String,
+        /// What else the command is given.
+        options: String,
     },
     /// Keys or administrators of a site are there.
     #[error(
@@ -202,7 +206,10 @@ impl StateDirectory {
         if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
             return Err(moved.refusal(&self.0.display().to_string()).into());
         }
-        let message = format!("{} holds a store already; a site is made once", self.0.display());
+        let message = format!(
+            "{} holds a store already; a site is made once: `formwork serve` serves it, and another one needs another --state-dir",
+            self.0.display()
+        );
         Err(StoreError::Exists(message).into())
     }
 
@@ -221,7 +228,9 @@ impl StateDirectory {
         named(site)?;
         let here = self.0.display();
         if crate::store::embedded::find(&self.0)? {
-            let message = format!("{here} holds a store already; a site is made once");
+            let message = format!(
+                "{here} holds a store already; a site is made once: `formwork serve` serves it, and another one needs another --state-dir"
+            );
             return Err(StoreError::Exists(message).into());
         }
         // Keys that are here are never written over: what they signed would be worth nothing.
@@ -260,7 +269,12 @@ impl StateDirectory {
         if self.key("authority.pem").exists() {
             return Ok(());
         }
-        let files = keeping.find_keys()?.ok_or_else(|| SiteError::Missing { path: self.0.clone() })?;
+        let missing = || SiteError::Missing {
+            path: self.0.clone(),
+            nor: keeping.elsewhere().map(|place| format!(", and {place} has no keys of one")).unwrap_or_default(),
+            options: format!(" --shared{}", keeping.options()),
+        };
+        let files = keeping.find_keys()?.ok_or_else(missing)?;
         make_folder(&self.0)?;
         self.write_shared(&files)
     }
@@ -367,7 +381,7 @@ impl StateDirectory {
     /// [`SiteError`] names the file.
     pub fn keys(&self) -> Result<SiteKeys, SiteError> {
         if matches!(std::fs::symlink_metadata(self.0.join("keys")), Err(error) if error.kind() == ErrorKind::NotFound) {
-            return Err(SiteError::Missing { path: self.0.clone() });
+            return Err(SiteError::Missing { path: self.0.clone(), nor: String::new(), options: String::new() });
         }
         let files = KeyFiles {
             signing: read(&self.key("signing.key"))?,

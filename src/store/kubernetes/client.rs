@@ -32,6 +32,9 @@ const PAGE_OBJECTS: u32 = 500;
 const WATCH_SECONDS: u32 = 50;
 const WATCH_DEAD: Duration = Duration::from_secs(60);
 
+/// How an error begins that the API server answered with.
+const ANSWERS: &str = "the API server answers";
+
 /// Secrets of a namespace.
 struct Secrets {
     api: Api<Secret>,
@@ -144,6 +147,12 @@ fn fault(error: kube::Error) -> Fault {
     }
 }
 
+/// Whether an error's words are of an answer that says no to who asks: they are not let in, or may not do it. Waiting mends that only
+/// where somebody gives the right meanwhile.
+pub fn says_no(why: &str) -> bool {
+    [401, 403].iter().any(|code| why.contains(&format!("{ANSWERS} {code} ")))
+}
+
 /// An error with what led to it: the outermost alone says little.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -160,7 +169,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 /// What an answer of the API server means.
 fn fault_of(status: &Status) -> Fault {
-    let text = format!("the API server answers {} {}: {}", status.code, status.reason, status.message);
+    let text = format!("{ANSWERS} {} {}: {}", status.code, status.reason, status.message);
     match status.code {
         404 => Fault::Missing,
         409 => Fault::Exists,
@@ -232,7 +241,9 @@ mod tests {
             assert!(matches!(fault_of(&status(code, "later")), Fault::Away(_)), "{code}");
         }
         for code in [400, 401, 403, 413, 422] {
-            assert!(matches!(fault_of(&status(code, "no")), Fault::Refused(_)), "{code}");
+            let fault = fault_of(&status(code, "no"));
+            let Fault::Refused(why) = fault else { panic!("{code}: {fault:?}") };
+            assert_eq!(says_no(&why), matches!(code, 401 | 403), "{why}");
         }
     }
 

@@ -90,7 +90,8 @@ pub(super) async fn load(objects: &dyn Objects) -> Result<Start, StoreError> {
         let listing = Listing::of(listed.heads);
         let Some(store) = listing.store.clone() else {
             return Err(StoreError::Open(format!(
-                "there is no store in {}; make one with `formwork site create` and the same namespace",
+                "there is no store in {}; is it the right one? `formwork site create` with the same namespace makes the first, and one \
+                 that was lost comes back with a backup of etcd",
                 objects.place()
             )));
         };
