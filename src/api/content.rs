@@ -2,14 +2,14 @@
 
 use super::access::Administrator;
 use super::administrators::{list, list_of};
-use super::extract::{Json, NoBody, Optional, Path, Query};
+use super::extract::{Json, Optional, Path, Query};
 use super::standings;
-use super::views::{AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
-use super::{ApiError, App};
-use crate::git::MayLeave;
+use super::views::{AllowBody, AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
+use super::{ApiError, App, words};
+use crate::git::Revision;
 use crate::inspect::{MachineStanding, Standing};
 use crate::net::routes::{Opens, Route, Routes};
-use crate::reconcile::{HistoryRow, HoldError, NoWayBack, ReconcileError};
+use crate::reconcile::{Allowance, HistoryRow, HoldError, NoWayBack, ReconcileError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
@@ -26,7 +26,13 @@ pub(super) fn routes() -> Routes<App> {
     let get = |path, summary| Route::get(path, Opens::Administrator, summary);
     let post = |path, summary| Route::post(path, Opens::Administrator, summary);
     Routes::default()
-        .route(post("/v1/reconcile", "The source of content is looked at now").gives::<ReconcileAnswer>(), reconcile)
+        .route(
+            post("/v1/reconcile", "The source of content is looked at now")
+                .takes::<AllowBody>()
+                .optional()
+                .gives::<ReconcileAnswer>(),
+            reconcile,
+        )
         .route(
             post("/v1/suspend", "Nothing that the source shows is applied from now on; it is still looked at")
                 .takes::<HoldBody>()
@@ -36,7 +42,7 @@ pub(super) fn routes() -> Routes<App> {
         )
         .route(
             post("/v1/resume", "The source is followed again: a suspension and a pin are lifted")
-                .takes::<HoldBody>()
+                .takes::<AllowBody>()
                 .optional()
                 .gives::<AskAnswer>(),
             resume,
@@ -105,7 +111,16 @@ pub(super) fn held(app: &App) -> Option<String> {
     Some(status.verdict().message)
 }
 
-async fn reconcile(State(app): State<App>, _: Administrator, _: NoBody) -> Json<ReconcileAnswer> {
+async fn reconcile(
+    State(app): State<App>,
+    who: Administrator,
+    Optional(body): Optional<AllowBody>,
+) -> Result<Json<ReconcileAnswer>, ApiError> {
+    let why = reason(&body.reason)?;
+    let allowed = allowed(&app, &who.name, &body).await?;
+    if let Some((revision, words)) = &allowed {
+        app.fleet.reconciler.allow(revision, words, why).await?;
+    }
     let token = app.fleet.reconciler.ask();
     let sources: Vec<String> =
         app.fleet.reconciler.follower().sources().into_iter().map(|source| source.name).collect();
@@ -118,7 +133,27 @@ async fn reconcile(State(app): State<App>, _: Administrator, _: NoBody) -> Json<
         let what = if status.pinned.is_some() { "a revision is pinned" } else { "it is suspended" };
         message.push_str(&format!(". Nothing new is applied: {what}, until `formwork resume`"));
     }
-    Json(ReconcileAnswer { message, token, sources })
+    message.push_str(&told(allowed.as_ref()));
+    Ok(Json(ReconcileAnswer { message, token, sources }))
+}
+
+/// What is allowed beyond the guards to the revision that the source shows now; none where nothing is said.
+async fn allowed(app: &App, by: &str, body: &AllowBody) -> Result<Option<(Revision, Allowance)>, ApiError> {
+    let allowed = words::read(app, by, body)?;
+    if !allowed.is_some() {
+        return Ok(None);
+    }
+    let revision = app.fleet.reconciler.seen()?;
+    words::refuse_unknown(app, &revision, &allowed).await?;
+    Ok(Some((revision, allowed)))
+}
+
+/// To which revision that was, at the end of a sentence.
+fn told(allowed: Option<&(Revision, Allowance)>) -> String {
+    allowed.map_or_else(String::new, |(revision, allowed)| {
+        let short = revision.id.get(..12).unwrap_or(&revision.id);
+        format!(". Revision {short} ({}) is allowed: {}", revision.summary, allowed.words().join(", "))
+    })
 }
 
 async fn suspend(
@@ -142,10 +177,13 @@ async fn suspend(
 async fn resume(
     State(app): State<App>,
     who: Administrator,
-    Optional(body): Optional<HoldBody>,
+    Optional(body): Optional<AllowBody>,
 ) -> Result<Json<AskAnswer>, ApiError> {
-    let lifted = app.fleet.reconciler.resume(&who.name, reason(&body.reason)?).await?;
-    Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}") }))
+    let why = reason(&body.reason)?;
+    let allowed = allowed(&app, &who.name, &body).await?;
+    let words = allowed.as_ref().map(|(revision, words)| (revision, words));
+    let lifted = app.fleet.reconciler.resume(&who.name, why, words).await?;
+    Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}{}", told(allowed.as_ref())) }))
 }
 
 async fn accept(
@@ -170,9 +208,10 @@ async fn roll_back(
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-missing", "say why, for the journal")
             .hint("--reason TEXT"));
     }
-    let mut leave = MayLeave::default();
-    body.allow_leave.iter().flat_map(|words| words.split(',')).for_each(|word| leave.hear(word.trim()));
-    let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason, &leave).await?;
+    let (allow_wipe, allow_leave, allow_empty) = (body.allow_wipe.clone(), body.allow_leave.clone(), body.allow_empty);
+    let said = AllowBody { allow_wipe, allow_leave, allow_empty, ..AllowBody::default() };
+    let words = words::read(&app, &who.name, &said)?;
+    let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason, &words).await?;
     let status = app.fleet.content_status();
     let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == pin.revision);
     let message = match serves {
@@ -241,7 +280,10 @@ impl From<HoldError> for ApiError {
         match error {
             HoldError::Suspended { .. } => Self::conflict("suspended", message)
                 .hint("formwork resume lifts it; --reason with another reason changes that"),
-            HoldError::Following => Self::conflict("following", message),
+            HoldError::Following => Self::conflict("following", message)
+                .hint("formwork reconcile looks at it now, and takes --allow-wipe and --allow-leave as well"),
+            HoldError::Unseen { .. } => Self::conflict("unseen", message)
+                .hint("nothing was changed; formwork status says how the source stands"),
             HoldError::NotHeld { .. } => Self::not_found(message).hint("formwork status says how each source stands"),
             HoldError::Pinned { .. } => Self::conflict("pinned", message)
                 .hint("formwork resume lifts it; another rollback with --to goes to another revision"),

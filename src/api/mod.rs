@@ -28,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub mod views;
+mod words;
 
 pub use administrators::{Serving, names, shown};
 pub use error::ApiError;

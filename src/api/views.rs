@@ -349,6 +349,26 @@ pub struct HoldBody {
     pub reason: String,
 }
 
+/// `POST /v1/resume` and `POST /v1/reconcile`: what the revision that the source shows may do beyond the guards, in the words of a push.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AllowBody {
+    /// Why, for the journal; may be empty.
+    pub reason: String,
+    /// Machines that may be wiped by it beyond `spec.wipeGuard`: names by commas, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_wipe: Option<String>,
+    /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_leave: Option<String>,
+    /// It may go from many objects to none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_empty: bool,
+    /// The site is called this from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_site_rename: Option<String>,
+}
+
 /// `POST /v1/rollback`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -358,6 +378,9 @@ pub struct RollbackBody {
     pub to: Option<String>,
     /// Why, for the journal.
     pub reason: String,
+    /// Machines that may be wiped by it beyond `spec.wipeGuard`: names by commas, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_wipe: Option<String>,
     /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_leave: Option<String>,

@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::output::printable;
 use super::session::{Options, Session};
-use crate::api::views::{AskAnswer, HoldBody, RollbackBody};
+use crate::api::views::{AllowBody, AskAnswer, HoldBody, RollbackBody};
 use clap::Args;
 use serde::Serialize;
 
@@ -27,17 +27,29 @@ pub struct Suspend {
 
 /// Follows the source again: lifts a suspension and a pin, or goes along with a branch that was rewritten.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "A guard may hold the newest revision still: whoever means it says so of the revision that the source shows now, as with a push.
+It is written down, and allows nothing to any other revision.
+
+Examples:
   formwork resume
+  formwork resume --allow-wipe node-7,node-8 --reason 'the new layout is meant'
   formwork resume --rewritten platform --reason 'history was cleaned up'
-  formwork resume --reason 'the fix is pushed' && formwork reconcile --wait")]
+  formwork resume --reason 'the fix is pushed' && formwork reconcile --wait"
+)]
 pub struct Resume {
     /// Go along with this source's branch, which was rewritten and is held (`onRewrite: hold`); a suspension and a pin stay.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["allow_wipe", "allow_leave", "allow_empty", "allow_site_rename"]
+    )]
     rewritten: Option<String>,
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    #[command(flatten)]
+    allow: AllowSeen,
     #[command(flatten)]
     session: Options,
 }
@@ -63,11 +75,47 @@ pub struct Rollback {
     /// Why, for the journal.
     #[arg(long, value_name = "TEXT", required = true)]
     reason: String,
+    #[command(flatten)]
+    allow: Allow,
+    #[command(flatten)]
+    session: Options,
+}
+
+/// What a revision may do beyond the guards: the words of a push.
+#[derive(Debug, Args)]
+pub struct Allow {
+    /// Let machines be wiped beyond spec.wipeGuard: names by commas, or all.
+    #[arg(long, value_name = "NAMES|all")]
+    allow_wipe: Option<String>,
     /// Let machines leave beyond spec.leaveGuard: how many, names by commas, or all.
     #[arg(long, value_name = "NUMBER|NAMES|all")]
     allow_leave: Option<String>,
+    /// Let it go from many objects to none.
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+/// The same of what the source shows now.
+#[derive(Debug, Args)]
+pub struct AllowSeen {
     #[command(flatten)]
-    session: Options,
+    allow: Allow,
+    /// Let the site be called this from now on.
+    #[arg(long, value_name = "NAME")]
+    allow_site_rename: Option<String>,
+}
+
+impl AllowSeen {
+    /// As it is sent.
+    pub fn body(&self, reason: &str) -> AllowBody {
+        AllowBody {
+            reason: reason.to_owned(),
+            allow_wipe: self.allow.allow_wipe.clone(),
+            allow_leave: self.allow.allow_leave.clone(),
+            allow_empty: self.allow.allow_empty,
+            allow_site_rename: self.allow_site_rename.clone(),
+        }
+    }
 }
 
 /// An answer, as programs get it.
@@ -88,10 +136,10 @@ pub fn run_suspend(arguments: &Suspend) -> Result<(), CliError> {
 /// Resumes.
 pub fn run_resume(arguments: &Resume) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
-    let body = HoldBody { reason: arguments.reason.clone() };
+    let reason = &arguments.reason;
     let answer = match &arguments.rewritten {
-        Some(source) => session.client.accept_source(source, &body)?,
-        None => session.client.tell_content("resume", &body)?,
+        Some(source) => session.client.accept_source(source, &HoldBody { reason: reason.clone() })?,
+        None => session.client.tell_content("resume", &arguments.allow.body(reason))?,
     };
     tell("resume", &answer, &session)
 }
@@ -100,8 +148,14 @@ pub fn run_resume(arguments: &Resume) -> Result<(), CliError> {
 pub fn run_rollback(arguments: &Rollback) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
     let to = arguments.revision.clone().or_else(|| arguments.to.clone());
-    let (reason, allow_leave) = (arguments.reason.clone(), arguments.allow_leave.clone());
-    let body = RollbackBody { to, reason, allow_leave };
+    let Allow { allow_wipe, allow_leave, allow_empty } = &arguments.allow;
+    let body = RollbackBody {
+        to,
+        reason: arguments.reason.clone(),
+        allow_wipe: allow_wipe.clone(),
+        allow_leave: allow_leave.clone(),
+        allow_empty: *allow_empty,
+    };
     tell("rollback", &session.client.tell_content("rollback", &body)?, &session)
 }
 

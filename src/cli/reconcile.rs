@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::output::{Format, printable};
+use super::hold::AllowSeen;
 use super::session::{Options, Session};
 use super::time::parse_duration;
 use crate::api::views::{ContentStatus, SourceRow};
@@ -22,8 +23,11 @@ With --wait it ends once every source was looked at after the request and what t
 the newest revision of all of them serves; with 1 when it, or the commit of one source, is refused (its findings are printed)
 or a source cannot be read; with 4 when it is suspended or pinned and so not applied; with 124 when the time is over first.
 
+What a guard refuses, and is meant, is let through by the words of a push, of the revision that the source shows now and of no other.
+
 Examples:
   formwork reconcile && formwork status
+  formwork reconcile --wait --allow-leave 12 --reason 'rack 7 is sold'
   git push && formwork reconcile --wait --timeout 2m"
 )]
 pub struct Arguments {
@@ -33,6 +37,11 @@ pub struct Arguments {
     /// Give up after this time (exit code 124).
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, requires = "wait")]
     timeout: Duration,
+    /// Why, for the journal, where something is allowed.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    allow: AllowSeen,
     #[command(flatten)]
     session: Options,
 }
@@ -88,7 +97,7 @@ struct End {
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::open(&arguments.session)?;
-    let asked = session.client.reconcile()?;
+    let asked = session.client.reconcile(&arguments.allow.body(&arguments.reason))?;
     if !arguments.wait {
         let answer = Answer {
             asked: "reconcile",

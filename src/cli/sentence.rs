@@ -44,6 +44,15 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::RevisionPushed { by, branch, revision, summary } => {
             format!("{by} pushes revision {} to {branch}: {summary}", short(revision))
         }
+        Event::RevisionAllowed { by, revision, summary, words, reason } => {
+            format!(
+                "{by} allows revision {}{} more than the guards: {}{}",
+                short(revision),
+                aside(summary),
+                words.join(", "),
+                because(Some(reason))
+            )
+        }
         Event::FollowingSuspended { by, reason } => {
             format!("nothing the source shows is applied from now on, says {by}{}", because(Some(reason)))
         }

@@ -110,6 +110,19 @@ pub enum Event {
         /// Its subject line.
         summary: String,
     },
+    /// A person allowed a revision that the source shows already, or that is gone back to, more than the guards do.
+    RevisionAllowed {
+        /// Who.
+        by: String,
+        /// The revision; it allows nothing to any other.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+        /// What, in the words of a push: `allow-wipe=node-7`.
+        words: Vec<String>,
+        /// Why; may be empty.
+        reason: String,
+    },
     /// A person said that nothing the source shows is applied until the word is taken back; it is still looked at.
     FollowingSuspended {
         /// Who.

@@ -1,11 +1,12 @@
-//! What a person allowed a revision beyond the guards, when it was pushed (`git push -o allow-wipe=node-7`).
+//! What a person allowed a revision beyond the guards, when it was pushed (`git push -o allow-wipe=node-7`) or later, where
+//! the source shows it already (`formwork reconcile --allow-wipe node-7`).
 //!
 //! It is kept in the store by the commit's id. Before the branch moves it is a promise: it is there when the revision is
 //! applied, also by a server that was started anew between the two, and nothing comes of it where the branch does not move:
 //! of two pushes at once git takes one. It counts, and who pushed is history, once the source shows the revision. It allows
 //! nothing to any other revision, and of one that is pushed twice the last push counts.
 
-use crate::git::MayLeave;
+use crate::git::{MayLeave, Revision};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,40 @@ impl Allowance {
         self.wipe_all || self.wipe.contains(machine)
     }
 
+    /// What two people said, taken together; by whom and when is the other's.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            by: other.by.clone(),
+            at_unix_ms: other.at_unix_ms,
+            empty: self.empty || other.empty,
+            wipe_all: self.wipe_all || other.wipe_all,
+            wipe: self.wipe.union(&other.wipe).cloned().collect(),
+            leave: self.leave.and(&other.leave),
+            rename: other.rename.clone().or_else(|| self.rename.clone()),
+        }
+    }
+
+    /// What it says, in the words of a push.
+    pub fn words(&self) -> Vec<String> {
+        let listed = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<String>>().join(",");
+        let named = |word: &str, names: &BTreeSet<String>| {
+            Some(names).filter(|names| !names.is_empty()).map(|names| format!("{word}={}", listed(names)))
+        };
+        let (leave, all) = (&self.leave, |said: bool, word: &str| said.then(|| word.to_owned()));
+        let most = (leave.most > 0).then(|| format!("allow-leave={}", leave.most));
+        let words = [
+            all(self.empty, "allow-empty"),
+            all(self.wipe_all, "allow-wipe=all"),
+            named("allow-wipe", &self.wipe),
+            all(leave.all, "allow-leave=all"),
+            most,
+            named("allow-leave", &leave.names),
+            self.rename.as_ref().map(|name| format!("allow-site-rename={name}")),
+        ];
+        words.into_iter().flatten().collect()
+    }
+
     /// What was allowed to a revision; nothing where nobody said anything.
     ///
     /// # Errors
@@ -59,13 +94,32 @@ impl Allowance {
     }
 }
 
-/// Allows a revision more than it is allowed already.
+/// Allows a revision more than it is allowed already, and writes down who said so. Nothing, where it may all of that.
 ///
 /// # Errors
-/// What the store says.
-pub(super) async fn widen(store: &dyn Store, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
-    let operations = vec![put(ABOVE, revision, Some(allowed))?];
-    store.commit(Batch { operations, ..Batch::default() }, allowed.at_unix_ms).await.map(drop)
+/// What the store says; nothing is changed then.
+pub(super) async fn widen(
+    store: &dyn Store,
+    revision: &Revision,
+    words: &Allowance,
+    reason: &str,
+) -> Result<Allowance, StoreError> {
+    let before = Allowance::of(store, &revision.id)?;
+    let allowed = before.and(words);
+    if (Allowance { by: before.by.clone(), at_unix_ms: before.at_unix_ms, ..allowed.clone() }) == before {
+        return Ok(before);
+    }
+    let event = Event::RevisionAllowed {
+        by: words.by.clone(),
+        revision: revision.id.clone(),
+        summary: revision.summary.clone(),
+        words: words.words(),
+        reason: reason.to_owned(),
+    };
+    let operations = vec![put(ABOVE, &revision.id, Some(&allowed))?];
+    let batch = Batch { events: vec![(Stream::Site, event)], operations, ..Batch::default() };
+    store.commit(batch, words.at_unix_ms).await?;
+    Ok(allowed)
 }
 
 /// A push that was found good, and whose branch has not moved yet as far as is known.
@@ -203,6 +257,47 @@ mod tests {
         assert_eq!(pushed(), ["ada a", "eve a"]);
         assert_eq!(sweep(&store, &[], UNUSED_MS + 5).await.unwrap(), 1);
         assert_eq!(store.keys(Space::Meta).unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_allowed_afterwards_is_added_and_written_down_once() {
+        let store = MemoryStore::default();
+        let revision = Revision { id: "a".into(), summary: "s".into(), message: String::new() };
+        let said = |wipe: &[&str]| Allowance {
+            by: "ann".into(),
+            at_unix_ms: 5,
+            wipe: wipe.iter().map(|&name| name.to_owned()).collect(),
+            ..Allowance::default()
+        };
+        for wipe in [&["m1"][..], &["m2"], &["m1", "m2"], &[]] {
+            widen(&store, &revision, &said(wipe), "meant").await.unwrap();
+        }
+        assert_eq!(Allowance::of(&store, "a").unwrap(), said(&["m1", "m2"]));
+        let records = store.events_of(&Stream::Site, 0, 10).unwrap();
+        let words = records.into_iter().map(|record| match record.event {
+            Event::RevisionAllowed { by, revision, words, reason, .. } => {
+                format!("{by} {revision} {} {reason}", words.join(" "))
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(words.collect::<Vec<_>>(), ["ann a allow-wipe=m1 meant", "ann a allow-wipe=m2 meant"]);
+        let all = Allowance {
+            empty: true,
+            wipe_all: true,
+            leave: MayLeave { all: true, most: 3, names: ["m".to_owned()].into() },
+            rename: Some("plant".into()),
+            ..said(&["m1", "m2"])
+        };
+        let words = [
+            "allow-empty",
+            "allow-wipe=all",
+            "allow-wipe=m1,m2",
+            "allow-leave=all",
+            "allow-leave=3",
+            "allow-leave=m",
+            "allow-site-rename=plant",
+        ];
+        assert_eq!(all.words(), words);
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn another_sites_content_is_refused_also_after_a_restart_and_one_goes_back
     let meant = site.repository.push("Renamed\n\nFormwork-Allow-Site-Rename: plant", &[("machines", "a b c")]);
     let status = site.attempted(&meant).await;
     assert_eq!(status.attempted.as_ref().map(|last| last.outcome.clone()), Some(Outcome::Applied));
-    let back = site.reconciler().roll_back(Some(&first), "ann", "x", &MayLeave::default()).await;
+    let back = site.reconciler().roll_back(Some(&first), "ann", "x", &Allowance::default()).await;
     assert!(!matches!(back, Err(HoldError::Refused { .. })), "{back:?}");
     assert_eq!(site.serves().map(|it| it.len()), Some(2));
 }

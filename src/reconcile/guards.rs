@@ -132,7 +132,8 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
     Err(format!(
         "{}: error: it would wipe {count} of {} machines, more than {share} % (spec.wipeGuard of the site that serves): \
          {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`{}; or push it \
-         with `-o allow-wipe=all`{}; what else it does: `formwork diff`",
+         with `-o allow-wipe=all`{} (of what is pushed already: `formwork reconcile --allow-wipe all`); what else it does: \
+         `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         foreseen.machines,
         named.join(", "),
@@ -230,7 +231,7 @@ fn leave_finding(what: &str, leaving: &[&Loss], all: usize) -> String {
     format!(
         "{}: error: {what}: {}{more}\n  hint: their runs would end, and they would boot their own disks; if that is meant, say so \
          in the commit's message with the line `{LEAVE_TRAILER} {all}`, or push it with `-o allow-leave={all}`; names or `all` do \
-         as well (of a rollback: `--allow-leave {all}`); what else it does: `formwork diff`",
+         as well (of a rollback, or of what is pushed already by `formwork reconcile`: `--allow-leave {all}`); what else it does: `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         named.join(", "),
     )

@@ -74,6 +74,10 @@ impl HistoryRow {
             Event::RevisionPushed { by, revision, summary, .. } => {
                 Some(Self { by: Some(by.clone()), ..of("pushed", revision, summary) })
             }
+            Event::RevisionAllowed { by, revision, summary, words, reason } => {
+                let why = if reason.is_empty() { words.join(", ") } else { format!("{}: {reason}", words.join(", ")) };
+                Some(said(of("allowed", revision, summary), by, &why))
+            }
             Event::RevisionPinned { by, revision, summary, reason } => {
                 Some(said(of("pinned", revision, summary), by, reason))
             }

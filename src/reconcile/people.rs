@@ -5,7 +5,7 @@ use super::allowance::widen;
 use super::history::{NoWayBack, Past};
 use super::reconciler::{Failure, ReconcileError, Reconciler};
 use super::status::{Outcome, Status};
-use crate::git::{GitError, MayLeave};
+use crate::git::{GitError, Revision, Sight};
 use crate::journal::{Event, Pin, Word};
 use crate::store::StoreError;
 use std::time::Duration;
@@ -25,6 +25,12 @@ pub enum HoldError {
     /// Nothing is held.
     #[error("the source is followed: it is neither suspended nor is a revision pinned")]
     Following,
+    /// More than the guards is allowed to what the source shows, and it shows nothing.
+    #[error("nothing can be allowed to what the source shows: {why}")]
+    Unseen {
+        /// Why not.
+        why: String,
+    },
     /// No branch of it is held.
     #[error("source `{name}` has no rewritten branch that is held")]
     NotHeld {
@@ -82,11 +88,17 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         Ok(before)
     }
 
-    /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words.
+    /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words. `allowed`: a
+    /// revision that the source shows, and what it may beyond the guards.
     ///
     /// # Errors
     /// Nothing was held, or it could not be written down.
-    pub async fn resume(&self, by: &str, reason: &str) -> Result<String, HoldError> {
+    pub async fn resume(
+        &self,
+        by: &str,
+        reason: &str,
+        allowed: Option<(&Revision, &Allowance)>,
+    ) -> Result<String, HoldError> {
         let mut standing = self.shared.standing.lock().await;
         self.shared.catch_up(&mut standing)?;
         let lifted = loop {
@@ -98,6 +110,10 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
                     format!("the suspension by {} and the pin on revision {} by {}", word.by, pin.revision, pin.word.by)
                 }
             };
+            if let Some((revision, words)) = allowed {
+                widen(self.shared.parts.store.as_ref(), revision, words, reason).await?;
+                self.shared.catch_up(&mut standing)?;
+            }
             let event = Event::FollowingResumed { by: by.to_owned(), reason: reason.to_owned() };
             if written(self.shared.write(&mut standing, event).await)? {
                 break lifted;
@@ -105,7 +121,31 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         };
         drop(standing);
         self.shared.woken.notify_one();
+        // What was refused by a guard is tried again.
+        if allowed.is_some() {
+            self.shared.ask();
+        }
         Ok(lifted)
+    }
+
+    /// What the source shows now, for whoever allows it more than the guards: a revision that nobody here has seen is allowed nothing.
+    ///
+    /// # Errors
+    /// It shows nothing, or cannot be read.
+    pub fn seen(&self) -> Result<Revision, HoldError> {
+        match &*self.shared.parts.follower.sight().borrow() {
+            Sight::Head(revision) => Ok(revision.clone()),
+            Sight::Nothing => Err(HoldError::Unseen { why: "nobody has looked at it yet".to_owned() }),
+            Sight::Unavailable(error) => Err(HoldError::Unseen { why: error.to_string() }),
+        }
+    }
+
+    /// Allows a revision more than the guards. It is tried again when the source is [asked](Self::ask).
+    ///
+    /// # Errors
+    /// It could not be written down.
+    pub async fn allow(&self, revision: &Revision, words: &Allowance, reason: &str) -> Result<(), HoldError> {
+        Ok(widen(self.shared.parts.store.as_ref(), revision, words, reason).await.map(drop)?)
     }
 
     /// Goes along with a source's branch that was rewritten and is held: from which commit, to which.
@@ -124,8 +164,8 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
     }
 
     /// Goes back to a revision that was applied before (none named: the one before the one that serves), and stays there. When
-    /// this returns it serves, or the status says why not yet. Guards and disks have the same rules as for a push; `leave`: machines
-    /// that may leave by it.
+    /// this returns it serves, or the status says why not yet. Guards and disks have the same rules as for a push; `words`: what
+    /// it may beyond the guards.
     ///
     /// # Errors
     /// There is no such revision, it would be refused, or it could not be written down: then nothing has changed.
@@ -134,7 +174,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         to: Option<&str>,
         by: &str,
         reason: &str,
-        leave: &MayLeave,
+        words: &Allowance,
     ) -> Result<Pin, HoldError> {
         let serving = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
         let past = Past::read(self.shared.parts.store.as_ref())?;
@@ -157,16 +197,11 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
                 return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
             }
             let store = self.shared.parts.store.as_ref();
-            let before = Allowance::of(store, &id)?;
-            let allowed = Allowance {
-                by: by.to_owned(),
-                at_unix_ms: super::reconciler::now_unix_ms(),
-                leave: before.leave.and(leave),
-                ..before
-            };
+            let allowed = Allowance::of(store, &id)?.and(words);
             self.shared.guard(&standing, &built, &revision, &allowed, true).await.map_err(&refused)?;
-            if leave.is_some() {
-                widen(store, &id, &allowed).await?;
+            if words.is_some() {
+                widen(store, &revision, words, reason).await?;
+                self.shared.catch_up(&mut standing)?;
             }
             let event = Event::RevisionPinned {
                 by: by.to_owned(),

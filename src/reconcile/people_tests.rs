@@ -1,8 +1,7 @@
 //! What people say about following the source, and what newer revisions do to older ones, with the real `git`.
 
 use super::tests::Site;
-use super::{Condition, HoldError, NoWayBack, Outcome, Status};
-use crate::git::MayLeave;
+use super::{Allowance, Condition, HoldError, NoWayBack, Outcome, Status};
 use crate::journal::{Event, Stream};
 use crate::store::Store;
 use std::time::{Duration, Instant};
@@ -12,12 +11,13 @@ fn applied(status: &Status) -> Option<&str> {
 }
 
 /// What the site's stream says, in words.
-fn words(site: &Site) -> Vec<&'static str> {
+fn words_of(site: &Site) -> Vec<&'static str> {
     let records = site.store.events_of(&Stream::Site, 0, 1000).expect("events");
     let word = |event| match event {
         Event::RevisionApplied { .. } => Some("applied"),
         Event::RevisionRefused { .. } => Some("refused"),
         Event::FollowingSuspended { .. } => Some("suspended"),
+        Event::RevisionAllowed { .. } => Some("allowed"),
         Event::RevisionPinned { .. } => Some("pinned"),
         Event::FollowingResumed { .. } => Some("resumed"),
         _ => None,
@@ -68,12 +68,12 @@ async fn suspended_means_that_nothing_is_applied_also_after_a_restart_and_it_sti
     let status = site.until("acted on", |status| status.observed_request >= token).await;
     assert_eq!(applied(&status), Some(first.as_str()));
 
-    let lifted = site.reconciler().resume("ann", "").await.expect("resumed");
+    let lifted = site.reconciler().resume("ann", "", None).await.expect("resumed");
     assert_eq!(lifted, "the suspension by ann");
     let status = site.until("applied", |status| applied(status) == Some(third.as_str())).await;
     assert!(status.suspended.is_none());
-    assert!(matches!(site.reconciler().resume("ann", "").await, Err(HoldError::Following)));
-    assert_eq!(words(&site), ["applied", "suspended", "suspended", "suspended", "refused", "resumed", "applied"]);
+    assert!(matches!(site.reconciler().resume("ann", "", None).await, Err(HoldError::Following)));
+    assert_eq!(words_of(&site), ["applied", "suspended", "suspended", "suspended", "refused", "resumed", "applied"]);
 }
 
 #[tokio::test]
@@ -82,23 +82,26 @@ async fn a_rollback_stays_whatever_is_pushed_and_survives_restarts_until_it_is_l
     let first = site.repository.push("first", &[("machines", "a")]);
     site.attempted(&first).await;
     let nothing =
-        site.reconciler().roll_back(None, "ann", "x", &MayLeave::default()).await.expect_err("nothing before");
+        site.reconciler().roll_back(None, "ann", "x", &Allowance::default()).await.expect_err("nothing before");
     assert!(matches!(nothing, HoldError::NoWayBack(NoWayBack::NothingBefore)), "{nothing}");
     let second = site.repository.push("second", &[("machines", "a b")]);
     site.attempted(&second).await;
     let broken = site.repository.push("broken", &[("machines", "!")]);
     site.attempted(&broken).await;
-    let never =
-        site.reconciler().roll_back(Some(&broken), "ann", "x", &MayLeave::default()).await.expect_err("it was refused");
+    let never = site
+        .reconciler()
+        .roll_back(Some(&broken), "ann", "x", &Allowance::default())
+        .await
+        .expect_err("it was refused");
     assert!(matches!(never, HoldError::NoWayBack(NoWayBack::NeverApplied { .. })), "{never}");
 
     // Back from the second to the first, though the head is a broken third.
     let pin =
-        site.reconciler().roll_back(None, "ann", "the second hangs", &MayLeave::default()).await.expect("rolled back");
+        site.reconciler().roll_back(None, "ann", "the second hangs", &Allowance::default()).await.expect("rolled back");
     assert_eq!((pin.revision.as_str(), pin.summary.as_str()), (first.as_str(), "first"));
     assert_eq!(site.serves().map(|it| it.len()), Some(1), "when it returns, it serves");
     assert!(matches!(
-        site.reconciler().roll_back(Some(&first), "bob", "x", &MayLeave::default()).await,
+        site.reconciler().roll_back(Some(&first), "bob", "x", &Allowance::default()).await,
         Err(HoldError::Pinned { .. })
     ));
 
@@ -113,10 +116,10 @@ async fn a_rollback_stays_whatever_is_pushed_and_survives_restarts_until_it_is_l
     let status = site.attempted(&newer).await;
     assert_eq!((applied(&status), site.serves().map(|it| it.len())), (Some(first.as_str()), Some(1)));
 
-    site.reconciler().resume("bob", "fixed").await.expect("resumed");
+    site.reconciler().resume("bob", "fixed", None).await.expect("resumed");
     site.until("the newest", |status| applied(status) == Some(newer.as_str())).await;
     let said = ["applied", "applied", "refused", "pinned", "applied", "resumed", "applied"];
-    assert_eq!(words(&site), said);
+    assert_eq!(words_of(&site), said);
     let rows = site.reconciler().history(3).expect("history");
     let outcomes: Vec<_> = rows.iter().map(|row| (row.outcome.as_str(), row.by.as_deref())).collect();
     assert_eq!(outcomes, [("applied", None), ("resumed", Some("bob")), ("applied", None)]);
@@ -131,7 +134,7 @@ async fn a_rollback_is_carried_out_while_suspended_and_asks_the_guards() {
     site.attempted(&full).await;
     let refused = site
         .reconciler()
-        .roll_back(Some(&empty), "ann", "x", &MayLeave::default())
+        .roll_back(Some(&empty), "ann", "x", &Allowance::default())
         .await
         .expect_err("from many to none");
     assert!(matches!(&refused, HoldError::Refused { findings, .. } if findings.len() == 1), "{refused}");
@@ -141,10 +144,44 @@ async fn a_rollback_is_carried_out_while_suspended_and_asks_the_guards() {
     let bad = site.repository.push("bad", &[("machines", "a b c d")]);
     site.attempted(&bad).await;
     site.reconciler().suspend("ann", "").await.expect("suspended");
-    site.reconciler().roll_back(None, "ann", "it hangs", &MayLeave::default()).await.expect("rolled back");
+    site.reconciler().roll_back(None, "ann", "it hangs", &Allowance::default()).await.expect("rolled back");
     assert_eq!(site.serves().map(|it| it.len()), Some(3));
-    let lifted = site.reconciler().resume("ann", "").await.expect("both");
+    let lifted = site.reconciler().resume("ann", "", None).await.expect("both");
     assert!(lifted.contains("the suspension by ann and the pin on revision"), "{lifted}");
+}
+
+#[tokio::test]
+async fn what_the_guards_hold_is_let_through_by_a_word_about_what_the_source_shows() {
+    let site = Site::new().await;
+    let nobody = site.reconciler().seen();
+    assert!(matches!(nobody, Err(HoldError::Unseen { .. })), "{nobody:?}");
+    let full = site.repository.push("full", &[("machines", "a b c")]);
+    site.attempted(&full).await;
+    site.reconciler().suspend("ann", "").await.expect("suspended");
+    let empty = site.repository.push("empty", &[("machines", " ")]);
+    let status = site.attempted(&empty).await;
+    assert_eq!(status.attempted.as_ref().map(|last| last.outcome.clone()), Some(Outcome::Refused));
+    let words = Allowance { by: "ann".into(), at_unix_ms: 1, empty: true, ..Allowance::default() };
+    let seen = site.reconciler().seen().expect("a revision");
+    assert_eq!(seen.id, empty);
+    site.reconciler().resume("ann", "it is meant", Some((&seen, &words))).await.expect("resumed");
+    site.until("applied", |status| applied(status) == Some(empty.as_str())).await;
+    assert_eq!(words_of(&site), ["applied", "suspended", "refused", "allowed", "resumed", "applied"]);
+    // Of no other revision, and where nothing is held as well.
+    let full = site.repository.push("full again", &[("machines", "a b c d")]);
+    site.attempted(&full).await;
+    let again = site.repository.push("empty again", &[("machines", " ")]);
+    let status = site.attempted(&again).await;
+    assert_eq!(status.attempted.as_ref().map(|last| last.outcome.clone()), Some(Outcome::Refused));
+    let nothing = site.reconciler().resume("ann", "", Some((&seen, &words))).await;
+    assert!(matches!(nothing, Err(HoldError::Following)));
+    let seen = site.reconciler().seen().expect("a revision");
+    site.reconciler().allow(&seen, &words, "").await.expect("allowed");
+    site.reconciler().ask();
+    site.until("applied", |status| applied(status) == Some(again.as_str())).await;
+    let row = site.reconciler().history(2).expect("history").remove(0);
+    assert_eq!((row.outcome.as_str(), row.by.as_deref()), ("allowed", Some("ann")));
+    assert_eq!((row.revision, row.reason.as_deref()), (Some(again), Some("allow-empty")));
 }
 
 #[tokio::test]
@@ -162,7 +199,7 @@ async fn what_one_may_go_back_to_stays_in_the_mirror_when_the_source_loses_it() 
     site.repository.git_bare(&["gc", "-q", "--prune=now"]);
     site.restart().await;
     site.attempted(&anew).await;
-    site.reconciler().roll_back(Some(&first[..8]), "ann", "x", &MayLeave::default()).await.expect("the mirror has it");
+    site.reconciler().roll_back(Some(&first[..8]), "ann", "x", &Allowance::default()).await.expect("the mirror has it");
     assert_eq!(site.serves(), Some(vec!["a".to_owned()]));
 }
 

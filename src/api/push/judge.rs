@@ -3,10 +3,10 @@
 use super::checks::Pushed;
 use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
 use crate::api::App;
+use crate::api::words::{allowance, unknown_names};
 use crate::catalog::Catalog;
-use crate::content::names::nearest;
 use crate::content::{Tree, count_of};
-use crate::git::receive::{Moved, Refusal, Update, in_quarantine, parse_options, refusals, short_name};
+use crate::git::receive::{Moved, Refusal, Said, Update, in_quarantine, parse_options, refusals, short_name};
 use crate::git::{GitError, Revision};
 use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
@@ -14,7 +14,6 @@ use crate::reconcile::{
     Allowance, Built, Foreseen, Outcome, Promise, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe,
 };
 use crate::store::StoreError;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +70,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         Err(answer) => return answer,
     };
     let mut verdict = Verdict { site: app.fleet.site.clone(), branch: seen.followed.clone(), by, ..Verdict::default() };
-    let options = match parse_options(&question.options, &pusher.rights) {
+    let options = match parse_options(&question.options, &pusher.rights, Said::BY_PUSH) {
         Ok(options) => options,
         Err(refused) => {
             verdict.refusals = refused;
@@ -85,15 +84,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         return Answer::Judged(Box::new(verdict));
     }
     let rights = pusher.rights;
-    let allowed = Allowance {
-        by: pusher.name,
-        at_unix_ms: app.fleet.clock.now_unix_ms(),
-        empty: options.empty,
-        wipe_all: options.wipe_all,
-        wipe: options.wipe,
-        leave: options.leave,
-        rename: options.rename,
-    };
+    let allowed = allowance(app, pusher.name, options);
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
         verdict.followed = true;
@@ -295,7 +286,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
                 let message = |may| spoken(may).message.as_str();
                 texts.extend(guarded((&serving, &built), &change, &tree, message, allowed));
             }
-            texts.extend(unknown_names(app, &built.catalog, allowed));
+            texts.extend(unknown_names(app, Some(&built.catalog), allowed, Said::BY_PUSH, FINDINGS_MAX));
             (texts, Some(change), built.census.machines)
         }
         Err(findings) => (findings, None, 0),
@@ -341,29 +332,6 @@ fn bound_place(tree: &Tree, field: &str) -> String {
     let mut lines = text.lines().zip(1..).filter_map(|(line, number)| Some((number, line.find(field)? + 1)));
     let (line, column) = lines.next().unwrap_or((1, 1));
     format!("site.yaml:{line}:{column}")
-}
-
-/// Machines that may be wiped or leave and that nobody knows: a slip, by which the ones that were meant would not be allowed.
-fn unknown_names(app: &App, next: &Catalog, allowed: &Allowance) -> Vec<String> {
-    if allowed.wipe.is_empty() && allowed.leave.names.is_empty() {
-        return Vec::new();
-    }
-    let (serving, seen) = (app.fleet.current(), app.fleet.all());
-    let declared = [Some(next), serving.as_deref()].into_iter().flatten().flat_map(Catalog::machines);
-    let known: BTreeSet<&str> =
-        declared.map(|machine| machine.name.as_str()).chain(seen.iter().map(|entry| entry.name.as_str())).collect();
-    let named = allowed.wipe.iter().map(|name| ("allow-wipe", name));
-    let named = named.chain(allowed.leave.names.iter().map(|name| ("allow-leave", name)));
-    let unknown = named.filter(|(_, name)| !known.contains(name.as_str()));
-    unknown.take(FINDINGS_MAX).map(|(option, name)| unknown_name(option, name, &known)).collect()
-}
-
-fn unknown_name(option: &str, name: &str, known: &BTreeSet<&str>) -> String {
-    let hint = match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "formwork get machines names them".to_owned(),
-    };
-    format!("there is no machine `{name}`, as `-o {option}` has it\n  hint: {hint}")
 }
 
 /// What is not followed is looked at, and taken whatever is wrong with it: nothing comes of it yet.

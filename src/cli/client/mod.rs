@@ -208,8 +208,8 @@ impl Client {
     }
 
     /// `POST /v1/reconcile`: look at the source of content now.
-    pub fn reconcile(&self) -> Result<ReconcileAnswer, CliError> {
-        self.post("/v1/reconcile", &serde_json::Map::new())
+    pub fn reconcile(&self, body: &impl Serialize) -> Result<ReconcileAnswer, CliError> {
+        self.post("/v1/reconcile", body)
     }
 
     /// `POST /v1/push`: whether a push may be taken. The longest judging is waited for.

@@ -19,7 +19,7 @@ mod users;
 
 pub use backend::{Answer, Ask, Backend, BackendError, Service};
 pub use hooks::{HOOKS, Installed, WhenAway, folder_of, install};
-pub use options::{PushOptions, parse_options};
+pub use options::{PushOptions, Said, parse_options};
 pub use quarantine::{Received, in_quarantine};
 pub use repository::{Hosted, PUSH_BYTES_MAX};
 pub use standing::is_noexec;

@@ -14,6 +14,27 @@ const OPTIONS_MAX: usize = 32;
 /// So many machines may be named.
 const NAMES_MAX: usize = 1_000;
 
+/// How a word is said, for whoever is told what is wrong with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Said {
+    /// What a word is called where it is quoted, up to the word.
+    called: &'static str,
+    /// What stands before a word where it is typed.
+    before: &'static str,
+}
+
+impl Said {
+    /// To git, with a push.
+    pub const BY_PUSH: Self = Self { called: "the push option `", before: "-o " };
+    /// To `formwork`.
+    pub const BY_COMMAND: Self = Self { called: "the option `--", before: "--" };
+
+    /// What stands before a word where it is typed.
+    pub const fn before(self) -> &'static str {
+        self.before
+    }
+}
+
 /// The options of one push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushOptions {
@@ -37,7 +58,8 @@ pub struct PushOptions {
 ///
 /// # Errors
 /// One [`Refusal`] each.
-pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, Vec<Refusal>> {
+pub fn parse_options(words: &[String], rights: &Rights, said: Said) -> Result<PushOptions, Vec<Refusal>> {
+    let Said { called, before } = said;
     let mut options = PushOptions::default();
     let mut refused = Vec::new();
     if words.len() > OPTIONS_MAX {
@@ -56,32 +78,32 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
             ("allow-empty", None) => options.empty = true,
             ("allow-rewrite", None) => options.rewrite = true,
             ("allow-wipe", Some("all")) => options.wipe_all = true,
-            ("allow-wipe", Some(names)) if !names.is_empty() => match listed(word, names) {
+            ("allow-wipe", Some(names)) if !names.is_empty() => match listed(word, names, said) {
                 Ok(names) => options.wipe.extend(names.map(str::to_owned)),
                 Err(refusal) => refused.push(refusal),
             },
             ("allow-wipe", _) => refused.push(Refusal::new(
-                format!("the push option `{}` does not say which machines may be wiped", shown(word)),
-                Some("write -o allow-wipe=node-7, with commas for several, or -o allow-wipe=all".into()),
+                format!("{called}{}` does not say which machines may be wiped", shown(word)),
+                Some(format!("write {before}allow-wipe=node-7, with commas for several, or {before}allow-wipe=all")),
             )),
             ("allow-leave", Some("all")) => options.leave.all = true,
-            ("allow-leave", Some(words)) if !words.is_empty() => match listed(word, words) {
+            ("allow-leave", Some(words)) if !words.is_empty() => match listed(word, words, said) {
                 Ok(words) => words.for_each(|word| options.leave.hear(word)),
                 Err(refusal) => refused.push(refusal),
             },
             ("allow-leave", _) => refused.push(Refusal::new(
-                format!("the push option `{}` does not say which machines may leave", shown(word)),
-                Some(
-                    "write -o allow-leave=12, with how many leave, -o allow-leave=node-7,node-8 or -o allow-leave=all"
-                        .into(),
-                ),
+                format!("{called}{}` does not say which machines may leave", shown(word)),
+                Some(format!(
+                    "write {before}allow-leave=12, with how many leave, {before}allow-leave=node-7,node-8 or \
+                     {before}allow-leave=all"
+                )),
             )),
             ("allow-site-rename", Some(name)) if is_subdomain(name) => {
                 options.rename = Some(name.to_owned());
             }
             ("allow-site-rename", _) => refused.push(Refusal::new(
-                format!("the push option `{}` does not say what the site is called from now on", shown(word)),
-                Some("write -o allow-site-rename=NAME, with the new name".into()),
+                format!("{called}{}` does not say what the site is called from now on", shown(word)),
+                Some(format!("write {before}allow-site-rename=NAME, with the new name")),
             )),
             _ => refused.push(Refusal::new(
                 format!("there is no push option `{}`", shown(word)),
@@ -91,22 +113,22 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
     }
     for (names, all) in [(&options.wipe, "allow-wipe=all"), (&options.leave.names, "allow-leave=all")] {
         if names.len() > NAMES_MAX {
-            let hint = Some(format!("say -o {all}"));
+            let hint = Some(format!("say {before}{all}"));
             refused.push(Refusal::new(format!("more than {NAMES_MAX} machines are named"), hint));
         }
     }
-    let said = [
+    let spoken = [
         (options.wipe_all || !options.wipe.is_empty(), May::Wipe, "allow-wipe"),
         (options.leave.is_some(), May::Leave, "allow-leave"),
         (options.empty, May::Empty, "allow-empty"),
         (options.rewrite, May::Rewrite, "allow-rewrite"),
         (options.rename.is_some(), May::Rename, "allow-site-rename"),
     ];
-    for (said, may, word) in said {
-        if said && !rights.may.contains(&may) {
+    for (spoken, may, word) in spoken {
+        if spoken && !rights.may.contains(&may) {
             let hint =
                 format!("at the server: formwork user add NAME … --may {}; or ask somebody who may", may.as_str());
-            refused.push(Refusal::new(format!("you may not say -o {word}"), Some(hint)));
+            refused.push(Refusal::new(format!("you may not say {before}{word}"), Some(hint)));
         }
     }
     if refused.is_empty() { Ok(options) } else { Err(refused) }
@@ -116,15 +138,17 @@ pub fn parse_options(words: &[String], rights: &Rights) -> Result<PushOptions, V
 ///
 /// # Errors
 /// The first that is none, by what it is.
-fn listed<'a>(option: &str, words: &'a str) -> Result<impl Iterator<Item = &'a str> + use<'a>, Refusal> {
+fn listed<'a>(option: &str, words: &'a str, said: Said) -> Result<impl Iterator<Item = &'a str> + use<'a>, Refusal> {
+    let Said { called, before } = said;
     let key = option.split('=').next().unwrap_or_default();
-    let of =
-        |what: String, hint: String| Refusal::new(format!("the push option `{}` {what}", shown(option)), Some(hint));
+    let of = |what: String, hint: String| Refusal::new(format!("{called}{}` {what}", shown(option)), Some(hint));
     if let Some(wrong) = words.split(',').find(|word| !is_subdomain(word)) {
         let number = wrong.parse::<i64>().is_ok();
         return Err(match wrong {
             "" => of("has an empty name in it".to_owned(), "leave out the comma that is too much".to_owned()),
-            _ if number => of(format!("says `{wrong}`, which is no number of machines"), format!("write -o {key}=12")),
+            _ if number => {
+                of(format!("says `{wrong}`, which is no number of machines"), format!("write {before}{key}=12"))
+            }
             _ => of(
                 format!("names `{}`, which is no name of a machine", shown(wrong)),
                 "a name has lower-case letters, digits, `-` and `.`; formwork get machines names them".to_owned(),
@@ -132,7 +156,7 @@ fn listed<'a>(option: &str, words: &'a str) -> Result<impl Iterator<Item = &'a s
         });
     }
     if words.split(',').any(|word| word == "all") {
-        let hint = format!("write -o {key}=all, or the names alone");
+        let hint = format!("write {before}{key}=all, or the names alone");
         return Err(of("says `all` and names beside it: one of them is not meant".to_owned(), hint));
     }
     Ok(words.split(','))
@@ -149,7 +173,8 @@ mod tests {
 
     fn parse(words: &[&str], rights: &Rights) -> Result<PushOptions, Vec<String>> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        parse_options(&words, rights).map_err(|refused| refused.into_iter().map(|refusal| refusal.what).collect())
+        parse_options(&words, rights, Said::BY_PUSH)
+            .map_err(|refused| refused.into_iter().map(|refusal| refusal.what).collect())
     }
 
     #[test]
@@ -189,6 +214,18 @@ mod tests {
         }
         assert!(!refused.concat().contains('\x1b'), "nothing a pusher writes reaches a terminal as a command");
         assert!(parse(&["dry-run"; 33], &Rights::all()).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_the_way_it_was_said() {
+        for (word, expected) in [
+            ("allow-wipe=all,m1", "the option `--allow-wipe=all,m1` says `all` and names beside it"),
+            ("allow-leave=", "the option `--allow-leave=` does not say which machines may leave"),
+        ] {
+            let refused = parse_options(&[word.to_owned()], &Rights::all(), Said::BY_COMMAND).expect_err(word);
+            let hint = refused[0].hint.clone().unwrap_or_default();
+            assert!(refused[0].what.starts_with(expected) && hint.starts_with("write --allow-"), "{refused:?}");
+        }
     }
 
     #[test]
