@@ -81,7 +81,8 @@ async fn site(State(app): State<App>, _: Administrator) -> Result<Json<SiteTree>
     let views = others
         .filter_map(|entry| Fleet::view_on(&catalog, &entry.name, &entry.state()).map(std::borrow::Cow::into_owned));
     let views: Vec<_> = views.collect();
-    Ok(Json(tree(&catalog, &views)))
+    let formers = app.fleet.to_adopt(&catalog).into_iter().map(|(name, found)| (name, found.former)).collect();
+    Ok(Json(tree(&catalog, &views, formers)))
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -154,13 +154,19 @@ async fn render(
 }
 
 async fn plan(State(app): State<App>, _: Administrator, Path(name): Path<String>) -> Result<Json<Plan>, ApiError> {
-    let entry = existing(&app, &name)?;
+    let mut entry = existing(&app, &name)?;
+    // A box that is declared under another name now has one plan, by whichever of its names it is asked for.
+    let mut to_adopt = app.fleet.current().map(|catalog| app.fleet.to_adopt(&catalog)).unwrap_or_default();
+    if let Some(declared) = to_adopt.iter().find_map(|(declared, found)| (found.former == name).then_some(declared)) {
+        entry = app.fleet.entry(declared);
+    }
+    let former = to_adopt.remove(&entry.name).map(|found| found.former);
     let planned = subject(&app, &entry, |subject| {
         // Nothing of what secrets hold is in a plan, but it has to know whether they are there.
         let open = |param: &str, value: &serde_json::Value| app.fleet.open_secret(param, value);
         inspect::plan(subject, &app.server, Values::Open(&open))
     });
-    Ok(Json(planned.await?))
+    Ok(Json(Plan { former, ..planned.await? }))
 }
 
 impl From<WhatError> for ApiError {

@@ -60,6 +60,10 @@ fn show(plan: &Plan, output: Output) -> Result<(), CliError> {
 }
 
 fn draw(plan: &Plan, style: Style) -> String {
+    let machine = match &plan.former {
+        Some(former) => format!("{} (was {former})", plan.machine),
+        None => plan.machine.clone(),
+    };
     let head = match (plan.run, &plan.workflow) {
         (Some(run), Some(workflow)) => {
             let boots = plan.boots.iter().filter(|boot| !boot.running).count();
@@ -69,9 +73,9 @@ fn draw(plan: &Plan, style: Style) -> String {
                 |reason| format!("begins at its next word with the server ({reason})"),
             );
             let revision = plan.run_revision.as_deref().map(short).unwrap_or_default();
-            format!("{}: run {run} of {workflow} {begun}; {boots} to come (revision {revision})", plan.machine)
+            format!("{machine}: run {run} of {workflow} {begun}; {boots} to come (revision {revision})")
         }
-        _ => format!("{}: nothing to do; {}", plan.machine, plan.ends),
+        _ => format!("{machine}: nothing to do; {}", plan.ends),
     };
     let mut text = style.heading(&printable(&head));
     if !plan.boots.is_empty() {

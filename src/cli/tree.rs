@@ -6,6 +6,7 @@ use super::output::{Style, printable};
 use super::session::{Options, Session};
 use crate::inspect::{SiteTree, StageNode, WorkflowNode, tree};
 use clap::Args;
+use std::collections::BTreeMap;
 
 /// So many machines of one workflow are written out on a terminal; JSON has all.
 const NAMES_MAX: usize = 24;
@@ -29,7 +30,7 @@ pub struct Arguments {
 /// Does it.
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (found, output) = match arguments.place.open()? {
-        Some(offline) => (tree(&offline.catalog, []), arguments.session.output()),
+        Some(offline) => (tree(&offline.catalog, [], BTreeMap::new()), arguments.session.output()),
         None => {
             let session = Session::open(&arguments.session)?;
             (session.client.tree()?, session.output)
@@ -57,9 +58,9 @@ fn draw(found: &SiteTree, style: Style) -> String {
         let below = found.packs.iter().map(Node::leaf).collect();
         nodes.push(Node { text: "packs".to_owned(), below });
     }
-    nodes.extend(found.workflows.iter().map(workflow));
+    nodes.extend(found.workflows.iter().map(|node| workflow(node, found)));
     if !found.without_workflow.is_empty() {
-        nodes.push(Node { text: "no workflow".to_owned(), below: names(&found.without_workflow) });
+        nodes.push(Node { text: "no workflow".to_owned(), below: names(&found.without_workflow, found) });
     }
     let head = format!("site {} ({})", found.site, super::sentence::short(&found.revision));
     let mut text = format!("{}\n", style.bold(&printable(&head)));
@@ -67,11 +68,11 @@ fn draw(found: &SiteTree, style: Style) -> String {
     text
 }
 
-fn workflow(node: &WorkflowNode) -> Node {
+fn workflow(node: &WorkflowNode, found: &SiteTree) -> Node {
     let mut below: Vec<Node> = node.stages.iter().map(stage).collect();
     below.extend(node.rules.iter().map(|rule| Node::leaf(format!("enrollment rule {rule}"))));
     if !node.machines.is_empty() {
-        below.push(Node { text: "machines".to_owned(), below: names(&node.machines) });
+        below.push(Node { text: "machines".to_owned(), below: names(&node.machines, found) });
     }
     let nobody = if node.machines.is_empty() && node.rules.is_empty() { ", walked by nobody" } else { "" };
     Node { text: format!("workflow {} ({}:{}){nobody}", node.name, node.place.file, node.place.line), below }
@@ -84,8 +85,12 @@ fn stage(node: &StageNode) -> Node {
     Node { text: format!("stage {}{environment}{destructive}", node.name), below }
 }
 
-fn names(all: &[String]) -> Vec<Node> {
-    let mut nodes: Vec<Node> = all.iter().take(NAMES_MAX).map(Node::leaf).collect();
+fn names(all: &[String], found: &SiteTree) -> Vec<Node> {
+    let named = |name: &String| match found.formers.get(name) {
+        Some(former) => Node::leaf(format!("{name} (was {former})")),
+        None => Node::leaf(name),
+    };
+    let mut nodes: Vec<Node> = all.iter().take(NAMES_MAX).map(named).collect();
     if all.len() > NAMES_MAX {
         nodes.push(Node::leaf(format!("and {} more", all.len() - NAMES_MAX)));
     }
@@ -109,6 +114,18 @@ mod tests {
     #[test]
     fn a_site_is_drawn_as_a_tree() {
         let catalog = PLAIN.compile("0123456789abcdef");
-        insta::assert_snapshot!(draw(&tree(&catalog, []), Style::default()));
+        insta::assert_snapshot!(draw(&tree(&catalog, [], BTreeMap::new()), Style::default()));
+    }
+
+    #[test]
+    fn a_box_that_is_declared_under_another_name_stands_once() {
+        let catalog = PLAIN.compile("0123456789abcdef");
+        let declared = catalog.machines().next().unwrap().clone();
+        let mut enrolled = declared.clone();
+        enrolled.name = "box".into();
+        let formers = BTreeMap::from([(declared.name.to_string(), "box".to_owned())]);
+        let text = draw(&tree(&catalog, [&enrolled], formers), Style::default());
+        assert!(text.contains(&format!(" {} (was box)\n", declared.name)), "{text}");
+        assert_eq!(text.matches("box").count(), 1, "{text}");
     }
 }

@@ -35,6 +35,7 @@ fn walked(subject: &Subject<'_>, making: Option<(&ServerInfo, Values<'_>)>) -> P
         granted: true,
         plan: Plan {
             machine: question.machine.to_owned(),
+            former: None,
             revision: question.current.map(|catalog| catalog.revision.to_string()),
             run: None,
             begins: None,

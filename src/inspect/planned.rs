@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// The machine.
     pub machine: String,
+    /// What its box is called until its next word, where it is declared under another name now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<String>,
     /// The newest good revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,

@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, MachineView, Workflow};
 use crate::content::Place;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -19,6 +19,9 @@ pub struct SiteTree {
     pub workflows: Vec<WorkflowNode>,
     /// Machines that walk none, by name.
     pub without_workflow: Vec<String>,
+    /// Machines that are another until their next word, and what those are called: each box stands once, under its declared name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub formers: BTreeMap<String, String>,
 }
 
 /// A workflow.
@@ -54,8 +57,15 @@ pub struct StageNode {
     pub tasks: Vec<String>,
 }
 
-/// The tree of a revision, with these machines beside the declared ones (what rules took in).
-pub fn tree<'a>(catalog: &'a Catalog, enrolled: impl IntoIterator<Item = &'a MachineView>) -> SiteTree {
+/// The tree of a revision, with these machines beside the declared ones (what rules took in). `formers`: what declared machines are
+/// until their next word.
+pub fn tree<'a>(
+    catalog: &'a Catalog,
+    enrolled: impl IntoIterator<Item = &'a MachineView>,
+    formers: BTreeMap<String, String>,
+) -> SiteTree {
+    let former: BTreeSet<&str> = formers.values().map(String::as_str).collect();
+    let enrolled = enrolled.into_iter().filter(|view| !former.contains(view.name.as_str()));
     let mut walkers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut without_workflow = Vec::new();
     for view in catalog.machines().chain(enrolled) {
@@ -83,6 +93,7 @@ pub fn tree<'a>(catalog: &'a Catalog, enrolled: impl IntoIterator<Item = &'a Mac
         packs: catalog.packs().iter().map(|pack| pack.name.to_string()).collect(),
         workflows,
         without_workflow,
+        formers,
     }
 }
 

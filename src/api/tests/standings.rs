@@ -85,6 +85,17 @@ spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk}
     let row = drift.iter().find(|row| row.name == "renamed").expect("a row");
     assert!(row.standing != Standing::NeverSeen, "{row:?}");
     assert!(row.message.ends_with(&format!("; it is {enrolled} until its next word")), "{row:?}");
-    let why = site.administrator("GET", "/v1/machines/{name}/plan", "/v1/machines/renamed/plan", "").await;
-    assert_eq!(why.status, 200, "{why:?}");
+    // So it does where what is to come is shown, by either of its names, and among those that walk a workflow.
+    for name in ["renamed", enrolled.as_str()] {
+        let path = format!("/v1/machines/{name}/plan");
+        let plan = site.administrator("GET", "/v1/machines/{name}/plan", &path, "").await;
+        assert_eq!(plan.status, 200, "{plan:?}");
+        let plan: crate::inspect::Plan = serde_json::from_str(&plan.body).expect("a plan");
+        assert_eq!((plan.machine.as_str(), plan.former.as_deref()), ("renamed", Some(enrolled.as_str())));
+    }
+    let tree = site.administrator("GET", "/v1/tree", "/v1/tree", "").await;
+    let tree: crate::inspect::SiteTree = serde_json::from_str(&tree.body).expect("a tree");
+    let walkers: Vec<&String> = tree.workflows.iter().flat_map(|workflow| &workflow.machines).collect();
+    assert!(walkers.iter().any(|name| *name == "renamed") && walkers.iter().all(|name| **name != enrolled), "{tree:?}");
+    assert_eq!(tree.formers.get("renamed"), Some(&enrolled));
 }
