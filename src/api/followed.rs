@@ -1,8 +1,11 @@
 //! A source as administrators are shown it: what was seen of it, and how it stands in the site.
 
-use crate::git::remote::SourceStatus;
+use crate::git::remote::{Reporting, SourceStatus};
 use crate::reconcile::{ConditionRow, Standing, Status};
 use serde::{Deserialize, Serialize};
+
+/// The condition of what its forge is told.
+const REPORTING: &str = "Reporting";
 
 /// A source that is followed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -36,7 +39,8 @@ pub struct SourceRow {
     /// Since when that condition holds, Unix milliseconds.
     #[serde(default)]
     pub since_unix_ms: Option<i64>,
-    /// `Ready`, `Reconciling` and `Stalled`, of which one is `True`, with reason, message and since when.
+    /// `Ready`, `Reconciling` and `Stalled`, of which one is `True`, with reason, message and since when. With a forge that was told
+    /// something also `Reporting`: `True`, or `False` where the forge did not take the last commit status. What serves does not depend on it.
     #[serde(default)]
     pub conditions: Vec<ConditionRow>,
     /// When it was last looked at with success, Unix milliseconds.
@@ -71,7 +75,12 @@ impl SourceRow {
             reason: word(|row| &row.reason),
             message: word(|row| &row.message),
             since_unix_ms: holds.map(|row| row.last_transition_unix_ms),
-            conditions: standing.map(|standing| standing.conditions.clone()).unwrap_or_default(),
+            conditions: standing
+                .map(|standing| standing.conditions.clone())
+                .unwrap_or_default()
+                .into_iter()
+                .chain(status.reporting.as_ref().map(reporting))
+                .collect(),
             name: status.name,
             url: status.url,
             follows: status.follows,
@@ -89,8 +98,47 @@ impl SourceRow {
         }
     }
 
+    /// Why its forge did not take the last commit status, and since when, Unix milliseconds; none: it did, or was told nothing.
+    pub fn not_reported(&self) -> Option<(&str, i64)> {
+        let row = self.conditions.iter().find(|row| row.kind == REPORTING && row.status == "False")?;
+        Some((row.message.as_str(), row.last_transition_unix_ms))
+    }
+
     /// What is wrong with it, in a line; none: nothing.
     pub fn trouble(&self) -> Option<&str> {
         (self.condition == "Stalled").then_some(self.message.as_str())
+    }
+}
+
+fn reporting(of: &Reporting) -> ConditionRow {
+    let (status, reason, message) = match &of.failure {
+        None => ("True", "Taken", "its forge took the last commit status"),
+        Some(failure) => ("False", "NotTaken", failure.as_str()),
+    };
+    ConditionRow {
+        kind: REPORTING.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_unix_ms: of.since_unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forge_that_takes_nothing_is_a_condition_beside_the_others_and_no_trouble_of_what_serves() {
+        let of = |failure: Option<&str>| SourceStatus {
+            name: "one".to_owned(),
+            reporting: Some(Reporting { failure: failure.map(str::to_owned), since_unix_ms: 5 }),
+            ..SourceStatus::default()
+        };
+        let row = SourceRow::of(of(Some("HTTP 401")), &Status::default());
+        assert_eq!((row.not_reported(), row.trouble()), (Some(("HTTP 401", 5)), None));
+        assert!(row.conditions.iter().any(|row| row.kind == "Reporting" && row.reason == "NotTaken"));
+        assert_eq!(SourceRow::of(of(None), &Status::default()).not_reported(), None);
+        assert_eq!(SourceRow::of(SourceStatus::default(), &Status::default()).conditions, []);
     }
 }

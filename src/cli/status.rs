@@ -139,6 +139,10 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     }
     for source in &status.sources {
         rows.push(source_of(source, clock));
+        if let Some((why, since)) = source.not_reported() {
+            let said = format!("{}: commit statuses are not taken since {}: {why}", source.name, clock.ago(since));
+            rows.push(vec!["forge".into(), Word::new(said, Tone::Waiting)]);
+        }
     }
     rows.extend(held(content, clock));
     if let Some(at) = content.retry_unix_ms {
@@ -346,12 +350,22 @@ mod tests {
         refused.message =
             "commit 1234567890 is refused with 1 finding; its last good commit is used (1111111111)".to_owned();
         refused.findings = vec!["tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet".to_owned()];
-        status.sources = vec![away, source("team-a"), refused];
+        let mut unheard = source("team-a");
+        unheard.conditions = vec![crate::reconcile::ConditionRow {
+            kind: "Reporting".to_owned(),
+            status: "False".to_owned(),
+            reason: "NotTaken".to_owned(),
+            message: "https://git.example.org of o/r: it does not take the token (HTTP 401)".to_owned(),
+            last_transition_unix_ms: 1_795_384_936_000,
+        }];
+        status.sources = vec![away, unheard, refused];
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         for line in [
             "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago), serves: \
              https://git.example.org/site.git: no answer",
             "source     team-a: 1234567890 of branch main (seen 12s ago) serves",
+            "forge      team-a: commit statuses are not taken since 1m00s ago: https://git.example.org of o/r: it does not take \
+             the token (HTTP 401)",
             "source     team-b: Stalled: 1234567890 of branch main (seen 12s ago), 1111111111 serves: commit 1234567890 is \
              refused with 1 finding; its last good commit is used (1111111111)",
             "tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet",

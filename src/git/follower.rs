@@ -225,6 +225,13 @@ impl Follower {
         Ok(Some((from, to)))
     }
 
+    /// A source's forge took what it was told of a commit, or not; nothing: it is not told by this server any more.
+    pub fn reported(&self, source: &str, taken: Option<Result<(), String>>, now_unix_ms: i64) {
+        if let Some(remote) = &self.remotes().now {
+            remote.board.reported(source, taken, now_unix_ms);
+        }
+    }
+
     /// How each source stands: one on the local disk alone as one; none where nobody said yet what is followed.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let (url, follows) = match &*self.source.load_full() {

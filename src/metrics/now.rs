@@ -56,6 +56,8 @@ pub struct Followed {
     pub refused: bool,
     /// Its branch was rewritten, and is held.
     pub held: bool,
+    /// Its forge did not take the last commit status.
+    pub unreported: bool,
     /// When it was last looked at with success, Unix milliseconds.
     pub last_success_unix_ms: Option<i64>,
 }
@@ -111,6 +113,8 @@ impl Now {
         to.register("source_refused", help, sources(|source| source.refused));
         let help = "1: the source's branch was rewritten, and is held where it was";
         to.register("source_held", help, sources(|source| source.held));
+        let help = "1: the source's forge did not take the last commit status; what serves does not depend on it";
+        to.register("source_reports_failing", help, sources(|source| source.unreported));
         let seen = self.sources.iter().filter_map(|source| {
             let at = u64::try_from(source.last_success_unix_ms?).ok()?;
             Some((source.name.clone(), at / 1_000))

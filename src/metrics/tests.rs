@@ -117,6 +117,7 @@ fn everything() -> (Metrics, Now) {
             up: true,
             refused: false,
             held: false,
+            unreported: false,
             last_success_unix_ms: Some(1_795_384_984_000),
         }],
         phases: vec![("ready".to_owned(), 3)],

@@ -33,7 +33,7 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionRow {
-    /// `Ready`, `Reconciling` or `Stalled`.
+    /// `Ready`, `Reconciling` or `Stalled`; of a source with a forge also `Reporting`, beside these.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.

@@ -104,6 +104,7 @@ fn followed(source: SourceStatus) -> Followed {
         // Findings of a commit that its branch no longer shows are old news.
         refused: !source.findings.is_empty() && !source.is_held,
         held: source.is_held,
+        unreported: source.reporting.is_some_and(|reporting| reporting.failure.is_some()),
         last_success_unix_ms: source.last_success_unix_ms,
         name: source.name,
     }

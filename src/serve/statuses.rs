@@ -119,7 +119,10 @@ pub(super) async fn tell(
         return std::future::pending().await;
     }
     let (sender, receiver) = sync_channel(QUEUE);
-    let started = std::thread::Builder::new().name("formwork-forge".to_owned()).spawn(move || deliver(&receiver));
+    let heard = Arc::clone(&follower);
+    let answered = move |source: &str, taken| heard.reported(source, Some(taken), now_unix_ms());
+    let started =
+        std::thread::Builder::new().name("formwork-forge".to_owned()).spawn(move || deliver(&receiver, &answered));
     if let Err(error) = started {
         tracing::error!(%error, "commit statuses are not sent");
         return std::future::pending().await;
@@ -129,7 +132,10 @@ pub(super) async fn tell(
         let now = Arc::clone(&status.borrow_and_update());
         let sources = follower.sources();
         let does = now.attempted.as_ref().and_then(|attempt| line.of(&attempt.revision));
-        // Of several servers that follow the same the one that leads tells.
+        // Of several servers that follow the same the one that leads tells, and knows what is taken.
+        if !replicas.leads() {
+            declared.iter().for_each(|(settings, _)| follower.reported(&settings.name, None, now_unix_ms()));
+        }
         for (settings, forge) in declared.iter().filter(|_| replicas.leads()) {
             let Some(found) = sources.iter().find(|source| source.name == settings.name) else { continue };
             let Some(report) =
@@ -145,6 +151,11 @@ pub(super) async fn tell(
             return std::future::pending().await;
         }
     }
+}
+
+fn now_unix_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Hands a report to the thread. False: its queue is full; it is offered again.
@@ -183,8 +194,8 @@ fn put(queue: &mut Vec<Waiting>, new: Waiting) {
     queue.push(new);
 }
 
-/// The thread: sends what is due.
-fn deliver(receiver: &Receiver<Waiting>) {
+/// The thread: sends what is due, and says whether it was taken.
+fn deliver(receiver: &Receiver<Waiting>, answered: &impl Fn(&str, Result<(), String>)) {
     let mut queue: Vec<Waiting> = Vec::new();
     loop {
         let now = Instant::now();
@@ -200,7 +211,10 @@ fn deliver(receiver: &Receiver<Waiting>) {
         }
         let Some(index) = queue.iter().position(|waiting| waiting.not_before <= Instant::now()) else { continue };
         let mut waiting = queue.remove(index);
-        let Err(error) = send(&waiting.forge, &waiting.report) else { continue };
+        let taken = send(&waiting.forge, &waiting.report);
+        let of = |why: &String| format!("{} of {}: {why}", waiting.forge.url, waiting.forge.project);
+        answered(&waiting.source, taken.clone().map_err(|error| of(&error.why)));
+        let Err(error) = taken else { continue };
         waiting.tries += 1;
         let again = error.again && waiting.tries < TRIES;
         tracing::warn!(source = waiting.source, commit = waiting.report.commit, %error, again, "the commit status was not taken");

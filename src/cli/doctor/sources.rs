@@ -6,7 +6,8 @@ use crate::cli::error::CliError;
 use crate::cli::located::{At, located, named, trust};
 use crate::cli::offline::Place;
 use crate::cli::sentence::count;
-use crate::git::remote::{Location, Secret, SourceSettings, Sources, probe};
+use crate::git::remote::forge::{self, NotTaken};
+use crate::git::remote::{Forge, Location, Secret, SourceSettings, Sources, probe};
 use crate::git::{GitError, Source};
 use crate::trust::{Check as Asked, Policy};
 use clap::Args;
@@ -79,6 +80,7 @@ pub(super) fn sources(place: &Place, given: &Given) -> Vec<Check> {
     };
     checks.extend(reached(&sources, |settings| probe(settings, ANSWER)));
     checks.extend(sources.iter().flat_map(secrets));
+    checks.extend(forges(&sources, |forge| forge::probe(forge, ANSWER)));
     checks.extend(signers(given.trust.as_deref(), &sources));
     let identities = sources.iter().filter_map(|source| Some((source.name.clone(), source.age_identities.as_deref()?)));
     let identities = identities.map(|(name, path)| (format!("age identities of {name}"), path));
@@ -154,6 +156,35 @@ fn secrets(settings: &SourceSettings) -> Vec<Check> {
         }
     };
     webhook.into_iter().chain(forge).map(check).collect()
+}
+
+/// Whether forges are there and take their tokens, asked at the same time. Of a token that cannot be read enough is said already.
+pub(super) fn forges(
+    sources: &[SourceSettings],
+    ask: impl Fn(&Forge) -> Result<(), NotTaken> + Clone + Send,
+) -> Vec<Check> {
+    let declared = sources.iter().filter_map(|settings| Some((settings.name.as_str(), settings.forge.as_ref()?)));
+    let declared = declared.filter(|(_, forge)| Secret::read(&forge.token_file).is_ok());
+    std::thread::scope(|scope| {
+        let asked = declared.map(|(name, forge)| {
+            let ask = ask.clone();
+            (name, forge, scope.spawn(move || ask(forge)))
+        });
+        let asked: Vec<_> = asked.collect();
+        let checks = asked.into_iter().filter_map(|(name, forge, answer)| {
+            let (name, url) = (format!("commit statuses of {name}"), &forge.url);
+            Some(match answer.join().ok()? {
+                Ok(()) => Check::ok(name, format!("{url} shows {} to the token", forge.project)),
+                Err(error) => Check::warn(
+                    name,
+                    format!("{url} of {}: {}", forge.project, error.why),
+                    "look at the forge's URL, the project and the token: it needs the right to write commit statuses; what serves does \
+                     not depend on it",
+                ),
+            })
+        });
+        checks.collect()
+    })
 }
 
 /// Who may sign, as the server would read it.

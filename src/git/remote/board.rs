@@ -7,6 +7,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Whether a source's forge takes what it is told of commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reporting {
+    /// Why the last commit status was not taken; none: it was.
+    pub failure: Option<String>,
+    /// Since when it is so, Unix milliseconds.
+    pub since_unix_ms: i64,
+}
+
 /// How one source stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceStatus {
@@ -42,6 +51,8 @@ pub struct SourceStatus {
     pub fetched_bytes: u64,
     /// The last request for a look that was there when the last look began: it was made, whatever came of it.
     pub observed_request: u64,
+    /// Whether its forge takes commit statuses; none: it has none, or was told nothing yet. Nothing that serves depends on it.
+    pub reporting: Option<Reporting>,
 }
 
 /// What is written about one source.
@@ -113,6 +124,23 @@ impl Board {
         Some((entry.known.as_ref()?.commit.clone(), entry.held.as_ref()?.commit.clone()))
     }
 
+    /// A source's forge took what it was told of a commit, or not, and why; nothing: it is not told by us any more.
+    pub fn reported(&self, source: &str, taken: Option<Result<(), String>>, now_unix_ms: i64) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.1.iter_mut().find(|entry| entry.status.name == source) else { return };
+        let before = entry.status.reporting.take();
+        entry.status.reporting = taken.map(|taken| {
+            let (failure, since) = (taken.err(), before.as_ref().map(|it| (it.failure.is_some(), it.since_unix_ms)));
+            let since = since.filter(|(failed, _)| *failed == failure.is_some()).map(|(_, since)| since);
+            Reporting { failure, since_unix_ms: since.unwrap_or(now_unix_ms) }
+        });
+        let changed = entry.status.reporting != before;
+        drop(entries);
+        if changed {
+            self.tell();
+        }
+    }
+
     /// How all sources stand.
     pub fn status(&self) -> Vec<SourceStatus> {
         self.lock().1.iter().map(|entry| entry.status.clone()).collect()
@@ -126,5 +154,35 @@ fn blank(settings: &SourceSettings) -> SourceStatus {
         follows: settings.follow.to_string(),
         mount: settings.mount.clone(),
         ..SourceStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::follow::Follow;
+    use super::super::url::Location;
+    use super::*;
+
+    #[test]
+    fn what_a_forge_takes_is_told_with_since_when_and_only_where_it_changes() {
+        let one = SourceSettings::new("one", Location::Local("/x".into()), Follow::Default);
+        let (told, heard) = watch::channel(0);
+        let board = Board::new(&Sources(vec![one]), told);
+        let at = |failure: Option<&str>, since_unix_ms| {
+            Some(Reporting { failure: failure.map(str::to_owned), since_unix_ms })
+        };
+        for (taken, now, expected, news) in [
+            (Some(Ok(())), 1, at(None, 1), 1),
+            (Some(Ok(())), 2, at(None, 1), 1),
+            (Some(Err("away".to_owned())), 3, at(Some("away"), 3), 2),
+            (Some(Err("HTTP 401".to_owned())), 4, at(Some("HTTP 401"), 3), 3),
+            (Some(Ok(())), 5, at(None, 5), 4),
+            (None, 6, None, 5),
+        ] {
+            board.reported("one", taken, now);
+            assert_eq!((board.status()[0].reporting.clone(), *heard.borrow()), (expected, news), "at {now}");
+        }
+        board.reported("two", Some(Ok(())), 7);
+        assert_eq!(*heard.borrow(), 5, "nobody has that name");
     }
 }

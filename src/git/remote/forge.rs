@@ -90,31 +90,70 @@ fn authorization(kind: ForgeKind, token: &Secret) -> (&'static str, String) {
 /// # Errors
 /// [`NotTaken`] says whether asking again may help.
 pub fn send(forge: &Forge, report: &Report) -> Result<(), NotTaken> {
-    let failed = |why: String, again: bool| NotTaken { why, again };
-    // Files and networks can be mended.
-    let token = Secret::read(&forge.token_file).map_err(|error| failed(error.to_string(), true))?;
-    let agent = tls::agent(forge.authority_file.as_deref(), ANSWER).map_err(|why| failed(why, true))?;
     let (url, body) = request(forge, report);
-    let (header, value) = authorization(forge.kind, &token);
-    let answer = agent
-        .post(url)
-        .header(header, value)
-        .header("content-type", "application/json")
-        .header("accept", "application/json")
-        .send(body.to_string());
-    let status = match answer {
-        Ok(answer) => answer.status().as_u16(),
-        Err(error) => return Err(failed(token.scrub(&format!("no answer: {error}")), true)),
-    };
-    match status {
+    match ask(forge, &url, Some(&body), ANSWER)? {
         200..=299 => Ok(()),
-        401 | 403 => {
+        status @ (401 | 403) => {
             Err(failed(format!("it does not take the token (HTTP {status}); may it write commit statuses?"), false))
         }
         // A forge that was told of a push may not have the commit in its database yet.
-        404 | 422 => Err(failed(format!("it does not know the repository or the commit (HTTP {status})"), true)),
-        408 | 429 | 500.. => Err(failed(format!("it answers with HTTP {status}"), true)),
-        _ => Err(failed(format!("it answers with HTTP {status}"), false)),
+        status @ (404 | 422) => {
+            Err(failed(format!("it does not know the repository or the commit (HTTP {status})"), true))
+        }
+        status @ (408 | 429 | 500..) => Err(failed(format!("it answers with HTTP {status}"), true)),
+        status => Err(failed(format!("it answers with HTTP {status}"), false)),
+    }
+}
+
+/// Whether the forge is there, takes the token, and shows it the repository. Nothing is written there, so that whether the token
+/// may write commit statuses is not known after it.
+///
+/// # Errors
+/// Why not.
+pub fn probe(forge: &Forge, most: Duration) -> Result<(), NotTaken> {
+    match ask(forge, &repository(forge), None, most)? {
+        200..=299 => Ok(()),
+        status @ (401 | 403) => Err(failed(format!("it does not take the token (HTTP {status})"), false)),
+        404 => Err(failed(
+            "it does not know the repository, or does not show it to the token (HTTP 404)".to_owned(),
+            false,
+        )),
+        status => Err(failed(format!("it answers with HTTP {status}"), true)),
+    }
+}
+
+/// Where the forge tells of the repository. Pure.
+fn repository(forge: &Forge) -> String {
+    let Forge { kind, url, project, .. } = forge;
+    match kind {
+        ForgeKind::Github => format!("{url}/repos/{project}"),
+        ForgeKind::Gitea => format!("{url}/api/v1/repos/{project}"),
+        ForgeKind::Gitlab => format!("{url}/api/v4/projects/{}", project.replace('/', "%2F")),
+    }
+}
+
+const fn failed(why: String, again: bool) -> NotTaken {
+    NotTaken { why, again }
+}
+
+/// Asks with the token, and has the status of the answer. With a body it is posted.
+fn ask(forge: &Forge, url: &str, body: Option<&Value>, most: Duration) -> Result<u16, NotTaken> {
+    // Files and networks can be mended.
+    let token = Secret::read(&forge.token_file).map_err(|error| failed(error.to_string(), true))?;
+    let agent = tls::agent(forge.authority_file.as_deref(), most).map_err(|why| failed(why, true))?;
+    let (header, value) = authorization(forge.kind, &token);
+    let answer = match body {
+        None => agent.get(url).header(header, value).header("accept", "application/json").call(),
+        Some(body) => agent
+            .post(url)
+            .header(header, value)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .send(body.to_string()),
+    };
+    match answer {
+        Ok(answer) => Ok(answer.status().as_u16()),
+        Err(error) => Err(failed(token.scrub(&format!("no answer: {error}")), true)),
     }
 }
 
@@ -139,6 +178,16 @@ mod tests {
         let ask = |forge: &Forge| request(forge, &report);
         let (url, body) = ask(&forge(ForgeKind::Github, "https://api.github.com", "o/r"));
         assert_eq!(url, format!("https://api.github.com/repos/o/r/statuses/{}", report.commit));
+        let told = |kind, url: &str, project: &str| repository(&forge(kind, url, project));
+        assert_eq!(told(ForgeKind::Github, "https://api.github.com", "o/r"), "https://api.github.com/repos/o/r");
+        assert_eq!(
+            told(ForgeKind::Gitea, "https://git.example.org", "o/r"),
+            "https://git.example.org/api/v1/repos/o/r"
+        );
+        assert_eq!(
+            told(ForgeKind::Gitlab, "https://gitlab.example.org", "g/sub/r"),
+            "https://gitlab.example.org/api/v4/projects/g%2Fsub%2Fr"
+        );
         assert_eq!(body, json!({"state": "failure", "context": "formwork", "description": "a.yaml:1:1: error: no"}));
         let (url, body) = ask(&forge(ForgeKind::Gitea, "https://git.example.org", "o/r"));
         assert_eq!(url, format!("https://git.example.org/api/v1/repos/o/r/statuses/{}", report.commit));

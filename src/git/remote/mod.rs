@@ -37,7 +37,7 @@ pub(super) mod tls;
 mod transport;
 mod url;
 
-pub use board::{Board, SourceStatus};
+pub use board::{Board, Reporting, SourceStatus};
 pub use file::{parse_sources, read_sources};
 pub use follow::Follow;
 pub use hook::is_signed;
