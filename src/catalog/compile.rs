@@ -243,8 +243,15 @@ fn build(mut loaded: Loaded, revision: &str, memory: &mut Machines, report: &mut
         subnets_sound,
         schemas: &schemas,
     });
-    let (mut machines, selectors) =
-        machines::machines(machine_objects, &references, &subnets, subnets_sound, (memory, &ground), report);
+    let (mut machines, selectors) = machines::machines(
+        machine_objects,
+        &references,
+        &subnets,
+        subnets_sound,
+        &loaded.mounts,
+        (memory, &ground),
+        report,
+    );
     let rule_objects = unique(std::mem::take(&mut loaded.enrollments), Kind::Enrollment, report);
     let rules = machines::enrollments(rule_objects, &references, &environment, report);
 

@@ -8,7 +8,7 @@ use super::stages::profile_names;
 use super::{Named, Selectors, networks, render};
 use crate::content::kinds::{EnrollmentSpec, MachineSpec};
 use crate::content::names::is_subdomain;
-use crate::content::{Document, Kind, Object, Place, Report, Step, junk};
+use crate::content::{Document, Hinted, Kind, Object, Report, Step, junk};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
@@ -57,6 +57,46 @@ pub(super) struct Machine {
     pub(super) recalled: Option<Clean>,
 }
 
+/// Two machines that want the same.
+struct Twins {
+    /// Who is told.
+    told: Arc<Object<MachineSpec>>,
+    /// Who has it.
+    other: Arc<Object<MachineSpec>>,
+    /// They are of two sources.
+    across: bool,
+}
+
+impl Twins {
+    /// Of two sources the later one is told, which is allowed less: nobody takes what is another's. In one the second is told.
+    fn of(first: Arc<Object<MachineSpec>>, second: Arc<Object<MachineSpec>>, mounts: &[String]) -> Self {
+        let rank = |object: &Object<MachineSpec>| {
+            let file: &str = object.document.file();
+            let inside = |mount: &String| file.strip_prefix(mount.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            mounts.iter().position(inside).map_or(0, |at| at + 1)
+        };
+        let (one, two) = (rank(&first), rank(&second));
+        let (told, other) = if one > two { (first, second) } else { (second, first) };
+        Self { told, other, across: one != two }
+    }
+
+    /// Tells it. Whoever looks at one source does not see where the other has it: that is said. `path`: where a machine has it.
+    fn tell<'r>(
+        &self,
+        code: &'static str,
+        path: impl Fn(&Arc<Object<MachineSpec>>) -> Vec<Step<'static>>,
+        said: impl FnOnce(&str) -> String,
+        report: &'r mut Report,
+    ) -> Hinted<'r> {
+        let mut said = said(&self.other.name);
+        if self.across {
+            let place = report.place(self.other.document.value(&path(&self.other)));
+            said.push_str(&format!(", at {place}"));
+        }
+        report.error(code, self.told.document.value(&path(&self.told)), said)
+    }
+}
+
 /// Who has which selector and address.
 struct AllTaken {
     macs: Taken<String>,
@@ -88,6 +128,7 @@ pub(super) fn machines(
     references: &References,
     subnets: &[Subnet],
     subnets_sound: bool,
+    mounts: &[String],
     (memory, ground): (&mut Machines, &Ground),
     report: &mut Report,
 ) -> (Vec<Machine>, Selectors) {
@@ -115,8 +156,9 @@ pub(super) fn machines(
         let document = &object.document;
         let spec = &object.spec;
         let at = |field: &'static str| [Step::Key("spec"), Step::Key("match"), Step::Key(field)];
-        let twin = |other: usize, machines: &[Machine]| {
-            machines.get(other).map_or_else(|| object.name.to_string(), |other| other.view.name.clone())
+        let twins = |other: usize, machines: &[Machine]| {
+            let other = machines.get(other).map_or_else(|| Arc::clone(&object), |other| Arc::clone(&other.object));
+            Twins::of(other, Arc::clone(&object), mounts)
         };
         if spec.selectors == Default::default() {
             report
@@ -138,13 +180,15 @@ pub(super) fn machines(
             };
             match macs.take(mac.clone(), position) {
                 Some(other) => {
-                    let other = twin(other, &machines);
-                    report
-                        .error(
-                            "twin-mac",
-                            document.value(&path),
-                            format!("MAC {mac} selects machine `{other}` already"),
-                        )
+                    let path = |of: &Arc<Object<MachineSpec>>| {
+                        let is_it = |written: &String| junk::normal_mac(written).as_ref() == Some(&mac);
+                        let there = || of.spec.selectors.macs.iter().position(is_it).unwrap_or_default();
+                        let at = if Arc::ptr_eq(of, &object) { index } else { there() };
+                        vec![Step::Key("spec"), Step::Key("match"), Step::Key("macs"), Step::Item(at)]
+                    };
+                    let said = |other: &str| format!("MAC {mac} selects machine `{other}` already");
+                    twins(other, &machines)
+                        .tell("twin-mac", path, said, report)
                         .hint("a box is one machine: remove it from one of the two");
                 }
                 None => normal.push(mac),
@@ -165,12 +209,8 @@ pub(super) fn machines(
                     .hint("select the machine by its MAC address"),
                 Some(uuid) => {
                     if let Some(other) = uuids.take(uuid.clone(), position) {
-                        let other = twin(other, &machines);
-                        report.error(
-                            "twin-uuid",
-                            document.value(&at("uuid")),
-                            format!("UUID {uuid} selects machine `{other}` already"),
-                        );
+                        let said = |other: &str| format!("UUID {uuid} selects machine `{other}` already");
+                        twins(other, &machines).tell("twin-uuid", |_| at("uuid").to_vec(), said, report);
                     }
                 }
             }
@@ -185,12 +225,8 @@ pub(super) fn machines(
                 }
                 Some(serial) => {
                     if let Some(other) = serials.take(serial.clone(), position) {
-                        let other = twin(other, &machines);
-                        report.error(
-                            "twin-serial",
-                            document.value(&at("serial")),
-                            format!("serial {serial} selects machine `{other}` already"),
-                        );
+                        let said = |other: &str| format!("serial {serial} selects machine `{other}` already");
+                        twins(other, &machines).tell("twin-serial", |_| at("serial").to_vec(), said, report);
                     }
                 }
             }
@@ -198,12 +234,9 @@ pub(super) fn machines(
         });
         if let Some(address) = spec.address {
             if let Some(other) = addresses.take(address, position) {
-                let other = twin(other, &machines);
-                report.error(
-                    "twin-address",
-                    document.value(&["spec".into(), "address".into()]),
-                    format!("{address} is machine `{other}`'s already"),
-                );
+                let path = |_: &_| vec![Step::Key("spec"), Step::Key("address")];
+                let said = |other: &str| format!("{address} is machine `{other}`'s already");
+                twins(other, &machines).tell("twin-address", path, said, report);
             }
             if subnets_sound {
                 check_address(address, document, subnets, report);
@@ -328,7 +361,7 @@ pub(super) fn enrollments(
 /// Tries the rule's name with a box that it would take in.
 fn check_name(rule: &Enrollment, environment: &minijinja::Environment<'static>, report: &mut Report) {
     let path = [Step::Key("spec"), Step::Key("name")];
-    let place: Place = report.place(rule.document.value(&path));
+    let place = report.place(rule.document.value(&path));
     let mut tell = |code: &'static str, message: String, hint: String| {
         report.at(crate::content::Severity::Error, code, place.clone(), message).hint(hint);
     };

@@ -285,7 +285,7 @@ fn read_within(
             }
         }
     }
-    Ok((Tree { files: files.into() }, unnamed))
+    Ok((Tree { files: files.into(), ..Tree::default() }, unnamed))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

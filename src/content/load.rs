@@ -50,6 +50,8 @@ pub struct Loaded {
     pub templates: Vec<Arc<Object<kinds::TemplateSpec>>>,
     /// Files by their path.
     pub(crate) files: Files,
+    /// Folders in which other sources are mounted, in their order.
+    pub(crate) mounts: Vec<String>,
     /// Files of packs that come with the program, by the path that findings show: `builtin:NAME/…`.
     pub(crate) builtin_files: BTreeMap<String, File>,
     /// Objects that are there but were not sound: what refers to them is not to be blamed.
@@ -70,7 +72,7 @@ pub fn load(tree: &Tree, builtin: &BTreeMap<String, Tree>) -> Result<Loaded, Fin
 
 /// As [`load`], but gives what could be read, so that compiling can find more. Files that are remembered are not read again.
 pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut Memory, report: &mut Report) -> Loaded {
-    let mut loaded = Loaded { files: tree.files.clone(), ..Loaded::default() };
+    let mut loaded = Loaded { files: tree.files.clone(), mounts: tree.mounts.clone(), ..Loaded::default() };
     let large = tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX);
     for (path, _) in large {
         let place = Place { file: Arc::from(path.as_str()), line: 1, column: 1 };

@@ -31,8 +31,8 @@ mod tree;
 pub mod visible;
 
 pub use document::Document;
-pub(crate) use finding::Report;
 pub use finding::{FINDINGS_MAX, Finding, Findings, Place, Severity, count_of};
+pub(crate) use finding::{Hinted, Report};
 pub(crate) use load::read;
 pub use load::{Loaded, load};
 pub(crate) use memory::Memory;

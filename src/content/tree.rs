@@ -34,6 +34,8 @@ pub struct File {
 pub struct Tree {
     /// The entries.
     pub files: Files,
+    /// Folders in which other sources are mounted, in the order of the sources: where two disagree, the later one is told.
+    pub mounts: Vec<String>,
 }
 
 /// The entries of a tree, by path. A copy shares them until one of the two is changed.
@@ -94,6 +96,6 @@ impl Tree {
                 (path.into(), file)
             })
             .collect();
-        Self { files }
+        Self { files, ..Self::default() }
     }
 }

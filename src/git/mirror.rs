@@ -232,7 +232,7 @@ impl Mirror {
     pub(super) fn tree(&mut self, id: &str, subpath: Option<&str>) -> Result<Tree, GitError> {
         let root = self.root(parse(id)?, id, subpath)?;
         let read = super::changes::read(self, root, self.last.as_ref())?;
-        let tree = Tree { files: read.files.clone() };
+        let tree = Tree { files: read.files.clone(), ..Tree::default() };
         self.last = Some(read);
         Ok(tree)
     }

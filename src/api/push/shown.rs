@@ -89,7 +89,7 @@ mod tests {
 
     fn tree(text: &str) -> Tree {
         let file = File { bytes: Arc::from(text.as_bytes()), kind: FileKind::Regular, blob: None };
-        Tree { files: std::collections::BTreeMap::from([("a b.yaml".to_owned(), file)]).into() }
+        Tree { files: std::collections::BTreeMap::from([("a b.yaml".to_owned(), file)]).into(), ..Tree::default() }
     }
 
     #[test]

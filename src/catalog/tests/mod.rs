@@ -7,7 +7,7 @@ mod incremental;
 use super::testing::{compiled, edited, site};
 use super::*;
 use crate::content::kinds::Architecture;
-use crate::content::{File, FileKind};
+use crate::content::{File, FileKind, Tree};
 use crate::params;
 use crate::wire::{MachineInfo, StepAction};
 use serde_json::{Map, json};
@@ -77,6 +77,39 @@ fn a_box_is_selected_by_any_selector_and_junk_selects_nothing() {
     assert_eq!(select(&[], None, Some(" ABC123 ")), "node-1");
     assert_eq!(select(&["52:54:00:00:00:02"], None, Some("ABC123")), "node-1+node-2");
     assert_eq!(select(&["52:54:00:00:00:09"], Some("00000000-0000-0000-0000-000000000000"), Some("None")), "none");
+}
+
+#[test]
+fn of_two_sources_that_want_one_box_the_later_is_told_and_where_the_other_has_it() {
+    let mut tree = site(&[]);
+    let tenant = "apiVersion: formwork.dev/v1alpha1\nkind: Machine\nmetadata: {name: a-1}\n\
+                  spec: {match: {macs: ['52:54:00:00:00:77', '52:54:00:00:00:01']}}\n";
+    tree.files.extend(
+        Tree::from_texts([("tenants/a/a-1.yaml", tenant)])
+            .files
+            .iter()
+            .map(|(path, file)| (path.clone(), file.clone())),
+    );
+    let said = |tree: &Tree| {
+        let findings = compiled(tree).expect_err("a twin");
+        let twins = findings.0.iter().filter(|finding| finding.code == "twin-mac").map(ToString::to_string);
+        twins.collect::<Vec<_>>().join("\n")
+    };
+    // In one repository it is whichever comes second by its name.
+    let one = said(&tree);
+    assert!(one.starts_with("machines/node-1.yaml:") && one.contains("selects machine `a-1` already\n"), "{one}");
+    tree.mounts = vec!["tenants/a".to_owned()];
+    let two = said(&tree);
+    assert!(two.starts_with("tenants/a/a-1.yaml:4:44: error: MAC 52:54:00:00:00:01 selects machine `node-1` already, at machines/node-1.yaml:"), "{two}");
+    // Two tenants: the one that the server names later.
+    tree.mounts = vec!["machines".to_owned(), "tenants/a".to_owned()];
+    assert_eq!(said(&tree), two);
+    tree.mounts.reverse();
+    let first = said(&tree);
+    assert!(
+        first.starts_with("machines/node-1.yaml:") && first.contains("`a-1` already, at tenants/a/a-1.yaml:4:44"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -307,9 +340,7 @@ fn links_submodules_and_lfs_pointers_are_refused_and_said_why() {
 #[test]
 fn a_tree_without_a_site_says_where_one_may_be() {
     let say = |files: &[(&str, &str)]| {
-        from_tree(&crate::content::Tree::from_texts(files.iter().copied()), &Default::default(), "r")
-            .unwrap_err()
-            .to_string()
+        from_tree(&Tree::from_texts(files.iter().copied()), &Default::default(), "r").unwrap_err().to_string()
     };
     assert_eq!(
         say(&[]),
@@ -365,7 +396,7 @@ fn the_packs_that_come_with_the_program_and_the_example_compile() {
             }
         }
     }
-    let answer = from_tree(&crate::content::Tree::from_texts(files), &builtin_packs(), "example");
+    let answer = from_tree(&Tree::from_texts(files), &builtin_packs(), "example");
     assert_eq!(
         answer.map(|catalog| catalog.warnings.to_string()).map_err(|findings| findings.to_string()),
         Ok(String::new())

@@ -35,7 +35,7 @@ pub fn below(tree: &Tree, folder: &str) -> Tree {
         .files
         .range(prefix.clone()..)
         .map_while(|(path, file)| path.strip_prefix(&prefix).map(|inside| (inside.to_owned(), file.clone())));
-    Tree { files: files.collect() }
+    Tree { files: files.collect(), ..Tree::default() }
 }
 
 /// Lays the files of a pack that was fetched where the site is read from.

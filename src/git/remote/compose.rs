@@ -61,6 +61,7 @@ pub(in crate::git) fn parts_of(message: &str) -> Vec<(String, String)> {
 pub(super) fn merged<'a>(parts: impl IntoIterator<Item = (Option<&'a str>, &'a Tree)>) -> Tree {
     let mut whole = Tree::default();
     for (mount, tree) in parts {
+        whole.mounts.extend(mount.map(str::to_owned));
         for (path, file) in &tree.files {
             let path = mount.map_or_else(|| path.clone(), |mount| format!("{mount}/{path}"));
             whole.files.insert(path, file.clone());
