@@ -241,7 +241,7 @@ fn respond(
         BackendError::Busy => {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()).retry(5).plain()
         }
-        BackendError::NotGit => wrong(StatusCode::BAD_REQUEST, &error.to_string()),
+        BackendError::NotGit | BackendError::CutOff(_) => wrong(StatusCode::BAD_REQUEST, &error.to_string()),
         BackendError::NoGit | BackendError::Failed(_) | BackendError::Ended => {
             tracing::error!(%error, "git did not answer");
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "git-failed", error.to_string()).plain()

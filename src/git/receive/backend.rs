@@ -51,6 +51,19 @@ const COMPLAINT_WAIT: Duration = Duration::from_secs(2);
 /// What is kept of its complaints, bytes.
 const COMPLAINT_MAX: u64 = 4 * 1024;
 
+/// Parts of what git says of a question that it does not understand, in lower case.
+const NOT_UNDERSTOOD: [&str; 9] = [
+    "protocol error",
+    "hung up unexpectedly",
+    "invalid shallow line",
+    "invalid deepen",
+    "invalid command",
+    "unknown capability",
+    "no command requested",
+    "unexpected line",
+    "expected flush",
+];
+
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -65,9 +78,12 @@ pub enum BackendError {
     /// It could not be started, or gave no answer.
     #[error("git gave no answer: {0}")]
     Failed(String),
-    /// What came is no push.
+    /// What came is no push, and no question either.
     #[error("what was sent is not what git sends: it ended without an answer")]
     NotGit,
+    /// What came did not come to its end.
+    #[error("what was sent did not come to its end: {0}")]
+    CutOff(&'static str),
     /// It ended before it answered, and not for what came.
     #[error("git ended before it answered, perhaps for want of memory; the server's log says more. Push again")]
     Ended,
@@ -217,25 +233,36 @@ impl Backend {
                 let fed = tokio::time::timeout(RUN_MAX, feed(stdin, body, given, &stop)).await;
                 let Err(why) = fed.unwrap_or(Err("it took too long")) else { return };
                 tracing::warn!(user, why, "a clone or push was cut off");
-                stop.cancel();
+                // Whoever waits for git's end knows then why it was ended.
                 let _ = tell_cut.send(why);
+                stop.cancel();
             });
         }
         let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("its output is not there"))?);
-        let (status, headers) = head(&mut stdout).await.ok_or_else(|| failed("it ended, or its answer has no head"))?;
+        let begun = head(&mut stdout).await;
+        let mut cut = cut;
+        let Some((status, headers)) = begun else {
+            let was_cut = cut.try_recv().ok().map(BackendError::CutOff);
+            return Err(was_cut.unwrap_or_else(|| failed("it ended, or its answer has no head")));
+        };
         let pieces = Some(ReaderStream::new(stdout));
         let mut body = AnswerBody { first: None, pieces, guard: Some(guard), cut: Some(cut) };
         // git ends without a word where it was sent something else; that it was asked for nothing is no fault.
-        if ask.has_body
-            && ask.service == Service::ReceivePack
-            && !body.begins().await
-            && let Some(status) = ended.await.ok().flatten().filter(|status| !status.success())
-        {
-            let complaint = tokio::time::timeout(COMPLAINT_WAIT, complaint).await;
-            let complaint = complaint.ok().and_then(Result::ok).unwrap_or_default();
-            let why = why_silent(status, &complaint);
-            tracing::warn!(user = ask.user, %status, said = complaint.trim(), %why, "a push had no answer from git");
-            return Err(why);
+        if ask.has_body && !body.begins().await {
+            let ended = ended.await.ok().flatten();
+            match body.cut.as_mut().map(oneshot::Receiver::try_recv) {
+                Some(Ok(why)) => return Err(BackendError::CutOff(why)),
+                // All of it was taken: nothing is to be waited for any more.
+                Some(Err(oneshot::error::TryRecvError::Closed)) => body.cut = None,
+                Some(Err(oneshot::error::TryRecvError::Empty)) | None => {}
+            }
+            if let Some(status) = ended.filter(|status| !status.success()) {
+                let complaint = tokio::time::timeout(COMPLAINT_WAIT, complaint).await;
+                let complaint = complaint.ok().and_then(Result::ok).unwrap_or_default();
+                let (why, what) = (why_silent(status, &complaint), ask.service.as_str());
+                tracing::warn!(user = ask.user, what, %status, said = complaint.trim(), %why, "there was no answer from git");
+                return Err(why);
+            }
         }
         Ok(Answer { status, headers, body })
     }
@@ -313,8 +340,11 @@ fn pid(child: &Child) -> Option<Pid> {
 
 /// Why git ended badly without a word to the client: it says what it does not understand, and nothing where it was ended.
 fn why_silent(status: ExitStatus, complaint: &str) -> BackendError {
-    let not_understood = ["protocol error", "hung up unexpectedly"].iter().any(|words| complaint.contains(words));
-    let by_force = status.signal().is_some() || complaint.contains("died of signal");
+    let complains = complaint.to_ascii_lowercase();
+    let not_understood = NOT_UNDERSTOOD.iter().any(|words| complains.contains(words));
+    // What is left of a long body finds nobody who reads it: git's server ends by that after git has said what is wrong.
+    let signal = status.signal().filter(|signal| *signal != Signal::PIPE.as_raw());
+    let by_force = signal.is_some() || complaint.contains("died of signal");
     if not_understood && !by_force { BackendError::NotGit } else { BackendError::Ended }
 }
 

@@ -63,13 +63,75 @@ async fn git_that_ends_without_a_word_is_told_apart_by_why_it_did() {
         ("echo 'error: git died of signal 9' >&2; exit 137".to_owned(), "Ended"),
         ("exec >&-; kill -9 $$".to_owned(), "Ended"),
         ("exit 3".to_owned(), "Ended"),
+        // Nobody reads the rest of a body that is not understood.
+        ("echo 'fatal: protocol error: bad line length 65531' >&2; kill -13 $$".to_owned(), "NotGit"),
+        ("kill -13 $$".to_owned(), "Ended"),
+        ("echo \"fatal: unknown capability 'garbage'\" >&2; exit 1".to_owned(), "NotGit"),
+        ("echo 'fatal: invalid shallow line: x' >&2; exit 1".to_owned(), "NotGit"),
     ] {
         let backend = scripted(folder.path(), &format!("{HEAD}\n{script}"));
+        for service in [Service::ReceivePack, Service::UploadPack] {
+            let body = futures_util::stream::empty::<Result<Bytes, std::io::Error>>();
+            let Err(error) = backend.ask("site.git", ask("ada", service), body).await else {
+                panic!("{script}: an answer")
+            };
+            assert_eq!(format!("{error:?}"), expected, "{script}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn git_that_is_asked_for_nothing_answers_with_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = scripted(folder.path(), "printf 'Content-Type: text/plain\\r\\n\\r\\n'; cat >/dev/null");
+    for service in [Service::ReceivePack, Service::UploadPack] {
         let body = futures_util::stream::empty::<Result<Bytes, std::io::Error>>();
-        let Err(error) = backend.ask("site.git", ask("ada", Service::ReceivePack), body).await else {
-            panic!("{script}: an answer")
-        };
-        assert_eq!(format!("{error:?}"), expected, "{script}");
+        let answer = backend.ask("site.git", ask("ada", service), body).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let pieces: Vec<_> = answer.body.collect().await;
+        assert!(pieces.is_empty(), "{pieces:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_told_as_that_and_not_as_a_fault_of_git() {
+    let folder = tempfile::tempdir().unwrap();
+    for head in ["printf 'Content-Type: text/plain\\r\\n\\r\\n'", ":"] {
+        let backend = scripted(folder.path(), &format!("{head}\ncat >/dev/null; exit 1"));
+        for service in [Service::ReceivePack, Service::UploadPack] {
+            let pieces = [Ok(Bytes::from_static(b"0032")), Err(std::io::Error::other("reset"))];
+            let body = futures_util::stream::iter(pieces);
+            let question = Ask { body_max: 1 << 20, ..ask("ada", service) };
+            let Err(error) = backend.ask("site.git", question, body).await else { panic!("an answer") };
+            assert_eq!(error.to_string(), "what was sent did not come to its end: the client went away", "{head}");
+        }
+    }
+}
+
+// The program itself: what it says of garbage is known, also where it is more than a pipe takes.
+#[tokio::test]
+async fn garbage_is_never_taken_for_a_fault_of_git() {
+    let folder = tempfile::tempdir().unwrap();
+    let made =
+        std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(folder.path().join("site.git")).status();
+    assert!(made.unwrap().success());
+    let set = ["config", "http.receivepack", "true"];
+    let set = std::process::Command::new("git").arg("-C").arg(folder.path().join("site.git")).args(set).status();
+    assert!(set.unwrap().success());
+    let backend = Backend::find(folder.path()).unwrap();
+    let long: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let bodies = [b"garbage".to_vec(), b"000bgarbage0000".to_vec(), long, vec![b'f'; 300_000], b"0003".to_vec()];
+    for body in bodies {
+        for (service, version) in [Service::ReceivePack, Service::UploadPack].into_iter().zip([None, Some(2)]) {
+            for (service, version) in [(service, version), (service, None)] {
+                let question =
+                    Ask { length: Some(body.len() as u64), version, body_max: 8 << 20, ..ask("ada", service) };
+                let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(body.clone()))]);
+                let Err(error) = backend.ask("site.git", question, pieces).await else { panic!("an answer") };
+                let shown = String::from_utf8_lossy(body.get(..12).unwrap_or(&body)).into_owned();
+                assert!(matches!(error, BackendError::NotGit), "{} {version:?} {shown}: {error}", service.as_str());
+            }
+        }
     }
 }
 
