@@ -34,6 +34,11 @@ impl ReadOnce {
         Self { path: path.to_owned(), seen: seen(path) }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The same file or folder, as it is now.
     #[must_use]
     pub fn again(&self) -> Self {

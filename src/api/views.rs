@@ -250,8 +250,8 @@ pub struct ChangedFile {
     pub path: String,
     /// Since when it is as it is, Unix milliseconds; none: it cannot be read any more.
     pub since_unix_ms: Option<i64>,
-    /// What makes it take effect: `restart` of the server, the `next-fetch` of its source, or, of a policy of who may sign, that it
-    /// is `mended`; `soon`: nothing, it is taken in once nobody writes it.
+    /// What makes it take effect: `restart` of the server, the `next-fetch` of its source, or, of a policy of who may sign
+    /// and of identities, that it is `mended`; `soon`: nothing, it is taken in once nobody writes it.
     pub takes_effect: String,
     /// In a sentence.
     pub message: String,
@@ -341,7 +341,7 @@ pub struct ContentStatus {
     pub retry_unix_ms: Option<i64>,
 }
 
-/// `POST /v1/suspend` and `POST /v1/resume`.
+/// `POST /v1/suspend` and `POST /v1/sources/{name}/accept`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HoldBody {
@@ -384,6 +384,9 @@ pub struct RollbackBody {
     /// Machines that may leave by it beyond `spec.leaveGuard`: how many, names by commas, or `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_leave: Option<String>,
+    /// It may go from many objects to none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_empty: bool,
 }
 
 /// `POST /v1/reconcile`.

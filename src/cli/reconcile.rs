@@ -1,8 +1,8 @@
 //! `formwork reconcile [--wait]`: has the server look at its source now, and waits for what comes of it.
 
 use super::error::CliError;
-use super::output::{Format, printable};
 use super::hold::AllowSeen;
+use super::output::{Format, printable};
 use super::session::{Options, Session};
 use super::time::parse_duration;
 use crate::api::views::{ContentStatus, SourceRow};

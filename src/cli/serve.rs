@@ -7,7 +7,6 @@ use super::located::{At, located, named, trust};
 use super::log::Log;
 use crate::api::ReadOnce;
 use crate::archive::Place;
-use crate::content::sops::{Apart, Identities, Keys};
 use crate::git::Source;
 use crate::git::remote::SourceSettings;
 use crate::journal::Retention;
@@ -15,7 +14,6 @@ use crate::serve::{self, Content, Options, StateDirectory};
 use clap::{ArgGroup, Args};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 // A `requires` is not asked for where what it wants conflicts with what is there: what an option does not go with is said.
 
@@ -191,11 +189,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let mut read_once: Vec<ReadOnce> = [&arguments.sources, &arguments.age_identities, &arguments.images]
-        .into_iter()
-        .flatten()
-        .map(|path| ReadOnce::of(path))
-        .collect();
+    let read_once: Vec<ReadOnce> =
+        [&arguments.sources, &arguments.images].into_iter().flatten().map(|path| ReadOnce::of(path)).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     let content = match in_cluster(arguments, &runtime)? {
         Some(content) => content,
@@ -209,8 +204,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     };
     arguments.replica.may_follow(&content)?;
-    let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
-    let keys = keys(&content, identities.unwrap_or_else(Identities::none), &mut read_once)?;
+    let keys = super::age_identities::files(arguments.age_identities.as_deref(), sources_of(&content))?;
     let (trust, trust_of) = trust(arguments.trust.as_deref(), sources_of(&content))?;
     let object_store = arguments.object_store.as_deref().map(Place::parse).transpose().map_err(|error| {
         // What was typed is not shown again: there may be a secret in it.
@@ -291,21 +285,6 @@ fn in_cluster(_: &Arguments, _: &tokio::runtime::Runtime) -> Result<Option<Conte
 /// The sources that a sources.yaml names, or the one elsewhere.
 fn sources_of(content: &Content) -> &[SourceSettings] {
     if let Content::Source(Source::Sources(sources)) = content { &sources.0 } else { &[] }
-}
-
-/// What opens encrypted files: the site's own identities its own, and those of a mounted source what lies where that is mounted.
-fn keys(content: &Content, site: Identities, read_once: &mut Vec<ReadOnce>) -> Result<Keys, CliError> {
-    let sources = sources_of(content);
-    let mut folders = Vec::new();
-    for (source, mount) in sources.iter().filter_map(|source| Some((source, source.mount.clone()?))) {
-        read_once.extend(source.age_identities.as_deref().map(ReadOnce::of));
-        let own = source.age_identities.as_deref().map(super::age_identities::read).transpose()?;
-        folders.push((mount, own.unwrap_or_else(Identities::none)));
-    }
-    Ok(match folders.is_empty() {
-        true => Keys::Known(Arc::new(site)),
-        false => Keys::Apart(Arc::new(Apart { site, folders })),
-    })
 }
 
 /// What is to be followed.

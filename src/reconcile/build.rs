@@ -6,13 +6,52 @@ use crate::content::sops::Keys;
 use crate::content::{Findings, Stop, Tree};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What opens encrypted files now: others may take its place while revisions are built.
+#[derive(Default)]
+pub struct KeysInForce(Mutex<(u64, Keys)>);
+
+impl KeysInForce {
+    /// These do.
+    pub fn new(keys: Keys) -> Self {
+        Self(Mutex::new((0, keys)))
+    }
+
+    /// These do from the next build on.
+    pub fn replace(&self, keys: Keys) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = (held.0.wrapping_add(1), keys);
+    }
+
+    /// How often they were replaced.
+    #[cfg(test)]
+    pub(crate) fn generation(&self) -> u64 {
+        self.now().0
+    }
+
+    /// Which do, and how often they were replaced.
+    fn now(&self) -> (u64, Keys) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Loads and compiles with the packs that come with this program; what a revision has in common with the one before costs
 /// nothing. `keys` open encrypted files.
 pub fn catalogs(keys: Keys) -> Arc<Build<Catalog>> {
-    let compiler = Mutex::new(Compiler::new(builtin_packs(), keys));
+    catalogs_by(Arc::new(KeysInForce::new(keys)))
+}
+
+/// The same, by keys that may be replaced. What was remembered of files that the keys before opened, or did not, goes with them.
+pub fn catalogs_by(keys: Arc<KeysInForce>) -> Arc<Build<Catalog>> {
+    let (generation, first) = keys.now();
+    let compiler = Mutex::new((generation, Compiler::new(builtin_packs(), first)));
     // What is remembered is whole at every moment, also after a panic.
     Arc::new(move |tree, revision, stop| {
-        build(&mut compiler.lock().unwrap_or_else(PoisonError::into_inner), tree, revision, stop)
+        let mut held = compiler.lock().unwrap_or_else(PoisonError::into_inner);
+        let (generation, now) = keys.now();
+        if held.0 != generation {
+            *held = (generation, Compiler::new(builtin_packs(), now));
+        }
+        build(&mut held.1, tree, revision, stop)
     })
 }
 
@@ -87,6 +126,32 @@ mod tests {
         assert!(said(known.as_ref(), wrong).contains(place), "{}", said(known.as_ref(), wrong));
         assert_eq!(said(sealed.as_ref(), wrong), said(sealed.as_ref(), right));
     }
+
+    #[test]
+    fn other_keys_open_what_was_refused_before_and_the_other_way_round() {
+        let site = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nspec: {}\n";
+        let encrypted = include_str!("../content/sops/fixture/partial.yaml");
+        let param =
+            "---\napiVersion: formwork.dev/v1alpha1\nkind: Param\nmetadata: {name: password}\nspec: {schema: {}}\n";
+        let site = format!("{site}{param}");
+        let tree = Tree::from_texts([("site.yaml", site.as_str()), ("profiles/database.yaml", encrypted)]);
+        let keys = Arc::new(KeysInForce::new(Keys::Known(Arc::new(Identities::none()))));
+        let build = catalogs_by(Arc::clone(&keys));
+        let opens = || match build(&tree, "r", &Stop::default()) {
+            Ok(_) => true,
+            Err(findings) => {
+                assert!(findings.iter().all(|it| it.starts_with("profiles/database.yaml:")), "{findings:?}");
+                false
+            }
+        };
+        assert!(!opens());
+        let right = Identities::parse(include_str!("../content/sops/fixture/identity.txt")).unwrap();
+        keys.replace(Keys::Known(Arc::new(right)));
+        assert!(opens() && opens());
+        keys.replace(Keys::Known(Arc::new(Identities::none())));
+        assert!(!opens(), "nothing of what was opened is remembered");
+    }
+
     #[test]
     fn what_nobody_waits_for_is_left_off_and_leaves_the_next_one_whole() {
         let machine = |number: usize| {

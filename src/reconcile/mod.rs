@@ -41,7 +41,7 @@ mod test_store;
 mod tests;
 
 pub use allowance::{Allowance, Promise};
-pub use build::{catalogs, sealed_catalogs};
+pub use build::{KeysInForce, catalogs, catalogs_by, sealed_catalogs};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
 pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe};
 pub use history::{HistoryRow, NoWayBack, trusted_sources};

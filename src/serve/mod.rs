@@ -24,12 +24,11 @@ pub use keeping::Keeping;
 pub use listen::bind;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
-pub use trusted::{ReadAgain, TrustFile};
+pub use trusted::{KeyFiles, ReadAgain, ReadKeysAgain, TrustFile};
 
 use crate::api::{self, App, Others};
 use crate::archive::{self, Archive};
 use crate::catalog::{Catalog, ServerInfo};
-use crate::content::sops::Keys;
 use crate::fleet::{Entry, Fleet, Secrets};
 use crate::git::{Follower, GitError, PackCache};
 use crate::journal::Retention;
@@ -38,7 +37,7 @@ use crate::net::dhcp::{DhcpConfig, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::HttpConfig;
 use crate::net::tftp::{Loaders, TftpService};
-use crate::reconcile::{Change, Foresee, Foreseen, Hook, Outcome, Parts, Reconciler};
+use crate::reconcile::{Change, Foresee, Foreseen, Hook, KeysInForce, Outcome, Parts, Reconciler};
 use crate::replicas::Replicas;
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
@@ -83,7 +82,7 @@ pub struct Options {
     /// Of those that are there, so many bytes stay in the state directory.
     pub logs_here: u64,
     /// What opens content that is encrypted in Git.
-    pub keys: Keys,
+    pub keys: KeyFiles,
     /// Who may sign revisions; none: signatures are not asked for.
     pub trust: Option<TrustFile>,
     /// Who may sign for each of several sources, by its name.
@@ -202,7 +201,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let logs = LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?;
     let logs = Arc::new(if here.is_some() { logs } else { logs.beside_a_store_elsewhere() });
     let keys_of_signers = options.state.0.join("signers");
-    let (verifier, mut policies, watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
+    let (verifier, mut policies, mut watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
         replicas: OnceLock::new(),
@@ -213,7 +212,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         standings: Arc::default(),
         metrics: metrics.clone(),
     });
-    let build = crate::reconcile::catalogs(options.keys);
+    let keys_in_force = Arc::new(KeysInForce::new(options.keys.keys));
+    watched.extend(trusted::Watched::keys(options.keys.files, options.keys.read, &keys_in_force));
+    let build = crate::reconcile::catalogs_by(keys_in_force);
     // In a cluster that may be said later.
     let may_fetch = options.fetch_packs || !matches!(options.content, Content::Source(_) | Content::Hosted { .. });
     let packs = may_fetch.then(|| packs(&options.state)).transpose()?;

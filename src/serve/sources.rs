@@ -35,7 +35,7 @@ pub(super) fn verifiers(
     let mut watched = Vec::new();
     let mut verifier = |file: TrustFile, keys: &Path| {
         let made = Verifier::new(file.policy.clone(), keys).map(Arc::new).map_err(ServeError::Trust)?;
-        watched.push(Watched::new(file, &made));
+        watched.push(Watched::policy(file, &made));
         Ok::<_, ServeError>(made)
     };
     let whole = whole.map(|file| verifier(file, keys)).transpose()?;

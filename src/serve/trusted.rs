@@ -1,8 +1,10 @@
-//! Who may sign is read again when the files that say it change, without a restart: never what is half written, and where what is
-//! new is not sound, what was read before stays in force.
+//! Who may sign, and what opens encrypted files, is read again when the files that say it change, without a restart: never what is
+//! half written, and where what is new is not sound, what was read before stays in force.
 
 use crate::api::{ChangedFile, PolicyFiles, ReadOnce};
+use crate::content::sops::Keys;
 use crate::git::Verifier;
+use crate::reconcile::KeysInForce;
 use crate::trust::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,16 +30,38 @@ pub struct TrustFile {
     pub read: Arc<ReadAgain>,
 }
 
-/// The files of a policy, and who judges by it.
+/// Reads identities again, with the files that they are in; else why that is not possible, as shown to people.
+pub type ReadKeysAgain = dyn Fn() -> Result<(Keys, Vec<ReadOnce>), String> + Send + Sync;
+
+/// What opens encrypted files, and how it is read again.
+pub struct KeyFiles {
+    /// As they were read.
+    pub keys: Keys,
+    /// The files that were read for it, as they were; none: nothing is watched.
+    pub files: Vec<ReadOnce>,
+    /// How.
+    pub read: Arc<ReadKeysAgain>,
+}
+
+/// Reads files again and puts what they say in force: the files as they were then. None: they were written to meanwhile.
+type TakeIn = dyn Fn() -> Result<Option<Vec<ReadOnce>>, String> + Send + Sync;
+
+/// Files that are read again when they change.
 pub(super) struct Watched {
+    /// What they say.
+    what: &'static str,
     path: PathBuf,
     files: Vec<ReadOnce>,
-    read: Arc<ReadAgain>,
-    verifier: Arc<Verifier>,
+    take_in: Arc<TakeIn>,
     /// Files as they are now, where that is not what is in force: since when.
     changing: Option<(Vec<ReadOnce>, Instant)>,
     /// These were tried, and are not taken in for this.
     refused: Option<(Vec<ReadOnce>, String)>,
+}
+
+/// Nobody wrote to them since they were compared; else they are looked at next time.
+fn are_whole(files: &[ReadOnce]) -> bool {
+    files.iter().all(|file| file.changed().is_none())
 }
 
 /// What came of a look.
@@ -52,9 +76,37 @@ enum Came {
 }
 
 impl Watched {
-    pub(super) fn new(file: TrustFile, verifier: &Arc<Verifier>) -> Self {
+    /// The files of a policy, and who judges by it.
+    pub(super) fn policy(file: TrustFile, verifier: &Arc<Verifier>) -> Self {
         let TrustFile { path, files, read, .. } = file;
-        Self { path, files, read, verifier: Arc::clone(verifier), changing: None, refused: None }
+        let verifier = Arc::clone(verifier);
+        let take_in = move || {
+            let (policy, files) = read()?;
+            match are_whole(&files) {
+                true => verifier.replace(policy).map(|()| Some(files)),
+                false => Ok(None),
+            }
+        };
+        Self::new("who may sign", path, files, Arc::new(take_in))
+    }
+
+    /// The files of identities, and what is built by them. None: there are no files.
+    pub(super) fn keys(files: Vec<ReadOnce>, read: Arc<ReadKeysAgain>, in_force: &Arc<KeysInForce>) -> Option<Self> {
+        let path = files.first()?.path().to_owned();
+        let in_force = Arc::clone(in_force);
+        let take_in = move || {
+            let (keys, files) = read()?;
+            if !are_whole(&files) {
+                return Ok(None);
+            }
+            in_force.replace(keys);
+            Ok(Some(files))
+        };
+        Some(Self::new("what opens encrypted files", path, files, Arc::new(take_in)))
+    }
+
+    fn new(what: &'static str, path: PathBuf, files: Vec<ReadOnce>, take_in: Arc<TakeIn>) -> Self {
+        Self { what, path, files, take_in, changing: None, refused: None }
     }
 
     /// Takes in what changed, once it is whole. Reads the disk.
@@ -75,14 +127,7 @@ impl Watched {
         if now.duration_since(since) < SETTLED {
             return Came::Nothing;
         }
-        let taken = (self.read)().and_then(|(policy, files)| {
-            // Written to since they were compared: that is looked at next time.
-            if files.iter().any(|file| file.changed().is_some()) {
-                return Ok(None);
-            }
-            self.verifier.replace(policy).map(|()| Some(files))
-        });
-        match taken {
+        match (self.take_in)() {
             Ok(None) => Came::Nothing,
             Ok(Some(files)) => {
                 (self.files, self.changing, self.refused) = (files, None, None);
@@ -113,7 +158,7 @@ impl Watched {
     }
 }
 
-/// Looks at the files of all policies for ever. `renewed`: another is in force, and what was refused is to be judged again.
+/// Looks at all such files for ever. `renewed`: another is in force, and what was refused is to be judged again.
 pub(super) async fn follow(mut watched: Vec<Watched>, told: PolicyFiles, renewed: impl Fn()) {
     if watched.is_empty() {
         return std::future::pending().await;
@@ -122,24 +167,24 @@ pub(super) async fn follow(mut watched: Vec<Watched>, told: PolicyFiles, renewed
         tokio::time::sleep(LOOK_EVERY).await;
         let look = tokio::task::spawn_blocking(move || {
             let now = Instant::now();
-            let came: Vec<(PathBuf, Came)> =
-                watched.iter_mut().map(|watched| (watched.path.clone(), watched.look(now))).collect();
+            let look = |watched: &mut Watched| (watched.what, watched.path.clone(), watched.look(now));
+            let came: Vec<(&'static str, PathBuf, Came)> = watched.iter_mut().map(look).collect();
             let changed = watched.iter().flat_map(Watched::changed).collect();
             (watched, came, changed)
         });
         let Ok((back, came, changed)) = look.await else { return std::future::pending().await };
         watched = back;
         told.set(changed);
-        for (path, came) in came {
+        for (what, path, came) in came {
             let path = path.display();
             match came {
                 Came::Nothing => {}
                 Came::InForce => {
-                    tracing::info!(%path, "who may sign was read again, and is in force");
+                    tracing::info!(%path, what, "a file was read again, and what it says is in force");
                     renewed();
                 }
                 Came::Refused(why) => {
-                    tracing::error!(%path, why, "who may sign was changed and is not taken in; what was read before stays in force");
+                    tracing::error!(%path, what, why, "a file was changed and is not taken in; what was read before stays in force");
                 }
             }
         }
@@ -173,7 +218,7 @@ mod tests {
         let keys = path.with_file_name("signers");
         let verifier = Arc::new(Verifier::new(policy.clone(), &keys).expect("a verifier"));
         let file = TrustFile { path: path.to_owned(), policy, files, read: Arc::new(read) };
-        (Watched::new(file, &verifier), verifier)
+        (Watched::policy(file, &verifier), verifier)
     }
 
     #[test]
@@ -212,6 +257,40 @@ mod tests {
         watched.look(began + Duration::from_secs(50));
         assert_eq!(watched.changed()[0].takes_effect, "soon");
         assert_eq!(watched.look(began + Duration::from_secs(54)), Came::InForce);
+    }
+
+    #[test]
+    fn identities_are_taken_in_and_broken_ones_leave_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("age.txt");
+        std::fs::write(&path, "good").unwrap();
+        let in_force = Arc::new(KeysInForce::new(Keys::Unknown));
+        let of = path.clone();
+        let read = move || {
+            let files = vec![ReadOnce::of(&of)];
+            match std::fs::read_to_string(&of).as_deref() {
+                Ok(text) if text.starts_with("good") => Ok((Keys::Unknown, files)),
+                _ => Err(format!("{}: there is no identity in it", of.display())),
+            }
+        };
+        assert!(Watched::keys(Vec::new(), Arc::new(read.clone()), &in_force).is_none(), "no file is watched");
+        let mut watched = Watched::keys(vec![ReadOnce::of(&path)], Arc::new(read), &in_force).expect("a file");
+        let began = Instant::now();
+        let mut look = |seconds: u64| watched.look(began + Duration::from_secs(seconds));
+        std::fs::write(&path, "broken").unwrap();
+        assert_eq!((look(0), in_force.generation()), (Came::Nothing, 0));
+        assert!(matches!(look(4), Came::Refused(why) if why.contains("age.txt: there is no identity")));
+        assert_eq!((look(5), in_force.generation()), (Came::Nothing, 0));
+        // What is mended is as it was read: nothing is new. Another good one is.
+        std::fs::write(&path, "good").unwrap();
+        assert_eq!((look(6), look(10), in_force.generation()), (Came::Nothing, Came::Nothing, 0));
+        std::fs::write(&path, "good, and one more").unwrap();
+        assert_eq!((look(11), look(15), in_force.generation()), (Came::Nothing, Came::InForce, 1));
+        std::fs::remove_file(&path).unwrap();
+        look(20);
+        assert!(matches!(look(24), Came::Refused(_)));
+        assert_eq!(in_force.generation(), 1);
+        assert_eq!(watched.changed()[0].takes_effect, "mended");
     }
 
     #[tokio::test]
