@@ -8,9 +8,9 @@ use crate::catalog::{Catalog, builtin_packs, from_tree_with};
 use crate::content::sops::Keys;
 use crate::content::{File, FileKind, Finding, Findings, Place, Report, Severity, Tree, visible};
 use crate::git::regular::open_regular;
-use crate::git::{DEPTH, ENTRIES, TOTAL_BYTES};
+use crate::git::{DEPTH, ENTRIES, TOTAL_BYTES, submodules};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -224,11 +224,13 @@ pub(super) fn read_directory(root: &Path) -> Result<Tree, (PathBuf, io::Error)> 
 /// The same; what has a name that is not UTF-8 is left out and told by its path, as it can be shown.
 fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
     // As much as a revision may hold: more would be refused, and a wrong folder is not read to its end.
-    read_within(root, ENTRIES, TOTAL_BYTES, DEPTH)
+    read_within(root, &submodules(root), ENTRIES, TOTAL_BYTES, DEPTH)
 }
 
+/// `submodules`: folders that are in the index as that, whatever lies in them.
 fn read_within(
     root: &Path,
+    submodules: &BTreeSet<String>,
     entries_max: usize,
     bytes_max: usize,
     depth_max: usize,
@@ -252,15 +254,15 @@ fn read_within(
                 continue;
             };
             if name == ".git" {
-                // A `.git` file (not folder) below the root is what a submodule leaves in a work tree.
-                if !prefix.is_empty() {
-                    files.insert(prefix.trim_end_matches('/').to_owned(), file(Vec::new(), FileKind::Submodule));
-                }
                 continue;
             }
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().map_err(fail)?;
-            if kind.is_dir() {
+            // A submodule may be empty here, as a clone leaves it; another repository becomes one once it is added. Neither's files
+            // are in the commit.
+            if kind.is_dir() && (submodules.contains(&path) || entry.path().join(".git").symlink_metadata().is_ok()) {
+                files.insert(path, file(Vec::new(), FileKind::Submodule));
+            } else if kind.is_dir() {
                 if depth >= depth_max {
                     return Err((entry.path(), io::Error::other(format!("it lies deeper than {depth_max} folders"))));
                 }
@@ -308,7 +310,9 @@ mod tests {
     fn no_more_is_read_than_a_revision_may_hold() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |entries, bytes, depth| {
-            read_within(folder.path(), entries, bytes, depth).map(|_| ()).map_err(|(_, error)| error.to_string())
+            read_within(folder.path(), &BTreeSet::new(), entries, bytes, depth)
+                .map(|_| ())
+                .map_err(|(_, error)| error.to_string())
         };
         let most = 1 << 20;
         std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
@@ -320,6 +324,23 @@ mod tests {
         );
         assert!(refused(4, most, 2).is_err_and(|why| why.starts_with("it has more than 1 MiB, and no revision")));
         assert_eq!(refused(4, most + 1, 1), Err("it lies deeper than 1 folders".to_owned()));
+    }
+
+    #[test]
+    fn a_submodule_is_one_whether_or_not_it_is_checked_out_and_what_is_in_it_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["empty", "full", "nested/.git", "plain"] {
+            std::fs::create_dir_all(folder.path().join(path)).unwrap();
+        }
+        for path in ["full/.git", "full/x.yaml", "nested/x.yaml", "plain/x.yaml"] {
+            std::fs::write(folder.path().join(path), "kind: Sight\n").unwrap();
+        }
+        let submodules = ["empty".to_owned(), "full".to_owned(), "gone".to_owned()].into();
+        let (tree, _) = read_within(folder.path(), &submodules, 100, 1 << 20, 9).unwrap();
+        let read: Vec<(&str, FileKind)> = tree.files.iter().map(|(path, file)| (path.as_str(), file.kind)).collect();
+        let (submodule, regular) = (FileKind::Submodule, FileKind::Regular);
+        let expected = [("empty", submodule), ("full", submodule), ("nested", submodule), ("plain/x.yaml", regular)];
+        assert_eq!(read, expected);
     }
 
     #[test]

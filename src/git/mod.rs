@@ -47,6 +47,7 @@ mod verified;
 mod verify;
 mod walk;
 mod watch;
+mod work_tree;
 
 #[cfg(test)]
 pub(crate) mod test_repository;
@@ -65,6 +66,7 @@ pub use packs::{PackCache, PackError, RemoteReference};
 pub use remote::Ears;
 pub use source::Source;
 pub use verify::{MovedTag, Verifier};
+pub use work_tree::submodules;
 
 /// One commit of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
