@@ -1,8 +1,12 @@
 //! From plain values to the kinds: the envelope and the spec, unknown fields refused, every finding of a document at once.
 //!
 //! A reader of typed data stops at the first thing that is wrong. So what is wrong is reported and cut out, and the rest read
-//! again, until nothing is wrong any more. What had to be cut is never used: it only lets us see what else is wrong.
+//! again, until nothing is wrong any more. What had to be cut is never used: it only lets us see what else is wrong. In the place of
+//! what is missing something is put, where that says nothing itself, for the same end.
 
+mod stand_in;
+
+use self::stand_in::stand_in;
 use super::finding::Report;
 use super::names::did_you_mean;
 use super::slips;
@@ -14,6 +18,9 @@ use std::collections::BTreeMap;
 
 /// How many things are cut out of one document before we stop looking for more.
 const CUTS_MAX: usize = 64;
+
+/// So many times something is put in the place of what is missing: each try reads all of the document again.
+const STAND_INS_MAX: usize = 8;
 
 /// A document's head.
 #[derive(Debug, Clone)]
@@ -173,6 +180,7 @@ fn decode<T: DeserializeOwned>(
     }
     let mut cuts: Vec<(Vec<Way>, usize)> = Vec::new();
     let mut gone: Vec<Vec<Way>> = Vec::new();
+    let mut stand_ins = 0;
     for round in 0..CUTS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&*value) {
             Ok(read) => return (Some(read), round == 0),
@@ -195,6 +203,13 @@ fn decode<T: DeserializeOwned>(
         });
         if missing.is_none_or(|missing| !gone.contains(&missing)) {
             tell(document, root, &way, &trouble, &cuts, report);
+        }
+        // Of several that are missing the reader names one.
+        if let Some(field) = trouble.missing().filter(|_| stand_ins < STAND_INS_MAX) {
+            stand_ins += 1;
+            if stand_in::<T>(value, &way, field) {
+                continue;
+            }
         }
         // What cannot be cut out by itself goes with what is around it.
         let whole = way.len();
