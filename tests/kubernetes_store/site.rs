@@ -236,7 +236,8 @@ impl Site {
     pub fn stands(&self, whom: &str) -> (usize, bool) {
         let said = std::fs::read_to_string(self.path("servers.log")).unwrap_or_default();
         let own = format!("replica=\"{whom}\"");
-        let mut lines = said.lines().filter(|line| line.contains("the replicas stand otherwise") && line.contains(&own));
+        let mut lines =
+            said.lines().filter(|line| line.contains("the replicas stand otherwise") && line.contains(&own));
         (lines.clone().count(), lines.next_back().is_some_and(|line| line.contains("live=\"one, two\"")))
     }
 
