@@ -180,7 +180,10 @@ fn permit(draft: &Draft<'_>, key: &str, spec: &KeySpec, written: Option<u64>) ->
 /// Checks a value; the message never holds it.
 fn keep_schema(key: &str, schema: &serde_json::Value, value: &Content) -> Result<(), Refusal> {
     let broken = |message: String| Refusal::Schema { key: key.to_owned(), message };
-    let validator = jsonschema::validator_for(schema)
+    // The draft by which the catalog took it.
+    let validator = jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft7)
+        .build(schema)
         .map_err(|error| broken(format!("the declared schema cannot be used: {}", error.masked())))?;
     validator.validate(&value.0).map_err(|error| broken(format!("{} at `{}`", error.masked(), error.instance_path())))
 }

@@ -151,6 +151,21 @@ fn a_value_that_breaks_its_schema_is_refused_without_being_repeated() {
 }
 
 #[test]
+fn a_schema_means_at_a_write_what_it_meant_where_it_was_declared() {
+    let mut cluster = Cluster::of_three();
+    // Later drafts know no list of `items`, and ask what stands beside a reference.
+    let pair = json!({"type": "array", "items": [{"type": "string"}, {"type": "integer"}]});
+    let beside = json!({"$ref": "#/definitions/a", "maxLength": 1, "definitions": {"a": {"type": "string"}}});
+    cluster.keys =
+        vec![KeySpec { schema: Some(pair), ..spec("pair") }, KeySpec { schema: Some(beside), ..spec("beside") }];
+    for (key, value) in [("pair", json!(["a", 1])), ("beside", json!("long"))] {
+        assert!(matches!(cluster.put("a", key, value, Condition::Absent), Answer::Written { .. }), "{key}");
+    }
+    let broken = refused(cluster.put("a", "pair", json!(["a", "b"]), Condition::Any));
+    assert!(matches!(broken, Refusal::Schema { .. }), "{broken:?}");
+}
+
+#[test]
 fn everything_is_bounded() {
     let mut cluster = Cluster::of_three();
     let large = |bytes: usize| json!("x".repeat(bytes));
