@@ -136,10 +136,12 @@ fn tags(text: &str) -> impl Iterator<Item = (usize, &str)> {
     std::iter::from_fn(move || {
         loop {
             let rest = text.get(from..)?;
-            let at = from + rest.find("{%").into_iter().chain(rest.find("{#")).chain(rest.find("{{")).min()?;
+            // One way through the text, however many of one kind and none of another are in it.
+            let begins = |at: &usize| matches!(rest.as_bytes().get(at + 1), Some(b'%' | b'#' | b'{'));
+            let at = from + rest.match_indices('{').map(|(at, _)| at).find(begins)?;
             let inside = text.get(at + 2..)?;
             match text.get(at..at + 2) {
-                _ if raw && !is(inside, "endraw") => from = at + 2,
+                _ if raw && !is(inside, "endraw") => from = at + 1,
                 Some("{#") => from = at + 2 + inside.find("#}")? + 2,
                 Some("{%") => {
                     let end = ends(inside, "%}")?;
@@ -223,5 +225,16 @@ mod tests {
         let text = r#"{% raw %}{% include x %}{% endraw %}{% include "a" %}"#;
         let names = vec!["a"];
         assert_eq!(taken(text), [Taken { at: 36, what: What::Written { names, optional: false } }]);
+    }
+
+    #[test]
+    fn a_text_is_gone_through_once_however_much_of_one_kind_is_in_it() {
+        let began = std::time::Instant::now();
+        for piece in ["{{1}}", "{#1#}", "{%1%}", "{ {"] {
+            assert_eq!(taken(&piece.repeat(200_000)), []);
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+        let text = r#"{% raw %}{{% endraw %}{% include "a" %}"#;
+        assert_eq!(taken(text).len(), 1);
     }
 }
