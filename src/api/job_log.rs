@@ -98,7 +98,7 @@ async fn log(
         let now = Instant::now();
         let mut answered = Vec::new();
         if let Some(others) =
-            app.others.as_ref().filter(|_| asks_others && here.may_be_part(from, open) && now >= ask_again)
+            app.others.as_ref().filter(|_| asks_others && here.may_be_part(from, open) && is_due(open, now, ask_again))
         {
             ask_again = now + ASK_AGAIN;
             let told = others.log(&job, from, authorization).await;
@@ -199,6 +199,12 @@ fn is_open(fleet: &Fleet, job: &str) -> bool {
         .any(|entry| entry.state().run.as_ref().and_then(|run| run.job.as_ref()).is_some_and(|open| open.id == job))
 }
 
+/// Whether other servers are asked now. Once the job ended they are, however lately they were: what they said then was of an open job,
+/// and this answer is the last.
+fn is_due(open: bool, now: Instant, ask_again: Instant) -> bool {
+    !open || now >= ask_again
+}
+
 /// A job of some machine's last run that wrote nothing is still a job. Where its log is, as far as its end says so; `None`: it is no job.
 fn record_of(fleet: &Fleet, job: &str) -> Option<Option<String>> {
     let of = |entry: &Arc<Entry>| {
@@ -242,6 +248,15 @@ mod tests {
             let case = format!("{bytes} of {length} from {from}, {uploaded:?}, open {open}");
             assert_eq!(here.may_be_more_there(), more_there, "{case}");
             assert_eq!(here.may_be_part(from, open), part, "{case}");
+        }
+    }
+
+    #[test]
+    fn others_are_asked_once_a_second_and_in_any_case_when_the_job_ended() {
+        let now = Instant::now();
+        let soon = now + ASK_AGAIN;
+        for (open, ask_again, due) in [(true, now, true), (true, soon, false), (false, soon, true)] {
+            assert_eq!(is_due(open, now, ask_again), due, "{open}");
         }
     }
 
