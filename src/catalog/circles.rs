@@ -1,5 +1,7 @@
 //! JSON Schemas that refer to themselves with nothing on the way that a value could end at: whoever asks them about a value never
 //! comes to an answer. A circle by way of `properties` or `items` is sound, since each turn needs a smaller part of the value.
+//! And schemas that come to one part of a value in so many ways that nobody waits for the answer: twenty definitions, each of which
+//! refers to the next one twice, ask a million times.
 
 use crate::content::Step;
 use serde_json::{Map, Value};
@@ -11,6 +13,8 @@ const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 const SAME_ONES: [&str; 4] = ["not", "if", "then", "else"];
 /// Keywords that hold schemas for parts of the value, or for nothing until they are referred to.
 const PART_MAPS: [&str; 4] = ["properties", "patternProperties", "definitions", "$defs"];
+/// Those of them that nobody asks by themselves.
+const DEFINITIONS: [&str; 2] = ["definitions", "$defs"];
 const PART_ONES: [&str; 5] = ["items", "additionalItems", "additionalProperties", "propertyNames", "contains"];
 
 /// A step of the way from the schema to a part of it.
@@ -41,6 +45,24 @@ pub(super) struct Circle {
     pub references: Vec<String>,
 }
 
+/// In how many ways one part of a value is asked about, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ways {
+    /// So many, up to where a schema comes to itself again.
+    pub most: u64,
+    /// One does: each level of a value has as many ways for each of the level above.
+    pub again: bool,
+    /// How many schemas are in it.
+    pub schemas: usize,
+}
+
+impl Ways {
+    /// In how many a part of a value is asked about that nests so deep.
+    pub fn at(self, depth: u32) -> u64 {
+        if self.again { self.most.saturating_pow(depth.saturating_add(1)) } else { self.most }
+    }
+}
+
 /// One schema inside the schema.
 struct Node<'a> {
     schema: &'a Value,
@@ -49,6 +71,8 @@ struct Node<'a> {
     path: Vec<Part>,
     /// Schemas that are asked about the same value, each with the reference that leads there.
     next: Vec<(usize, Option<&'a str>)>,
+    /// Schemas that are asked about parts of it.
+    parts: Vec<usize>,
 }
 
 /// A schema and the way to it.
@@ -65,7 +89,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn add(&mut self, schema: &'a Value, base: &Place<'a>, path: Vec<Part>) -> usize {
         *self.known.entry(std::ptr::from_ref(schema)).or_insert_with(|| {
-            self.nodes.push(Node { schema, base: base.clone(), path, next: Vec::new() });
+            self.nodes.push(Node { schema, base: base.clone(), path, next: Vec::new(), parts: Vec::new() });
             self.nodes.len() - 1
         })
     }
@@ -141,8 +165,8 @@ fn decoded(part: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The first circle of a schema that no value ends.
-pub(super) fn circle(schema: &Value) -> Option<Circle> {
+/// The first circle of a schema that no value ends; else in how many ways it asks.
+pub(super) fn circle(schema: &Value) -> Result<Ways, Circle> {
     let mut found = Found { nodes: Vec::new(), known: HashMap::new(), named: HashMap::new() };
     found.name(schema, &mut Vec::new());
     found.add(schema, &(schema, Rc::default()), Vec::new());
@@ -151,7 +175,10 @@ pub(super) fn circle(schema: &Value) -> Option<Circle> {
         look(&mut found, at);
         at += 1;
     }
-    walk(&found.nodes)
+    match walk(&found.nodes) {
+        Some(circle) => Err(circle),
+        None => Ok(ways(&found.nodes)),
+    }
 }
 
 /// Finds what stands in one schema.
@@ -162,7 +189,7 @@ fn look(found: &mut Found<'_>, at: usize) {
     let Value::Object(map) = schema else { return };
     let below = |parts: &[Part]| path.iter().chain(parts).cloned().collect::<Vec<_>>();
     let key = |word: &str| Part::Key(word.to_owned());
-    let mut next = Vec::new();
+    let (mut next, mut inner) = (Vec::new(), Vec::new());
     // In draft-07 nothing that stands beside a reference is asked, and no `$id` beside it changes where it is seen from; what
     // stands there can be referred to all the same.
     if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
@@ -183,42 +210,87 @@ fn look(found: &mut Found<'_>, at: usize) {
                 next.push((found.add(part, &base, below(&[key(word)])), None));
             }
         }
-        for (name, part) in map.get("dependencies").and_then(Value::as_object).into_iter().flatten() {
+        let dependencies = map.get("dependencies").and_then(Value::as_object).into_iter().flatten();
+        for (name, part) in dependencies.filter(|(_, part)| !part.is_array()) {
             next.push((found.add(part, &base, below(&[key("dependencies"), key(name)])), None));
         }
-        parts(found, map, &base, &below);
+        inner = parts(found, map, &base, &below);
     }
     if let Some(node) = found.nodes.get_mut(at) {
-        node.next = next;
+        (node.next, node.parts) = (next, inner);
     }
 }
 
-/// Finds the schemas for parts of the value.
+/// Finds the schemas for parts of the value, and those that only wait to be referred to; which are asked.
 fn parts<'a>(
     found: &mut Found<'a>,
     map: &'a Map<String, Value>,
     base: &Place<'a>,
     below: &dyn Fn(&[Part]) -> Vec<Part>,
-) {
+) -> Vec<usize> {
     let key = |word: &str| Part::Key(word.to_owned());
+    let mut asked = Vec::new();
     for word in PART_MAPS {
         for (name, part) in map.get(word).and_then(Value::as_object).into_iter().flatten() {
-            found.add(part, base, below(&[key(word), key(name)]));
+            let part = found.add(part, base, below(&[key(word), key(name)]));
+            if !DEFINITIONS.contains(&word) {
+                asked.push(part);
+            }
         }
     }
     for word in PART_ONES {
         match map.get(word) {
             Some(Value::Array(items)) => {
                 for (index, part) in items.iter().enumerate() {
-                    found.add(part, base, below(&[key(word), Part::Item(index)]));
+                    asked.push(found.add(part, base, below(&[key(word), Part::Item(index)])));
                 }
             }
-            Some(part) => {
-                found.add(part, base, below(&[key(word)]));
-            }
+            Some(part) => asked.push(found.add(part, base, below(&[key(word)]))),
             None => {}
         }
     }
+    asked
+}
+
+/// Counts the ways, without recursion. Of several parts the one with the most counts: they are parts of their own.
+fn ways(nodes: &[Node<'_>]) -> Ways {
+    let mut known: Vec<Option<u64>> = vec![None; nodes.len()];
+    let mut open = vec![false; nodes.len()];
+    let mut all = Ways { most: 1, again: false, schemas: nodes.len() };
+    for start in 0..nodes.len() {
+        let mut way: Vec<(usize, usize)> = vec![(start, 0)];
+        while let Some((at, turn)) = way.last_mut() {
+            let here = *at;
+            let Some(node) = nodes.get(here).filter(|_| known.get(here) == Some(&None)) else {
+                way.pop();
+                continue;
+            };
+            let same = node.next.get(*turn).map(|(to, _)| *to);
+            let after = same.or_else(|| node.parts.get(turn.checked_sub(node.next.len())?).copied());
+            let Some(to) = after else {
+                // What is open is come to again: that turn is counted by whoever knows how deep a value is.
+                let of = |to: usize| known.get(to).copied().flatten().unwrap_or(1);
+                let same = node.next.iter().fold(0_u64, |sum, (to, _)| sum.saturating_add(of(*to)));
+                let part = node.parts.iter().map(|to| of(*to)).max().unwrap_or(0);
+                let count = same.saturating_add(part).max(1);
+                all.most = all.most.max(count);
+                if let Some(known) = known.get_mut(here) {
+                    *known = Some(count);
+                }
+                set(&mut open, here, false);
+                way.pop();
+                continue;
+            };
+            *turn += 1;
+            set(&mut open, here, true);
+            if open.get(to) == Some(&true) {
+                all.again = true;
+            } else {
+                way.push((to, 0));
+            }
+        }
+    }
+    all
 }
 
 /// Looks for a circle along `next`, without recursion: a chain of references may be as long as a file.
@@ -309,7 +381,7 @@ mod tests {
             (json!({"$ref": "#/nowhere"}), None),
             (json!({"$ref": "http://elsewhere/x"}), None),
         ] {
-            let found = circle(&schema).map(|circle| {
+            let found = circle(&schema).err().map(|circle| {
                 let path = circle.path.iter().map(|part| match part {
                     Part::Key(key) => key.clone(),
                     Part::Item(index) => index.to_string(),
@@ -331,7 +403,36 @@ mod tests {
             definitions.insert(most.to_string(), json!({"$ref": last}));
             json!({ "definitions": definitions })
         };
-        assert_eq!(circle(&chain("#/definitions/0")).map(|circle| circle.references.len()), Some(most + 1));
-        assert_eq!(circle(&chain("http://elsewhere/x")), None);
+        assert_eq!(circle(&chain("#/definitions/0")).unwrap_err().references.len(), most + 1);
+        assert_eq!(circle(&chain("http://elsewhere/x")), Ok(Ways { most: 1, again: false, schemas: most + 2 }));
+    }
+
+    #[test]
+    fn ways_to_one_part_of_a_value_are_counted() {
+        let doubled = |number: usize, last: Value| {
+            let twice = |name: usize| json!({"$ref": format!("#/definitions/{name}")});
+            let mut definitions: Map<_, _> = (0..number)
+                .map(|name| (name.to_string(), json!({"allOf": [twice(name + 1), twice(name + 1)]})))
+                .collect();
+            definitions.insert(number.to_string(), last);
+            json!({"$ref": "#/definitions/0", "definitions": definitions})
+        };
+        for (schema, most, again) in [
+            (json!({"type": "string"}), 1, false),
+            (json!({"properties": {"a": {"type": "string"}, "b": {"items": {"type": "string"}}}}), 1, false),
+            (json!({"dependencies": {"a": ["b"], "b": ["a"]}}), 1, false),
+            (json!({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}), 3, false),
+            (doubled(10, json!({"type": "string"})), 1 << 10, false),
+            (doubled(90, json!({"type": "string"})), u64::MAX, false),
+            // A list of lists has one way to each; a tree that is looked for twice has two at each level.
+            (json!({"properties": {"next": {"$ref": "#"}}}), 1, true),
+            (json!({"properties": {"x": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}}), 2, true),
+        ] {
+            let found = circle(&schema).map(|ways| (ways.most, ways.again));
+            assert_eq!(found, Ok((most, again)), "{schema}");
+        }
+        for (most, again, depth, expected) in [(2, true, 9, 1024), (1, true, 64, 1), (7, false, 64, 7)] {
+            assert_eq!(Ways { most, again, schemas: 1 }.at(depth), expected);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Params and their schemas: each value is checked where it is written, once.
 
 use super::Named;
-use super::circles::{Circle, Part, circle};
+use super::circles::{Circle, Part, Ways, circle};
 use super::model::Param;
 use crate::content::kinds::{Assurance, ClusterProfileSpec, Params};
 use crate::content::names::{is_secret, is_subdomain, nearest};
@@ -14,10 +14,24 @@ use std::sync::Arc;
 const ERRORS_A_VALUE_MAX: usize = 4;
 /// References of a circle before the rest is left out.
 const CIRCLE_MAX: usize = 8;
+/// In so many ways a schema may ask about one part of a value: more, and nobody waits for the answer.
+const WAYS_MAX: u64 = 100_000;
+/// Where a value breaks it is told as long as it is asked about in no more ways: each of them is an error of its own, and kept.
+const WAYS_TOLD_MAX: u64 = 10_000;
+/// So many schemas may be in one: what a long chain of references costs grows by its square.
+const SCHEMAS_MAX: usize = 20_000;
+
+/// The schema of a param.
+struct Declared {
+    validator: jsonschema::Validator,
+    ways: Ways,
+    secret: bool,
+    document: Document,
+}
 
 /// The validators of all declared params.
 pub(super) struct Schemas {
-    validators: HashMap<Arc<str>, (jsonschema::Validator, bool, Document)>,
+    validators: HashMap<Arc<str>, Declared>,
     declared: HashSet<Arc<str>>,
     /// Names that tasks use without a declaration.
     used: HashSet<String>,
@@ -40,9 +54,25 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(schema).map_err(|error| error.to_string())
 }
 
-/// Tells of references that no value ends, before anybody follows them: whoever does never comes back.
-fn goes_in_a_circle(schema: &Value, document: &Document, at: &[Step<'_>], report: &mut Report) -> bool {
-    let Some(Circle { path, references }) = circle(schema) else { return false };
+/// In how many ways a schema asks. None: in too many, or by references that no value ends, and that is told before anybody follows
+/// them: whoever does never comes back.
+fn asked(schema: &Value, document: &Document, at: &[Step<'_>], report: &mut Report) -> Option<Ways> {
+    let Circle { path, references } = match circle(schema) {
+        Ok(ways) if ways.schemas > SCHEMAS_MAX => {
+            let said = format!("there are {} schemas in it, and there may be {SCHEMAS_MAX}", ways.schemas);
+            report.error("schema", document.value(at), said).hint("leave out what nothing refers to");
+            return None;
+        }
+        Ok(ways) if ways.most > WAYS_MAX => {
+            let said = format!("the schema asks about one part of a value in more than {WAYS_MAX} ways");
+            report
+                .error("schema", document.value(at), said)
+                .hint("of definitions that refer to each other several times, each doubles what the next one costs: let each be asked once");
+            return None;
+        }
+        Ok(ways) => return Some(ways),
+        Err(circle) => circle,
+    };
     let way: Vec<Step<'_>> = at.iter().copied().chain(path.iter().map(Part::step)).collect();
     let mut shown: Vec<&str> = references.iter().map(String::as_str).take(CIRCLE_MAX).collect();
     if references.len() > CIRCLE_MAX {
@@ -56,7 +86,16 @@ fn goes_in_a_circle(schema: &Value, document: &Document, at: &[Step<'_>], report
             format!("the schema refers in a circle that no value ends: {}", shown.join(" -> ")),
         )
         .hint("let one of them say what a value is, or refer below `properties` or `items`, where each turn takes a part of the value");
-    true
+    None
+}
+
+/// How deep a value nests.
+fn depth(value: &Value) -> u32 {
+    match value {
+        Value::Array(items) => items.iter().map(depth).max().unwrap_or(0).saturating_add(1),
+        Value::Object(map) => map.values().map(depth).max().unwrap_or(0).saturating_add(1),
+        _ => 0,
+    }
 }
 
 /// The first reference of a schema that leads out of it.
@@ -91,12 +130,11 @@ impl Schemas {
         for (name, param) in params {
             let Some(schema) = &param.spec.schema else { continue };
             let at = [Step::Key("spec"), Step::Key("schema")];
-            if goes_in_a_circle(schema, &param.document, &at, report) {
-                continue;
-            }
+            let Some(ways) = asked(schema, &param.document, &at, report) else { continue };
             match compile(schema) {
                 Ok(validator) => {
-                    schemas.validators.insert(Arc::clone(name), (validator, param.spec.secret, param.document.clone()));
+                    let (secret, document) = (param.spec.secret, param.document.clone());
+                    schemas.validators.insert(Arc::clone(name), Declared { validator, ways, secret, document });
                 }
                 Err(error) => {
                     let spot = param.document.value(&at);
@@ -206,7 +244,9 @@ impl Schemas {
                 .hint("it names a file of the server's secrets folder: lower-case letters, digits, `-`, `.`");
             return false;
         }
-        let Some((validator, secret, declared)) = self.validators.get(name) else { return true };
+        let Some(Declared { validator, ways, secret, document: declared }) = self.validators.get(name) else {
+            return true;
+        };
         // What a secret of the secrets folder holds is known only where it is opened; what stood encrypted in Git is at hand.
         let sealed = document.unseal(value);
         if is_secret_reference(value) && sealed.is_none() {
@@ -216,6 +256,14 @@ impl Schemas {
         let value = sealed.as_ref().unwrap_or(value);
         if validator.is_valid(value) {
             return true;
+        }
+        // All errors are made before the first is given.
+        if ways.at(depth(value)) > WAYS_TOLD_MAX {
+            let schema = report.place(declared.value(&[Step::Key("spec"), Step::Key("schema")]));
+            let said =
+                format!("param `{name}`: it breaks its schema, which asks about it in too many ways to say where");
+            report.error("param-schema", document.value(path), said).hint(format!("its schema is at {schema}"));
+            return false;
         }
         for error in validator.iter_errors(value).take(ERRORS_A_VALUE_MAX) {
             // Of a secret only the rule is told, which stands in the schema for all to read: a message could hold the value, and the
@@ -304,7 +352,7 @@ pub(super) fn check_cluster_profile(cluster: &Object<ClusterProfileSpec>, report
                 .hint("a key that jobs get as a param is named like one: lower-case letters, digits, `-`, `.`");
         }
         if let Some(schema) = &key.schema
-            && !goes_in_a_circle(schema, document, &at(index, "schema"), report)
+            && asked(schema, document, &at(index, "schema"), report).is_some()
             && let Err(error) = compile(schema)
         {
             report.error(

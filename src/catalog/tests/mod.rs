@@ -338,6 +338,35 @@ fn links_submodules_and_lfs_pointers_are_refused_and_said_why() {
 }
 
 #[test]
+fn a_schema_that_asks_in_too_many_ways_is_refused_and_what_breaks_one_at_many_places_is_told_in_time() {
+    let said = |schema: &serde_json::Value, default: &serde_json::Value| {
+        let head = "apiVersion: formwork.dev/v1alpha1\nkind:";
+        let site = format!("{head} Site\nmetadata: {{name: lab}}\nspec: {{}}\n");
+        let spec = json!({"schema": schema, "default": default});
+        let param = format!("{head} Param\nmetadata: {{name: p}}\nspec: {spec}\n");
+        let tree = Tree::from_texts([("site.yaml", site.as_str()), ("p.yaml", param.as_str())]);
+        from_tree(&tree, &Default::default(), "r").err().map(|findings| findings.to_string()).unwrap_or_default()
+    };
+    let twice = |name: usize| json!({"$ref": format!("#/definitions/a{name}")});
+    let doubled = |number: usize| {
+        let mut definitions: Map<_, _> =
+            (0..number).map(|at| (format!("a{at}"), json!({"allOf": [twice(at + 1), twice(at + 1)]}))).collect();
+        definitions.insert(format!("a{number}"), json!({"type": "string"}));
+        json!({"$ref": "#/definitions/a0", "definitions": definitions})
+    };
+    assert_eq!(said(&doubled(10), &json!("x")), "");
+    let refused = said(&doubled(60), &json!("x"));
+    assert!(refused.contains("asks about one part of a value in more than 100000 ways"), "{refused}");
+    let tree = json!({"type": "object", "properties": {"x": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
+    let value = |depth: usize, end: serde_json::Value| (0..depth).fold(end, |inner, _| json!({"x": inner}));
+    assert_eq!(said(&tree, &value(40, json!({}))), "");
+    let broken = said(&tree, &value(40, json!(5)));
+    assert!(broken.contains("param `p`: it breaks its schema, which asks about it in too many ways"), "{broken}");
+    let broken = said(&tree, &value(3, json!(5)));
+    assert!(broken.contains("is not valid under any of the schemas"), "{broken}");
+}
+
+#[test]
 fn a_tree_without_a_site_says_where_one_may_be() {
     let say = |files: &[(&str, &str)]| {
         from_tree(&Tree::from_texts(files.iter().copied()), &Default::default(), "r").unwrap_err().to_string()
