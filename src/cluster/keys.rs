@@ -5,6 +5,9 @@ use super::limits::{DELETED_MAX, DOCUMENT_MAX_BYTES, KEYS_MAX, VALUE_MAX_BYTES, 
 use super::{Answer, Caller, ClaimStanding, Condition, Content, Context, Current, Document, Entry, Refusal, Writer};
 use crate::content::kinds::{KeySpec, Writers};
 
+/// Of a value that breaks its schema it is told where, if it nests at most so many levels.
+const TOLD_DEPTH: usize = 8;
+
 /// The declaration of a key: by its own name, else by the longest `prefix/*`.
 pub fn declared<'a>(keys: &'a [KeySpec], key: &str) -> Option<&'a KeySpec> {
     keys.iter().find(|spec| spec.name == key).or_else(|| {
@@ -185,5 +188,12 @@ fn keep_schema(key: &str, schema: &serde_json::Value, value: &Content) -> Result
         .with_draft(jsonschema::Draft::Draft7)
         .build(schema)
         .map_err(|error| broken(format!("the declared schema cannot be used: {}", error.masked())))?;
+    if validator.is_valid(&value.0) {
+        return Ok(());
+    }
+    // All errors are made before the first is given: of a schema that comes to itself twice, twice as many with each level.
+    if !shallow(&value.0, TOLD_DEPTH) {
+        return Err(broken("it nests too deep to say where".to_owned()));
+    }
     validator.validate(&value.0).map_err(|error| broken(format!("{} at `{}`", error.masked(), error.instance_path())))
 }

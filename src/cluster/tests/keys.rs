@@ -166,6 +166,19 @@ fn a_schema_means_at_a_write_what_it_meant_where_it_was_declared() {
 }
 
 #[test]
+fn a_deep_value_that_breaks_its_schema_at_each_level_is_refused_at_once() {
+    let mut cluster = Cluster::of_three();
+    let tree = json!({"type": "object", "properties": {"x": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
+    cluster.keys = vec![KeySpec { schema: Some(tree), ..spec("tree") }];
+    let value = |depth: usize, end: Value| (0..depth).fold(end, |inner, _| json!({"x": inner}));
+    for depth in [2, 40] {
+        let broken = refused(cluster.put("a", "tree", value(depth, json!(5)), Condition::Any));
+        assert!(matches!(broken, Refusal::Schema { .. }), "{broken:?}");
+    }
+    assert!(matches!(cluster.put("a", "tree", value(40, json!({})), Condition::Any), Answer::Written { .. }));
+}
+
+#[test]
 fn everything_is_bounded() {
     let mut cluster = Cluster::of_three();
     let large = |bytes: usize| json!("x".repeat(bytes));
