@@ -104,22 +104,28 @@ pub(super) async fn widen(
     words: &Allowance,
     reason: &str,
 ) -> Result<Allowance, StoreError> {
-    let before = Allowance::of(store, &revision.id)?;
-    let allowed = before.and(words);
-    if (Allowance { by: before.by.clone(), at_unix_ms: before.at_unix_ms, ..allowed.clone() }) == before {
-        return Ok(before);
+    loop {
+        let head = store.head(&Stream::Site)?;
+        let before = Allowance::of(store, &revision.id)?;
+        let allowed = before.and(words);
+        if (Allowance { by: before.by.clone(), at_unix_ms: before.at_unix_ms, ..allowed.clone() }) == before {
+            return Ok(before);
+        }
+        let event = Event::RevisionAllowed {
+            by: words.by.clone(),
+            revision: revision.id.clone(),
+            summary: revision.summary.clone(),
+            words: words.words(),
+            reason: reason.to_owned(),
+        };
+        let operations = vec![put(ABOVE, &revision.id, Some(&allowed))?];
+        let batch = Batch { expected: vec![(Stream::Site, head)], events: vec![(Stream::Site, event)], operations };
+        match store.commit(batch, words.at_unix_ms).await {
+            // Something was said in between, perhaps of this revision: it counts as well.
+            Err(StoreError::Conflict { .. }) => {}
+            done => return done.map(|_| allowed),
+        }
     }
-    let event = Event::RevisionAllowed {
-        by: words.by.clone(),
-        revision: revision.id.clone(),
-        summary: revision.summary.clone(),
-        words: words.words(),
-        reason: reason.to_owned(),
-    };
-    let operations = vec![put(ABOVE, &revision.id, Some(&allowed))?];
-    let batch = Batch { events: vec![(Stream::Site, event)], operations, ..Batch::default() };
-    store.commit(batch, words.at_unix_ms).await?;
-    Ok(allowed)
 }
 
 /// A push that was found good, and whose branch has not moved yet as far as is known.
@@ -160,6 +166,9 @@ fn put(above: &str, revision: &str, value: Option<&impl Serialize>) -> Result<Op
 pub(super) async fn keep(store: &dyn Store, revision: &str, now_unix_ms: i64) -> Result<(), StoreError> {
     let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
     let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
+    // What was said of it after the push was judged stays.
+    let since = Allowance::of(store, revision)?;
+    let allowed = if since.at_unix_ms > allowed.at_unix_ms { allowed.and(&since) } else { allowed };
     let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary };
     let operations = vec![
         put(PROMISED, revision, None::<&Promise>)?,
@@ -255,6 +264,15 @@ mod tests {
         keep(&store, "a", 9).await.unwrap();
         assert!(!Allowance::of(&store, "a").unwrap().is_some());
         assert_eq!(pushed(), ["ada a", "eve a"]);
+        // And by somebody, before what an administrator says of it.
+        promise("eve", false).put(&store, "c").await.unwrap();
+        let revision = Revision { id: "c".into(), summary: String::new(), message: String::new() };
+        let words = Allowance { by: "ann".into(), at_unix_ms: 6, empty: true, ..Allowance::default() };
+        widen(&store, &revision, &words, "").await.unwrap();
+        keep(&store, "c", 9).await.unwrap();
+        assert_eq!(Allowance::of(&store, "c").unwrap(), words);
+        let gone = Operation::Put { space: Space::Meta, key: key("c"), value: None };
+        store.commit(Batch { operations: vec![gone], ..Batch::default() }, 9).await.unwrap();
         assert_eq!(sweep(&store, &[], UNUSED_MS + 5).await.unwrap(), 1);
         assert_eq!(store.keys(Space::Meta).unwrap(), [""; 0]);
     }
