@@ -152,11 +152,17 @@ impl LooseObject {
         Ok(Self { kind, size, head: end + 1, stream })
     }
 
-    /// Whether a file holds the object of this id, whole. One that cannot be opened is nobody's to judge.
-    pub(super) fn check_file(path: &Path, id: Oid) -> Result<(), git2::Error> {
-        let Ok(file) = File::open(path) else { return Ok(()) };
+    /// Whether a file that should hold the object of this id could be looked at: one that cannot be opened is nobody's to judge.
+    ///
+    /// # Errors
+    /// It does not hold it, or not all of it.
+    pub(super) fn check_file(path: &Path, id: Oid) -> Result<bool, git2::Error> {
+        let Ok(file) = File::open(path) else { return Ok(false) };
         let object = Self::read(file).map_err(|why| damaged(path, &why))?;
-        if object.size > OBJECT_BYTES { Ok(()) } else { object.bytes(id).map(drop) }
+        if object.size <= OBJECT_BYTES {
+            object.bytes(id)?;
+        }
+        Ok(true)
     }
 
     fn content(&self) -> Result<Vec<u8>, String> {

@@ -87,9 +87,14 @@ impl Verified {
             let Some(stamp) = stamp(&file) else { continue };
             if before.get(&id) != Some(&stamp) {
                 self.unsaved = true;
-                if let Err(error) = LooseObject::check_file(&file, id) {
-                    damaged(id, file, &error);
-                    continue;
+                match LooseObject::check_file(&file, id) {
+                    Ok(true) => {}
+                    // It was not looked at: it is not known to be whole.
+                    Ok(false) => continue,
+                    Err(error) => {
+                        damaged(id, file, &error);
+                        continue;
+                    }
                 }
             }
             self.stamps.insert(id, stamp);
@@ -119,10 +124,8 @@ impl Verified {
                 return false;
             };
             let stamp = stamp(&file);
-            if LooseObject::check_file(&file, id).is_err() {
-                return true;
-            }
-            found.extend(stamp.map(|stamp| (id, stamp)));
+            let Ok(looked) = LooseObject::check_file(&file, id) else { return true };
+            found.extend(stamp.filter(|_| looked).map(|stamp| (id, stamp)));
         }
         false
     }
