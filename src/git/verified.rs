@@ -17,6 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The file, in the mirror.
@@ -48,6 +49,37 @@ pub(super) struct Verified {
     unsaved: bool,
     /// What remains of the round that goes through all of them, and what it found.
     round: Option<Round>,
+    saving: Saving,
+}
+
+/// The writing of the file: it waits for a disk that may be busy with other things, and who owns the mirror waits for nothing.
+#[derive(Debug, Default)]
+struct Saving(Option<JoinHandle<()>>);
+
+impl Saving {
+    fn is_on(&self) -> bool {
+        self.0.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    fn begin(&mut self, mirror: &Path, text: String) {
+        let mirror = mirror.to_owned();
+        let write = move || {
+            if let Err(error) = write_down(&mirror, &text) {
+                tracing::debug!(%error, "which objects are whole could not be written down; the next start hashes them again");
+            }
+        };
+        // Without a thread it is not written down, which costs the next start what this one took.
+        self.0 = std::thread::Builder::new().name("mirror-verified".to_owned()).spawn(write).ok();
+    }
+}
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        // Whoever opens the mirror next finds no other that still writes there.
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Verified {
@@ -73,7 +105,7 @@ impl Verified {
 
     /// Nothing is known any more: all of it is hashed when it is looked at next.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { saving: std::mem::take(&mut self.saving), ..Self::default() };
     }
 
     /// Goes through all loose objects of a mirror, and hashes those that are new or changed. `damaged` is told of those that are
@@ -106,10 +138,9 @@ impl Verified {
     /// A piece of what is to be done while nobody asks for anything: what is known is written down, and once a day all objects are
     /// hashed. Whether one was found that is not whole.
     pub(super) fn go_on(&mut self, mirror: &Path) -> bool {
-        if std::mem::take(&mut self.unsaved) {
-            if let Err(error) = self.save(mirror) {
-                tracing::debug!(%error, "which objects are whole could not be written down; the next start hashes them again");
-            }
+        if self.unsaved && !self.saving.is_on() {
+            self.unsaved = false;
+            self.saving.begin(mirror, self.text());
             return false;
         }
         if self.round.is_none() && now().abs_diff(self.whole) >= WHOLE_EVERY_SECONDS {
@@ -130,8 +161,8 @@ impl Verified {
         false
     }
 
-    fn save(&self, mirror: &Path) -> io::Result<()> {
-        rustix::fs::syncfs(&File::open(mirror)?)?;
+    /// The file.
+    fn text(&self) -> String {
         let mut text = format!("{HEAD} {}\n", self.whole);
         for (id, stamp) in &self.stamps {
             let _ = write!(text, "{id}");
@@ -142,10 +173,15 @@ impl Verified {
         }
         text.push_str(END);
         text.push('\n');
-        let (new, file) = (mirror.join(format!("{FILE}.new")), mirror.join(FILE));
-        fs::write(&new, text)?;
-        fs::rename(new, file)
+        text
     }
+}
+
+fn write_down(mirror: &Path, text: &str) -> io::Result<()> {
+    rustix::fs::syncfs(&File::open(mirror)?)?;
+    let (new, file) = (mirror.join(format!("{FILE}.new")), mirror.join(FILE));
+    fs::write(&new, text)?;
+    fs::rename(new, file)
 }
 
 fn stamp(file: &Path) -> Option<Stamp> {
@@ -193,7 +229,7 @@ mod tests {
         fs::write(&file, "garbage").unwrap();
         let mut verified = Verified { whole, ..Verified::default() };
         verified.stamps = loose_objects(&mirror).into_iter().map(|(id, file)| (id, stamp(&file).unwrap())).collect();
-        verified.save(&mirror).unwrap();
+        write_down(&mirror, &verified.text()).unwrap();
         (repository, first)
     }
 
@@ -284,7 +320,7 @@ mod tests {
             known.look(&mirror, |_, file, _| panic!("{}", file.display()));
             println!("{what}: {} objects in {:?}", known.stamps.len(), began.elapsed());
         }
-        known.save(&mirror).unwrap();
+        write_down(&mirror, &known.text()).unwrap();
         let began = Instant::now();
         let read = Verified::read(&mirror).stamps.len();
         println!("read: {read} in {:?}", began.elapsed());
