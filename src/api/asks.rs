@@ -21,12 +21,16 @@ pub(super) async fn ask(
 ) -> Result<Json<AskAnswer>, ApiError> {
     let entry = existing(&app, &name)?;
     let turn = entry.turn().await;
-    let decision = app.fleet.decide(&entry, Running::Firmware).await?;
+    // Only looked at: what is due by itself, such as a first run, is not an ask's to begin, and a refused one changes nothing.
+    let on = app.fleet.look_to_ask(&entry).await;
     let asked = Asked { name: &name, body: &body, who: &who.name, heard: entry.heard(&app.fleet.clock) };
-    let events = asked.events(&ask, &decision)?;
-    app.fleet.record(&entry, &decision.state, events).await?;
+    let events = asked.events(&ask, &on.decision)?;
+    app.fleet.record_asked(&entry, &on, events).await?;
     drop(turn);
-    app.fleet.settle(&entry).await?;
+    // What follows at once, such as the end of a run whose last task was skipped. A run begins with the machine's own word.
+    if ask != "adopt" && entry.state().has_walked() {
+        app.fleet.settle(&entry).await?;
+    }
     if ask == "forget" && !entry.state().is_known() {
         return Ok(Json(AskAnswer { message: format!("{name}: forgotten; a box with its MAC may be enrolled again") }));
     }
@@ -88,13 +92,17 @@ impl Asked<'_> {
             "reboot" => self.reboot(state, reason),
             "adopt" => {
                 if state.restored.is_none() && (state.run.is_some() || state.adopted.is_some()) {
-                    return Err(ApiError::conflict("known", "the store knows this machine already"));
+                    return Err(ApiError::conflict("known", "the store knows this machine already")
+                        .hint(format!("formwork why {} says where it is", self.name)));
                 }
                 let view = decision.view.as_ref();
                 let (run, workflow) = if self.body.new {
                     (0, None)
                 } else {
-                    (view.map_or(0, |view| view.run), view.and_then(|view| view.workflow.clone()))
+                    // With no workflow, run 0 would say that it is new to the first one that it is given.
+                    let workflow = view.and_then(|view| view.workflow.clone());
+                    let least = u64::from(workflow.is_none());
+                    (view.map_or(least, |view| view.run.max(least)), workflow)
                 };
                 let mut events = Vec::new();
                 if let Some(run) = open {

@@ -1,7 +1,7 @@
 //! Drives [`workflow::next`]: gathers what it decides on, writes down what it wants written, asks again until it answers.
 
 use super::entry::Entry;
-use super::identify::is_untouched;
+use super::identify::{ToAdopt, is_untouched};
 use super::machines::Fleet;
 use crate::catalog::{Catalog, MachineView};
 use crate::cluster;
@@ -29,6 +29,16 @@ pub struct Decision {
     pub pinned: Option<Arc<Catalog>>,
 }
 
+/// What an ask of a person is judged on.
+pub struct ToAsk {
+    /// What the machine would do next, made on how it stands, or would stand under its declared name.
+    pub decision: Decision,
+    /// How it stands now.
+    state: Arc<MachineState>,
+    /// What its box is called until its next word, where it is declared under another name now.
+    former: Option<String>,
+}
+
 impl Decision {
     /// The revision that says what is booted: the open run's, else the newest.
     pub fn catalog(&self) -> Option<&Catalog> {
@@ -50,7 +60,7 @@ impl Fleet {
             if is_untouched(state)
                 && let Some(before) = view.and_then(|view| self.formerly(&entry.name, &view.macs))
             {
-                self.adopt_former(entry, &before).await?;
+                self.adopt_former(entry, &before, Vec::new()).await?;
                 continue;
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };
@@ -68,6 +78,34 @@ impl Fleet {
         }
         tracing::error!(machine = entry.name, "a decision wanted more written down than any rule does");
         Err(StoreError::Busy)
+    }
+
+    /// What an ask of a person is judged on. Nothing is written down: an ask that is refused leaves no trace, and one that is
+    /// taken must not begin a run before it counts. The caller holds `entry.turn`.
+    pub async fn look_to_ask(&self, entry: &Entry) -> ToAsk {
+        let (state, current) = (entry.state(), self.current());
+        let view = current.as_deref().and_then(|catalog| Some((catalog, catalog.machine(&entry.name)?)));
+        let (stands, former) = match view.and_then(|(catalog, view)| self.adopting(catalog, view, &state)) {
+            Some(ToAdopt { state, former }) => (state, Some(former)),
+            None => (Arc::clone(&state), None),
+        };
+        let decision = self.look_as(current, entry, stands, Running::Firmware).await;
+        ToAsk { decision, state, former }
+    }
+
+    /// Writes down what a person asked, as it was judged, and nothing else but that a declared machine is the one that it was
+    /// judged as. The caller holds `entry.turn` since it looked.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Busy`] where it has to be judged anew.
+    pub async fn record_asked(&self, entry: &Entry, on: &ToAsk, events: Vec<Event>) -> Result<(), StoreError> {
+        // Which run counts as done is what the applied revision says, not one before it.
+        let adopts = events.iter().any(|event| matches!(event, Event::Adopted { .. }));
+        if adopts && !self.serves_what_is_applied(on.decision.current.as_deref())? {
+            return Err(StoreError::Busy);
+        }
+        let Some(former) = &on.former else { return self.record(entry, &on.state, events).await };
+        if self.adopt_former(entry, former, events).await? { Ok(()) } else { Err(StoreError::Busy) }
     }
 
     /// What a machine would do next, with nothing written down: for showing it. What has to be written down first is

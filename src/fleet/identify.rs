@@ -276,27 +276,29 @@ impl Fleet {
     /// A declaration with the MAC of an enrolled machine, or of one that had another name in Git, adopts it: what that one has
     /// walked, the declared one has, and its installed system is known by its ticket and key. Only before the declared one has
     /// walked anything: events such as a lease may come first. The caller holds the turn of `entry`; the other machine is on no
-    /// revision or enrolled, and never waits for the turn of a declared one.
+    /// revision or enrolled, and never waits for the turn of a declared one. `more` is written down with it. `false`: there was
+    /// nothing to adopt, and nothing was written.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn adopt_former(&self, entry: &Entry, before: &str) -> Result<(), StoreError> {
+    pub(super) async fn adopt_former(&self, entry: &Entry, before: &str, more: Vec<Event>) -> Result<bool, StoreError> {
         if before == entry.name || !is_untouched(&entry.state()) {
-            return Ok(());
+            return Ok(false);
         }
         let before = self.entry(before);
         let _other_turn = before.turn.lock().await;
         let (state, old) = (entry.state(), before.state());
         if is_untouched(&old) {
-            return Ok(());
+            return Ok(false);
         }
         let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
         let events = adoption(&state, &old, &before.name);
         let mut events: Vec<_> = events.into_iter().map(|event| (new_stream.clone(), event)).collect();
         let forgotten = Event::Forgotten { by: format!("declaration in Git as {}", entry.name), reason: String::new() };
         events.push((old_stream.clone(), forgotten));
+        events.extend(more.into_iter().map(|event| (new_stream.clone(), event)));
         let expected = vec![(new_stream, state.head), (old_stream, old.head)];
-        self.commit(Batch { expected, events, operations: Vec::new() }).await.map(|_| ())
+        self.commit(Batch { expected, events, operations: Vec::new() }).await.map(|_| true)
     }
 
     /// Whether one more event about a box that is no machine may be written in this minute: anybody on the boot network can

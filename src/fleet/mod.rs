@@ -29,7 +29,7 @@ mod tests;
 mod tickets;
 
 pub use clock::Clock;
-pub use decide::Decision;
+pub use decide::{Decision, ToAsk};
 pub use entry::{Entry, Live};
 pub use grant::GrantError;
 pub use identify::{Resolved, ToAdopt, would_take_in};

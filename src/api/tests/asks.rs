@@ -125,6 +125,53 @@ async fn why_something_was_asked_is_in_the_journal() {
     assert_eq!(why, ["Reboot", "Retry", "Approve", "Adopted"].map(because));
 }
 
+/// Two machines that may be wiped and were never seen; `strict` waits for an approval.
+const UNSEEN: &str = "---
+kind: ClusterProfile
+metadata: {name: guarded}
+spec: {size: 1, assurance: A2}
+---
+kind: Machine
+metadata: {name: strict}
+spec: {match: {macs: ['52:54:00:00:01:11']}, profiles: [guarded], workflow: walk, wipe: true}
+---
+kind: Machine
+metadata: {name: blank}
+spec: {match: {macs: ['52:54:00:00:01:12']}, workflow: walk, wipe: true}
+";
+
+#[tokio::test]
+async fn an_ask_of_a_machine_that_was_never_seen_writes_what_it_is_about_and_begins_no_run() {
+    let site = Site::start().await;
+    site.lab.write(&format!("{}{UNSEEN}", super::SITE));
+    site.lab.until(|catalog| catalog.machine("blank").is_some()).await;
+    let written = |machine: &str| -> Vec<Event> {
+        let told = site.lab.fleet().store.events_of(&Stream::Machine(machine.into()), 0, 1000).expect("read");
+        told.into_iter().map(|record| record.event).collect()
+    };
+    for ask in ["retry", "skip", "cancel", "approve", "forget", "reboot"] {
+        let answer = site.asked("blank", ask).await;
+        assert_eq!((answer.status, written("blank")), (409, Vec::new()), "{ask}: {answer:?}");
+    }
+    assert_eq!(site.asked("strict", "approve").await.status, 200);
+    assert!(matches!(written("strict").as_slice(), [Event::Asked { .. }]), "{:?}", written("strict"));
+    let adopted = site.asked("strict", "adopt").await;
+    assert!(adopted.status == 200 && adopted.body.contains("adopted with run 1"), "{adopted:?}");
+    let all = written("strict");
+    assert!(matches!(all.as_slice(), [Event::Asked { .. }, Event::Adopted { run: 1, .. }]), "{all:?}");
+    assert_eq!(site.lab.boots(&site.entry("strict")).await, "local", "it is installed, and nothing is wiped");
+    let again = site.asked("strict", "adopt").await;
+    assert!(again.status == 409 && again.body.contains("formwork why strict"), "{again:?}");
+
+    // One that is new begins its run with its own word, too.
+    let body = r#"{"new": true}"#;
+    let path = "/v1/machines/blank/adopt";
+    let answer = site.administrator("POST", "/v1/machines/{name}/{ask}", path, body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(matches!(written("blank").as_slice(), [Event::Adopted { run: 0, .. }]), "{:?}", written("blank"));
+    assert_eq!(site.lab.boots(&site.entry("blank")).await, "ram");
+}
+
 #[tokio::test]
 async fn new_is_a_word_of_adopt_alone() {
     let site = Site::start().await;
