@@ -109,7 +109,8 @@ impl Asked<'_> {
                     let why = "the store came back from a backup".to_owned();
                     events.push(Event::RunCancelled { run: run.number, by: by.clone(), reason: why });
                 }
-                events.push(Event::Adopted { by, run, workflow, reason });
+                let macs = view.map(|view| view.macs.clone()).unwrap_or_default();
+                events.push(Event::Adopted { by, run, workflow, macs, reason });
                 Ok(events)
             }
             "forget" => self.forget(decision),

@@ -73,7 +73,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
         Event::Enrolled { rule, mac, architecture, .. } => {
             format!("enrolled by rule {rule}, from {mac}{}", on("as", architecture))
         }
-        Event::Adopted { by, run, workflow, reason } => {
+        Event::Adopted { by, run, workflow, reason, .. } => {
             let done = match workflow {
                 Some(workflow) => format!("run {run} of {workflow} counts as done"),
                 None => format!("runs up to {run} count as done"),

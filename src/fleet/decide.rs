@@ -58,9 +58,10 @@ impl Fleet {
             let (state, view) = (&decision.state, decision.view.as_ref());
             // Before anything else may begin a run: what is declared now may be running as an enrolled machine.
             if is_untouched(state)
-                && let Some(before) = view.and_then(|view| self.formerly(&entry.name, &view.macs))
+                && let Some(view) = view
+                && let Some(before) = self.formerly(&entry.name, &view.macs)
             {
-                self.adopt_former(entry, &before, Vec::new()).await?;
+                self.adopt_former(entry, &before, &view.macs, Vec::new()).await?;
                 continue;
             }
             let Action::Record(events) = &decision.next.action else { return Ok(decision) };
@@ -105,7 +106,8 @@ impl Fleet {
             return Err(StoreError::Busy);
         }
         let Some(former) = &on.former else { return self.record(entry, &on.state, events).await };
-        if self.adopt_former(entry, former, events).await? { Ok(()) } else { Err(StoreError::Busy) }
+        let macs = on.decision.view.as_ref().map(|view| view.macs.clone()).unwrap_or_default();
+        if self.adopt_former(entry, former, &macs, events).await? { Ok(()) } else { Err(StoreError::Busy) }
     }
 
     /// What a machine would do next, with nothing written down: for showing it. What has to be written down first is

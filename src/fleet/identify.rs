@@ -95,13 +95,15 @@ pub struct ToAdopt {
     pub former: String,
 }
 
-/// What is written down for a declared machine, standing as in `state`, that was the machine `before`, standing as in `old`.
-pub(super) fn adoption(state: &MachineState, old: &MachineState, before: &str) -> Vec<Event> {
+/// What is written down for a machine declared with these MACs, standing as in `state`, that was the machine `before`, standing
+/// as in `old`.
+pub(super) fn adoption(state: &MachineState, macs: &[String], old: &MachineState, before: &str) -> Vec<Event> {
     let adopted_before = || old.adopted.as_ref().and_then(|(_, workflow)| workflow.clone());
     let mut events = vec![Event::Adopted {
         by: format!("declaration in Git, was {}", before),
         run: old.highest_run,
         workflow: old.run.as_ref().map(|run| run.workflow.clone()).or_else(adopted_before),
+        macs: macs.to_vec(),
         reason: String::new(),
     }];
     // What an old backup says it walked is not what it walked: under its new name too, a person says how it stands.
@@ -255,7 +257,7 @@ impl Fleet {
             return None;
         }
         let mut adopted = MachineState::clone(state);
-        for event in adoption(state, &old, &former) {
+        for event in adoption(state, &view.macs, &old, &former) {
             let stream = Stream::Machine(view.name.clone());
             let (index, at_unix_ms) = (adopted.head, self.clock.now_unix_ms());
             adopted.apply(&Record { sequence: 0, stream, index, at_unix_ms, event });
@@ -281,7 +283,13 @@ impl Fleet {
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn adopt_former(&self, entry: &Entry, before: &str, more: Vec<Event>) -> Result<bool, StoreError> {
+    pub(super) async fn adopt_former(
+        &self,
+        entry: &Entry,
+        before: &str,
+        macs: &[String],
+        more: Vec<Event>,
+    ) -> Result<bool, StoreError> {
         if before == entry.name || !is_untouched(&entry.state()) {
             return Ok(false);
         }
@@ -292,11 +300,11 @@ impl Fleet {
             return Ok(false);
         }
         let (new_stream, old_stream) = (Stream::Machine(entry.name.clone()), Stream::Machine(before.name.clone()));
-        let events = adoption(&state, &old, &before.name);
-        let mut events: Vec<_> = events.into_iter().map(|event| (new_stream.clone(), event)).collect();
+        let adopted = adoption(&state, macs, &old, &before.name);
         let forgotten = Event::Forgotten { by: format!("declaration in Git as {}", entry.name), reason: String::new() };
-        events.push((old_stream.clone(), forgotten));
-        events.extend(more.into_iter().map(|event| (new_stream.clone(), event)));
+        // First: a MAC that is still the old one's would not become the new one's.
+        let mut events = vec![(old_stream.clone(), forgotten)];
+        events.extend(adopted.into_iter().chain(more).map(|event| (new_stream.clone(), event)));
         let expected = vec![(new_stream, state.head), (old_stream, old.head)];
         self.commit(Batch { expected, events, operations: Vec::new() }).await.map(|_| true)
     }

@@ -1,7 +1,7 @@
 //! Whose a MAC or a ticket is, without asking every machine: made from the same events as the states.
 //!
-//! Of a MAC there are two kinds of knowledge. A machine that was enrolled by it *has* it. A machine that was seen with it or
-//! says at its check-in that it has a card with it only *claims* it: a claim keeps the box from being taken in as another machine,
+//! Of a MAC there are two kinds of knowledge. A machine that was enrolled by it *has* it. A machine that was seen with it, was
+//! declared with it when a person adopted it, or says at its check-in that it has a card with it only *claims* it: a claim keeps the box from being taken in as another machine,
 //! and makes it nobody's, or one machine could have the installations of all others by naming their cards.
 
 use crate::journal::{Event, MachineState};

@@ -74,6 +74,36 @@ async fn a_box_that_git_gives_another_name_is_one_box_also_before_its_next_word(
 }
 
 #[tokio::test]
+async fn what_was_adopted_under_its_declared_macs_keeps_that_under_other_names_though_it_was_never_seen() {
+    let mut lab = Lab::new(true, "").await;
+    let named = |name: &str| {
+        format!(
+            "\nkind: Machine\nmetadata: {{name: {name}}}\nspec: {{match: {{macs: ['{MAC}']}}, workflow: walk, wipe: true}}\n"
+        )
+    };
+    lab.write(&named("n4"));
+    lab.until(|catalog| catalog.machine("n4").is_some()).await;
+    let entry = lab.fleet().entry("n4");
+    let (macs, workflow) = (vec![MAC.to_owned()], Some("walk".to_owned()));
+    lab.event(&entry, Event::Adopted { by: "anna".into(), run: 1, workflow, macs, reason: String::new() }).await;
+    drop(entry);
+    // Renamed twice, and the server starts anew in between.
+    for (former, name) in [("n4", "m4"), ("m4", "k4")] {
+        let before = lab.fleet().current();
+        lab.write(&named(name));
+        lab.until(|catalog| catalog.machine(name).is_some()).await;
+        lab.start().await;
+        let after = lab.fleet().current().unwrap();
+        assert_eq!(lab.fleet().to_adopt(&after).get(name).map(|it| it.former.as_str()), Some(former));
+        let change = lab.fleet().foresee(before, after).await;
+        assert!(change.machines.iter().all(|it| it.run.is_none() && !it.wiped), "{:?}", change.machines);
+        let entry = lab.machine(&box_with(None)).await;
+        assert_eq!((entry.name.as_str(), lab.boots(&entry).await.as_str()), (name, "local"));
+        assert_eq!(entry.state().adopted, Some((1, Some("walk".into()))));
+    }
+}
+
+#[tokio::test]
 async fn an_enrolled_box_is_not_moved_by_the_uuid_it_reports() {
     let uuid = "0a1b2c3d-0000-4000-8000-123456789abc";
     let lab = Lab::new(true, RULE).await;
@@ -481,7 +511,13 @@ spec: {match: {macs: ['52:54:00:00:00:07']}, workflow: walk, run: 2}
     assert_eq!(environment, "local", "though Git says run 2, and the store knows of run 1 only");
     assert!(reason.contains("formwork adopt node"), "{reason}");
     assert_eq!((entry.state().head, lab.fleet().trust()), (head, crate::workflow::Trust::HoldUnknown));
-    let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: Some("walk".into()), reason: String::new() };
+    let adopted = Event::Adopted {
+        by: "anna".into(),
+        run: 2,
+        workflow: Some("walk".into()),
+        macs: Vec::new(),
+        reason: String::new(),
+    };
     lab.fleet().record(&entry, &entry.state(), vec![adopted]).await.unwrap();
     let decision = lab.fleet().settle(&entry).await.unwrap();
     assert!(matches!(&decision.next.action, Action::Boot { environment, .. } if environment == "local"));

@@ -406,6 +406,7 @@ mod tests {
                         by: "ann".into(),
                         run: 0,
                         workflow: Some("walk".into()),
+                        macs: Vec::new(),
                         reason: String::new(),
                     });
                 },
@@ -456,7 +457,13 @@ mod tests {
         let expected =
             "run 1 was done on revision r1, and task check was changed since; spec.run above 1 builds it anew";
         assert_eq!(message, expected);
-        world.event(Event::Adopted { by: "ann".into(), run: 1, workflow: Some("walk".into()), reason: String::new() });
+        world.event(Event::Adopted {
+            by: "ann".into(),
+            run: 1,
+            workflow: Some("walk".into()),
+            macs: Vec::new(),
+            reason: String::new(),
+        });
         assert_eq!(stands(&world).0, Standing::InStep, "a person said that it is as it should be");
     }
 

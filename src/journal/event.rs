@@ -193,6 +193,9 @@ pub enum Event {
         run: u64,
         /// The workflow taken as already walked.
         workflow: Option<String>,
+        /// The MAC addresses that it was declared with then: its box may never have shown them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        macs: Vec<String>,
         /// Why; may be empty.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,

@@ -123,7 +123,7 @@ pub struct MachineState {
     pub offers_unanswered: u32,
     /// The last boot.
     pub boot: Option<Arc<Boot>>,
-    /// MAC addresses it was seen with.
+    /// MAC addresses it was seen with, or declared with when it was adopted.
     pub macs: std::collections::BTreeSet<String>,
     /// The highest run ever started (or adopted).
     pub highest_run: u64,
@@ -184,7 +184,8 @@ impl MachineState {
                     architecture: architecture.clone(),
                 });
             }
-            Event::Adopted { run, workflow, .. } => {
+            Event::Adopted { run, workflow, macs, .. } => {
+                macs.iter().for_each(|mac| self.saw(mac));
                 if self.restored.take().is_some() {
                     // What the backup's last run did is not the last that the machine did.
                     self.run = None;

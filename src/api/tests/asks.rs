@@ -159,6 +159,8 @@ async fn an_ask_of_a_machine_that_was_never_seen_writes_what_it_is_about_and_beg
     assert!(adopted.status == 200 && adopted.body.contains("adopted with run 1"), "{adopted:?}");
     let all = written("strict");
     assert!(matches!(all.as_slice(), [Event::Asked { .. }, Event::Adopted { run: 1, .. }]), "{all:?}");
+    let macs = &site.entry("strict").state().macs;
+    assert!(macs.contains("52:54:00:00:01:11"), "its box is known before it shows itself: {macs:?}");
     assert_eq!(site.lab.boots(&site.entry("strict")).await, "local", "it is installed, and nothing is wiped");
     let again = site.asked("strict", "adopt").await;
     assert!(again.status == 409 && again.body.contains("formwork why strict"), "{again:?}");

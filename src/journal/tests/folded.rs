@@ -99,7 +99,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Returned { revision: "r".into() }),
         1 => Just(Event::Forgotten { by: "b".into(), reason: String::new() }),
         1 => Just(Event::StoreRestored { backup_unix_ms: 5 }),
-        1 => small().prop_map(|run| Event::Adopted { by: "b".into(), run, workflow: Some("walk".into()), reason: String::new() }),
+        1 => small().prop_map(|run| Event::Adopted { by: "b".into(), run, workflow: Some("walk".into()), macs: Vec::new(), reason: String::new() }),
         1 => small().prop_map(|generation| Event::GenerationRaised { generation, reason: String::new() }),
         1 => Just(Event::Enrolled {
             rule: "r".into(),

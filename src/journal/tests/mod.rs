@@ -59,7 +59,8 @@ fn checked_in(boot: &str) -> Event {
 fn a_machine_is_known_by_anything_that_happened_to_it_until_it_is_forgotten() {
     assert!(!MachineState::default().is_known());
     let left = || Event::Left { revision: "r".into() };
-    let adopted = || Event::Adopted { by: "anna".into(), run: 0, workflow: None, reason: String::new() };
+    let adopted =
+        || Event::Adopted { by: "anna".into(), run: 0, workflow: None, macs: Vec::new(), reason: String::new() };
     let enrolled = || Event::Enrolled {
         rule: "rule".into(),
         mac: "52:54:00:00:00:01".into(),
@@ -157,7 +158,7 @@ fn the_highest_run_never_falls() {
         reason: String::new(),
         destructive_allowed: true,
     };
-    let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: None, reason: String::new() };
+    let adopted = Event::Adopted { by: "anna".into(), run: 2, workflow: None, macs: Vec::new(), reason: String::new() };
     assert_eq!(fold([started(5), started(3), adopted]).highest_run, 5);
 }
 

@@ -170,7 +170,13 @@ fn an_empty_store_holds_declared_machines_until_they_are_adopted() {
 fn an_adopted_machine_rests_until_its_run_is_raised() {
     let mut world = World::new(&with_machine("workflow: walk, run: 3"));
     world.trust = Trust::HoldUnknown;
-    world.event(Event::Adopted { by: "anna".into(), run: 3, workflow: Some("walk".into()), reason: String::new() });
+    world.event(Event::Adopted {
+        by: "anna".into(),
+        run: 3,
+        workflow: Some("walk".into()),
+        macs: Vec::new(),
+        reason: String::new(),
+    });
     let answer = world.firmware();
     assert_eq!(word(&answer), "boot local");
     assert!(reason(&answer).contains("adopted with run 3"), "{}", reason(&answer));
@@ -186,7 +192,7 @@ fn an_adopted_machine_rests_until_its_run_is_raised() {
 fn a_machine_adopted_as_new_starts_and_may_be_destructive() {
     let mut world = World::new(&PLAIN);
     world.trust = Trust::HoldUnknown;
-    world.event(Event::Adopted { by: "anna".into(), run: 0, workflow: None, reason: String::new() });
+    world.event(Event::Adopted { by: "anna".into(), run: 0, workflow: None, macs: Vec::new(), reason: String::new() });
     assert_eq!(word(&world.firmware()), "boot ram");
     assert!(matches!(
         world.last("run-started"),
@@ -197,7 +203,7 @@ fn a_machine_adopted_as_new_starts_and_may_be_destructive() {
 #[test]
 fn a_machine_adopted_without_a_workflow_walks_its_first_one_without_destruction() {
     let mut world = World::new(&PLAIN);
-    world.event(Event::Adopted { by: "anna".into(), run: 1, workflow: None, reason: String::new() });
+    world.event(Event::Adopted { by: "anna".into(), run: 1, workflow: None, macs: Vec::new(), reason: String::new() });
     assert_eq!(word(&world.firmware()), "boot ram");
     assert!(matches!(world.last("run-started"), Some(Event::RunStarted { destructive_allowed: false, .. })));
 }
@@ -205,7 +211,13 @@ fn a_machine_adopted_without_a_workflow_walks_its_first_one_without_destruction(
 #[test]
 fn once_a_run_has_started_it_counts_and_not_what_was_adopted() {
     let mut world = World::new(&with_machine("workflow: other"));
-    world.event(Event::Adopted { by: "anna".into(), run: 1, workflow: Some("walk".into()), reason: String::new() });
+    world.event(Event::Adopted {
+        by: "anna".into(),
+        run: 1,
+        workflow: Some("walk".into()),
+        macs: Vec::new(),
+        reason: String::new(),
+    });
     world.boot();
     let before = world.records.len();
     assert!(matches!(world.agent().action, Action::Grant(_)));
