@@ -269,6 +269,9 @@ impl<'a> Subject<'a> {
 
     fn at_rest(&self) -> (Phase, String) {
         let state = self.state;
+        if let Some(run) = self.next.and_then(Action::begins).filter(|_| state.has_walked()) {
+            return (Phase::Waiting, format!("its next word, with which run {run} begins"));
+        }
         let to_adopt =
             state.run.is_none() && state.adopted.is_none() && self.view.is_some_and(|view| view.workflow.is_some());
         if let (true, Some(Action::Boot { reason, .. } | Action::Wait { reason })) = (to_adopt, self.next) {

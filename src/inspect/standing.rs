@@ -109,6 +109,9 @@ pub fn standing(question: &Question<'_>, next: &Action) -> MachineStanding {
     if let Action::Hold { reason } = next {
         return behind(Lag::Held, reason.clone(), None);
     }
+    if let Some(begins) = next.begins().filter(|_| state.has_walked()) {
+        return in_step(format!("run {begins} begins at its next word"), None);
+    }
     let Some(run) = run else {
         return match (&state.adopted, &view.workflow, next) {
             (None, Some(_), Action::Boot { reason, .. } | Action::Wait { reason }) => {
@@ -413,6 +416,30 @@ mod tests {
                 Standing::InStep,
                 None,
                 "taken over as it is",
+            ),
+            (
+                "taken over with a run that is lower than what Git asks for",
+                &|world| {
+                    let workflow = Some("walk".to_owned());
+                    let (by, macs, reason) = ("ann".to_owned(), Vec::new(), String::new());
+                    world.event(Event::Adopted { by, run: 1, workflow, macs, reason });
+                    world.push("r2", &Content { machine: "workflow: walk, run: 2, wipe: true", ..PLAIN });
+                },
+                Standing::InStep,
+                None,
+                "run 2 begins at its next word",
+            ),
+            (
+                "cancelled, with a raised number since",
+                &|world| {
+                    in_run(world);
+                    let reason = "wrong rack".to_owned();
+                    world.event(Event::RunCancelled { run: 1, by: "ann".into(), reason });
+                    world.push("r2", &Content { machine: "workflow: walk, run: 2", ..PLAIN });
+                },
+                Standing::InStep,
+                None,
+                "run 2 begins at its next word",
             ),
             (
                 "restored from a backup",

@@ -265,7 +265,13 @@ impl<'a> Grounds<'_, 'a> {
         if state.adopted.is_some() {
             let adopted = self.event(|event| matches!(event, Event::Adopted { .. }));
             let text = "only a run above the one it was adopted with starts";
-            self.add("a person took it over as it was", [adopted, says_run, rule(text)]);
+            // Who did, the event says: a person, or a declaration in Git.
+            self.add("it was taken over as it was", [adopted, rule(text)]);
+            let now = match view.run > state.highest_run {
+                true => format!("content asks for run {}", view.run),
+                false => "content asks for no newer run".to_owned(),
+            };
+            self.add(now, [says_run]);
             return;
         }
         if question.trust == Trust::HoldUnknown {

@@ -142,6 +142,17 @@ pub struct Next {
     pub ask_again_ms: Option<u64>,
 }
 
+impl Action {
+    /// The run that begins at the machine's next word, where one does.
+    pub fn begins(&self) -> Option<u64> {
+        let Self::Record(events) = self else { return None };
+        events.iter().find_map(|event| match event {
+            Event::RunStarted { run, .. } => Some(*run),
+            _ => None,
+        })
+    }
+}
+
 impl Next {
     fn now(action: Action) -> Self {
         Self { action, ask_again_ms: None }
