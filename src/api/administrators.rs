@@ -14,7 +14,7 @@ use super::views::{
 use super::{ApiError, App, ReadOnce};
 use crate::archive::{Archive, Uploads};
 use crate::catalog::{Catalog, MachineView};
-use crate::fleet::{BoxRow, Entry, Fleet};
+use crate::fleet::{BoxRow, Entry, Fleet, ToAdopt};
 use crate::git::Source;
 use crate::inspect::Lacks;
 use crate::journal::{Event, Stream};
@@ -25,6 +25,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,17 +68,32 @@ pub(super) fn routes() -> Routes<App> {
 /// What serves at the moment a question is asked: an answer of many rows is made of one revision, whatever comes meanwhile.
 pub type Serving = Option<Arc<Catalog>>;
 
-/// All machines: declared, enrolled, and those that left.
-pub fn names(fleet: &Fleet, serving: &Serving) -> std::collections::BTreeSet<String> {
-    let mut names: std::collections::BTreeSet<String> =
+/// All machines: declared, enrolled, and those that left. Each box once: one that a declaration takes over at its next word has the
+/// name that it will have.
+pub fn names(fleet: &Fleet, serving: &Serving) -> BTreeSet<String> {
+    let to_adopt = serving.as_deref().map(|catalog| fleet.to_adopt(catalog)).unwrap_or_default();
+    names_without(fleet, serving, &to_adopt)
+}
+
+/// The same, where it is known which those are.
+pub(super) fn names_without(
+    fleet: &Fleet,
+    serving: &Serving,
+    to_adopt: &BTreeMap<String, ToAdopt>,
+) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> =
         fleet.all().into_iter().filter(|entry| entry.state().is_known()).map(|entry| entry.name.clone()).collect();
     if let Some(catalog) = serving {
         names.extend(catalog.machines().map(|view| view.name.to_string()));
     }
+    for ToAdopt { former, .. } in to_adopt.values() {
+        names.remove(former);
+    }
     names
 }
 
-/// Looks at a machine without changing anything, as its last boot or as firmware.
+/// Looks at a machine without changing anything, as its last boot or as firmware; at a declared one that is another until its next
+/// word, as it will be then.
 /// `show` is also told after how long time alone may change the answer.
 pub(super) async fn look<T>(
     app: &App,
@@ -95,22 +111,32 @@ async fn look_in<T>(
     logs: Option<&str>,
     show: impl FnOnce(&Subject<'_>, Option<u64>) -> T,
 ) -> T {
-    let live = entry.live();
     let state = entry.state();
+    let view = serving.as_deref().and_then(|catalog| Some((catalog, catalog.machine(&entry.name)?)));
+    let (state, former) = match view.and_then(|(catalog, view)| fleet.adopting(catalog, view, &state)) {
+        Some(ToAdopt { state, former }) => (state, Some(former)),
+        None => (state, None),
+    };
     let running = crate::inspect::last_said(&state);
-    let decision = fleet.look_on(serving.clone(), entry, running).await;
-    let heard = entry.heard(&fleet.clock);
+    let decision = fleet.look_as(serving.clone(), entry, Arc::clone(&state), running).await;
+    // What its box said it said under the name that it has until now.
+    let speaks = former.as_deref().and_then(|former| fleet.known(former));
+    let speaks = speaks.as_deref().unwrap_or(entry);
+    let (live, heard) = (speaks.live(), speaks.heard(&fleet.clock));
     let trust = fleet.trust();
     let files = fleet.file_troubles();
     let subject = Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard).within(running, trust);
-    let subject = subject.lacking(Lacks { files: &files, logs });
+    let subject = subject.lacking(Lacks { files: &files, logs }).formerly(former.as_deref());
     show(&subject, decision.next.ask_again_ms)
 }
 
 /// A machine as lists show it, and as that revision has it; none: it is not in it.
 pub async fn shown(fleet: &Fleet, serving: &Serving, name: &str) -> (MachineSummary, Option<MachineView>) {
     let entry = fleet.entry(name);
-    look_in(fleet, serving, &entry, None, |subject, _| (subject.summary(), subject.view.cloned())).await
+    // Of a box that is declared under another name now, that one is shown.
+    let shows = serving.as_deref().is_none_or(|catalog| fleet.becomes(catalog, name).is_none());
+    look_in(fleet, serving, &entry, None, |subject, _| (subject.summary(), subject.view.filter(|_| shows).cloned()))
+        .await
 }
 
 async fn machines(State(app): State<App>, _: Administrator) -> Json<List<MachineSummary>> {
@@ -127,7 +153,7 @@ async fn machine(
     _: Administrator,
     Path(name): Path<String>,
 ) -> Result<Json<MachineDetail>, ApiError> {
-    let entry = existing(&app, &name)?;
+    let entry = existing_as_declared(&app, &name)?;
     Ok(Json(look(&app, &app.fleet.current(), &entry, |subject, _| subject.detail()).await))
 }
 
@@ -139,6 +165,13 @@ pub(super) fn existing(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
         None if declared => Ok(app.fleet.entry(name)),
         None => Err(ApiError::not_found(format!("there is no machine {name}")).hint("formwork get machines")),
     }
+}
+
+/// The same for showing it: a box that is declared under another name now is that machine, by whichever of its names it is asked for.
+pub(super) fn existing_as_declared(app: &App, name: &str) -> Result<Arc<Entry>, ApiError> {
+    let entry = existing(app, name)?;
+    let declared = app.fleet.current().and_then(|catalog| app.fleet.becomes(&catalog, name));
+    Ok(declared.map_or(entry, |declared| app.fleet.entry(&declared)))
 }
 
 /// Rows that no revision has a part in.

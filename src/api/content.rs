@@ -266,6 +266,7 @@ async fn drift(State(app): State<App>, _: Administrator) -> Json<List<MachineSta
 pub(super) fn unknown(app: &App) -> impl Iterator<Item = MachineStanding> {
     app.fleet.boxes().into_iter().map(|row| MachineStanding {
         name: row.mac,
+        former: None,
         standing: Standing::Unknown,
         lag: None,
         message: row.reason,

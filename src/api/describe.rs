@@ -42,6 +42,8 @@ pub(super) struct Subject<'a> {
     pub next: Option<&'a Action>,
     /// What the server itself lacks.
     pub lacks: Lacks<'a>,
+    /// What it is called until its next word, where it is declared under this name now.
+    pub former: Option<&'a str>,
 }
 
 impl<'a> Subject<'a> {
@@ -59,6 +61,7 @@ impl<'a> Subject<'a> {
             pinned: decision.pinned.as_deref(),
             next: Some(&decision.next.action),
             lacks: Lacks::NOTHING,
+            former: None,
         }
     }
 
@@ -72,9 +75,19 @@ impl<'a> Subject<'a> {
         Self { lacks, ..self }
     }
 
+    /// As the machine that is called so until its next word.
+    pub fn formerly(self, former: Option<&'a str>) -> Self {
+        Self { former, ..self }
+    }
+
     /// How it stands to Git.
     pub fn standing(&self) -> MachineStanding {
-        standing(&self.question(), self.next.unwrap_or(&Action::Record(Vec::new())))
+        let mut standing = standing(&self.question(), self.next.unwrap_or(&Action::Record(Vec::new())));
+        if let Some(former) = self.former {
+            standing.message = format!("{}; it is {former} until its next word", standing.message);
+            standing.former = Some(former.to_owned());
+        }
+        standing
     }
 
     fn question(&self) -> Question<'a> {
@@ -150,6 +163,7 @@ impl<'a> Subject<'a> {
         let offered = state.offer.as_ref().and_then(|offer| offer.address).map(|address| address.to_string());
         MachineSummary {
             name: self.name.to_owned(),
+            former: self.former.map(str::to_owned),
             source: self.source(),
             labels: self.view.map(|view| view.labels.clone()).unwrap_or_default(),
             phase,

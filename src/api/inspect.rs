@@ -1,14 +1,15 @@
 //! `/v1/machines/{name}/…` for those who want to know why: evidence and params. Nothing here changes anything.
 
 use super::access::Administrator;
-use super::administrators::{existing, logs_lack};
+use super::administrators::{existing_as_declared, logs_lack};
 use super::extract::{Json, Path, Query};
 use super::{ApiError, App};
 use crate::boot::client::Firmware;
 use crate::content::kinds::Architecture;
 use crate::fleet::Entry;
 use crate::inspect::{
-    self, Lacks, ParamError, ParamWhy, Plan, RenderQuestion, Rendered, Subject, Values, What, WhatError, Why,
+    self, Because, Evidence, Lacks, ParamError, ParamWhy, Plan, RenderQuestion, Rendered, Subject, Values, What,
+    WhatError, Why,
 };
 use crate::journal::Stream;
 use crate::net::routes::{Opens, Route, Routes};
@@ -47,13 +48,19 @@ pub(super) fn routes() -> Routes<App> {
         )
 }
 
+/// What is shown of a machine, and what it is called until its next word, where it is declared under another name now.
+struct Looked<T> {
+    found: T,
+    former: Option<String>,
+}
+
 /// Looks at a machine with all that can be known of it.
-async fn subject<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> Result<T, ApiError> {
+async fn subject<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) -> T) -> Result<Looked<T>, ApiError> {
     let (state, current) = (entry.state(), app.fleet.current());
     let view = current.as_ref().and_then(|catalog| Some((&**catalog, catalog.machine(&entry.name)?)));
     // A declared machine that is another until its next word is shown as it will be then.
     let to_adopt = view.and_then(|(catalog, view)| app.fleet.adopting(catalog, view, &state));
-    let state = to_adopt.map_or(state, |it| it.state);
+    let (state, former) = to_adopt.map_or((state, None), |it| (it.state, Some(it.former)));
     let running = inspect::last_said(&state);
     let decision = app.fleet.look_as(current.clone(), entry, Arc::clone(&state), running).await;
     let stream = Stream::Machine(entry.name.clone());
@@ -76,12 +83,20 @@ async fn subject<T>(app: &App, entry: &Entry, show: impl FnOnce(&Subject<'_>) ->
     };
     let (files, logs) = (app.fleet.file_troubles(), logs_lack(app));
     let lacks = Lacks { files: &files, logs: logs.as_deref() };
-    Ok(show(&Subject { question, records: &records, clusters: &clusters, lacks }))
+    Ok(Looked { found: show(&Subject { question, records: &records, clusters: &clusters, lacks }), former })
 }
 
 async fn why(State(app): State<App>, _: Administrator, Path(name): Path<String>) -> Result<Json<Why>, ApiError> {
-    let entry = existing(&app, &name)?;
-    Ok(Json(subject(&app, &entry, inspect::why).await?))
+    let entry = existing_as_declared(&app, &name)?;
+    let Looked { found: mut why, former } = subject(&app, &entry, inspect::why).await?;
+    if let Some(former) = former {
+        let text =
+            format!("it is {former} until its next word, and goes on under this name with what that one has walked");
+        let rule =
+            "a declaration in Git with the MAC of a machine that is enrolled or gone from Git takes it over".to_owned();
+        why.because.insert(0, Because { text, evidence: vec![Evidence::Rule { text: rule }] });
+    }
+    Ok(Json(why))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -96,9 +111,9 @@ async fn param(
     Path((name, param)): Path<(String, String)>,
     Query(query): Query<ParamQuery>,
 ) -> Result<Json<ParamWhy>, ApiError> {
-    let entry = existing(&app, &name)?;
-    let found = subject(&app, &entry, |subject| inspect::param_why(subject, &param, query.stage.as_deref())).await?;
-    Ok(Json(found?))
+    let entry = existing_as_declared(&app, &name)?;
+    let looked = subject(&app, &entry, |subject| inspect::param_why(subject, &param, query.stage.as_deref())).await?;
+    Ok(Json(looked.found?))
 }
 
 /// Without any of them: what it would get now.
@@ -125,7 +140,7 @@ async fn render(
     Path(name): Path<String>,
     Query(query): Query<RenderQuery>,
 ) -> Result<Json<Rendered>, ApiError> {
-    let entry = existing(&app, &name)?;
+    let entry = existing_as_declared(&app, &name)?;
     let firmware = match query.firmware.as_deref() {
         None => None,
         Some("bios") => Some(Firmware::Bios),
@@ -150,23 +165,18 @@ async fn render(
         let values = if secrets { Values::Open(&open) } else { Values::Masked };
         inspect::render(subject, &RenderQuestion { what, values, server: &app.server, firmware, architecture })
     });
-    Ok(Json(rendered.await??))
+    Ok(Json(rendered.await?.found?))
 }
 
 async fn plan(State(app): State<App>, _: Administrator, Path(name): Path<String>) -> Result<Json<Plan>, ApiError> {
-    let mut entry = existing(&app, &name)?;
-    // A box that is declared under another name now has one plan, by whichever of its names it is asked for.
-    let mut to_adopt = app.fleet.current().map(|catalog| app.fleet.to_adopt(&catalog)).unwrap_or_default();
-    if let Some(declared) = to_adopt.iter().find_map(|(declared, found)| (found.former == name).then_some(declared)) {
-        entry = app.fleet.entry(declared);
-    }
-    let former = to_adopt.remove(&entry.name).map(|found| found.former);
+    let entry = existing_as_declared(&app, &name)?;
     let planned = subject(&app, &entry, |subject| {
         // Nothing of what secrets hold is in a plan, but it has to know whether they are there.
         let open = |param: &str, value: &serde_json::Value| app.fleet.open_secret(param, value);
         inspect::plan(subject, &app.server, Values::Open(&open))
     });
-    Ok(Json(Plan { former, ..planned.await? }))
+    let Looked { found: plan, former } = planned.await?;
+    Ok(Json(Plan { former, ..plan }))
 }
 
 impl From<WhatError> for ApiError {

@@ -2,15 +2,15 @@
 //! about the whole site costs what happened since the one before, and not the size of the fleet.
 
 use super::App;
-use super::administrators::{Serving, look, names};
+use super::administrators::{Serving, look, names_without};
 use super::content::unknown;
 use super::describe::Subject;
 use super::views::Phase;
 use crate::catalog::Catalog;
-use crate::fleet::{Entry, Fleet, ToAdopt};
-use crate::inspect::{MachineStanding, last_said};
+use crate::fleet::{Entry, Fleet};
+use crate::inspect::MachineStanding;
 use crate::workflow::silence::silence;
-use crate::workflow::{Action, Running, Trust};
+use crate::workflow::{Action, Trust};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,27 +106,21 @@ impl Standings {
 /// How every machine stands, each box once: one that a declaration takes over at its next word stands as it will then, under the
 /// name that it will have.
 pub(super) async fn all(app: &App, serving: &Serving) -> Vec<(Phase, MachineStanding)> {
-    let names = names(&app.fleet, serving);
-    app.standings.forget_others(&names);
     let to_adopt = serving.as_ref().map(|catalog| app.fleet.to_adopt(catalog)).unwrap_or_default();
-    let formers: BTreeSet<&str> = to_adopt.values().map(|it| it.former.as_str()).collect();
+    let names = names_without(&app.fleet, serving, &to_adopt);
+    app.standings.forget_others(&names);
     let mut all = Vec::with_capacity(names.len());
-    for name in names.iter().filter(|name| !formers.contains(name.as_str())) {
-        all.push(one(app, serving, &app.fleet.entry(name), to_adopt.get(name)).await);
+    for name in &names {
+        all.push(one(app, serving, &app.fleet.entry(name), to_adopt.contains_key(name)).await);
     }
     all
 }
 
-async fn one(app: &App, serving: &Serving, entry: &Entry, to_adopt: Option<&ToAdopt>) -> (Phase, MachineStanding) {
+async fn one(app: &App, serving: &Serving, entry: &Entry, is_another: bool) -> (Phase, MachineStanding) {
     let fleet = &app.fleet;
-    if let Some(ToAdopt { state, former }) = to_adopt {
-        let decision = fleet.look_as(serving.clone(), entry, Arc::clone(state), last_said(state)).await;
-        let (live, heard) = (entry.live(), entry.heard(&fleet.clock));
-        let subject = Subject::of(&entry.name, &decision, &live, fleet.clock.now_ms(), heard);
-        let subject = subject.within(Running::Firmware, fleet.trust());
-        let mut standing = subject.standing();
-        standing.message = format!("{}; it is {former} until its next word", standing.message);
-        return (subject.phase().0, standing);
+    // What was thought out is kept by the events under its own name.
+    if is_another {
+        return look(app, serving, entry, |subject, _| (subject.phase().0, subject.standing())).await;
     }
     if let Some(known) = app.standings.known(fleet, serving, entry) {
         return known;

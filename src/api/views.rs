@@ -74,6 +74,9 @@ impl Phase {
 pub struct MachineSummary {
     /// Its name.
     pub name: String,
+    /// What its box is called until its next word, where it is declared under another name now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<String>,
     /// `git`, `enrollment RULE` or `left`.
     pub source: String,
     /// Labels.
@@ -113,6 +116,13 @@ pub struct MachineSummary {
     /// The store came back from a backup, and nobody has said yet how the machine stands (`formwork adopt`).
     #[serde(default)]
     pub restored: bool,
+}
+
+impl MachineSummary {
+    /// By either of its names.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.former.as_deref() == Some(name)
+    }
 }
 
 /// `GET /v1/clusters`: one line a cluster.

@@ -1,7 +1,7 @@
 //! `formwork describe machine NAME`: everything that is known of one machine.
 
 use super::error::CliError;
-use super::get::{phase_word, place_words, tone_of_phase};
+use super::get::{name_words, phase_word, place_words, tone_of_phase};
 use super::output::{Style, Tone, Word, printable, table};
 use super::sentence::short;
 use super::session::{Options, Session};
@@ -83,7 +83,7 @@ fn overview<'a>(machine: &'a MachineDetail, clock: &Clock) -> Vec<(&'a str, Word
         None => summary.source.clone(),
     };
     let mut rows: Vec<(&str, Word)> = vec![
-        ("name", summary.name.as_str().into()),
+        ("name", name_words(summary).into()),
         ("from", declared.into()),
         ("phase", Word::new(phase_word(summary.phase), tone_of_phase(summary.phase))),
         ("waits for", summary.waits_for.as_str().into()),

@@ -73,6 +73,7 @@ mod tests {
         assert_eq!(line(&BTreeMap::new()), "no machines");
         let row = |name: &str, standing, lag, message: &str| MachineStanding {
             name: name.to_owned(),
+            former: None,
             standing,
             lag,
             message: message.to_owned(),

@@ -153,11 +153,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let session = Session::open(&arguments.session)?;
     let client = &session.client;
-    let shown = Shown { session: &session, kind: arguments.kind, name: arguments.name.as_deref() };
+    let mut shown = Shown { session: &session, kind: arguments.kind, name: arguments.name.clone() };
     match arguments.kind {
         Kind::Machines => {
             let mut list = client.machines()?;
             list.items.retain(|machine| arguments.selectors.iter().all(|selector| selector.holds(&machine.labels)));
+            // A box that is declared under another name now is found by both.
+            let called = |name: &String| list.items.iter().rfind(|machine| machine.is_called(name));
+            shown.name = shown.name.map(|name| called(&name).map_or(name, |machine| machine.name.clone()));
             shown.show(list, |machine| &machine.name, MACHINE_HEADS, machine_row)
         }
         Kind::Boxes => shown.show(client.boxes()?, |item| &item.mac, BOX_HEADS, box_row),
@@ -199,7 +202,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 struct Shown<'a> {
     session: &'a Session,
     kind: Kind,
-    name: Option<&'a str>,
+    name: Option<String>,
 }
 
 impl Shown<'_> {
@@ -216,7 +219,7 @@ impl Shown<'_> {
             let rows = items.iter().map(|item| row(item, clock)).collect();
             narrowed(heads, rows, first_to_go, style)
         };
-        let Some(name) = self.name else {
+        let Some(name) = self.name.as_deref() else {
             if let Some(held) = list.held.as_ref().filter(|_| output.format() == super::output::Format::Table) {
                 super::output::note(&format!("note: {held}"));
             }
@@ -313,10 +316,18 @@ pub fn waits_words(machine: &MachineSummary) -> &str {
     if machine.phase == Phase::Ready || machine.waits_for.is_empty() { "-" } else { &machine.waits_for }
 }
 
+/// Its name, with what its box is called until its next word.
+pub fn name_words(machine: &MachineSummary) -> String {
+    match &machine.former {
+        Some(former) => format!("{} (was {former})", machine.name),
+        None => machine.name.clone(),
+    }
+}
+
 fn machine_row(machine: &MachineSummary, clock: &Clock) -> Vec<Word> {
     let place = |place: &Option<Place>| dash(place.as_ref().map(place_words).as_deref());
     vec![
-        machine.name.as_str().into(),
+        name_words(machine).into(),
         Word::new(phase_word(machine.phase), tone_of_phase(machine.phase)),
         machine.run.map_or("-".to_owned(), |run| run.to_string()).into(),
         machine.boots.to_string().into(),

@@ -86,13 +86,13 @@ fn logs_trouble(logs: &LogsStatus) -> Option<String> {
 fn machines(names: &[String], session: &Session) -> Result<(), CliError> {
     let mut list = session.client.drift()?;
     for name in names {
-        if !list.items.iter().any(|row| row.name == *name) {
+        if !list.items.iter().any(|row| row.is_called(name)) {
             let known = list.items.iter().map(|row| row.name.as_str());
             let hint = Some(super::suggest::hint(name, known, "formwork status --machines"));
             return Err(CliError::NotFound { message: format!("there is no machine {name}"), hint });
         }
     }
-    list.items.retain(|row| names.is_empty() || names.contains(&row.name));
+    list.items.retain(|row| names.is_empty() || names.iter().any(|name| row.is_called(name)));
     let rows: Vec<_> = list.items.iter().collect();
     let shown = || rows.iter().map(|row| row.name.clone()).collect();
     session.output.answer(&list, shown, |style| match rows.is_empty() {

@@ -12,6 +12,7 @@ pub fn machine(name: &str, phase: Phase) -> MachineSummary {
     MachineSummary {
         restored: false,
         name: name.to_owned(),
+        former: None,
         source: "git".to_owned(),
         labels: BTreeMap::new(),
         phase,

@@ -131,7 +131,7 @@ struct Looked {
 fn look(client: &Client, arguments: &Arguments) -> Result<Vec<Looked>, CliError> {
     let facts = arguments.conditions.iter().any(|condition| matches!(condition, Condition::Fact(..)));
     if !facts && arguments.names.len() > ONE_BY_ONE {
-        let named = |machine: &MachineSummary| arguments.names.contains(&machine.name);
+        let named = |machine: &MachineSummary| arguments.names.iter().any(|name| machine.is_called(name));
         let items = client.machines()?.items.into_iter().filter(named);
         return Ok(items.map(|summary| Looked { summary, facts: None }).collect());
     }
@@ -187,7 +187,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         let mut open = Vec::new();
         let machines = patiently(Some(deadline), &mut say_away, || look(&session.client, arguments))?;
         for name in &arguments.names {
-            let Some(machine) = machines.iter().find(|machine| machine.summary.name == *name) else {
+            let Some(machine) = machines.iter().find(|machine| machine.summary.is_called(name)) else {
                 told.retain(|it| it != name);
                 open.push(format!("{name}: there is no such machine"));
                 continue;

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::machines::{BoxRow, Fleet, Identity, Told};
-use crate::catalog::{Catalog, Enrollment, MachineView, Seen};
+use crate::catalog::{Catalog, Enrollment, MachineView, Seen, Selection};
 use crate::content::kinds::Architecture;
 use crate::journal::{Event, MachineState, Record, Stream};
 use crate::store::{Batch, StoreError};
@@ -262,7 +262,23 @@ impl Fleet {
             let (index, at_unix_ms) = (adopted.head, self.clock.now_unix_ms());
             adopted.apply(&Record { sequence: 0, stream, index, at_unix_ms, event });
         }
+        // It says nothing by being imagined: what was heard last was heard under its other name.
+        adopted.heard_unix_ms = state.heard_unix_ms.max(old.heard_unix_ms);
+        adopted.last_event_unix_ms = state.last_event_unix_ms.max(old.last_event_unix_ms);
         Some(ToAdopt { state: Arc::new(adopted), former })
+    }
+
+    /// The declared machine that one of another name is from its next word on.
+    pub fn becomes(&self, catalog: &Catalog, name: &str) -> Option<String> {
+        let state = self.known(name)?.state();
+        let macs = state.macs.iter().chain(state.enrolled.as_ref().map(|by| &by.mac));
+        macs.into_iter().find_map(|mac| {
+            let hardware = HardwareIdentity { macs: vec![mac.clone()], ..HardwareIdentity::default() };
+            let Selection::One(view) = catalog.select(&hardware) else { return None };
+            let declared = self.known(&view.name).map(|entry| entry.state()).unwrap_or_default();
+            let found = self.adopting(catalog, view, &declared)?;
+            (found.former == name).then(|| view.name.clone())
+        })
     }
 
     /// All such machines of a revision, by name.

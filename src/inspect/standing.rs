@@ -57,6 +57,9 @@ pub enum Lag {
 pub struct MachineStanding {
     /// Its name; of a box that is no machine, its MAC.
     pub name: String,
+    /// What its box is called until its next word, where it is declared under another name now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<String>,
     /// In a word.
     pub standing: Standing,
     /// Why, of one that is behind.
@@ -72,6 +75,13 @@ pub struct MachineStanding {
     pub since_unix_ms: Option<i64>,
 }
 
+impl MachineStanding {
+    /// By either of its names.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.former.as_deref() == Some(name)
+    }
+}
+
 /// How a machine stands, given what a decision about it is made on and what that decision is.
 pub fn standing(question: &Question<'_>, next: &Action) -> MachineStanding {
     let state = question.state;
@@ -79,6 +89,7 @@ pub fn standing(question: &Question<'_>, next: &Action) -> MachineStanding {
     let last = (state.head > 0).then_some(state.last_event_unix_ms);
     let said = |standing, lag, message: String, since: Option<i64>| MachineStanding {
         name: question.machine.to_owned(),
+        former: None,
         standing,
         lag,
         message,

@@ -1,7 +1,7 @@
 //! How machines stand to Git, counted and listed.
 
 use super::{GONE, SITE, Site};
-use crate::api::views::List;
+use crate::api::views::{List, MachineDetail, MachineSummary, Phase};
 use crate::inspect::{MachineStanding, Standing};
 use crate::journal::{Ask, Event};
 
@@ -72,11 +72,14 @@ spec: {match: {macPrefixes: ['52:54:00:00:09']}, name: \"x-{{ mac | replace(':',
     site.lab.write(&format!("{SITE}{rule}"));
     site.lab.until(|catalog| catalog.enrollments().next().is_some()).await;
     let hardware = crate::wire::HardwareIdentity { macs: vec!["52:54:00:00:09:01".into()], uuid: None, serial: None };
-    let enrolled = site.lab.machine(&hardware).await.name.clone();
+    let entry = site.lab.machine(&hardware).await;
+    let enrolled = entry.name.clone();
+    site.lab.boots(&entry).await;
+    site.lab.event(&entry, Event::RunFinished { run: 1 }).await;
     let declared = "---
 kind: Machine
 metadata: {name: renamed}
-spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk}
+spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk, run: 2, wipe: true}
 ";
     site.lab.write(&format!("{SITE}{rule}{declared}"));
     site.lab.until(|catalog| catalog.machine("renamed").is_some()).await;
@@ -84,7 +87,9 @@ spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk}
     assert!(drift.iter().all(|row| row.name != enrolled), "{drift:?}");
     let row = drift.iter().find(|row| row.name == "renamed").expect("a row");
     assert!(row.standing != Standing::NeverSeen, "{row:?}");
-    assert!(row.message.ends_with(&format!("; it is {enrolled} until its next word")), "{row:?}");
+    assert_eq!(row.message, format!("run 2 begins at its next word; it is {enrolled} until its next word"));
+    assert!(row.is_called(&enrolled), "{row:?}");
+    assert!(!site.lab.fleet().entry("renamed").state().is_known(), "nothing is written down by looking");
     // So it does where what is to come is shown, by either of its names, and among those that walk a workflow.
     for name in ["renamed", enrolled.as_str()] {
         let path = format!("/v1/machines/{name}/plan");
@@ -92,6 +97,25 @@ spec: {match: {macs: ['52:54:00:00:09:01']}, workflow: walk}
         assert_eq!(plan.status, 200, "{plan:?}");
         let plan: crate::inspect::Plan = serde_json::from_str(&plan.body).expect("a plan");
         assert_eq!((plan.machine.as_str(), plan.former.as_deref()), ("renamed", Some(enrolled.as_str())));
+    }
+    // And in the list of machines, in its own page and in why.
+    let list = site.administrator("GET", "/v1/machines", "/v1/machines", "").await;
+    let list: List<MachineSummary> = serde_json::from_str(&list.body).expect("a list");
+    assert!(list.items.iter().all(|row| row.name != enrolled), "{:?}", list.items);
+    let listed = list.items.iter().find(|row| row.name == "renamed").expect("a row");
+    assert_eq!((listed.phase, listed.former.as_deref()), (Phase::Waiting, Some(enrolled.as_str())));
+    assert_eq!(listed.waits_for, "its next word, with which run 2 begins");
+    for name in ["renamed", enrolled.as_str()] {
+        let path = format!("/v1/machines/{name}");
+        let own = site.administrator("GET", "/v1/machines/{name}", &path, "").await;
+        let own: MachineDetail = serde_json::from_str(&own.body).expect("a machine");
+        assert_eq!(own.summary, *listed);
+        let path = format!("/v1/machines/{name}/why");
+        let why = site.administrator("GET", "/v1/machines/{name}/why", &path, "").await;
+        let why: crate::inspect::Why = serde_json::from_str(&why.body).expect("why");
+        assert!(why.machine == "renamed" && why.answer.contains("run 2 of walk begins at its next word"), "{why:?}");
+        assert!(why.because.iter().any(|it| it.text.starts_with(&format!("it is {enrolled} until"))), "{why:?}");
+        assert!(why.because.iter().all(|it| !it.text.contains("a person")), "{why:?}");
     }
     let tree = site.administrator("GET", "/v1/tree", "/v1/tree", "").await;
     let tree: crate::inspect::SiteTree = serde_json::from_str(&tree.body).expect("a tree");
