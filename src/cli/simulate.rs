@@ -146,6 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let prepared = runtime.block_on(Prepared::of(options)).map_err(|error| meaning(&error))?;
     // Every run's end is asked of this server: one that cannot be asked is told of now, as by the other commands.
     client.status()?;
+    prepared.look(&client.machines()?.items).map_err(|error| meaning(&error))?;
     let (report, recorded) = runtime.block_on(async {
         let simulation = prepared.begin().await.map_err(|error| meaning(&error))?;
         let shows = show_progress(simulation.progress());

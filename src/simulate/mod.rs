@@ -27,7 +27,7 @@ pub use dice::{Seconds, probability};
 pub use machine::Habits;
 pub use report::{Away, Report, Row, What, Wrongs};
 
-use crate::api::views::Context;
+use crate::api::views::{Context, MachineSummary};
 use acts::Verdict;
 use driver::{Driver, Shared};
 use http::{Client, HttpError, Question, Server};
@@ -200,6 +200,22 @@ impl Prepared {
         Ok(Self { options, address, habits, relay, record, administrators })
     }
 
+    /// Looks through the machines that the site knows for one with a simulated MAC and a name of its own. It is a real one, declared
+    /// in Git, and the first question of a machine may begin its run: so this comes before any machine asks.
+    ///
+    /// # Errors
+    /// [`SimulateError::NotMeant`].
+    pub fn look(&self, known: &[MachineSummary]) -> Result<(), SimulateError> {
+        let simulated = self.options.first..self.options.first.saturating_add(self.options.machines);
+        for machine in known.iter().filter(|machine| !machine.name.starts_with(NAME_PREFIX)) {
+            let number = |mac: &&String| number_of(mac).is_some_and(|number| simulated.contains(&number));
+            if let Some(mac) = machine.macs.iter().find(number) {
+                return Err(SimulateError::NotMeant(named_otherwise(mac, &machine.name)));
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the server with the first machine whether it means to be simulated against.
     ///
     /// # Errors
@@ -280,6 +296,17 @@ fn record_at(path: &std::path::Path, anew: bool) -> Result<std::fs::File, Simula
     options.open(path).map_err(|error| SimulateError::Record { path: path.to_owned(), error })
 }
 
+/// Why a server that calls a simulated machine so is left alone.
+fn named_otherwise(mac: &str, name: &str) -> String {
+    format!("it calls {mac} {name}, and a simulated machine's name begins with {NAME_PREFIX}")
+}
+
+/// The number of the simulated machine with this MAC; none: it is no simulated one's.
+fn number_of(mac: &str) -> Option<u32> {
+    let rest = mac.strip_prefix(MAC_PREFIX)?.strip_prefix(':')?;
+    u32::from_str_radix(&rest.replace(':', ""), 16).ok()
+}
+
 /// The first machine asks for its script: only a server with a rule for it goes on.
 async fn first_asks(address: SocketAddr, machine: &Machine) -> Result<(), SimulateError> {
     let mut client = Client::new(Server::plain(address));
@@ -294,10 +321,7 @@ async fn first_asks(address: SocketAddr, machine: &Machine) -> Result<(), Simula
         let script = script::read(&String::from_utf8_lossy(&reply.body))
             .ok_or_else(|| wrong(format!("what came is no boot script (status {})", reply.status)))?;
         if let Some(name) = script.machine.filter(|name| !name.starts_with(NAME_PREFIX)) {
-            return Err(SimulateError::NotMeant(format!(
-                "it calls {} {name}, and a simulated machine's name begins with {NAME_PREFIX}",
-                machine.mac()
-            )));
+            return Err(SimulateError::NotMeant(named_otherwise(machine.mac(), &name)));
         }
         match script.order {
             Order::Boot { .. } | Order::Local => return Ok(()),

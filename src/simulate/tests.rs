@@ -163,3 +163,29 @@ async fn a_record_that_cannot_be_written_whole_is_told_beside_the_report() {
     }
     assert!(std::fs::read_to_string(&old).unwrap().starts_with("{\"atMs\""), "nothing of the earlier one is left");
 }
+
+#[tokio::test]
+async fn a_machine_of_its_own_name_with_a_simulated_mac_is_found_before_any_asks() {
+    // Nobody answers there: nothing is asked.
+    let port = nowhere().await.rsplit(':').next().unwrap().parse().unwrap();
+    let prepared = Prepared::of(options(port, false, Duration::from_secs(2))).await.unwrap();
+    let known = |name: &str, mac: &str| -> MachineSummary {
+        let machine = serde_json::json!({
+            "name": name, "source": "git", "labels": {}, "phase": "ready", "waitsFor": "", "boots": 0, "macs": [mac],
+            "clusters": [],
+        });
+        serde_json::from_value(machine).unwrap()
+    };
+    for (name, mac, refused) in [
+        ("s1", "02:46:57:00:00:01", true),
+        ("s1", "02:46:57:00:00:03", true),
+        ("s1", "02:46:57:00:00:04", false),
+        ("s1", "52:54:00:00:00:01", false),
+        ("simulated-024657000001", "02:46:57:00:00:01", false),
+    ] {
+        let looked = prepared.look(&[known(name, mac)]);
+        let said = looked.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(looked.is_err(), refused, "{name} {mac}");
+        assert!(!refused || said.contains(&format!("it calls {mac} s1")), "{said}");
+    }
+}
