@@ -425,6 +425,10 @@ mod tests {
         working.stage = Some(Place { name: "burn-in".to_owned(), index: 2, of: 5 });
         working.task = Some(Place { name: "hardware.memory".to_owned(), index: 1, of: 3 });
         working.waits_for = "task hardware.memory, since 12s".to_owned();
+        let mut renamed = machine("s1", Phase::Waiting);
+        renamed.former = Some("box-1".to_owned());
+        assert_eq!(name_words(&renamed), "s1 (was box-1)");
+        assert!(["s1", "box-1"].iter().all(|name| renamed.is_called(name)) && !renamed.is_called("s2"));
         let clock = Clock::fixed(1_795_384_984_000 + 5_000);
         let rows =
             || [&working, &machine("node-2", Phase::Expected)].map(|machine| machine_row(machine, &clock)).into();

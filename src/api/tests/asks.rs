@@ -175,6 +175,41 @@ async fn an_ask_of_a_machine_that_was_never_seen_writes_what_it_is_about_and_beg
 }
 
 #[tokio::test]
+async fn what_is_adopted_while_its_box_has_another_name_is_that_box() {
+    let site = Site::start().await;
+    let rule = "---
+kind: Enrollment
+metadata: {name: rack}
+spec: {match: {macPrefixes: ['52:54:00:00:02']}, name: \"x-{{ mac | replace(':', '') }}\", workflow: walk}
+";
+    site.lab.write(&format!("{}{rule}", super::SITE));
+    site.lab.until(|catalog| catalog.enrollments().next().is_some()).await;
+    let hardware = HardwareIdentity { macs: vec!["52:54:00:00:02:01".into()], ..HardwareIdentity::default() };
+    let former = site.lab.machine(&hardware).await;
+    site.lab.boots(&former).await;
+    site.lab.event(&former, Event::RunFinished { run: 1 }).await;
+    site.lab.event(&former, Event::StoreRestored { backup_unix_ms: 5 }).await;
+    let declared = "---
+kind: Machine
+metadata: {name: renamed}
+spec: {match: {macs: ['52:54:00:00:02:01']}, workflow: walk, run: 2, wipe: true}
+";
+    site.lab.write(&format!("{}{rule}{declared}", super::SITE));
+    site.lab.until(|catalog| catalog.machine("renamed").is_some()).await;
+    let summary = site.summary("renamed").await;
+    assert!(summary.phase == Phase::Held && summary.restored, "{summary:?}");
+    let head = former.state().head;
+    assert_eq!(site.asked("renamed", "retry").await.status, 409);
+    assert_eq!((former.state().head, site.entry("renamed").state().head), (head, 0), "a refused ask writes nothing");
+    let answer = site.asked("renamed", "adopt").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let state = site.entry("renamed").state();
+    assert_eq!((state.adopted.clone(), state.restored), (Some((2, Some("walk".into()))), None));
+    assert!(!former.state().is_known() && state.run.is_none());
+    assert_eq!(site.lab.boots(&site.entry("renamed")).await, "local");
+}
+
+#[tokio::test]
 async fn new_is_a_word_of_adopt_alone() {
     let site = Site::start().await;
     for ask in ["retry", "skip", "cancel", "approve", "forget", "reboot"] {
