@@ -418,7 +418,7 @@ mod tests {
                 &|world| {
                     world.event(Event::Adopted {
                         by: "ann".into(),
-                        run: 0,
+                        run: 1,
                         workflow: Some("walk".into()),
                         macs: Vec::new(),
                         reason: String::new(),
