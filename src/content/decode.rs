@@ -5,6 +5,7 @@
 //! what is missing something is put, where that says nothing itself, for the same end.
 
 mod stand_in;
+mod written;
 
 use self::stand_in::stand_in;
 use super::finding::Report;
@@ -26,6 +27,7 @@ const STAND_INS_MAX: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) kind: Kind,
+    /// Empty where none is given, which was told: what else is wrong with the document is looked at all the same.
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     /// Whether something in the head was wrong; the rest is then only looked at.
@@ -113,7 +115,7 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
         }
     };
     let mut metadata = map.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    let (read, clean) = decode::<Metadata>(document, "metadata", &mut metadata, report);
+    let (read, clean) = decode::<Metadata>(document, "metadata", None, &mut metadata, report);
     sound &= clean;
     let read = read.unwrap_or_default();
     let kind = kind?;
@@ -123,7 +125,7 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
                 .error("missing-field", document.value(&["metadata".into()]), "metadata.name is missing")
                 .hint("write `metadata: {name: …}`");
         }
-        return None;
+        return Some(Envelope { kind, name: String::new(), labels: read.labels, sound: false });
     };
     // Names are words of a path and of a host: DNS-1123. Where a pack qualifies it, the dot is not the author's to use.
     let dotted = matches!(kind, Kind::Machine | Kind::Param);
@@ -148,11 +150,12 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
 
 /// Reads the spec. The answer is `Some` only if nothing was wrong.
 pub(crate) fn spec<T: DeserializeOwned>(document: &Document, value: &mut Value, report: &mut Report) -> Option<T> {
+    let kind = value.get("kind").and_then(Value::as_str).and_then(Kind::from_name);
     let mut spec = match value.get_mut("spec") {
         Some(spec) => spec.take(),
         None => Value::Object(serde_json::Map::new()),
     };
-    let (read, clean) = decode::<T>(document, "spec", &mut spec, report);
+    let (read, clean) = decode::<T>(document, "spec", kind, &mut spec, report);
     if clean { read } else { None }
 }
 
@@ -163,14 +166,15 @@ pub(crate) fn part<T: DeserializeOwned>(
     value: &mut Value,
     report: &mut Report,
 ) -> Option<T> {
-    let (read, clean) = decode::<T>(document, root, value, report);
+    let (read, clean) = decode::<T>(document, root, None, value, report);
     if clean { read } else { None }
 }
 
-/// Reads a part of a document, cutting out what is wrong. Whether nothing was.
+/// Reads a part of a document, cutting out what is wrong. Whether nothing was. `kind`: that of the document, where the part is its spec.
 fn decode<T: DeserializeOwned>(
     document: &Document,
     root: &str,
+    kind: Option<Kind>,
     value: &mut Value,
     report: &mut Report,
 ) -> (Option<T>, bool) {
@@ -202,7 +206,7 @@ fn decode<T: DeserializeOwned>(
             missing
         });
         if missing.is_none_or(|missing| !gone.contains(&missing)) {
-            tell(document, root, &way, &trouble, &cuts, report);
+            tell(document, (root, kind), &way, &trouble, &cuts, report);
         }
         // Of several that are missing the reader names one.
         if let Some(field) = trouble.missing().filter(|_| stand_ins < STAND_INS_MAX) {
@@ -281,7 +285,7 @@ impl Trouble {
 
 fn tell(
     document: &Document,
-    root: &str,
+    (root, kind): (&str, Option<Kind>),
     way: &[Way],
     trouble: &Trouble,
     cuts: &[(Vec<Way>, usize)],
@@ -307,7 +311,12 @@ fn tell(
             report.error("unknown-field", spot(Target::Key), format!("unknown field `{field}`")).hint_if(hint);
         }
         Trouble::MissingField(field) => {
-            report.error("missing-field", spot(Target::Value), format!("{shown}.{field} is missing"));
+            let mut whole = original.clone();
+            whole.push(Way::Key(field.clone()));
+            let text = self::shown(root, &whole);
+            report
+                .error("missing-field", spot(Target::Value), format!("{} is missing", text.trim_start_matches('.')))
+                .hint_by(|| Some(written::hint(kind, &whole, field)));
         }
         Trouble::UnknownVariant { written, known } => report
             .error("unknown-word", spot(Target::Value), format!("`{written}` is not a value of {shown}"))

@@ -367,6 +367,13 @@ impl Hinted<'_> {
         }
     }
 
+    /// Says what takes some time to find, and is found for what is shown only.
+    pub(crate) fn hint_by(self, find: impl FnOnce() -> Option<String>) {
+        if let Some(finding) = self.0 {
+            finding.hint = find();
+        }
+    }
+
     /// Says what to do, where there is something to say.
     pub(crate) fn hint_if(self, hint: Option<String>) {
         if let Some(hint) = hint {

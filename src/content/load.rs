@@ -385,7 +385,10 @@ impl Reading<'_> {
                 document: self.document.clone(),
             })),
             _ => {
-                self.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
+                // What has no name is nobody's: a reference that names nothing is to be told.
+                if !self.envelope.name.is_empty() {
+                    self.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
+                }
                 None
             }
         }

@@ -40,7 +40,7 @@ pub fn pack_tests(tree: &Tree, folder: &str) -> Result<Vec<PackTest>, Findings> 
                     .hint("what a test needs around the pack stands in its own `spec.site`; data goes into a folder below");
                 continue;
             }
-            if !names.insert(envelope.name.clone()) {
+            if !envelope.name.is_empty() && !names.insert(envelope.name.clone()) {
                 let path = ["metadata".into(), "name".into()];
                 report.error("twin", document.value(&path), format!("a second test `{}`", envelope.name));
             }

@@ -69,7 +69,8 @@ pub(crate) fn heads(tree: &Tree, prefix: &str) -> Vec<Head> {
             continue;
         }
         for (document, mut value) in document::read(&shown, file, &mut report) {
-            let Some(envelope) = decode::envelope(&document, &mut value, &mut report) else { continue };
+            let envelope = decode::envelope(&document, &mut value, &mut report);
+            let Some(envelope) = envelope.filter(|envelope| !envelope.name.is_empty()) else { continue };
             heads.push(Head {
                 kind: envelope.kind,
                 name: envelope.name,

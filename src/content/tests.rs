@@ -135,3 +135,44 @@ fn a_field_that_is_wrong_is_not_called_missing_too() {
         assert_eq!(messages, expected, "{retries}");
     }
 }
+
+#[test]
+fn what_is_missing_is_told_with_its_whole_path_and_how_it_is_written_without_a_name_too() {
+    for (kind, rest, expected) in [
+        (
+            "Enrollment",
+            "metadata: {}\nspec: {}\n",
+            &[
+                ("metadata.name is missing", "write `metadata: {name: …}`"),
+                ("spec.match is missing", "write `match: …` there, map: Which machines"),
+                (
+                    "spec.name is missing",
+                    "write `name: …` there, text: A template for its name, over `mac`, `uuid`, `serial`, `architecture`, `subnet`",
+                ),
+            ][..],
+        ),
+        (
+            "BootEnv",
+            "metadata: {name: a}\nspec: {architectures: {aarch64: {kernel: {file: k}}, x86_64: {}}}\n",
+            &[("spec.architectures.x86_64.kernel is missing", "write `kernel: …` there, map: The kernel")],
+        ),
+        (
+            "Task",
+            "metadata: {}\nspec: {params: [{}]}\n",
+            &[
+                ("metadata.name is missing", "write `metadata: {name: …}`"),
+                ("spec.steps is missing", "write `steps: …` there, list of map: What it does, in order"),
+                ("spec.params[0].name is missing", "write `name: …` there, text: The param's name"),
+            ],
+        ),
+    ] {
+        let text = format!("apiVersion: formwork.dev/v1alpha1\nkind: {kind}\n{rest}");
+        let findings = load(&site(&[("made.yaml", &text)]), &packs()).unwrap_err();
+        let said: Vec<(&str, &str)> = findings
+            .0
+            .iter()
+            .map(|finding| (finding.message.as_str(), finding.hint.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!(said, expected, "{kind}");
+    }
+}

@@ -132,6 +132,7 @@ packs/etcd/tasks/join.yaml:9:16: error: `again` is not a value of spec.onInterru
             &[(JOIN, "{name: timezone}", "{nam: timezone}\n    - {required: yes, name: a, nmae: b}")],
             r#"
 packs/etcd/tasks/join.yaml:8:7: error: spec.params[2].name is missing
+  hint: write `name: …` there, text: The param's name
 packs/etcd/tasks/join.yaml:8:8: error: unknown field `nam`
   hint: did you mean `name`?
 packs/etcd/tasks/join.yaml:9:18: error: spec.params[3].required: string "yes", expected true or false

@@ -106,7 +106,7 @@ mod tests {
         let findings = file.finish(read).expect_err("findings").to_string();
         let told: Vec<&str> = findings.lines().filter(|line| line.contains("error:")).collect();
         let expected = [
-            "x.yaml:1:1: error: the file.name is missing",
+            "x.yaml:1:1: error: name is missing",
             "x.yaml:1:8: error: inner.count is missing",
             "x.yaml:1:8: error: inner.kind is missing",
             "x.yaml:1:9: error: unknown field `size`",

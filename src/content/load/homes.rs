@@ -227,7 +227,8 @@ fn read_pack(
             continue;
         }
         seen = true;
-        if let Some(expected) = expected.filter(|expected| **expected != envelope.name) {
+        let named = !envelope.name.is_empty();
+        if let Some(expected) = expected.filter(|expected| named && **expected != envelope.name) {
             let spot = ["metadata".into(), "name".into()];
             report.error("pack-name", document.value(&spot), format!("this pack is known as `{expected}`"));
         }
