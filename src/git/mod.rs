@@ -56,7 +56,7 @@ mod tests;
 
 pub use error::GitError;
 pub use follower::{ALONE, Follower};
-pub use init::init;
+pub use init::{init, work_tree_around};
 pub use leave::{LEAVE_TRAILER, MayLeave};
 pub use limits::{DEPTH, ENTRIES, TOTAL_BYTES};
 pub use once::{History, Written, read_once, work_tree_of};

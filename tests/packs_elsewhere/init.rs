@@ -56,3 +56,25 @@ fn a_directory_with_files_is_left_alone_and_never_written_over() {
     std::os::unix::fs::symlink("/nowhere", world.path("linked")).expect("linked");
     world.ends(1, &["init", "../linked"]);
 }
+
+#[test]
+fn in_a_folder_of_another_repository_it_says_so_and_writes_the_content_alone_where_that_is_meant() {
+    let world = World::new();
+    world.write("all/README.md", "all of it\n");
+    world.git("all", &["init", "--quiet"]);
+    let said = world.ends(4, &["init", "../all/sites/lab"]);
+    assert!(said.contains("lies in the repository") && said.contains("--no-git"), "{said}");
+    assert!(!world.is_there("all/sites"), "nothing is written");
+    let said = world.ends(0, &["init", "../all/sites/lab", "--no-git", "--ci", "both"]);
+    assert!(said.contains("--path sites/lab") && !said.contains("hooksPath"), "{said}");
+    assert!(world.is_there("all/sites/lab/site.yaml"));
+    for not in ["all/sites/lab/.githooks", "all/sites/lab/.github", "all/sites/lab/.gitlab-ci.yml"] {
+        assert!(!world.is_there(not), "{not}");
+    }
+    // One of its own there is one that git asks.
+    world.write("all/own/.gitkeep", "");
+    world.git("all/own", &["init", "--quiet"]);
+    std::fs::remove_file(world.path("all/own/.gitkeep")).expect("removed");
+    let said = world.ends(0, &["init", "../all/own"]);
+    assert!(said.contains("kept     the repository that is there"), "{said}");
+}

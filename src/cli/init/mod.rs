@@ -4,6 +4,7 @@ use super::CliError;
 use super::output::say;
 use crate::content::names::{as_label, is_label};
 use crate::content::schema;
+use crate::git::work_tree_around;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,12 @@ const SITE_NAME: &str = "SITE-NAME";
   formwork init lab                       a new directory
   formwork init lab --ci gitlab
   formwork init . --force --no-git        what is missing, into a directory that has files already
+  formwork init sites/lab --no-git        a folder of a repository that is there
 
 Exit codes:
   0  it is there
   1  a file cannot be written
-  4  the directory is not empty")]
+  4  the directory is not empty, or lies in another repository")]
 pub struct Arguments {
     /// The directory; made where it is not there.
     #[arg(value_name = "DIR")]
@@ -34,7 +36,7 @@ pub struct Arguments {
     /// Which CI gets a file that validates.
     #[arg(long, value_enum, default_value_t = Ci::Github)]
     ci: Ci,
-    /// Makes no Git repository.
+    /// Makes no Git repository. In a folder of another one, the hook and the files of CI are left out: nobody looks for them there.
     #[arg(long)]
     no_git: bool,
     /// Writes what is missing into a directory that is not empty.
@@ -108,7 +110,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             hint: Some("--force writes what is missing; a file that is there is never written over".to_owned()),
         });
     }
-    for Piece { path, program, text } in pieces(&name, arguments.ci) {
+    let around = work_tree_around(dir);
+    if let (Some((top, _)), false) = (&around, arguments.no_git) {
+        return Err(inside(dir, top));
+    }
+    let wanted = |piece: &Piece| around.is_none() || !is_of_the_top(piece.path);
+    for Piece { path, program, text } in pieces(&name, arguments.ci).into_iter().filter(wanted) {
         let whole = dir.join(path);
         let above = whole.parent().unwrap_or(dir);
         std::fs::create_dir_all(above).map_err(|error| cannot(above, &error))?;
@@ -124,10 +131,36 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     if !arguments.no_git {
         let made = crate::git::init(dir).map_err(|error| CliError::NotSo(error.to_string()))?;
-        say(if made { "made     .git, branch main" } else { "kept     the repository that it lies in" });
+        say(if made { "made     .git, branch main" } else { "kept     the repository that is there" });
     }
-    say(next_steps(dir, arguments.no_git).trim_end());
+    let steps = match &around {
+        Some((top, folder)) => next_steps_inside(dir, top, folder),
+        None => next_steps(dir, arguments.no_git),
+    };
+    say(steps.trim_end());
     Ok(())
+}
+
+/// Files that Git and forges look for at the top of a repository and nowhere else.
+fn is_of_the_top(path: &str) -> bool {
+    path == PRE_COMMIT || path.starts_with(".github/") || path == ".gitlab-ci.yml"
+}
+
+/// Git would never run the hook, and no forge the check: who is told nothing takes both for granted.
+fn inside(dir: &Path, top: &Path) -> CliError {
+    let shown = shell_word(dir);
+    CliError::Refused {
+        code: "inside-repository".to_owned(),
+        message: format!(
+            "{} lies in the repository {}: Git would look for the hook, and a forge for the check, at the top of that one",
+            dir.display(),
+            top.display()
+        ),
+        hint: Some(format!(
+            "name a directory outside of it; or make it a repository of its own first: git init {shown}; or write the \
+             content alone: formwork init {shown} --no-git"
+        )),
+    }
 }
 
 /// What a person does now.
@@ -142,6 +175,19 @@ fn next_steps(dir: &Path, no_git: bool) -> String {
   write the MAC address of a machine of yours into machines/node-1.yaml, and your network into networks/boot.yaml
   git config core.hooksPath .githooks            validates before each commit{commit}
   formwork serve {source}                or push it to where your server reads
+"
+    )
+}
+
+/// The same in a folder of a repository that was there before.
+fn next_steps_inside(dir: &Path, top: &Path, folder: &Path) -> String {
+    let (shown, top, folder) = (shell_word(dir), shell_word(top), shell_word(folder));
+    format!(
+        "\nnext:
+  formwork validate {shown}
+  write the MAC address of a machine of yours into machines/node-1.yaml, and your network into networks/boot.yaml
+  put `formwork validate {folder}` into the pre-commit hook and into the CI of {top}
+  formwork serve --repository {top} --path {folder} …
 "
     )
 }
@@ -231,6 +277,19 @@ mod tests {
             // Said behind the `cd`, so it is where one is by then.
             assert!(steps.contains("serve --repository . "), "{steps}");
         }
+    }
+
+    #[test]
+    fn in_a_folder_of_a_repository_nothing_is_written_that_only_its_top_has() {
+        let left: Vec<&str> =
+            pieces("lab", Ci::Both).iter().map(|piece| piece.path).filter(|path| is_of_the_top(path)).collect();
+        assert_eq!(left, [PRE_COMMIT, ".github/workflows/content.yml", ".gitlab-ci.yml"]);
+        let steps = next_steps_inside(Path::new("lab"), Path::new("/srv/it's all"), Path::new("sites/lab"));
+        assert!(steps.contains(r"serve --repository '/srv/it'\''s all' --path sites/lab"), "{steps}");
+        assert!(!steps.contains("hooksPath"), "{steps}");
+        let refused = inside(Path::new("-lab"), Path::new("/srv/all"));
+        assert_eq!(refused.exit_code(), 4);
+        assert!(refused.hint().is_some_and(|hint| hint.contains("formwork init ./-lab --no-git")), "{refused:?}");
     }
 
     #[test]
