@@ -29,7 +29,7 @@ const FINDINGS_SHOWN: usize = 20;
 /// A server is asked with its machines as they are now. Without one, machines are taken as having done what the old revision says.
 /// No value of a secret is ever shown.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("output", |output| output.help("How the answer is printed (default: table, in a pipe too)")), after_help = "Examples:
   formwork diff                                  what would the newest revision do that does not serve yet?
   formwork diff 4f2a9c1                          what would that commit do in place of what serves?
   formwork diff v1.2..main                       what happens between the two

@@ -17,7 +17,7 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(20);
 
 /// Shows what a job wrote: the open one of a machine, else its last.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("output", |output| output.help("A log is text, in a pipe too: table is all there is")), after_help = "Examples:
   formwork logs node-1                     its open job, else its last
   formwork logs node-1 --task image.write  the last job of one task
   formwork logs node-1 -f                  job after job, until its run is done or a person is needed

@@ -21,6 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Shows machines live: boot, environment, stage, task, and what each waits for.
 #[derive(Debug, Args)]
 #[command(
+    mut_arg("output", |output| output.help("How changes are printed (default: table, in a pipe too)")),
     after_help = "On a terminal the view is redrawn in its place; in a pipe each change is a line (JSON with -o json).
 
 Examples:
