@@ -325,6 +325,13 @@ impl Report {
         }
     }
 
+    /// Says the same of all that is wrong with a file, whoever found it.
+    pub(crate) fn hint_of_file(&mut self, file: &str, hint: &str) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.file == file) {
+            finding.hint = Some(hint.to_owned());
+        }
+    }
+
     /// The place of a spot; documents are indexed once.
     pub(crate) fn place(&mut self, spot: super::Spot<'_>) -> Place {
         self.spans.place(spot)

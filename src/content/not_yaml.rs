@@ -48,6 +48,16 @@ impl NotYaml {
         // The first place is that of the trouble, the second that of what was being read.
         let since = marks.get(1).copied();
         let mut broken = Self { message: format!("not YAML: {message}"), at, helps: None };
+        if let Some(line) = text.lines().position(|line| slips::MARKS.iter().any(|mark| line.starts_with(mark))) {
+            // Of a conflict that is whole it is told without reading the text.
+            broken.at = Some((line + 1, 1));
+            broken.helps =
+                Some(Helps::Words("this line is a mark of a merge conflict: take it out, and what the other side had"));
+            return broken;
+        }
+        if message.contains("more than one document") {
+            broken.message = "not YAML: something stands before or behind what is the document".to_owned();
+        }
         let has = |words: &str| message.contains(words);
         let by_tab = text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
         let no_colon = has("could not find expected ':'");
@@ -246,11 +256,20 @@ mod tests {
             ("a: {{ b }}/c\n", (1, 5), "begins with `{{` stands in quotes"),
             ("a: 1\nb:\u{a0}2\nc: 3\n", (2, 1), "a no-break space (U+00A0)"),
             ("a: \u{201c}b: c\u{201d}\n", (1, 6), "a typographic one"),
+            ("<<<<<<< HEAD\n# by hand\na: 1\n", (1, 1), "a mark of a merge conflict"),
+            ("a: 1\n>>>>>>> theirs\n", (2, 1), "a mark of a merge conflict"),
         ] {
             let (place, said) = of(text);
             assert!(said.contains(hint), "{text:?}: {said}");
             assert_eq!(place, Some(at), "{text:?}: {said}");
         }
+    }
+
+    #[test]
+    fn a_text_beside_the_document_is_told_in_words_of_people() {
+        let error = serde_yaml::from_str::<serde_json::Value>("x\n# and\na: 1\n").expect_err("two");
+        let said = NotYaml::of(&error, "x\n# and\na: 1\n").message;
+        assert!(!said.contains("deserializing"), "{said}");
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub(super) fn has_bare_braces(line: &str) -> bool {
     })
 }
 
+/// What Git writes at the beginning of a line around both sides of a conflict.
+pub(super) const MARKS: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
+
 /// The line (from 1) that a merge conflict begins in which nobody resolved.
 pub(crate) fn conflict(text: &str) -> Option<usize> {
     // Nearly every text ends here.

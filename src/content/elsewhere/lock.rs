@@ -108,11 +108,18 @@ impl Lock {
 
 /// Reads the lock, strictly. `None`: there is none, or it is not sound; then there are findings.
 pub(super) fn read(tree: &Tree, report: &mut Report) -> Option<Lock> {
+    let lock = read_strictly(tree, report);
+    // Whatever is wrong with it, nobody mends it by hand.
+    report
+        .hint_of_file(LOCK_FILE, "it is written by `formwork pack update`; after a merge, take one side and run that");
+    lock
+}
+
+fn read_strictly(tree: &Tree, report: &mut Report) -> Option<Lock> {
     let file = tree.files.get(LOCK_FILE)?;
     let start = || Place { file: LOCK_FILE.into(), line: 1, column: 1 };
-    const HINT: &str = "it is written by `formwork pack update`; after a merge, take one side and run that";
     if !matches!(file.kind, FileKind::Regular | FileKind::Executable) {
-        report.at(Severity::Error, "pack-lock", start(), "not a plain file").hint(HINT);
+        report.at(Severity::Error, "pack-lock", start(), "not a plain file");
         return None;
     }
     let before = report.said();
@@ -121,20 +128,22 @@ pub(super) fn read(tree: &Tree, report: &mut Report) -> Option<Lock> {
         return None;
     }
     let (Some((document, mut value)), true) = (documents.pop(), documents.is_empty()) else {
-        report.at(Severity::Error, "pack-lock", start(), "it must hold one document").hint(HINT);
+        report.at(Severity::Error, "pack-lock", start(), "it must hold one document");
         return None;
     };
     let Some(map) = value.as_object_mut() else {
-        report.error("pack-lock", document.value(&[]), "not a map").hint(HINT);
+        report.error("pack-lock", document.value(&[]), "not a map");
         return None;
     };
     for key in map.keys().filter(|key| !matches!(key.as_str(), "apiVersion" | "packs")) {
-        report.error("unknown-field", document.key(&[Step::Key(key)]), format!("unknown field `{key}`")).hint(HINT);
+        report.error("unknown-field", document.key(&[Step::Key(key)]), format!("unknown field `{key}`"));
     }
     if map.get("apiVersion").and_then(Value::as_str) != Some(API_VERSION) {
-        report
-            .error("api-version", document.value(&["apiVersion".into()]), format!("apiVersion is not `{API_VERSION}`"))
-            .hint(HINT);
+        report.error(
+            "api-version",
+            document.value(&["apiVersion".into()]),
+            format!("apiVersion is not `{API_VERSION}`"),
+        );
     }
     let mut packs = map.remove("packs").unwrap_or_else(|| Value::Array(Vec::new()));
     let packs = decode::part::<Vec<LockedPack>>(&document, "packs", &mut packs, report)?;
@@ -143,19 +152,19 @@ pub(super) fn read(tree: &Tree, report: &mut Report) -> Option<Lock> {
         let digits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !pack.hash.strip_prefix("sha256:").is_some_and(|rest| rest.len() == 64 && digits(rest)) {
             let message = "a hash is `sha256:` and 64 hexadecimal digits";
-            report.error("pack-lock", document.value(&item("hash")), message).hint(HINT);
+            report.error("pack-lock", document.value(&item("hash")), message);
         }
         if !is_commit(&pack.commit) {
             let message = "a commit is all of its hexadecimal digits";
-            report.error("pack-lock", document.value(&item("commit")), message).hint(HINT);
+            report.error("pack-lock", document.value(&item("commit")), message);
         }
         if packs.iter().take(index).any(|other| other.name == pack.name) {
             let message = format!("pack `{}` is locked twice", pack.name);
-            report.error("twin", document.value(&item("name")), message).hint(HINT);
+            report.error("twin", document.value(&item("name")), message);
         }
         if name_of(&pack.from).as_deref() != Some(pack.name.as_str()) {
             let message = format!("`{}` is not the name that its source gives", pack.name);
-            report.error("pack-lock", document.value(&item("name")), message).hint(HINT);
+            report.error("pack-lock", document.value(&item("name")), message);
         }
     }
     (report.said() == before).then_some(Lock { packs, document: Some(document) })
@@ -234,10 +243,16 @@ mod tests {
             ("a conflict", format!("<<<<<<< ours\n{good}")),
             ("two", format!("{good}---\n{good}")),
             ("a list", "- a\n".to_owned()),
+            ("a mark", format!("<<<<<<< HEAD\n{good}")),
+            ("a conflict", format!("<<<<<<< HEAD\n{good}=======\n{good}>>>>>>> theirs\n")),
+            ("no commit", "apiVersion: formwork.dev/v1alpha1\npacks: [{name: a}]\n".to_owned()),
             ("a number", "apiVersion: formwork.dev/v1alpha1\npacks: 1\n".to_owned()),
         ] {
-            let answer = Lock::of_tree(&Tree::from_texts([(LOCK_FILE, text.clone())]));
-            assert!(answer.is_err(), "{what}: {text}");
+            let findings = Lock::of_tree(&Tree::from_texts([(LOCK_FILE, text.clone())])).expect_err(what);
+            for finding in findings.0 {
+                let hint = finding.hint.as_deref().unwrap_or_default();
+                assert!(hint.contains("run that") && hint.contains("`formwork pack update`"), "{what}: {finding}");
+            }
         }
     }
 
