@@ -1,6 +1,7 @@
 //! `formwork retry|skip|cancel|approve|forget|reboot|adopt`: what people ask of machines. Each becomes an event.
 
 use super::error::CliError;
+use super::given_words;
 use super::output::printable;
 use super::session::{Options, Session};
 use crate::api::views::{AskBody, MachineSummary, Phase};
@@ -27,7 +28,7 @@ pub struct WithReason {
     #[arg(value_name = "MACHINE", required = true, add = clap_complete::ArgValueCompleter::new(super::completion::machines))]
     names: Vec<String>,
     /// Why, for the journal.
-    #[arg(long, value_name = "TEXT", required = true)]
+    #[arg(long, value_name = "TEXT", required = true, value_parser = given_words::reason)]
     reason: String,
     #[command(flatten)]
     session: Options,

@@ -1,6 +1,7 @@
 //! `formwork suspend|resume|rollback`: what people say about following the source. Each becomes an event of the site.
 
 use super::error::CliError;
+use super::given_words;
 use super::output::printable;
 use super::session::{Options, Session};
 use crate::api::views::{AllowBody, AskAnswer, HoldBody, RollbackBody};
@@ -73,7 +74,7 @@ pub struct Rollback {
     #[arg(long, value_name = "REVISION")]
     to: Option<String>,
     /// Why, for the journal.
-    #[arg(long, value_name = "TEXT", required = true)]
+    #[arg(long, value_name = "TEXT", required = true, value_parser = given_words::reason)]
     reason: String,
     #[command(flatten)]
     allow: Allow,
@@ -85,10 +86,10 @@ pub struct Rollback {
 #[derive(Debug, Args)]
 pub struct Allow {
     /// Let machines be wiped beyond spec.wipeGuard: names by commas, or all.
-    #[arg(long, value_name = "NAMES|all")]
+    #[arg(long, value_name = "NAMES|all", value_parser = given_words::wipe)]
     allow_wipe: Option<String>,
     /// Let machines leave beyond spec.leaveGuard: how many, names by commas, or all.
-    #[arg(long, value_name = "NUMBER|NAMES|all")]
+    #[arg(long, value_name = "NUMBER|NAMES|all", value_parser = given_words::leave)]
     allow_leave: Option<String>,
     /// Let it go from many objects to none.
     #[arg(long)]
@@ -101,7 +102,7 @@ pub struct AllowSeen {
     #[command(flatten)]
     allow: Allow,
     /// Let the site be called this from now on.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = given_words::rename)]
     allow_site_rename: Option<String>,
 }
 

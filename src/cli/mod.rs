@@ -27,6 +27,7 @@ mod fit;
 mod follow;
 mod formats;
 mod get;
+mod given_words;
 mod history;
 mod hold;
 mod hook;

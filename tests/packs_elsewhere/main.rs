@@ -29,7 +29,7 @@ fn a_pack_is_added_pinned_and_vendored_and_the_site_keeps_its_comments() {
     assert!(!world.is_there("site/packs/vendor/pack/.hidden"));
     assert_eq!(world.findings(), []);
     // A second time it is there already.
-    world.ends(1, &["pack", "add", &world.url()]);
+    world.ends(4, &["pack", "add", &world.url()]);
     let row: serde_json::Value =
         serde_json::from_slice(&world.type_in(&["pack", "list", "-o", "json"]).stdout).expect("JSON");
     assert_eq!(row[1]["state"], "vendored");

@@ -27,9 +27,10 @@ use std::path::Path;
 
 Exit codes:
   0  it is added
-  1  it is there already, or site.yaml cannot be added to by a program
+  1  site.yaml cannot be added to by a program
   2  that names no pack
-  3  the repository, or what is asked of it, is not there"
+  3  the repository, or what is asked of it, is not there
+  4  it is there already"
 )]
 pub struct Arguments {
     /// `builtin:NAME`, a folder of the site, or the address of a repository.
@@ -83,7 +84,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let known: Vec<String> = site.entries.iter().filter_map(|entry| known_as(entry, &site)).collect();
     if known.contains(&name) {
-        return Err(CliError::NotSo(format!("site.yaml has a pack `{name}` already")));
+        return Err(CliError::Refused {
+            code: "exists".to_owned(),
+            message: format!("site.yaml has a pack `{name}` already"),
+            hint: Some(format!("formwork pack list shows it; a newer version of it: formwork pack update {name}")),
+        });
     }
     let edited = append_to_packs(&text, &entry)
         .map_err(|error| CliError::NotSo(format!("{error}; write there:\n{}", error.item)))?;
