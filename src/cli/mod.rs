@@ -1,5 +1,6 @@
 //! The command line, one file a command. Drawing (data to text) is pure and apart from doing.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -163,7 +164,7 @@ pub fn main(no_stdout: bool) -> ExitCode {
         stdout::is_closed();
     }
     completion::answer_shell();
-    let done = match CommandLine::try_parse() {
+    let done = match CommandLine::try_parse().map_err(without_output) {
         Ok(line) => run(line.command),
         Err(said) => match help(&said) {
             Ok(()) => return ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
@@ -178,6 +179,19 @@ pub fn main(no_stdout: bool) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Of a command that has no answer to be printed one way or another, `-o` is no value that was meant to stand behind `--`.
+fn without_output(mut said: clap::Error) -> clap::Error {
+    let of_output = match said.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word == "-o" || word == "--output",
+        _ => false,
+    };
+    if said.kind() == ErrorKind::UnknownArgument && of_output {
+        let tip = "this command says what it did in text, and in no other form: leave -o out";
+        said.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
+    }
+    said
 }
 
 /// Shows help, the version, or what is wrong with the command line.

@@ -244,3 +244,29 @@ fn a_server_that_is_away_is_asked_again_and_a_refusal_is_not() {
     });
     assert!(refused.is_err() && tries == 1);
 }
+
+#[test]
+fn a_form_of_output_is_no_value_behind_dashes_and_words_that_say_nothing_are_a_wrong_line() {
+    for (words, told) in [
+        (&["pack", "add", "-o", "json", "packs/web"][..], "leave -o out"),
+        (&["site", "create", "lab", "--output", "json"], "leave -o out"),
+        (&["skip", "node-1", "--reason", " "], "it is empty"),
+        (&["rollback", "--reason", ""], "it is empty"),
+        (&["reconcile", "--allow-wipe", "a,,b"], "has an empty name in it"),
+        // What is wrong with another option is told as before.
+        (&["pack", "add", "--of", "packs/web"], "--of"),
+    ] {
+        let line = std::iter::once("formwork").chain(words.iter().copied());
+        let error = super::without_output(CommandLine::try_parse_from(line).expect_err("a wrong line"));
+        let said = error.to_string();
+        assert!(said.contains(told) && !said.contains("-- -o"), "{said}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    for (command, told) in
+        [("diff", "table, in a pipe too"), ("logs", "text, in a pipe too"), ("get", "json in a pipe")]
+    {
+        let line = ["formwork", command, "--help"];
+        let said = CommandLine::try_parse_from(line).expect_err("help").to_string();
+        assert!(said.contains(told), "{said}");
+    }
+}

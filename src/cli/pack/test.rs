@@ -44,6 +44,8 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Form {
     /// A line a test, and below it what is not as expected.
+    // As other commands call what is for people.
+    #[value(alias = "table")]
     Text,
     /// One JSON document.
     Json,
