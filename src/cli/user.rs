@@ -14,6 +14,7 @@ const EXAMPLES: &str = "Examples:
   formwork user add ci --read                              only clones and fetches
   formwork user add bob --read --push 'feature/*,tags/*'   any branch below feature/, and tags
   formwork user list
+  formwork user change ada --read --push main --may wipe,leave  other rights, all of them; the token stays
   formwork user token ada                                  another token; the one before is dead
   formwork user remove bob";
 
@@ -32,6 +33,9 @@ enum UserCommand {
     /// Adds a user and shows their token, once.
     #[command(after_help = EXAMPLES)]
     Add(Add),
+    /// Gives a user other rights in the place of all that they have; their token stays.
+    #[command(after_help = EXAMPLES)]
+    Change(Add),
     /// Lists users and what they may do.
     #[command(after_help = EXAMPLES)]
     List(At),
@@ -76,6 +80,13 @@ struct Add {
     may: Vec<Word>,
     #[command(flatten)]
     at: At,
+}
+
+impl Add {
+    fn rights(&self) -> Rights {
+        let may = self.may.iter().map(|word| May::from(*word)).collect();
+        Rights { read: self.read, push: self.push.clone(), may }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,10 +153,15 @@ struct Shown<'a> {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         UserCommand::Add(add) => {
-            let may = add.may.iter().map(|word| May::from(*word)).collect();
-            let rights = Rights { read: add.read, push: add.push.clone(), may };
-            let token = users(&add.at)?.add(&add.name, rights, now_unix_ms()).map_err(wrong)?;
+            let token = users(&add.at)?.add(&add.name, add.rights(), now_unix_ms()).map_err(wrong)?;
             show(&add.at, &add.name, &token, "added")
+        }
+        UserCommand::Change(change) => {
+            let rights = change.rights();
+            let told = format!("user {} has now: {}; the token is the same", change.name, rights.as_options());
+            users(&change.at)?.allow(&change.name, rights).map_err(wrong)?;
+            super::output::say(&told);
+            Ok(())
         }
         UserCommand::List(at) => {
             let users = users(at)?.all().map_err(wrong)?;

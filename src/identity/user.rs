@@ -64,6 +64,21 @@ impl Rights {
         Self { read: true, push: vec!["*".to_owned()], may: May::ALL.into_iter().collect() }
     }
 
+    /// As `formwork user add` and `formwork user change` are told them.
+    pub fn as_options(&self) -> String {
+        let mut words = Vec::new();
+        if self.read {
+            words.push("--read".to_owned());
+        }
+        if !self.push.is_empty() {
+            words.push(format!("--push '{}'", self.push.join(",")));
+        }
+        if !self.may.is_empty() {
+            words.push(format!("--may {}", self.may.iter().map(|may| may.as_str()).collect::<Vec<_>>().join(",")));
+        }
+        words.join(" ")
+    }
+
     /// Whether they may push to this branch (`main`) or tag (`tags/v1`).
     pub fn may_push(&self, name: &str) -> bool {
         self.push.iter().any(|pattern| matches(pattern, name))

@@ -105,9 +105,13 @@ fn allowed(visitor: &Visitor, service: Service) -> Result<(), ApiError> {
     }
     let message = format!("{} may not {what} here", visitor.0.name);
     tracing::warn!(by = visitor.0.name, what, "a clone or push was refused: they may not");
-    let flag = if what == "read" { "--read" } else { "--push BRANCH" };
+    let mut with = rights.clone();
+    match service {
+        Service::UploadPack => with.read = true,
+        Service::ReceivePack => with.push.push("BRANCH".to_owned()),
+    }
     Err(ApiError::new(StatusCode::FORBIDDEN, "not-allowed", message)
-        .hint(format!("at the server: formwork user add NAME {flag}"))
+        .hint(format!("at the server: formwork user change {} {}", visitor.0.name, with.as_options()))
         .plain())
 }
 

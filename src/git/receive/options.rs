@@ -126,8 +126,11 @@ pub fn parse_options(words: &[String], rights: &Rights, said: Said) -> Result<Pu
     ];
     for (spoken, may, word) in spoken {
         if spoken && !rights.may.contains(&may) {
+            // With all that they may already: rights are said whole.
+            let mut with = rights.clone();
+            with.may.insert(may);
             let hint =
-                format!("at the server: formwork user add NAME … --may {}; or ask somebody who may", may.as_str());
+                format!("at the server: formwork user change NAME {}; or ask somebody who may", with.as_options());
             refused.push(Refusal::new(format!("you may not say {before}{word}"), Some(hint)));
         }
     }

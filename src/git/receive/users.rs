@@ -18,7 +18,9 @@ pub enum UsersError {
     #[error("{0}")]
     Wrong(String),
     /// There is one already.
-    #[error("there is a user `{0}` already; a new token: formwork user token {0}; other rights: remove and add")]
+    #[error(
+        "there is a user `{0}` already; a new token: formwork user token {0}; other rights: formwork user change {0}"
+    )]
     Exists(String),
     /// There is none.
     #[error("there is no user `{0}`; formwork user list shows who there is")]
@@ -121,10 +123,7 @@ impl Users {
     /// [`UsersError`].
     pub fn add(&self, name: &str, rights: Rights, now_unix_ms: i64) -> Result<String, UsersError> {
         user::check_name(name).map_err(UsersError::Wrong)?;
-        rights.push.iter().try_for_each(|pattern| user::check_pattern(pattern)).map_err(UsersError::Wrong)?;
-        if !rights.read && rights.push.is_empty() {
-            return Err(UsersError::Wrong(format!("`{name}` could do nothing; say --read, or --push BRANCH, or both")));
-        }
+        check_rights(name, &rights)?;
         self.change(|users| {
             if users.iter().any(|user| user.name == name) {
                 return Err(UsersError::Exists(name.to_owned()));
@@ -132,6 +131,19 @@ impl Users {
             let (token, user) = User::new(name, rights, now_unix_ms)?;
             users.push(user);
             Ok(token)
+        })
+    }
+
+    /// Gives a user these rights in the place of those before; their token stays.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub fn allow(&self, name: &str, rights: Rights) -> Result<(), UsersError> {
+        check_rights(name, &rights)?;
+        self.change(|users| {
+            let user = users.iter_mut().find(|user| user.name == name);
+            user.ok_or_else(|| UsersError::Unknown(name.to_owned()))?.rights = rights;
+            Ok(())
         })
     }
 
@@ -209,6 +221,15 @@ impl Users {
     }
 }
 
+/// Whether they can be a user's.
+fn check_rights(name: &str, rights: &Rights) -> Result<(), UsersError> {
+    rights.push.iter().try_for_each(|pattern| user::check_pattern(pattern)).map_err(UsersError::Wrong)?;
+    if !rights.read && rights.push.is_empty() {
+        return Err(UsersError::Wrong(format!("`{name}` could do nothing; say --read, or --push BRANCH, or both")));
+    }
+    Ok(())
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut beside = path.to_owned();
     beside.as_mut_os_string().push(ending);
@@ -232,6 +253,11 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!std::fs::read_to_string(&path).unwrap().contains(&token));
         assert!(matches!(command.add("ada", rights.clone(), 1), Err(UsersError::Exists(_))));
+        let more = Rights { may: [user::May::Leave].into(), ..rights.clone() };
+        command.allow("ada", more.clone()).unwrap();
+        assert_eq!(server.whose(&token).unwrap().map(|user| user.rights), Some(more), "the token stays");
+        assert!(matches!(command.allow("bob", rights.clone()), Err(UsersError::Unknown(_))));
+        assert!(matches!(command.allow("ada", Rights::default()), Err(UsersError::Wrong(_))));
         let renewed = command.renew("ada", 2).unwrap();
         assert!(server.whose(&token).unwrap().is_none(), "the token before is dead");
         assert!(server.whose(&renewed).unwrap().is_some());
