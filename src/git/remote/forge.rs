@@ -153,7 +153,7 @@ fn ask(forge: &Forge, url: &str, body: Option<&Value>, most: Duration) -> Result
     };
     match answer {
         Ok(answer) => Ok(answer.status().as_u16()),
-        Err(error) => Err(failed(token.scrub(&format!("no answer: {error}")), true)),
+        Err(error) => Err(failed(token.scrub(&tls::no_answer(&error, forge.authority_file.as_deref())), true)),
     }
 }
 

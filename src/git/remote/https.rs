@@ -57,7 +57,7 @@ impl Https {
         };
         let response = response.map_err(|error| match error {
             ureq::Error::Timeout(_) => job.fail_late(),
-            error => job.fail(format!("no answer: {error}")),
+            error => job.fail(tls::no_answer(&error, authority_file.as_deref())),
         })?;
         let status = response.status().as_u16();
         let given = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
