@@ -9,7 +9,7 @@ use super::{ApiError, App, words};
 use crate::git::Revision;
 use crate::inspect::{MachineStanding, Standing};
 use crate::net::routes::{Opens, Route, Routes};
-use crate::reconcile::{Allowance, HistoryRow, HoldError, NoWayBack, ReconcileError};
+use crate::reconcile::{Allowance, Held, HistoryRow, HoldError, NoWayBack, ReconcileError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
@@ -118,8 +118,8 @@ async fn reconcile(
 ) -> Result<Json<ReconcileAnswer>, ApiError> {
     let why = reason(&body.reason)?;
     let allowed = allowed(&app, &who.name, &body).await?;
-    if let Some((revision, words)) = &allowed {
-        app.fleet.reconciler.allow(revision, words, why).await?;
+    for (held, words) in &allowed {
+        app.fleet.reconciler.allow(&held.revision, words, why).await?;
     }
     let token = app.fleet.reconciler.ask();
     let sources: Vec<String> =
@@ -133,27 +133,45 @@ async fn reconcile(
         let what = if status.pinned.is_some() { "a revision is pinned" } else { "it is suspended" };
         message.push_str(&format!(". Nothing new is applied: {what}, until `formwork resume`"));
     }
-    message.push_str(&told(allowed.as_ref()));
+    message.push_str(&told(&allowed));
     Ok(Json(ReconcileAnswer { message, token, sources }))
 }
 
-/// What is allowed beyond the guards to the revision that the source shows now; none where nothing is said.
-async fn allowed(app: &App, by: &str, body: &AllowBody) -> Result<Option<(Revision, Allowance)>, ApiError> {
+/// What is allowed beyond the guards to what the source shows now; empty where nothing is said.
+async fn allowed(app: &App, by: &str, body: &AllowBody) -> Result<Vec<(Held, Allowance)>, ApiError> {
     let allowed = words::read(app, by, body)?;
     if !allowed.is_some() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let revision = app.fleet.reconciler.seen()?;
-    words::refuse_unknown(app, &revision, &allowed).await?;
-    Ok(Some((revision, allowed)))
+    let held = app.fleet.reconciler.held().await?;
+    words::refuse_unknown(app, &app.fleet.reconciler.seen()?, &allowed).await?;
+    refuse_unclear(&held, &allowed)?;
+    Ok(held.into_iter().map(|held| (held, allowed.clone())).collect())
 }
 
-/// To which revision that was, at the end of a sentence.
-fn told(allowed: Option<&(Revision, Allowance)>) -> String {
-    allowed.map_or_else(String::new, |(revision, allowed)| {
-        let short = revision.id.get(..12).unwrap_or(&revision.id);
-        format!(". Revision {short} ({}) is allowed: {}", revision.summary, allowed.words().join(", "))
-    })
+/// Refuses a word that one commit is meant by, where those of several sources are held: by it machines would leave that nobody thought of.
+fn refuse_unclear(held: &[Held], allowed: &Allowance) -> Result<(), ApiError> {
+    let by_name = !allowed.wipe_all && !allowed.leave.all && allowed.leave.most == 0;
+    if held.len() < 2 || by_name {
+        return Ok(());
+    }
+    let names: Vec<&str> = held.iter().filter_map(|held| held.source.as_deref()).collect();
+    let message = format!("a guard holds commits of several sources: {}", names.join(", "));
+    Err(ApiError::conflict("several-held", message).hint("nothing was changed; say which machines, by their names"))
+}
+
+/// To what that was, at the end of a sentence.
+fn told(allowed: &[(Held, Allowance)]) -> String {
+    let one = |(held, allowed): &(Held, Allowance)| {
+        let Revision { id, summary, .. } = &held.revision;
+        let short = id.get(..12).unwrap_or(id);
+        let what = match &held.source {
+            None => format!("Revision {short}"),
+            Some(source) => format!("Commit {short} of source {source}"),
+        };
+        format!(". {what} ({summary}) is allowed: {}", allowed.words().join(", "))
+    };
+    allowed.iter().map(one).collect()
 }
 
 async fn suspend(
@@ -181,9 +199,9 @@ async fn resume(
 ) -> Result<Json<AskAnswer>, ApiError> {
     let why = reason(&body.reason)?;
     let allowed = allowed(&app, &who.name, &body).await?;
-    let words = allowed.as_ref().map(|(revision, words)| (revision, words));
-    let lifted = app.fleet.reconciler.resume(&who.name, why, words).await?;
-    Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}{}", told(allowed.as_ref())) }))
+    let to: Vec<_> = allowed.iter().map(|(held, words)| (held.revision.clone(), words.clone())).collect();
+    let lifted = app.fleet.reconciler.resume(&who.name, why, &to).await?;
+    Ok(Json(AskAnswer { message: format!("the source is followed again; lifted: {lifted}{}", told(&allowed)) }))
 }
 
 async fn accept(

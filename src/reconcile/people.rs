@@ -88,17 +88,12 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         Ok(before)
     }
 
-    /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words. `allowed`: a
-    /// revision that the source shows, and what it may beyond the guards.
+    /// The source is followed again: what was suspended and what was pinned is so no longer. What was lifted, in words. `allowed`: what
+    /// the source shows, and what each may beyond the guards.
     ///
     /// # Errors
     /// Nothing was held, or it could not be written down.
-    pub async fn resume(
-        &self,
-        by: &str,
-        reason: &str,
-        allowed: Option<(&Revision, &Allowance)>,
-    ) -> Result<String, HoldError> {
+    pub async fn resume(&self, by: &str, reason: &str, allowed: &[(Revision, Allowance)]) -> Result<String, HoldError> {
         let mut standing = self.shared.standing.lock().await;
         self.shared.catch_up(&mut standing)?;
         let lifted = loop {
@@ -110,7 +105,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
                     format!("the suspension by {} and the pin on revision {} by {}", word.by, pin.revision, pin.word.by)
                 }
             };
-            if let Some((revision, words)) = allowed {
+            for (revision, words) in allowed {
                 widen(self.shared.parts.store.as_ref(), revision, words, reason).await?;
                 self.shared.catch_up(&mut standing)?;
             }
@@ -122,7 +117,7 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         drop(standing);
         self.shared.woken.notify_one();
         // What was refused by a guard is tried again.
-        if allowed.is_some() {
+        if !allowed.is_empty() {
             self.shared.ask();
         }
         Ok(lifted)

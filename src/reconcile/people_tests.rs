@@ -68,11 +68,11 @@ async fn suspended_means_that_nothing_is_applied_also_after_a_restart_and_it_sti
     let status = site.until("acted on", |status| status.observed_request >= token).await;
     assert_eq!(applied(&status), Some(first.as_str()));
 
-    let lifted = site.reconciler().resume("ann", "", None).await.expect("resumed");
+    let lifted = site.reconciler().resume("ann", "", &[]).await.expect("resumed");
     assert_eq!(lifted, "the suspension by ann");
     let status = site.until("applied", |status| applied(status) == Some(third.as_str())).await;
     assert!(status.suspended.is_none());
-    assert!(matches!(site.reconciler().resume("ann", "", None).await, Err(HoldError::Following)));
+    assert!(matches!(site.reconciler().resume("ann", "", &[]).await, Err(HoldError::Following)));
     assert_eq!(words_of(&site), ["applied", "suspended", "suspended", "suspended", "refused", "resumed", "applied"]);
 }
 
@@ -116,7 +116,7 @@ async fn a_rollback_stays_whatever_is_pushed_and_survives_restarts_until_it_is_l
     let status = site.attempted(&newer).await;
     assert_eq!((applied(&status), site.serves().map(|it| it.len())), (Some(first.as_str()), Some(1)));
 
-    site.reconciler().resume("bob", "fixed", None).await.expect("resumed");
+    site.reconciler().resume("bob", "fixed", &[]).await.expect("resumed");
     site.until("the newest", |status| applied(status) == Some(newer.as_str())).await;
     let said = ["applied", "applied", "refused", "pinned", "applied", "resumed", "applied"];
     assert_eq!(words_of(&site), said);
@@ -146,7 +146,7 @@ async fn a_rollback_is_carried_out_while_suspended_and_asks_the_guards() {
     site.reconciler().suspend("ann", "").await.expect("suspended");
     site.reconciler().roll_back(None, "ann", "it hangs", &Allowance::default()).await.expect("rolled back");
     assert_eq!(site.serves().map(|it| it.len()), Some(3));
-    let lifted = site.reconciler().resume("ann", "", None).await.expect("both");
+    let lifted = site.reconciler().resume("ann", "", &[]).await.expect("both");
     assert!(lifted.contains("the suspension by ann and the pin on revision"), "{lifted}");
 }
 
@@ -164,7 +164,7 @@ async fn what_the_guards_hold_is_let_through_by_a_word_about_what_the_source_sho
     let words = Allowance { by: "ann".into(), at_unix_ms: 1, empty: true, ..Allowance::default() };
     let seen = site.reconciler().seen().expect("a revision");
     assert_eq!(seen.id, empty);
-    site.reconciler().resume("ann", "it is meant", Some((&seen, &words))).await.expect("resumed");
+    site.reconciler().resume("ann", "it is meant", &[(seen.clone(), words.clone())]).await.expect("resumed");
     site.until("applied", |status| applied(status) == Some(empty.as_str())).await;
     assert_eq!(words_of(&site), ["applied", "suspended", "refused", "allowed", "resumed", "applied"]);
     // Of no other revision, and where nothing is held as well.
@@ -173,7 +173,7 @@ async fn what_the_guards_hold_is_let_through_by_a_word_about_what_the_source_sho
     let again = site.repository.push("empty again", &[("machines", " ")]);
     let status = site.attempted(&again).await;
     assert_eq!(status.attempted.as_ref().map(|last| last.outcome.clone()), Some(Outcome::Refused));
-    let nothing = site.reconciler().resume("ann", "", Some((&seen, &words))).await;
+    let nothing = site.reconciler().resume("ann", "", &[(seen.clone(), words.clone())]).await;
     assert!(matches!(nothing, Err(HoldError::Following)));
     let seen = site.reconciler().seen().expect("a revision");
     site.reconciler().allow(&seen, &words, "").await.expect("allowed");

@@ -2,6 +2,7 @@
 
 use super::guards::{gone_sources, guard, guard_leave, guard_site, guard_wipe};
 use super::history::{PAGE, Past};
+use super::mounted::with_parts;
 use super::pinned::Pinned;
 pub(super) use super::serving::Standing;
 use super::status::{Outcome, Status};
@@ -396,6 +397,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
             Some(id) if id != revision.id => self.parts.follower.revision(&id).await.ok(),
             _ => None,
         };
+        let mounted = self.mounted(before.as_ref(), revision);
         let stale = before.as_ref().is_some_and(|before| decide::says_again(&before.message, &revision.message));
         let gone = before.map(|before| gone_sources(&before.message, &revision.message)).unwrap_or_default();
         let silent = Revision { message: String::new(), ..revision.clone() };
@@ -407,6 +409,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
         guard(standing.serving, built.census, revision, allowed).map_err(one)?;
         let Some(serving) = self.catalog.load_full() else { return Ok(()) };
         let foreseen = self.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
+        let allowed = &with_parts(allowed, &foreseen, &mounted);
         let left = guard_leave(&foreseen, &gone, built.census, &revision.message, allowed);
         let findings: Vec<String> =
             [guard_wipe(&foreseen, &revision.message, allowed), left].into_iter().filter_map(Result::err).collect();

@@ -256,7 +256,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         site: site.clone(),
     });
     policies.trusted_before = crate::reconcile::trusted_sources(store.as_ref())?;
-    let (ears, news) = sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone());
+    let (ears, news) =
+        sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone(), Arc::clone(&store));
     let mirror = options.state.0.join("mirror.git");
     let receiving = api::push::Receiving::new(options.state.users(), &source, hosted).at(&server.https);
     let follower = match &cluster {

@@ -7,9 +7,9 @@ use crate::api::Hooks;
 use crate::catalog::Catalog;
 use crate::content::{Stop, count_of};
 use crate::git::remote::{Policies, SourceEvent};
-use crate::git::{Ears, Follower, PackCache, Source, Verifier};
+use crate::git::{Ears, Follower, MayLeave, PackCache, Source, Verifier};
 use crate::journal::{Event, Stream};
-use crate::reconcile::Build;
+use crate::reconcile::{Allowance, Build};
 use crate::replicas::Replicas;
 use crate::store::{Batch, Store};
 use std::collections::BTreeMap;
@@ -49,10 +49,18 @@ pub(super) fn ears(
     build: Arc<Build<Catalog>>,
     (verifier, policies): (Option<Arc<Verifier>>, Policies),
     packs: Option<PackCache>,
+    store: Arc<dyn Store>,
 ) -> (Ears, Receiver<SourceEvent>) {
     let (sender, news) = channel(NEWS);
     let ears = Ears {
         judge: Some(Arc::new(move |tree, revision| build(tree, revision, &Stop::default()).map(drop))),
+        allowed: Some(Arc::new(move |commit| match Allowance::of(store.as_ref(), commit) {
+            Ok(allowed) => allowed.leave,
+            Err(error) => {
+                tracing::warn!(%error, commit, "what it is allowed is not known");
+                MayLeave::default()
+            }
+        })),
         news: Arc::new(move |event| {
             if let Err(error) = sender.try_send(event) {
                 tracing::warn!(%error, "what happened to a source is not in the journal");

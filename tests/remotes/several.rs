@@ -3,9 +3,9 @@
 use crate::repository::{Following, PATIENCE, Repository, source, until};
 use formwork::content::Kind;
 use formwork::git::remote::{Allow, SourceEvent, SourceSettings};
-use formwork::git::{Ears, Sight};
+use formwork::git::{Ears, MayLeave, Sight};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub const SITE: &str = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: shared}\nspec: {}\n";
@@ -234,4 +234,38 @@ async fn a_tenant_that_loses_most_of_its_machines_is_refused_by_itself_until_its
     shared.a.push("Rack 7 is sold\n\nFormwork-Allow-Leave: 4", &[("machines.yaml", &machines(5..=5)), ("readme", "x")]);
     until_text(&following, "tenants/a/machines.yaml", Some(&machines(5..=5))).await;
     until("nothing is refused", || following.status("team-a").findings.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_a_tenants_commit_is_held_for_is_let_through_by_a_persons_word_about_that_commit() {
+    let shared = Shared::new();
+    let folder = tempfile::tempdir().unwrap();
+    let may: Arc<Mutex<Vec<(String, usize)>>> = Arc::default();
+    let said = Arc::clone(&may);
+    let allowed = move |commit: &str| {
+        let said = said.lock().expect("a lock");
+        let most = said.iter().filter(|(of, _)| of == commit).map(|(_, most)| *most).max().unwrap_or_default();
+        MayLeave { most, ..MayLeave::default() }
+    };
+    let sources = vec![source("platform", &shared.main.bare().display().to_string()), tenant("a", &shared.a)];
+    let ears = Ears { allowed: Some(Arc::new(allowed)), ..ears() };
+    let following = Following::start_judged(sources, &folder.path().join("state"), ears);
+    let machines = |numbers: std::ops::RangeInclusive<u8>| {
+        let each: Vec<String> = numbers.map(|n| machine(&format!("a-{n}"), 0x10 + n, "base")).collect();
+        each.join("---\n")
+    };
+    let many = shared.a.push("many", &[("machines.yaml", &machines(1..=5))]);
+    until_text(&following, "tenants/a/machines.yaml", Some(&machines(1..=5))).await;
+    let lost = shared.a.push("lost", &[("machines.yaml", &machines(5..=5))]);
+    until("team-a is held", || following.status("team-a").guarded.as_ref() == Some(&lost)).await;
+    // What is said of another commit, or of fewer, changes nothing.
+    may.lock().unwrap().extend([(many, 5), (lost.clone(), 3)]);
+    following.follower.look_for(1).await.unwrap();
+    let mut answered = following.follower.answered();
+    answered.wait_for(|answered| *answered >= 1).await.unwrap();
+    assert_eq!(following.status("team-a").guarded.as_ref(), Some(&lost));
+    may.lock().unwrap().push((lost, 4));
+    following.follower.look_for(2).await.unwrap();
+    until_text(&following, "tenants/a/machines.yaml", Some(&machines(5..=5))).await;
+    until("nothing is held", || following.status("team-a").guarded.is_none()).await;
 }

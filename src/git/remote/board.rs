@@ -45,6 +45,8 @@ pub struct SourceStatus {
     pub findings: Vec<String>,
     /// They are about who signed it; nothing of its content was read.
     pub is_untrusted: bool,
+    /// The commit that is not used for the machines that would leave by it: a person may let it through.
+    pub guarded: Option<String>,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
     /// Bytes downloaded since the start.

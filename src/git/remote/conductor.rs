@@ -9,7 +9,7 @@ use super::leaving::left_too_many;
 use super::permit::forbidden;
 use super::settings::Sources;
 use super::signed::{Policies, Signatures};
-use super::{Judge, News, SourceEvent};
+use super::{Allowed, Judge, News, SourceEvent};
 use crate::content::Tree;
 use crate::git::loose::Loose;
 use crate::git::mirror::revision_of;
@@ -32,6 +32,8 @@ const JUDGED_AGAIN: Duration = Duration::from_secs(15);
 pub struct Ears {
     /// Judges a tree before a mounted source's commit goes into the site; none: everything goes in.
     pub judge: Option<Arc<Judge>>,
+    /// Says which machines a person lets leave by a commit; none: only its own message does.
+    pub allowed: Option<Arc<Allowed>>,
     /// Told of what happens to sources.
     pub news: Arc<News>,
     /// Checks signatures of one source: history is fetched as far as that needs it; none: only what is followed is fetched.
@@ -44,7 +46,8 @@ pub struct Ears {
 
 impl Default for Ears {
     fn default() -> Self {
-        Self { judge: None, news: Arc::new(|_| {}), verifier: None, policies: Policies::default(), packs: None }
+        let news = Arc::new(|_| {});
+        Self { judge: None, allowed: None, news, verifier: None, policies: Policies::default(), packs: None }
     }
 }
 
@@ -76,15 +79,17 @@ struct Refused {
     findings: Vec<String>,
     /// For who signed it.
     is_untrusted: bool,
+    /// For the machines that would leave by it.
+    is_guarded: bool,
 }
 
 impl Refused {
     fn untrusted(index: usize, findings: Vec<String>) -> Self {
-        Self { index, findings, is_untrusted: true }
+        Self { is_untrusted: true, ..Self::content(index, findings) }
     }
 
     fn content(index: usize, findings: Vec<String>) -> Self {
-        Self { index, findings, is_untrusted: false }
+        Self { index, findings, is_untrusted: false, is_guarded: false }
     }
 }
 
@@ -296,16 +301,19 @@ impl Conductor {
             match self.take(index, &known) {
                 Ok(held) => {
                     let Some(settings) = self.sources.0.get(index) else { continue };
+                    let said = self.ears.allowed.as_ref().map(|said| said(&held.revision.id)).unwrap_or_default();
+                    let left = self.used.get(index).and_then(Option::as_ref).and_then(|used| {
+                        left_too_many(settings, (&used.tree, &held.tree), &held.revision, &said, &main.tree)
+                    });
+                    let is_guarded = left.is_some();
                     let mut findings = forbidden(settings, &held.tree);
-                    if let Some(Some(used)) = self.used.get(index) {
-                        findings.extend(left_too_many(settings, (&used.tree, &held.tree), &held.revision, &main.tree));
-                    }
+                    findings.extend(left);
                     if findings.is_empty() {
                         if let Some(place) = fresh.get_mut(index) {
                             *place = Some(held);
                         }
                     } else {
-                        refused.push(Refused::content(index, findings));
+                        refused.push(Refused { is_guarded, ..Refused::content(index, findings) });
                     }
                 }
                 Err(error) if error.is_fault_of_revision() => {
@@ -430,6 +438,7 @@ impl Conductor {
             let found = refused.iter().find(|refused| refused.index == index);
             let (findings, is_untrusted) =
                 (found.map(|it| it.findings.clone()), found.is_some_and(|it| it.is_untrusted));
+            let guarded = found.filter(|it| it.is_guarded).and(entry.known.as_ref()).map(|known| known.commit.clone());
             let good = self.signatures.get(index).and_then(|signatures| signatures.good.as_ref());
             let good = good.filter(|good| used.as_ref() == Some(&good.commit));
             let signed_by = good.map(|good| good.by.clone()).unwrap_or_default();
@@ -438,6 +447,7 @@ impl Conductor {
                 entry.status.signed_by = signed_by;
                 entry.status.findings = findings.clone().unwrap_or_default();
                 entry.status.is_untrusted = is_untrusted;
+                entry.status.guarded = guarded;
             });
             let (Some(findings), Some(known)) = (findings, &entry.known) else { continue };
             let Some(told) = self.told.get_mut(index).filter(|told| told.as_ref() != Some(&known.commit)) else {

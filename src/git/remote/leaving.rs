@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 const MACHINES_NAMED: usize = 20;
 
 /// Why a commit of a source may not take the place of the one that is used. Its own message says what is meant: the machines are
-/// its own. `elsewhere`: the main source's files, which a machine may have moved to.
+/// its own. `said`: what a person let leave by it afterwards. `elsewhere`: the main source's files, which a machine may have moved to.
 pub(super) fn left_too_many(
     settings: &SourceSettings,
     (used, next): (&Tree, &Tree),
     revision: &Revision,
+    said: &MayLeave,
     elsewhere: &Tree,
 ) -> Option<String> {
     let mount = settings.mount.as_ref()?;
@@ -33,7 +34,7 @@ pub(super) fn left_too_many(
     }
     let moved = names(machines(elsewhere, ""));
     let gone: Vec<Head> = gone.into_iter().filter(|head| !moved.contains(&head.name)).collect();
-    let may = MayLeave::of_message(&revision.message);
+    let may = MayLeave::of_message(&revision.message).and(said);
     finding(&settings.name, guard, &may.beyond(&gone, |head| &head.name), (gone.len(), of))
 }
 
@@ -59,7 +60,7 @@ fn finding(source: &str, guard: LeaveGuard, gone: &[&Head], (leaving, of): (usiz
         ),
         hint: Some(format!(
             "their runs would end, and they would boot their own disks; if that is meant, say so in that commit's message with the \
-             line `{LEAVE_TRAILER} {leaving}`, with names or `all`"
+             line `{LEAVE_TRAILER} {leaving}`, with names or `all`; or an administrator says it: `formwork reconcile --allow-leave {leaving}`"
         )),
     };
     Some(finding.to_string())
@@ -106,14 +107,20 @@ mod tests {
         ] {
             let revision = Revision { id: "a".into(), summary: String::new(), message: message.into() };
             let trees = (tree(used.clone()), tree(next.clone()));
-            let found = left_too_many(&settings, (&trees.0, &trees.1), &revision, main);
+            let found = left_too_many(&settings, (&trees.0, &trees.1), &revision, &MayLeave::default(), main);
             assert_eq!(found.is_none(), allowed, "{used:?} {next:?} {message:?}: {found:?}");
         }
         let revision = Revision { id: "a".into(), summary: String::new(), message: String::new() };
-        let found = left_too_many(&settings, (&tree(1..=4), &tree(4..=4)), &revision, &usual);
+        let left = |said: &MayLeave| left_too_many(&settings, (&tree(1..=4), &tree(4..=4)), &revision, said, &usual);
+        for (most, allowed) in [(2, false), (3, true)] {
+            let said = MayLeave { most, ..MayLeave::default() };
+            assert_eq!(left(&said).is_none(), allowed, "a person lets {most} leave");
+        }
+        let found = left(&MayLeave::default());
         let expected = "tenants/a/machines/a-1.yaml:1:1: error: 3 of the 4 machines of source `team-a` would leave Git, more than 25 % \
                         (spec.leaveGuard of the site): a-1, a-2, a-3\n  hint: their runs would end, and they would boot their own \
-                        disks; if that is meant, say so in that commit's message with the line `Formwork-Allow-Leave: 3`, with names or `all`";
+                        disks; if that is meant, say so in that commit's message with the line `Formwork-Allow-Leave: 3`, with names or `all`; or an \
+                        administrator says it: `formwork reconcile --allow-leave 3`";
         assert_eq!(found.as_deref(), Some(expected));
     }
 }

@@ -57,6 +57,7 @@ pub(super) use start::{Asked, Remote, start};
 mod start;
 
 use crate::content::Tree;
+use crate::git::MayLeave;
 use std::path::{Path, PathBuf};
 
 /// Where a source's objects are: fetched ones beside the mirror.
@@ -108,3 +109,6 @@ pub type News = dyn Fn(SourceEvent) + Send + Sync;
 
 /// Whether a tree would serve, or all that is wrong with it: what a mounted source is judged by before it is put into the site.
 pub type Judge = dyn Fn(&Tree, &str) -> Result<(), Vec<String>> + Send + Sync;
+
+/// Which machines a person lets leave by a source's commit, beside what its own message says.
+pub type Allowed = dyn Fn(&str) -> MayLeave + Send + Sync;

@@ -1,0 +1,120 @@
+//! What a person allowed to a commit of a mounted source, in the revision that it is new in: there it counts for that source's own
+//! machines, and for nobody else's.
+
+use super::reconciler::{Reconciler, Shared};
+use super::{Allowance, Foreseen, HoldError, Loss};
+use crate::git::Revision;
+
+/// What more than the guards can be allowed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The mounted source whose commit it is; none: what is seen of the whole.
+    pub source: Option<String>,
+    /// The revision, or the commit.
+    pub revision: Revision,
+}
+
+/// What was allowed to a mounted source's commit that is new.
+pub(super) struct Mounted {
+    /// Where the source is mounted.
+    pub mount: String,
+    /// What was.
+    pub allowed: Allowance,
+}
+
+/// What a revision is allowed with what its new parts are: machines by their names, each in its own source's folder.
+pub(super) fn with_parts(allowed: &Allowance, foreseen: &Foreseen, parts: &[Mounted]) -> Allowance {
+    let mut all = allowed.clone();
+    for part in parts {
+        let inside = |loss: &&Loss| {
+            let file = loss.place.as_ref().and_then(|place| place.file.strip_prefix(part.mount.as_str()));
+            file.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let leaving: Vec<&Loss> = foreseen.leaving.iter().filter(inside).collect();
+        let beyond = part.allowed.leave.beyond(&leaving, |loss| &loss.machine);
+        let may = leaving.iter().filter(|loss| !beyond.iter().any(|other| other.machine == loss.machine));
+        all.leave.names.extend(may.map(|loss| loss.machine.clone()));
+        let wiped = foreseen.losses.iter().filter(inside).filter(|loss| part.allowed.allows_wipe(&loss.machine));
+        all.wipe.extend(wiped.map(|loss| loss.machine.clone()));
+    }
+    all
+}
+
+impl<C: Send + Sync + 'static> Shared<C> {
+    /// What was allowed to the commits of mounted sources that are new in a revision.
+    pub(super) fn mounted(&self, before: Option<&Revision>, revision: &Revision) -> Vec<Mounted> {
+        let follower = &self.parts.follower;
+        let used = before.map(|before| follower.parts(before)).unwrap_or_default();
+        let new: Vec<_> = follower.parts(revision).into_iter().filter(|part| !used.contains(part)).collect();
+        let mounts = follower.sources().into_iter().filter_map(|source| Some((source.name, source.mount?)));
+        let of = |(name, mount): (String, String)| {
+            let (_, commit) = new.iter().find(|(source, _)| *source == name)?;
+            let allowed = Allowance::of(self.parts.store.as_ref(), commit);
+            let allowed =
+                allowed.inspect_err(|error| tracing::warn!(%error, commit, "what it is allowed is not known"));
+            Some(Mounted { mount, allowed: allowed.ok()? })
+        };
+        mounts.filter_map(of).collect()
+    }
+}
+
+impl<C: Send + Sync + 'static> Reconciler<C> {
+    /// What more than the guards can be allowed to now: what is seen of the whole; where that serves already, the commits of
+    /// mounted sources that are held for the machines that would leave by them.
+    ///
+    /// # Errors
+    /// Nothing is seen, or it cannot be read.
+    pub async fn held(&self) -> Result<Vec<Held>, HoldError> {
+        let seen = self.seen()?;
+        let serves = self.shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == seen.id);
+        let mut held = Vec::new();
+        for source in self.follower().sources().into_iter().filter(|_| serves) {
+            let Some(id) = source.guarded else { continue };
+            let unread = Revision { id: id.clone(), summary: String::new(), message: String::new() };
+            let revision = self.follower().revision(&id).await.unwrap_or(unread);
+            held.push(Held { source: Some(source.name), revision });
+        }
+        if held.is_empty() {
+            held.push(Held { source: None, revision: seen });
+        }
+        Ok(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Place;
+    use crate::git::MayLeave;
+
+    #[test]
+    fn what_a_mounted_sources_commit_is_allowed_counts_for_its_own_machines() {
+        let loss = |machine: &str, file: &str| Loss {
+            machine: machine.to_owned(),
+            place: Some(Place { file: file.into(), line: 1, column: 1 }),
+            why: String::new(),
+        };
+        let all = vec![
+            loss("a-1", "tenants/a/one.yaml"),
+            loss("a-2", "tenants/a/two.yaml"),
+            loss("ab-1", "tenants/ab/one.yaml"),
+            loss("m-1", "machines/one.yaml"),
+        ];
+        let foreseen = Foreseen { losses: all.clone(), leaving: all, ..Foreseen::default() };
+        let of = |allowed: Allowance| {
+            let with =
+                with_parts(&Allowance::default(), &foreseen, &[Mounted { mount: "tenants/a".to_owned(), allowed }]);
+            let listed = |names: std::collections::BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" ");
+            (with.wipe_all || with.leave.all || with.leave.most > 0, listed(with.leave.names), listed(with.wipe))
+        };
+        let leave = |may: MayLeave| of(Allowance { leave: may, ..Allowance::default() });
+        let named = |names: &str| (false, names.to_owned(), String::new());
+        assert_eq!(leave(MayLeave { all: true, ..MayLeave::default() }), named("a-1 a-2"));
+        assert_eq!(leave(MayLeave { most: 2, ..MayLeave::default() }), named("a-1 a-2"));
+        assert_eq!(leave(MayLeave { most: 1, ..MayLeave::default() }), named(""));
+        let names = ["a-2", "m-1"].map(str::to_owned).into();
+        assert_eq!(leave(MayLeave { names, ..MayLeave::default() }), named("a-2"));
+        let wiped = of(Allowance { wipe_all: true, ..Allowance::default() });
+        assert_eq!(wiped, (false, String::new(), "a-1 a-2".to_owned()));
+    }
+}
