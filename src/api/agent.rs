@@ -350,7 +350,7 @@ async fn job_end(
         exit_code: end.exit_code,
         message,
         requests: end.requests,
-        log_at: app.others.as_ref().filter(|_| has_log).map(|others| others.own()),
+        log_at: has_log.then(|| app.others.as_ref().map(|others| others.own()).unwrap_or_default()),
     };
     let written_down = log.is_some();
     let keep = log.map(|log| Operation::Put { space: Space::Log, key: name.clone(), value: Some(log) });

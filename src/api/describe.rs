@@ -396,7 +396,7 @@ fn row(stage: &str, task: &str, record: Option<&TaskRecord>, run: &Run) -> JobRo
         job,
         stage: stage.to_owned(),
         task: task.to_owned(),
-        log_at: record.and_then(|record| record.log_at.clone()),
+        log_at: record.and_then(|record| record.log_at.clone()).filter(|name| !name.is_empty()),
         attempts: record.map_or(0, |record| record.attempts),
         state: state.to_owned(),
         outcome: end.map(|end| end.outcome),

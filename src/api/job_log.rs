@@ -125,6 +125,9 @@ async fn log(
             if let Some(name) = own.and_then(|own| is_away(record.as_deref(), &own, &answered)) {
                 return Err(elsewhere(&job, name));
             }
+            if asks_others && record.is_some_and(|at| !at.is_empty() || app.others.is_none()) {
+                return Err(gone(&job));
+            }
         }
         if piece.bytes.is_empty() && open && now < deadline {
             let soon = deadline.min(now + Duration::from_millis(250));
@@ -217,13 +220,21 @@ fn record_of(fleet: &Fleet, job: &str) -> Option<Option<String>> {
 
 /// The server that has the log and did not answer. One that answered has it no more: it was removed, and nobody has it.
 fn is_away<'a>(log_at: Option<&'a str>, own: &str, answered: &[String]) -> Option<&'a str> {
-    log_at.filter(|name| *name != own && !answered.iter().any(|answered| answered == name))
+    log_at.filter(|name| !name.is_empty() && *name != own && !answered.iter().any(|answered| answered == name))
 }
 
 fn elsewhere(job: &str, name: &str) -> ApiError {
     let error = format!("the log of job {job} is at replica {name}, which does not answer");
     let hint = "start that replica again with its state directory; with --object-store on all replicas, logs do not go away with one";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log-elsewhere", error).hint(hint).retry(10)
+}
+
+/// It wrote one: what is empty now is not what it said.
+fn gone(job: &str) -> ApiError {
+    let error =
+        format!("job {job} wrote a log, and it is gone: it is neither in the state directory nor in an object store");
+    let hint = "a backup of the state directory may have it, under logs/; with --object-store, logs are kept elsewhere as well";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "log-gone", error).hint(hint)
 }
 
 #[cfg(test)]
@@ -265,6 +276,8 @@ mod tests {
         for (log_at, answered, away) in [
             (None, &[][..], None),
             (Some("one"), &[], None),
+            // It was written where one server was alone.
+            (Some(""), &[], None),
             (Some("two"), &[], Some("two")),
             (Some("two"), &["three"], Some("two")),
             (Some("two"), &["three", "two"], None),

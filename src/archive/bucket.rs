@@ -170,13 +170,14 @@ impl Place {
                 (Box::new(store.with_automatic_cleanup(true).with_fsync(true)), "")
             }
         };
+        let folder = if let Self::Folder(path) = self { Some(path.clone()) } else { None };
         let store: Arc<dyn ObjectStore> = match prefix {
             "" => store.into(),
             prefix => {
                 Arc::new(PrefixStore::new(store, Path::parse(prefix).map_err(|_| PlaceError::Path("no folder"))?))
             }
         };
-        Ok(Arc::new(Bucket(store)))
+        Ok(Arc::new(Bucket { store, folder }))
     }
 }
 
@@ -259,7 +260,26 @@ fn fault(error: &Error) -> ObjectsError {
 }
 
 /// Objects by the crate `object_store`.
-struct Bucket(Arc<dyn ObjectStore>);
+struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    /// Where they lie in a folder: one that went away would look as if it were empty, and be made anew by the next object.
+    folder: Option<PathBuf>,
+}
+
+impl Bucket {
+    async fn is_there(&self) -> Result<(), ObjectsError> {
+        let Some(path) = self.folder.clone() else { return Ok(()) };
+        let away = |why: String| ObjectsError::Away(format!("the folder {} is not there: {why}", path.display()));
+        let of = path.clone();
+        match timeout(CALL, tokio::task::spawn_blocking(move || std::fs::metadata(of))).await {
+            Ok(Ok(Ok(about))) if about.is_dir() => Ok(()),
+            Ok(Ok(Ok(_))) => Err(away("it is no folder".to_owned())),
+            Ok(Ok(Err(error))) => Err(away(error.to_string())),
+            Ok(Err(error)) => Err(away(error.to_string())),
+            Err(_) => Err(ObjectsError::Away(format!("no answer within {} s", CALL.as_secs()))),
+        }
+    }
+}
 
 async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, ObjectsError> {
     match timeout(CALL, call).await {
@@ -274,14 +294,18 @@ fn path(path: &str) -> Result<Path, ObjectsError> {
 
 impl Objects for Bucket {
     fn put<'a>(&'a self, to: &'a str, bytes: Vec<u8>) -> BoxFuture<'a, Result<(), ObjectsError>> {
-        Box::pin(async move { bounded(self.0.put(&path(to)?, bytes.into())).await.map(drop) })
+        Box::pin(async move {
+            self.is_there().await?;
+            bounded(self.store.put(&path(to)?, bytes.into())).await.map(drop)
+        })
     }
 
     fn get<'a>(&'a self, from: &'a str, most: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, ObjectsError>> {
         Box::pin(async move {
+            self.is_there().await?;
             let from = path(from)?;
             let got = bounded(async {
-                let object = match self.0.get(&from).await {
+                let object = match self.store.get(&from).await {
                     Err(Error::NotFound { .. }) => return Ok(None),
                     object => object?,
                 };
@@ -305,7 +329,7 @@ impl Objects for Bucket {
             Ok(folder) => folder,
             Err(error) => return futures_util::stream::iter([Err(error)]).boxed(),
         };
-        let listed = self.0.list(Some(&folder)).map(|meta| {
+        let listed = self.store.list(Some(&folder)).map(|meta| {
             let meta = meta.map_err(|error| fault(&error))?;
             let made_unix_ms = meta.last_modified.timestamp_millis();
             Ok(Listed { path: meta.location.as_ref().to_owned(), bytes: meta.size, made_unix_ms })
@@ -318,14 +342,17 @@ impl Objects for Bucket {
                 Err(_) => Some((Err(ObjectsError::Away(format!("no list within {} s", CALL.as_secs()))), None)),
             }
         });
-        stream.boxed()
+        let away =
+            futures_util::stream::once(self.is_there()).filter_map(|there| std::future::ready(there.err().map(Err)));
+        away.chain(stream).boxed()
     }
 
     fn remove<'a>(&'a self, at: &'a str) -> BoxFuture<'a, Result<(), ObjectsError>> {
         Box::pin(async move {
+            self.is_there().await?;
             let at = path(at)?;
             bounded(async {
-                match self.0.delete(&at).await {
+                match self.store.delete(&at).await {
                     Err(Error::NotFound { .. }) => Ok(()),
                     done => done,
                 }

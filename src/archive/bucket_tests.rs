@@ -100,6 +100,24 @@ async fn a_folder_is_an_object_store() {
     assert!(!dir.path().join("lab-1/logs/job-1").exists(), "no empty folders are left");
 }
 
+#[tokio::test]
+async fn a_folder_that_went_away_is_not_empty_and_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("objects");
+    std::fs::create_dir(&place).unwrap();
+    let objects = Place::Folder(place.clone()).open().unwrap();
+    objects.put("lab-1/logs/job-1/x", b"hello".to_vec()).await.unwrap();
+    std::fs::rename(&place, dir.path().join("moved")).unwrap();
+    let away = |error: ObjectsError| matches!(&error, ObjectsError::Away(why) if why.contains("objects is not there"));
+    assert!(objects.get("lab-1/logs/job-1/x", 100).await.is_err_and(away));
+    assert!(objects.list("lab-1").try_collect::<Vec<Listed>>().await.is_err_and(away));
+    assert!(objects.put("lab-1/logs/job-2/y", b"there".to_vec()).await.is_err_and(away));
+    assert!(objects.remove("lab-1/logs/job-1/x").await.is_err_and(away));
+    assert!(!place.exists());
+    std::fs::rename(dir.path().join("moved"), &place).unwrap();
+    assert_eq!(objects.get("lab-1/logs/job-1/x", 100).await, Ok(Some(b"hello".to_vec())));
+}
+
 #[test]
 fn what_an_object_store_says_is_one_line_and_bounded() {
     let error = Error::Generic { store: "S3", source: format!("a\x1b[2J\n{}", "ö".repeat(1000)).into() };

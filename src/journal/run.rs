@@ -114,7 +114,7 @@ pub struct TaskRecord {
     pub boot_id: String,
     /// Its last job.
     pub job: String,
-    /// Of several servers, the one whose state directory has the log of that job.
+    /// Of several servers, the one whose state directory has the log of that job; empty, where there is one server, and it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_at: Option<String>,
 }
