@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The bits of a mode that let others than the owner in.
-const OTHERS: u32 = 0o077;
+pub(super) const OTHERS: u32 = 0o077;
 
 /// Such files, by their paths.
 #[derive(Debug, Clone, Default)]

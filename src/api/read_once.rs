@@ -1,10 +1,11 @@
 //! Files that the server was started with: whoever changes one is told that nothing came of it yet, and what makes it take effect.
 
+use super::private_files::OTHERS;
 use super::views::ChangedFile;
 use crate::git::regular::open_regular;
 use crate::git::remote::{SourceSettings, SourceStatus};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +16,8 @@ const BYTES_MAX: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOnce {
     path: PathBuf,
+    /// Whether others can read or write it counts as well.
+    is_private: bool,
     /// None: it could not be read.
     seen: Option<Seen>,
 }
@@ -22,8 +25,8 @@ pub struct ReadOnce {
 /// What tells one from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    /// A file: what is in it.
-    Digest(Vec<u8>),
+    /// A file: what is in it, and of a private one whether it is open to others.
+    File(Vec<u8>, bool),
     /// A folder: which one it is.
     Folder(u64, u64),
 }
@@ -31,7 +34,12 @@ enum Seen {
 impl ReadOnce {
     /// As it is now. To be asked before the file is read for good: what is changed between the two is told of.
     pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: seen(path) }
+        Self { path: path.to_owned(), is_private: false, seen: seen(path, false) }
+    }
+
+    /// The same of a file that nobody else may read: it is another one where it was opened to others.
+    pub fn private(path: &Path) -> Self {
+        Self { path: path.to_owned(), is_private: true, seen: seen(path, true) }
     }
 
     /// Where it is.
@@ -42,16 +50,17 @@ impl ReadOnce {
     /// The same file or folder, as it is now.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self::of(&self.path)
+        Self { seen: seen(&self.path, self.is_private), ..self.clone() }
     }
 
     /// That it is another one now. Reads the file.
     pub fn changed(&self) -> Option<ChangedFile> {
-        let now = seen(&self.path);
+        let now = seen(&self.path, self.is_private);
         let what = match (&self.seen, &now) {
             (before, now) if before == now => return None,
             (_, None) => "cannot be read any more",
             (Some(Seen::Folder(..)), _) => "is another folder",
+            (Some(Seen::File(before, false)), Some(Seen::File(now, true))) if before == now => "was opened to others",
             _ => "was changed",
         };
         let path = self.path.display();
@@ -80,15 +89,16 @@ impl PolicyFiles {
     }
 }
 
-fn seen(path: &Path) -> Option<Seen> {
+fn seen(path: &Path, is_private: bool) -> Option<Seen> {
     let about = std::fs::metadata(path).ok()?;
     if about.is_dir() {
         return Some(Seen::Folder(about.dev(), about.ino()));
     }
-    let mut file = open_regular(path).ok()?.0;
+    let (mut file, about) = open_regular(path).ok()?;
+    let is_open = is_private && about.permissions().mode() & OTHERS != 0;
     let mut bytes = Vec::new();
     file.by_ref().take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(Seen::Digest(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec()))
+    Some(Seen::File(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec(), is_open))
 }
 
 /// Since when a file is what it is at this path: also of one that was moved here with the time that it was written at.
@@ -136,6 +146,22 @@ mod tests {
         assert!(gone.message.contains("cannot be read any more") && gone.since_unix_ms.is_none(), "{gone:?}");
         std::fs::write(&path, "one").unwrap();
         assert_eq!(file.changed(), None);
+    }
+
+    #[test]
+    fn a_private_file_is_another_one_where_it_was_opened_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("age.txt");
+        std::fs::write(&path, "one").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o600);
+        let (private, plain) = (ReadOnce::private(&path), ReadOnce::of(&path));
+        for (now, open) in [(0o400, false), (0o644, true), (0o620, true), (0o600, false)] {
+            mode(now);
+            let said = private.changed().map(|changed| changed.message).unwrap_or_default();
+            assert_eq!(said.contains("age.txt was opened to others"), open, "{now:o}: {said}");
+            assert_eq!((private.again() == private, plain.changed()), (!open, None), "{now:o}");
+        }
     }
 
     #[test]

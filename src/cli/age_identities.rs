@@ -52,7 +52,7 @@ pub(super) fn files(site: Option<&Path>, sources: &[SourceSettings]) -> Result<K
 fn all(site: Option<&Path>, mounted: &[(String, Option<PathBuf>)]) -> Result<(Keys, Vec<ReadOnce>), CliError> {
     let mut files = Vec::new();
     let mut opened = |path: Option<&Path>| {
-        files.extend(path.map(ReadOnce::of));
+        files.extend(path.map(ReadOnce::private));
         path.map(read).transpose().map(|own| own.unwrap_or_else(Identities::none))
     };
     let site = opened(site)?;
