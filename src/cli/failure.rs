@@ -24,6 +24,10 @@ pub fn of_site(error: &SiteError) -> CliError {
                 hint: format!("{known}; bring it back from a backup of the state directory"),
             }
         }
+        SiteError::NoKeys { path } => CliError::Usage {
+            message: error.to_string(),
+            hint: Some(format!("{}; a wholly new site needs another --state-dir", keys_come_back(path))),
+        },
         SiteError::Keys { path, elsewhere, .. } => {
             let shown = path.display();
             let back = match elsewhere {
@@ -136,6 +140,14 @@ pub fn without_store(state: &Path) -> String {
     }
 }
 
+/// What to do where a site's keys are not.
+pub fn keys_come_back(state: &Path) -> String {
+    let shown = state.display();
+    format!(
+        "bring keys/, secrets/, administrators.json and administrator.json back into {shown} from a backup of the site's state directory"
+    )
+}
+
 /// Refuses a folder without a store, or that this user may not look into.
 pub fn has_store(state: &Path) -> Result<(), CliError> {
     match embedded::find(state) {
@@ -222,6 +234,7 @@ mod tests {
         for (error, state, code, hint) in [
             (images, &nowhere, 2, None),
             (missing.into(), &nowhere, 2, None),
+            (SiteError::NoKeys { path: lost.clone() }.into(), &lost, 2, Some("bring keys/")),
             (StoreError::Unreachable("403".to_owned()).into(), &nowhere, 1, Some("formwork doctor")),
             (SiteError::Store(StoreError::Unreachable("403".to_owned())).into(), &nowhere, 1, Some("formwork doctor")),
             (SiteError::Name("X Y".to_owned()).into(), &nowhere, 2, None),

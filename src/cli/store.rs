@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use super::error::CliError;
-use super::output::{Format, Output};
+use super::failure::keys_come_back;
+use super::output::{Format, Output, note};
 use super::progress::{Progress, Stages, Unit};
 use super::sentence::count;
 use crate::api::views::Context;
@@ -11,7 +12,7 @@ use crate::serve::StateDirectory;
 use crate::store::StoreError;
 use crate::store::embedded::{self, DumpError, Report, Restored};
 use clap::{Args, Subcommand};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Checks, copies, shows or restores the store of this host, whether its server runs or not.
@@ -61,6 +62,30 @@ struct Place {
     /// The directory that holds `store.redb`.
     #[arg(long, value_name = "DIR", env = "FORMWORK_STATE_DIR", default_value = "/var/lib/formwork")]
     state_dir: PathBuf,
+}
+
+impl Place {
+    /// Refuses a directory that is not there: it is the site's, with its keys, and one made for a store alone serves nothing.
+    fn is_made(&self) -> Result<(), CliError> {
+        let about = std::fs::metadata(&self.state_dir);
+        if !about.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(());
+        }
+        Err(CliError::Usage {
+            message: format!("there is no directory {}", self.state_dir.display()),
+            hint: Some(format!(
+                "a store serves nothing without the keys of its site; {}",
+                keys_come_back(&self.state_dir)
+            )),
+        })
+    }
+
+    /// That the keys are not there, and what to do.
+    fn lacks_keys(&self) -> Option<String> {
+        let there = StateDirectory(self.state_dir.clone()).keys_of_a_site();
+        let said = || format!("the keys of the site are not there: {}", keys_come_back(&self.state_dir));
+        there.is_ok_and(|there| there.is_empty()).then(said)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -127,11 +152,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
             super::failure::ends_once(from)?;
+            place.is_made()?;
             let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages);
             let restored = restored.map_err(|error| failed_with_room(error, from, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
-            Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))
+            Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))?;
+            place.lacks_keys().into_iter().for_each(|said| note(&said));
+            Ok(())
         }
     }
 }
@@ -299,6 +327,22 @@ mod tests {
         assert_eq!((error.exit_code(), error.hint()), (4, Some("name another file, or take this one away first")));
         let error = new_file(folder.path()).unwrap_err();
         assert!(error.hint().unwrap().ends_with("/store.redb"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn a_store_comes_back_where_a_site_is_or_it_is_said_that_none_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| Place { state_dir: folder.path().join(name) };
+        let error = place("nowhere").is_made().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.hint().is_some_and(|hint| hint.contains("bring keys/")), "{:?}", error.hint());
+        let there = place("there");
+        std::fs::create_dir_all(&there.state_dir).unwrap();
+        assert!(there.is_made().is_ok() && there.lacks_keys().is_some_and(|said| said.contains("bring keys/")));
+        std::fs::create_dir(there.state_dir.join("keys")).unwrap();
+        std::fs::write(there.state_dir.join("keys/signing.key"), "x").unwrap();
+        std::fs::write(there.state_dir.join("administrators.json"), "{}").unwrap();
+        assert_eq!(there.lacks_keys(), None);
     }
 
     #[test]

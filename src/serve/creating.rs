@@ -5,7 +5,7 @@
 //! is removed when the store is next opened.
 
 use super::site::{SiteError, StateDirectory};
-use crate::store::StoreError;
+use crate::store::{StoreError, embedded};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
@@ -45,6 +45,24 @@ impl StateDirectory {
             }
         }
         Ok(there)
+    }
+
+    /// Refuses a directory that holds a store, with the keys of its site or without.
+    pub(super) fn is_free(&self) -> Result<(), SiteError> {
+        if !embedded::find(&self.0)? {
+            return Ok(());
+        }
+        if let Ok(Some(moved)) = embedded::moved(&self.0) {
+            return Err(moved.refusal(&self.0.display().to_string()).into());
+        }
+        if !is_there(self.0.join("keys"))? {
+            return Err(SiteError::NoKeys { path: self.0.clone() });
+        }
+        let message = format!(
+            "{} holds a store already; a site is made once: `formwork serve` serves it, and another one needs another --state-dir",
+            self.0.display()
+        );
+        Err(StoreError::Exists(message).into())
     }
 
     /// Refuses to make keys where a site has some.

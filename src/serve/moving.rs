@@ -72,7 +72,7 @@ pub fn import(
 
 fn authority(state: &StateDirectory) -> Result<String, SiteError> {
     let keys = state.keys().map_err(|error| match error {
-        SiteError::Missing { path, .. } => {
+        SiteError::Missing { path, .. } | SiteError::NoKeys { path } => {
             let path = path.display();
             let text = format!("{path} holds no keys of a site; bring along that of the site, all but store.redb");
             StoreError::Path(text).into()

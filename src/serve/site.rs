@@ -48,6 +48,12 @@ pub enum SiteError {
         /// What else the command is given.
         options: String,
     },
+    /// There is a store, and what belongs to it is not there.
+    #[error("{path} holds the store of a site and not its keys")]
+    NoKeys {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Keys or administrators of a site are there.
     #[error(
         "{path} holds {there} of a site, and a site is made once: new ones would end the trust of its agents and administrators. \
@@ -196,21 +202,6 @@ impl StateDirectory {
         }
         self.end_creation()?;
         Ok(keys)
-    }
-
-    /// Refuses a directory that holds a store.
-    fn is_free(&self) -> Result<(), SiteError> {
-        if !crate::store::embedded::find(&self.0)? {
-            return Ok(());
-        }
-        if let Ok(Some(moved)) = crate::store::embedded::moved(&self.0) {
-            return Err(moved.refusal(&self.0.display().to_string()).into());
-        }
-        let message = format!(
-            "{} holds a store already; a site is made once: `formwork serve` serves it, and another one needs another --state-dir",
-            self.0.display()
-        );
-        Err(StoreError::Exists(message).into())
     }
 
     /// Makes a site that several servers serve: keys and the first administrator lie in a Secret beside the store, made once, and
@@ -381,6 +372,9 @@ impl StateDirectory {
     /// [`SiteError`] names the file.
     pub fn keys(&self) -> Result<SiteKeys, SiteError> {
         if matches!(std::fs::symlink_metadata(self.0.join("keys")), Err(error) if error.kind() == ErrorKind::NotFound) {
+            if crate::store::embedded::exists(&self.0) {
+                return Err(SiteError::NoKeys { path: self.0.clone() });
+            }
             return Err(SiteError::Missing { path: self.0.clone(), nor: String::new(), options: String::new() });
         }
         let files = KeyFiles {
