@@ -144,7 +144,7 @@ async fn allowed(app: &App, by: &str, body: &AllowBody) -> Result<Vec<(Held, All
         return Ok(Vec::new());
     }
     let held = app.fleet.reconciler.held().await?;
-    words::refuse_unknown(app, &app.fleet.reconciler.seen()?, &allowed).await?;
+    words::refuse_unknown(app, Some(&app.fleet.reconciler.seen()?), &allowed).await?;
     refuse_unclear(&held, &allowed)?;
     Ok(held.into_iter().map(|held| (held, allowed.clone())).collect())
 }
@@ -229,6 +229,7 @@ async fn roll_back(
     let (allow_wipe, allow_leave, allow_empty) = (body.allow_wipe.clone(), body.allow_leave.clone(), body.allow_empty);
     let said = AllowBody { allow_wipe, allow_leave, allow_empty, ..AllowBody::default() };
     let words = words::read(&app, &who.name, &said)?;
+    words::refuse_unknown(&app, None, &words).await?;
     let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason, &words).await?;
     let status = app.fleet.content_status();
     let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == pin.revision);

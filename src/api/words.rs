@@ -61,16 +61,23 @@ fn wrong(refused: &[Refusal]) -> ApiError {
     }
 }
 
-/// Refuses names that nobody has, neither in what serves nor in this revision.
+/// Refuses names that nobody has, neither in what serves nor in this revision; none: what was here is known by what the store has of it.
 ///
 /// # Errors
 /// Which those are.
-pub(super) async fn refuse_unknown(app: &App, revision: &Revision, allowed: &Allowance) -> Result<(), ApiError> {
+pub(super) async fn refuse_unknown(
+    app: &App,
+    revision: Option<&Revision>,
+    allowed: &Allowance,
+) -> Result<(), ApiError> {
     if allowed.wipe.is_empty() && allowed.leave.names.is_empty() {
         return Ok(());
     }
     // One that is refused by itself has no machines; those that are known then are the ones that serve.
-    let next = app.fleet.reconciler.catalog_at(&revision.id).await.ok();
+    let next = match revision {
+        Some(revision) => app.fleet.reconciler.catalog_at(&revision.id).await.ok(),
+        None => None,
+    };
     let unknown = unknown_names(app, next.as_deref(), allowed, Said::BY_COMMAND, NAMES_TOLD);
     match unknown.is_empty() {
         true => Ok(()),

@@ -14,6 +14,19 @@ pub(super) const WIPE_TRAILER: &str = "Formwork-Allow-Wipe:";
 /// The key of a trailer of the commit's message by which a person says that the site has another name from now on: that name.
 pub(super) const RENAME_TRAILER: &str = "Formwork-Allow-Site-Rename:";
 
+/// What begins the part of a guard's hint that is for who has pushed already, and for nobody who pushes now.
+const AFTERWARDS: &str = "; of what is pushed already, ";
+
+/// A guard's finding as it is told to who pushes: what the server does not have yet, no other command knows.
+pub fn of_push(finding: &str) -> &str {
+    finding.split_once(AFTERWARDS).map_or(finding, |(finding, _)| finding)
+}
+
+/// How one says a word of what is pushed already, and of a rollback.
+fn afterwards(word: &str) -> String {
+    format!("{AFTERWARDS}`formwork reconcile {word}` says it, and of a rollback `{word}`")
+}
+
 /// How many machines a finding names.
 const MACHINES_NAMED: usize = 20;
 
@@ -40,7 +53,8 @@ pub(super) fn guard(
     }
     Err(format!(
         "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
-         `{EMPTY_TRAILER}`, or push it with `-o allow-empty`"
+         `{EMPTY_TRAILER}`, or push it with `-o allow-empty`{}",
+        afterwards("--allow-empty")
     ))
 }
 
@@ -65,7 +79,8 @@ pub fn guard_site(known: Option<&str>, next: &SiteName, message: &str, allowed: 
     Err(format!(
         "{}: error: this is the site `{name}`, and the one that is served is `{known}`: another site's repository would take the \
          place of everything\n  hint: was it meant for another server? If the site is called `{name}` from now on, say so in the \
-         commit's message with the line `{RENAME_TRAILER} {name}`, or push it with `-o allow-site-rename={name}`",
+         commit's message with the line `{RENAME_TRAILER} {name}`, or push it with \
+         `-o allow-site-rename={name}`{AFTERWARDS}`formwork reconcile --allow-site-rename {name}` says it",
         next.place
     ))
 }
@@ -132,13 +147,13 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
     Err(format!(
         "{}: error: it would wipe {count} of {} machines, more than {share} % (spec.wipeGuard of the site that serves): \
          {}{more}\n  hint: if that is meant, say so in the commit's message with the line `{WIPE_TRAILER} all`{}; or push it \
-         with `-o allow-wipe=all`{} (of what is pushed already: `formwork reconcile --allow-wipe all`); what else it does: \
-         `formwork diff`",
+         with `-o allow-wipe=all`{}{}; what else it does: `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         foreseen.machines,
         named.join(", "),
         by_name(&format!("{WIPE_TRAILER} "), ", "),
         by_name("-o allow-wipe=", ","),
+        afterwards("--allow-wipe all"),
     ))
 }
 
@@ -231,9 +246,10 @@ fn leave_finding(what: &str, leaving: &[&Loss], all: usize) -> String {
     format!(
         "{}: error: {what}: {}{more}\n  hint: their runs would end, and they would boot their own disks; if that is meant, say so \
          in the commit's message with the line `{LEAVE_TRAILER} {all}`, or push it with `-o allow-leave={all}`; names or `all` do \
-         as well (of a rollback, or of what is pushed already by `formwork reconcile`: `--allow-leave {all}`); what else it does: `formwork diff`",
+         as well{}; what else it does: `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         named.join(", "),
+        afterwards(&format!("--allow-leave {all}")),
     )
 }
 
@@ -259,6 +275,36 @@ pub(super) fn gone_sources(before: &str, now: &str) -> Vec<GoneSource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_word_is_told_for_what_is_pushed_already_and_left_out_for_who_pushes() {
+        let (some, none) = (Census { machines: 3, objects: 9 }, Census { machines: 0, objects: 0 });
+        let revision = Revision { id: "a".into(), summary: String::new(), message: String::new() };
+        let name = SiteName { name: "plant".into(), place: "site.yaml:3:9".into() };
+        let loss = Loss { machine: "m".into(), place: None, why: "x".into() };
+        let strict = (WipeGuard { share: 0, at_least: 1 }, LeaveGuard { share: 0, at_least: 1 });
+        let foreseen = Foreseen {
+            losses: vec![loss.clone()],
+            machines: 1,
+            guard: strict.0,
+            leaving: vec![loss],
+            machines_before: 1,
+            leave_guard: strict.1,
+        };
+        let nothing = Allowance::default();
+        for (refused, word) in [
+            (guard(Some(some), none, &revision, &nothing), "--allow-empty"),
+            (guard_site(Some("lab"), &name, "", &nothing), "--allow-site-rename plant"),
+            (guard_wipe(&foreseen, "", &nothing), "--allow-wipe all"),
+            (guard_leave(&foreseen, &[], some, "", &nothing), "--allow-leave 1"),
+        ] {
+            let finding = refused.unwrap_err();
+            assert!(finding.contains(&format!("`formwork reconcile {word}`")), "{finding}");
+            let pushed = of_push(&finding);
+            assert!(pushed.contains("-o allow-") && !pushed.contains("formwork "), "{pushed}");
+        }
+        assert_eq!(of_push("site.yaml:1:1: error: x\n  hint: y"), "site.yaml:1:1: error: x\n  hint: y");
+    }
 
     #[test]
     fn going_from_something_to_nothing_needs_a_word() {

@@ -12,6 +12,7 @@ use crate::identity::user::{May, Rights};
 use crate::inspect::change::Change;
 use crate::reconcile::{
     Allowance, Built, Foreseen, Outcome, Promise, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe,
+    of_push,
 };
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -281,7 +282,8 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
             let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
             let mut texts = built.warnings.clone();
             let known = app.fleet.reconciler.site().await;
-            texts.extend(guard_site(known.as_deref(), &built.site, &spoken(May::Rename).message, allowed).err());
+            let renamed = guard_site(known.as_deref(), &built.site, &spoken(May::Rename).message, allowed).err();
+            texts.extend(renamed.map(|finding| of_push(&finding).to_owned()));
             if let Some(serving) = serving {
                 let message = |may| spoken(may).message.as_str();
                 texts.extend(guarded((&serving, &built), &change, &tree, message, allowed));
@@ -289,7 +291,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
             texts.extend(unknown_names(app, Some(&built.catalog), allowed, Said::BY_PUSH, FINDINGS_MAX));
             (texts, Some(change), built.census.machines)
         }
-        Err(findings) => (findings, None, 0),
+        Err(findings) => (findings.iter().map(|finding| of_push(finding).to_owned()).collect(), None, 0),
     };
     let (findings, left_out) = shown(&texts, &tree);
     Ok(Content { revision, signed_by, findings, left_out, change, machines })
@@ -323,7 +325,7 @@ fn guarded<'a>(
             allowed,
         ),
     ];
-    said.into_iter().filter_map(Result::err).collect()
+    said.into_iter().filter_map(Result::err).map(|finding| of_push(&finding).to_owned()).collect()
 }
 
 /// Where a guard's bound stands, or would.

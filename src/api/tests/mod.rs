@@ -5,6 +5,7 @@ mod health;
 mod hooks;
 mod standings;
 mod tokens;
+mod words;
 
 use super::{App, table};
 use crate::catalog::ServerInfo;
