@@ -41,8 +41,9 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             format!("revision {} is refused{}: {}{first}", short(revision), aside(summary), count(*all, "finding"))
         }
-        Event::RevisionPushed { by, branch, revision, summary } => {
-            format!("{by} pushes revision {} to {branch}: {summary}", short(revision))
+        Event::RevisionPushed { by, branch, revision, summary, words } => {
+            let allowed = if words.is_empty() { String::new() } else { format!(", allowed {}", words.join(", ")) };
+            format!("{by} pushes revision {} to {branch}{allowed}: {summary}", short(revision))
         }
         Event::RevisionAllowed { by, revision, summary, words, reason } => {
             format!(

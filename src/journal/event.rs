@@ -109,6 +109,9 @@ pub enum Event {
         revision: String,
         /// Its subject line.
         summary: String,
+        /// What the push allowed it beyond the guards, in its words.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        words: Vec<String>,
     },
     /// A person allowed a revision that the source shows already, or that is gone back to, more than the guards do.
     RevisionAllowed {
@@ -412,7 +415,7 @@ pub enum Event {
         message: Option<String>,
         /// What the task asked for.
         requests: Vec<JobRequest>,
-        /// Of several servers, the one whose state directory has its log, where it wrote one.
+        /// Where it wrote a log: of several servers, the one whose state directory has it; empty, where there is one server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log_at: Option<String>,
     },

@@ -166,10 +166,11 @@ fn put(above: &str, revision: &str, value: Option<&impl Serialize>) -> Result<Op
 pub(super) async fn keep(store: &dyn Store, revision: &str, now_unix_ms: i64) -> Result<(), StoreError> {
     let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
     let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
+    let words = allowed.words();
     // What was said of it after the push was judged stays.
     let since = Allowance::of(store, revision)?;
     let allowed = if since.at_unix_ms > allowed.at_unix_ms { allowed.and(&since) } else { allowed };
-    let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary };
+    let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary, words };
     let operations = vec![
         put(PROMISED, revision, None::<&Promise>)?,
         put(ABOVE, revision, Some(&allowed).filter(|allowed| allowed.is_some()))?,
@@ -253,17 +254,17 @@ mod tests {
         let pushed = || -> Vec<String> {
             let records = store.events_of(&Stream::Site, 0, 10).unwrap();
             let by = records.into_iter().map(|record| match record.event {
-                Event::RevisionPushed { by, revision, .. } => format!("{by} {revision}"),
+                Event::RevisionPushed { by, revision, words, .. } => format!("{by} {revision} {}", words.join(" ")),
                 other => panic!("{other:?}"),
             });
             by.collect()
         };
-        assert_eq!(pushed(), ["ada a"], "once, and nobody who lost");
+        assert_eq!(pushed(), ["ada a allow-wipe=all"], "once, and nobody who lost");
         // The same commit, pushed by somebody who allows nothing.
         promise("eve", false).put(&store, "a").await.unwrap();
         keep(&store, "a", 9).await.unwrap();
         assert!(!Allowance::of(&store, "a").unwrap().is_some());
-        assert_eq!(pushed(), ["ada a", "eve a"]);
+        assert_eq!(pushed(), ["ada a allow-wipe=all", "eve a "]);
         // And by somebody, before what an administrator says of it.
         promise("eve", false).put(&store, "c").await.unwrap();
         let revision = Revision { id: "c".into(), summary: String::new(), message: String::new() };

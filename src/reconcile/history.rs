@@ -71,8 +71,8 @@ impl HistoryRow {
             Event::RevisionRefused { revision, summary, findings, count } => {
                 Some(Self { count: *count, findings: findings.clone(), ..of("refused", revision, summary) })
             }
-            Event::RevisionPushed { by, revision, summary, .. } => {
-                Some(Self { by: Some(by.clone()), ..of("pushed", revision, summary) })
+            Event::RevisionPushed { by, revision, summary, words, .. } => {
+                Some(said(of("pushed", revision, summary), by, &words.join(", ")))
             }
             Event::RevisionAllowed { by, revision, summary, words, reason } => {
                 let why = if reason.is_empty() { words.join(", ") } else { format!("{}: {reason}", words.join(", ")) };
@@ -316,11 +316,13 @@ mod tests {
             branch: "main".into(),
             revision: revision.into(),
             summary: "s".into(),
+            words: vec!["allow-wipe=m1".into(), "allow-empty".into()],
         };
         events.extend([pushed("bad"), refused("bad"), pinned("old"), applied("old"), resumed()]);
         let store = store(&events).await;
         let rows = history(&store, 6).expect("rows");
         let words: Vec<_> = rows.iter().map(|row| (row.outcome.as_str(), row.revision.as_deref())).collect();
+        assert_eq!(rows[1].reason.as_deref(), Some("allow-wipe=m1, allow-empty"), "what the push allowed");
         let last = format!("{:040}", 1_199);
         assert_eq!(
             words,
