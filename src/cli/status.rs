@@ -15,7 +15,7 @@ use clap::Args;
 #[command(
     after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused, the source cannot be
 read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
-that those logs cannot be written for another reason, or that the store cannot be reached.
+that those logs cannot be written for another reason, or that the store cannot be reached; also with --machines, whichever are named.
 
 Examples:
   formwork status
@@ -40,13 +40,18 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let status = session.client.status()?;
     session.output.answer(&status, || vec![status.site.clone()], |style| render(&status, &session.clock, style))?;
+    ends(&status)
+}
+
+/// How the command ends by how the site stands.
+fn ends(status: &SiteStatus) -> Result<(), CliError> {
     if let Some(trouble) = store_trouble(&status.store) {
         return Err(CliError::NotSo(trouble));
     }
     if let Some(trouble) = logs_trouble(&status.logs) {
         return Err(CliError::NotSo(trouble));
     }
-    if is_refused(&status) {
+    if is_refused(status) {
         return Err(CliError::NotSo(status.content.message.clone()));
     }
     match status.sources.iter().find_map(|source| Some((source.name.as_str(), source.trouble()?))) {
@@ -98,7 +103,8 @@ fn machines(names: &[String], session: &Session) -> Result<(), CliError> {
     session.output.answer(&list, shown, |style| match rows.is_empty() {
         true => "no machines\n".to_owned(),
         false => super::drift::draw(&rows, &session.clock, style),
-    })
+    })?;
+    ends(&session.client.status()?)
 }
 
 /// What the source shows does not serve: it was refused, or the source cannot be read.
@@ -225,7 +231,7 @@ fn source_of(source: &SourceRow, clock: &Clock) -> Vec<Word> {
     }
     let tone = if condition == "Stalled" { Tone::Bad } else { Tone::Waiting };
     let since = source.since_unix_ms.map_or_else(String::new, |at| format!(" since {}", clock.ago(at)));
-    let said = format!("{name}: {condition}{since}: {shows}, {serves}: {}", source.message);
+    let said = format!("{name}: {condition}{since}: {shows}, {serves}; {}", source.message);
     vec!["source".into(), Word::new(said, tone)]
 }
 
@@ -361,12 +367,12 @@ mod tests {
         status.sources = vec![away, unheard, refused];
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         for line in [
-            "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago), serves: \
+            "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago), serves; \
              https://git.example.org/site.git: no answer",
             "source     team-a: 1234567890 of branch main (seen 12s ago) serves",
             "forge      team-a: commit statuses are not taken since 1m00s ago: https://git.example.org of o/r: it does not take \
              the token (HTTP 401)",
-            "source     team-b: Stalled: 1234567890 of branch main (seen 12s ago), 1111111111 serves: commit 1234567890 is \
+            "source     team-b: Stalled: 1234567890 of branch main (seen 12s ago), 1111111111 serves; commit 1234567890 is \
              refused with 1 finding; its last good commit is used (1111111111)",
             "tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet",
         ] {

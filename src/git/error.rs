@@ -76,9 +76,11 @@ pub enum GitError {
     /// A branch was rewritten, and is held where it was.
     #[error(
         "{url}: {reference} was rewritten from {from} to {to}, and is held where it was; if that is meant, `formwork resume \
-         --rewritten SOURCE` goes along with it (and `onRewrite: follow` always), or push a commit that goes on from {from}"
+         --rewritten {name}` goes along with it (and `onRewrite: follow` always), or push a commit that goes on from {from}"
     )]
     Rewritten {
+        /// The source.
+        name: String,
         /// Its URL, without credentials.
         url: String,
         /// The branch or tag.

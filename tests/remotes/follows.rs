@@ -108,6 +108,7 @@ async fn a_rewritten_branch_is_followed_or_held_as_its_policy_says_and_an_event_
         }
         let said = following.until_failure().await;
         assert!(said.contains(&before) && said.contains(&after) && said.contains("onRewrite: follow"), "{said}");
+        assert!(said.contains("`formwork resume --rewritten site`"), "{said}");
         assert_eq!(following.news(), std::slice::from_ref(&event));
         let status = following.status("site");
         assert_eq!(status.head.as_deref(), Some(after.as_str()));

@@ -192,6 +192,7 @@ impl Poller {
             entry.failure = failure.or_else(|| {
                 let (known, held) = (known.as_ref()?, held.as_ref()?);
                 Some(GitError::Rewritten {
+                    name: self.settings.name.clone(),
                     url: self.settings.location.to_string(),
                     reference: held.reference.clone(),
                     from: known.commit.clone(),
