@@ -160,7 +160,7 @@ fn who_may_sign_changes_without_a_restart_and_what_is_not_sound_changes_nothing(
     // Bob may not any more.
     repository.write("allowed_signers", &alice);
     let late = repository.commit(By::Ssh("bob"), "late", &[("README.md", "late")]);
-    site.until_logged("who may sign was read again, and is in force", 2);
+    site.until_logged("a file was read again, and what it says is in force", 2);
     repository.push();
     site.until(&["\"condition\": \"Stalled\"", &late, "no line of the allowed signers"]);
 }
