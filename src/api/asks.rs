@@ -214,7 +214,12 @@ impl Asked<'_> {
             Some(run) => format!("run {} is done", run.number),
             None => "it has no run yet".to_owned(),
         };
-        let raise = format!("raise spec.run of {} above {} in Git to walk its workflow", self.name, state.highest_run);
-        ApiError::conflict("no-open-run", format!("the machine has no open run: {message}")).hint(raise)
+        let hint = match &state.run {
+            Some(_) => {
+                format!("raise spec.run of {} above {} in Git to walk its workflow", self.name, state.highest_run)
+            }
+            None => format!("formwork plan {} shows what begins at its next word", self.name),
+        };
+        ApiError::conflict("no-open-run", format!("the machine has no open run: {message}")).hint(hint)
     }
 }

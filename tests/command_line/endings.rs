@@ -259,7 +259,7 @@ const ONLINE: &[(&str, i32)] = &[
     ("status", 0),
     ("wait machine web-1 --for ready --timeout 1s", 124),
     ("approve web-1", 4),
-    ("cancel web-1 --reason x", 0),
+    // Being asked about begins no run.
     ("cancel web-1 --reason x", 4),
     ("logs web-1", 3),
     // Nobody gives boot scripts there.
