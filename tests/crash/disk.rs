@@ -42,7 +42,7 @@ fn a_full_disk_is_told_to_everybody_loses_nothing_and_is_over_when_there_is_room
     assert!(text.contains("store is full") && text.contains("logs"), "{text}");
     let (code, text) = server.command(&["cluster", "get", "crash", "-o", "json"], &context);
     assert!(code == 0 && text.contains("kept"), "it goes on reading: {text}");
-    let (code, text) = server.command(&["retry", "m00"], &context);
+    let (code, text) = server.command(&["adopt", "m00", "--reason", "it runs"], &context);
     assert_eq!(code, 5, "an administrator is told too: {text}");
     assert!(text.contains("disk is full"), "{text}");
 
