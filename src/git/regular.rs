@@ -46,6 +46,7 @@ pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     whole(open_regular(path)?.0, most)
 }
+
 /// That it is a file.
 ///
 /// # Errors
