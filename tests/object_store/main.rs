@@ -1,7 +1,7 @@
 //! Logs of jobs in an object store, as a process writes them: in a folder, and in a real server of S3 (`versitygw`, over TLS) that is stuck,
 //! slow, refuses or gives back something else. The machines are simulated, and never wait for it.
 //!
-//! `scripts/test --kubernetes` builds the server of S3 into `cache/s3`; without it those tests say SKIPPED.
+//! `scripts/test` builds the server of S3 into `cache/s3` where it can; without it those tests say SKIPPED.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 

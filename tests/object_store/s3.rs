@@ -42,7 +42,7 @@ impl S3 {
     /// None, and a line that is counted, where there is no such program.
     pub fn started(test: &str) -> Option<Self> {
         let Some(program) = program() else {
-            println!("SKIPPED {test}: there is no versitygw; scripts/test --kubernetes builds it into cache/s3");
+            println!("SKIPPED {test}: there is no versitygw; scripts/test builds it into cache/s3");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
