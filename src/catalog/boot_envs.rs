@@ -2,7 +2,7 @@
 
 use super::model::BootEnv;
 use super::references::References;
-use super::{LOCAL, render};
+use super::{LOCAL, render, tame};
 use crate::content::kinds::{BootEnvSpec, EndsBy, FileSource};
 use crate::content::{Kind, Object, Report, Step};
 use std::collections::BTreeMap;
@@ -66,15 +66,17 @@ pub(super) fn boot_env(
         for (index, initrd) in what.initrds.iter().enumerate() {
             check_source(initrd, &with(&[Step::Key("initrds"), Step::Item(index)]), object, report);
         }
-        if let Err(error) = environment.template_from_str(&what.arguments) {
-            let error = render::failed(String::new(), &error);
-            if let render::RenderError::Failed { message, .. } = error {
-                report.error(
-                    "template",
-                    document.value(&with(&[Step::Key("arguments")])),
-                    format!("the kernel's command line: {message}"),
-                );
-            }
+        let tamed = tame::template(&what.arguments, &render::syntax()).map_err(|untamed| untamed.of(String::new()));
+        let read = tamed.and_then(|()| {
+            let read = environment.template_from_str(&what.arguments).map(|_| ());
+            read.map_err(|error| render::failed(String::new(), &error))
+        });
+        if let Err(render::RenderError::Failed { message, .. }) = read {
+            report.error(
+                "template",
+                document.value(&with(&[Step::Key("arguments")])),
+                format!("the kernel's command line: {message}"),
+            );
         }
     }
     let mut templates = Vec::new();

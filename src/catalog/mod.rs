@@ -21,6 +21,7 @@ mod references;
 mod render;
 mod schemas;
 mod stages;
+mod tame;
 mod tasks;
 mod tell;
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use super::Catalog;
 use super::boot_info::BootInfo;
 use super::model::{BootEnv, CompiledAction, Task};
+use super::tame;
 use crate::content::kinds::Architecture;
 use crate::wire::{MachineInfo, Step, StepAction};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Serialize;
 use serde_json::Map;
@@ -16,6 +17,13 @@ use std::sync::Arc;
 const FUEL: u64 = 2_000_000;
 /// The largest text that a template may become, bytes.
 const RENDERED_BYTES_MAX: usize = 1024 * 1024;
+/// How deep loops, macros and templates that take each other in go, in the engine's own measure (a macro is 4, a template 10): each is a
+/// good piece of a thread's stack.
+const DEEP_MAX: usize = 300;
+/// A list or map that is printed has so many values in it at most.
+const PRINTED_VALUES_MAX: usize = RENDERED_BYTES_MAX / 2;
+/// A list or map that is printed holds others at most so deep.
+const PRINTED_DEPTH_MAX: usize = 150;
 
 /// Why something could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,19 +126,57 @@ impl Scope<'_> {
     }
 }
 
+/// How templates are written.
+pub(super) fn syntax() -> SyntaxConfig {
+    // A line that holds only a block tag leaves no line behind; the last newline stays. (Only delimiters can be refused here.)
+    let built = SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+    built.unwrap_or_default()
+}
+
+/// Counts what is in a value before it is printed, since printing calls itself for what lies in what, and its price is known only after.
+fn measure(value: &Value) -> Result<(), minijinja::Error> {
+    let holds = |value: &Value| matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
+    if !holds(value) {
+        return Ok(());
+    }
+    let too_much = |what: &str| Err(minijinja::Error::new(minijinja::ErrorKind::OutOfFuel, what.to_owned()));
+    let mut waiting = vec![(value.clone(), 1)];
+    let mut values = 0;
+    while let Some((holder, depth)) = waiting.pop() {
+        if depth > PRINTED_DEPTH_MAX {
+            return too_much("what is printed holds itself, or others too deep");
+        }
+        let is_map = holder.kind() == ValueKind::Map;
+        for inner in holder.try_iter()? {
+            values += 1;
+            if values > PRINTED_VALUES_MAX {
+                return too_much("what is printed has too many values in it");
+            }
+            let inner = if is_map { holder.get_item(&inner)? } else { inner };
+            if holds(&inner) {
+                waiting.push((inner, depth + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// An environment without templates.
 pub(crate) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // These are configuration files, not web pages.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    // A line that holds only a block tag leaves no line behind; the last newline stays. (Only delimiters can be refused here.)
-    if let Ok(syntax) =
-        SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build()
-    {
-        environment.set_syntax(syntax);
-    }
+    environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(DEEP_MAX);
+    environment.set_formatter(|out, state, value| {
+        measure(value)?;
+        minijinja::escape_formatter(out, state, value)
+    });
+    // The one makes values that hold themselves; the other prints all that is known, however often it is in itself.
+    environment.remove_global("namespace");
+    environment.remove_global("debug");
     // Inside a pack, short names are its own.
     environment.set_path_join_callback(|name, parent| match parent.split_once('.') {
         Some((pack, _)) if !name.contains('.') => format!("{pack}.{name}").into(),
@@ -167,6 +213,7 @@ pub(crate) fn evaluate(
     expression: &str,
     scope: &Scope<'_>,
 ) -> Result<bool, RenderError> {
+    tame::expression(expression, &syntax()).map_err(|untamed| untamed.of(what.to_owned()))?;
     environment
         .compile_expression(expression)
         .and_then(|expression| expression.eval(scope.context()))
@@ -200,6 +247,7 @@ pub(crate) fn render_text(
     text: &str,
     scope: &Scope<'_>,
 ) -> Result<String, RenderError> {
+    tame::template(text, &syntax()).map_err(|untamed| untamed.of(what.to_owned()))?;
     let text = environment.render_str(text, scope.context()).map_err(|error| failed(what.to_owned(), &error))?;
     bounded(what, text)
 }
@@ -218,9 +266,11 @@ pub(crate) fn render_name(
         ("architecture", seen.architecture.map(Architecture::as_str)),
         ("subnet", seen.subnet.as_deref()),
     ];
+    let what = || format!("the name of enrollment {rule}");
+    tame::template(template, &syntax()).map_err(|untamed| untamed.of(what()))?;
     // What the box did not show is undefined, and so an error where the template wants it.
     let context = Value::from_pairs(known.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?)))));
-    environment.render_str(template, context).map_err(|error| failed(format!("the name of enrollment {rule}"), &error))
+    environment.render_str(template, context).map_err(|error| failed(what(), &error))
 }
 
 /// The steps of a task for one machine: `if:` decided, templates rendered, scripts as they are.

@@ -3,7 +3,7 @@
 use super::model::{CompiledAction, CompiledStep, Task, Template};
 use super::references::References;
 use super::schemas::Schemas;
-use super::{Named, render, underscored};
+use super::{Named, render, tame, underscored};
 use crate::content::kinds::{Span, StepSpec, TaskSpec, TemplateSpec};
 use crate::content::names::{is_subdomain, nearest};
 use crate::content::{
@@ -170,6 +170,7 @@ pub(super) fn templates(
     environment: &mut minijinja::Environment<'static>,
     report: &mut Report,
 ) -> Named<Template> {
+    let syntax = render::syntax();
     let mut templates = Named::new();
     for (name, object) in objects {
         let path = [Step::Key("spec"), Step::Key("file")];
@@ -190,9 +191,14 @@ pub(super) fn templates(
             }
         };
         let template = Template { name: Arc::clone(&name), text, file, document: object.document.clone() };
-        if let Err(error) = environment.add_template_owned(name.to_string(), template.text.to_string()) {
-            let error = render::failed(format!("template {name}"), &error);
-            super::tell::tell_template(&template, &error, None, report);
+        let what = || format!("template {name}");
+        let added = tame::template(&template.text, &syntax).map_err(|untamed| untamed.of(what())).and_then(|()| {
+            let added = environment.add_template_owned(name.to_string(), template.text.to_string());
+            added.map_err(|error| render::failed(what(), &error))
+        });
+        if let Err(error) = added {
+            let hint = super::tell::render_hint(&super::tell::message_of(&error));
+            super::tell::tell_template(&template, &error, hint, report);
         }
         templates.insert(name, template);
     }
@@ -280,10 +286,11 @@ fn step(
     let here = [Step::Key("spec"), Step::Key("steps"), Step::Item(index)];
     let at = |field: &'static str| [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key(field)];
     if let Some(condition) = &spec.condition {
-        let checked = render::environment()
-            .compile_expression(condition)
-            .map(|_| ())
-            .map_err(|error| render::failed(String::new(), &error));
+        let tamed = tame::expression(condition, &render::syntax()).map_err(|untamed| untamed.of(String::new()));
+        let checked = tamed.and_then(|()| {
+            let compiled = render::environment().compile_expression(condition).map(|_| ());
+            compiled.map_err(|error| render::failed(String::new(), &error))
+        });
         if let Err(render::RenderError::Failed { message, .. }) = checked {
             report
                 .error("expression", document.value(&at("if")), format!("`if` is not an expression: {message}"))

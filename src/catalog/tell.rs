@@ -11,6 +11,12 @@ pub(super) fn render_hint(message: &str) -> Option<String> {
         "give the value, or ask for it in the template: `{% if params.name is defined %}`"
     } else if message.contains("out of fuel") || message.contains("recursion limit") {
         "a rendering is bounded: it loops too often, calls itself, or makes too long a text"
+    } else if message.contains("`namespace`") {
+        "a loop's sum or list comes of filters: `map`, `select`, `selectattr`, `join`, `sum`, `length`"
+    } else if message.contains("is repeated") || message.contains("what the template built") {
+        "build it in one expression, out of params and facts; text is joined by `~`"
+    } else if message.contains(" signs") || message.contains("`elif`") {
+        "give parts of it names by `{% set %}`, look things up in a map, or make it several templates"
     } else {
         return None;
     };

@@ -3,6 +3,7 @@
 mod broken_documents;
 mod broken_sites;
 mod incremental;
+mod tame;
 
 use super::testing::{compiled, edited, site};
 use super::*;
