@@ -64,7 +64,7 @@ fn wrong(refused: &[Refusal]) -> ApiError {
 /// Refuses names that nobody has, neither in what serves nor in this revision; none: what was here is known by what the store has of it.
 ///
 /// # Errors
-/// Which those are.
+/// Which those are; or the revision is not signed as it must be.
 pub(super) async fn refuse_unknown(
     app: &App,
     revision: Option<&Revision>,
@@ -73,9 +73,13 @@ pub(super) async fn refuse_unknown(
     if allowed.wipe.is_empty() && allowed.leave.names.is_empty() {
         return Ok(());
     }
-    // One that is refused by itself has no machines; those that are known then are the ones that serve.
     let next = match revision {
-        Some(revision) => app.fleet.reconciler.catalog_at(&revision.id).await.ok(),
+        Some(revision) => {
+            // Before a byte of its content is read.
+            app.fleet.reconciler.signed(revision).await?;
+            // One that is refused by itself has no machines; those that are known then are the ones that serve.
+            app.fleet.reconciler.catalog_at(&revision.id).await.ok()
+        }
         None => None,
     };
     let unknown = unknown_names(app, next.as_deref(), allowed, Said::BY_COMMAND, NAMES_TOLD);

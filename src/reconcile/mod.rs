@@ -29,6 +29,7 @@ mod people;
 mod pinned;
 mod reconciler;
 mod serving;
+mod signed;
 mod standing;
 mod status;
 mod task;

@@ -263,22 +263,6 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
     }
 
-    /// Who signed it, before a byte of its content is read. Nobody is asked for where there is no policy.
-    async fn verify(&self, revision: &Revision) -> Result<Vec<String>, Stop> {
-        let shared = &self.shared;
-        let Some(verifier) = &shared.parts.verifier else { return Ok(Vec::new()) };
-        let remembered = shared.standing.lock().await.trusted.clone();
-        match shared.parts.follower.verify(verifier, &revision.id, remembered).await {
-            // What was trusted before may be by a key that has expired since: then it is as its event has it.
-            Ok(Ok(signed)) if signed.0.is_empty() => {
-                Ok(decide::signers_of(shared.standing.lock().await.last_event.as_ref(), &revision.id))
-            }
-            Ok(Ok(signed)) => Ok(signed.0.iter().map(ToString::to_string).collect()),
-            Ok(Err(findings)) => Err(Stop::Refused(findings.iter().map(ToString::to_string).collect())),
-            Err(error) => Err(Stop::Postponed(error.to_string())),
-        }
-    }
-
     /// Verifies, builds, guards, remembers, records, swaps, tells: in this order, so that what serves is always in the journal.
     async fn try_revision(
         &mut self,
@@ -300,7 +284,13 @@ impl<C: Send + Sync + 'static> Task<C> {
         if !pinned {
             shared.moved(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
         }
-        let signed_by = if pinned { Vec::new() } else { self.verify(revision).await? };
+        let signed_by = match pinned {
+            true => Vec::new(),
+            false => match shared.verify(&revision.id).await {
+                Ok(signed) => signed.map_err(Stop::Refused)?,
+                Err(error) => return Err(Stop::Postponed(error.to_string())),
+            },
+        };
         let built = self.build(revision, sights).await?;
         let follower = &shared.parts.follower;
         // Of a pinned revision only its id was known; what people wrote in its message counts for the guards.

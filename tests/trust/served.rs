@@ -30,6 +30,14 @@ fn what_is_not_signed_is_refused_and_named_and_the_last_good_one_goes_on_serving
         "{status}"
     );
 
+    // Nor is it read for whoever allows it more than the guards.
+    let allowed = site.type_in(&["reconcile", "--allow-wipe", "m1"]);
+    let said = String::from_utf8_lossy(&allowed.stderr);
+    assert!(
+        !allowed.status.success() && said.contains("no line of the allowed signers") && !said.contains("no machine"),
+        "{said}"
+    );
+
     // Undone by alice on top: eve's commit is still in what leads to it.
     repository.commit(By::Ssh("alice"), "on top", &[("site.yaml", SITE)]);
     repository.push();
