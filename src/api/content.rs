@@ -6,7 +6,6 @@ use super::extract::{Json, Optional, Path, Query};
 use super::standings;
 use super::views::{AllowBody, AskAnswer, ContentStatus, HoldBody, List, ReconcileAnswer, RollbackBody};
 use super::{ApiError, App, words};
-use crate::git::Revision;
 use crate::inspect::{MachineStanding, Standing};
 use crate::net::routes::{Opens, Route, Routes};
 use crate::reconcile::{Allowance, Held, HistoryRow, HoldError, NoWayBack, ReconcileError};
@@ -143,33 +142,15 @@ async fn allowed(app: &App, by: &str, body: &AllowBody) -> Result<Vec<(Held, All
     if !allowed.is_some() {
         return Ok(Vec::new());
     }
-    let held = app.fleet.reconciler.held().await?;
+    let held = words::meant(app.fleet.reconciler.held().await?, body.revision.as_deref(), &allowed)?;
     words::refuse_unknown(app, Some(&app.fleet.reconciler.seen()?), &allowed).await?;
-    refuse_unclear(&held, &allowed)?;
     Ok(held.into_iter().map(|held| (held, allowed.clone())).collect())
-}
-
-/// Refuses a word that one commit is meant by, where those of several sources are held: by it machines would leave that nobody thought of.
-fn refuse_unclear(held: &[Held], allowed: &Allowance) -> Result<(), ApiError> {
-    let by_name = !allowed.wipe_all && !allowed.leave.all && allowed.leave.most == 0;
-    if held.len() < 2 || by_name {
-        return Ok(());
-    }
-    let names: Vec<&str> = held.iter().filter_map(|held| held.source.as_deref()).collect();
-    let message = format!("a guard holds commits of several sources: {}", names.join(", "));
-    Err(ApiError::conflict("several-held", message).hint("nothing was changed; say which machines, by their names"))
 }
 
 /// To what that was, at the end of a sentence.
 fn told(allowed: &[(Held, Allowance)]) -> String {
     let one = |(held, allowed): &(Held, Allowance)| {
-        let Revision { id, summary, .. } = &held.revision;
-        let short = id.get(..12).unwrap_or(id);
-        let what = match &held.source {
-            None => format!("Revision {short}"),
-            Some(source) => format!("Commit {short} of source {source}"),
-        };
-        format!(". {what} ({summary}) is allowed: {}", allowed.words().join(", "))
+        format!(". Allowed to {}: {}", words::of_what(held), allowed.words().join(", "))
     };
     allowed.iter().map(one).collect()
 }
@@ -230,7 +211,9 @@ async fn roll_back(
     let said = AllowBody { allow_wipe, allow_leave, allow_empty, ..AllowBody::default() };
     let words = words::read(&app, &who.name, &said)?;
     words::refuse_unknown(&app, None, &words).await?;
-    let pin = app.fleet.reconciler.roll_back(body.to.as_deref(), &who.name, reason, &words).await?;
+    let to = app.fleet.reconciler.way_back(body.to.as_deref())?;
+    words::named_where_all(body.to.as_deref(), &to, &words)?;
+    let pin = app.fleet.reconciler.roll_back(Some(&to), &who.name, reason, &words).await?;
     let status = app.fleet.content_status();
     let serves = status.applied.as_ref().is_some_and(|applied| applied.revision == pin.revision);
     let message = match serves {
@@ -304,6 +287,9 @@ impl From<HoldError> for ApiError {
                 .hint("formwork reconcile looks at it now, and takes --allow-wipe and --allow-leave as well"),
             HoldError::Unseen { .. } => Self::conflict("unseen", message)
                 .hint("nothing was changed; formwork status says how the source stands"),
+            HoldError::NothingWaits { .. } => Self::conflict("nothing-waits", message).hint(
+                "nothing was changed; what was pushed a moment ago may not be seen yet: formwork status says what is",
+            ),
             HoldError::NotHeld { .. } => Self::not_found(message).hint("formwork status says how each source stands"),
             HoldError::Pinned { .. } => Self::conflict("pinned", message)
                 .hint("formwork resume lifts it; another rollback with --to goes to another revision"),

@@ -377,13 +377,24 @@ pub struct AllowBody {
     /// The site is called this from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_site_rename: Option<String>,
+    /// The revision that this is said of, or how it begins (at least four characters): where another one waits by now, nothing is
+    /// allowed. Required where `all` is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl AllowBody {
+    /// Whether it says anything: an older server takes no body at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `POST /v1/rollback`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RollbackBody {
-    /// The revision to go back to, or how it begins; the one before the one that serves where not given.
+    /// The revision to go back to, or how it begins; the one before the one that serves where not given. Required where `all` is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why, for the journal.

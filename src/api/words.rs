@@ -7,7 +7,7 @@ use crate::content::names::nearest;
 use crate::git::Revision;
 use crate::git::receive::{PushOptions, Refusal, Said, parse_options};
 use crate::identity::user::Rights;
-use crate::reconcile::Allowance;
+use crate::reconcile::{Allowance, Held, REVISION_LEAST};
 use axum::http::StatusCode;
 use std::collections::BTreeSet;
 
@@ -48,8 +48,90 @@ pub(super) fn read(app: &App, by: &str, body: &AllowBody) -> Result<Allowance, A
     if body.allow_empty {
         words.push("allow-empty".to_owned());
     }
+    if words.is_empty() && body.revision.is_some() {
+        let message = "a revision is named, and nothing is allowed to it";
+        return Err(ApiError::bad_request(message).hint("--revision says of which revision an --allow-… is said"));
+    }
     let options = parse_options(&words, &Rights::all(), Said::BY_COMMAND).map_err(|refused| wrong(&refused))?;
     Ok(allowance(app, by.to_owned(), options))
+}
+
+/// Of what waits, what a word is said of: what was judged, where that is said; else what waits of the whole, or all that is held.
+/// Pure.
+///
+/// # Errors
+/// Another revision waits than the one that was judged; or it does not say which, and the word reaches machines that nobody has
+/// thought of.
+pub(super) fn meant(held: Vec<Held>, revision: Option<&str>, allowed: &Allowance) -> Result<Vec<Held>, ApiError> {
+    if let Some(judged) = revision {
+        return judged_one(held, judged);
+    }
+    let (whole, parts): (Vec<Held>, Vec<Held>) = held.into_iter().partition(|held| held.source.is_none());
+    let meant = if whole.is_empty() { parts } else { whole };
+    if allowed.wipe_all || allowed.leave.all {
+        let message = "`all` is said of a revision that was judged, and none is named";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "revision-missing", message).hint(said_again(&meant)));
+    }
+    if meant.len() > 1 && allowed.leave.most > 0 {
+        let names: Vec<&str> = meant.iter().filter_map(|held| held.source.as_deref()).collect();
+        let message = format!("a guard holds commits of several sources: {}", names.join(", "));
+        let hint = format!("nothing was changed; say which machines, by their names; or {}", said_again(&meant));
+        return Err(ApiError::conflict("several-held", message).hint(hint));
+    }
+    Ok(meant)
+}
+
+fn judged_one(held: Vec<Held>, judged: &str) -> Result<Vec<Held>, ApiError> {
+    let wanted = judged.trim().to_ascii_lowercase();
+    if wanted.len() < REVISION_LEAST {
+        let message = format!("revision `{wanted}` has less than {REVISION_LEAST} characters");
+        return Err(ApiError::bad_request(message).hint(said_again(&held)));
+    }
+    let (found, others): (Vec<Held>, Vec<Held>) =
+        held.into_iter().partition(|held| held.revision.id.starts_with(&wanted));
+    let told = |held: &[Held]| held.iter().map(of_what).collect::<Vec<_>>().join(", ");
+    match found.as_slice() {
+        [_] => Ok(found),
+        [] => {
+            let message = format!("what waits is {}, and not revision {wanted}", told(&others));
+            Err(ApiError::conflict("moved", message).hint(format!("nothing was changed; {}", said_again(&others))))
+        }
+        several => {
+            let message = format!("several that wait begin with {wanted}: {}", told(several));
+            Err(ApiError::conflict("ambiguous", message).hint("nothing was changed; give more of it"))
+        }
+    }
+}
+
+/// What something that waits is called.
+pub(super) fn of_what(held: &Held) -> String {
+    let (short, summary) = (held.revision.short(), &held.revision.summary);
+    match &held.source {
+        None => format!("revision {short} ({summary})"),
+        Some(source) => format!("commit {short} of source {source} ({summary})"),
+    }
+}
+
+/// How one sees what it would do, and says the word of it.
+fn said_again(held: &[Held]) -> String {
+    let words: Vec<String> = held.iter().map(|held| format!("--revision {}", held.revision.short())).collect();
+    format!("`formwork diff` shows what it would do; if that is meant, say it with {}", words.join(" or "))
+}
+
+/// Whether a rollback says which revision it goes back to, where it says `all`. `chosen`: the one that it would be. Pure.
+///
+/// # Errors
+/// It does not.
+pub(super) fn named_where_all(to: Option<&str>, chosen: &str, allowed: &Allowance) -> Result<(), ApiError> {
+    if to.is_some() || !(allowed.wipe_all || allowed.leave.all) {
+        return Ok(());
+    }
+    let short = chosen.get(..12).unwrap_or(chosen);
+    let message = "`all` is said of a revision that was judged, and none is named";
+    let hint = format!(
+        "`formwork diff ..{chosen}` shows what going back would do; if that is meant, say it with --to {short}"
+    );
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "revision-missing", message).hint(hint))
 }
 
 fn wrong(refused: &[Refusal]) -> ApiError {
@@ -116,4 +198,72 @@ fn unknown_name(said: Said, option: &str, name: &str, known: &BTreeSet<&str>) ->
         None => "formwork get machines names them".to_owned(),
     };
     format!("there is no machine `{name}`, as `{}{option}` has it\n  hint: {hint}", said.before())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(source: Option<&str>, id: &str) -> Held {
+        let revision = Revision { id: id.to_owned(), summary: "One more".to_owned(), message: String::new() };
+        Held { source: source.map(str::to_owned), revision }
+    }
+
+    fn said(word: &str) -> Allowance {
+        let options = parse_options(&[word.to_owned()], &Rights::all(), Said::BY_COMMAND).expect("a word");
+        Allowance { wipe_all: options.wipe_all, wipe: options.wipe, leave: options.leave, ..Allowance::default() }
+    }
+
+    /// The ids, or the status and the code.
+    fn outcome(answer: Result<Vec<Held>, ApiError>) -> Result<Vec<String>, String> {
+        let told = |error: ApiError| {
+            let text = format!("{error:?}");
+            let code = text.split("code: \"").nth(1).and_then(|rest| rest.split('"').next());
+            format!("{} {text}", code.unwrap_or_default())
+        };
+        answer.map(|held| held.into_iter().map(|held| held.revision.id).collect()).map_err(told)
+    }
+
+    #[test]
+    fn a_word_is_said_of_the_revision_that_was_judged_and_of_no_other() {
+        let (whole, a, b) =
+            (held(None, "aaaa1111"), held(Some("team-a"), "bbbb1111"), held(Some("team-b"), "bbbb2222"));
+        let one = || vec![whole.clone()];
+        let parts = || vec![a.clone(), b.clone()];
+        let all = || vec![whole.clone(), a.clone()];
+        for (held, revision, word, expected) in [
+            (one(), None, "allow-wipe=m1", Ok(vec!["aaaa1111"])),
+            (one(), Some("aaaa1"), "allow-wipe=all", Ok(vec!["aaaa1111"])),
+            (one(), Some("AAAA1111"), "allow-leave=all", Ok(vec!["aaaa1111"])),
+            (one(), None, "allow-wipe=all", Err("revision-missing")),
+            (one(), None, "allow-leave=all", Err("revision-missing")),
+            (one(), Some("cccc1"), "allow-wipe=m1", Err("moved")),
+            (one(), Some("aaa"), "allow-wipe=m1", Err("bad-request")),
+            // Commits of several sources: names are said of each, a number of one.
+            (parts(), None, "allow-leave=m1", Ok(vec!["bbbb1111", "bbbb2222"])),
+            (parts(), None, "allow-leave=3", Err("several-held")),
+            (parts(), Some("bbbb2"), "allow-leave=3", Ok(vec!["bbbb2222"])),
+            (parts(), Some("bbbb"), "allow-leave=3", Err("ambiguous")),
+            // What waits of the whole comes first; a part is said by its commit.
+            (all(), None, "allow-leave=3", Ok(vec!["aaaa1111"])),
+            (all(), Some("bbbb1"), "allow-leave=all", Ok(vec!["bbbb1111"])),
+        ] {
+            let answer = outcome(meant(held, revision, &said(word)));
+            let answer = answer.as_ref().map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
+            let answer = answer.map_err(|told| told.split(' ').next().unwrap_or_default());
+            assert_eq!(answer, expected, "{revision:?} {word}");
+        }
+        let moved = outcome(meant(one(), Some("cccc1"), &said("allow-wipe=m1"))).expect_err("it moved");
+        for part in ["revision aaaa1111 (One more), and not revision cccc1", "formwork diff", "--revision aaaa1111"] {
+            assert!(moved.contains(part), "{part} is not in: {moved}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_that_says_all_names_its_revision() {
+        let code = |to, word| named_where_all(to, "aaaa1111", &said(word)).map_err(|error| format!("{error:?}"));
+        assert!(code(None, "allow-wipe=m1").is_ok() && code(Some("aaaa"), "allow-wipe=all").is_ok());
+        let missing = code(None, "allow-leave=all").expect_err("it names none");
+        assert!(missing.contains("revision-missing") && missing.contains("--to aaaa1111"), "{missing}");
+    }
 }

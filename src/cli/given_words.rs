@@ -2,6 +2,7 @@
 
 use crate::git::receive::{Said, parse_options};
 use crate::identity::user::Rights;
+use crate::reconcile::REVISION_LEAST;
 
 /// A reason, for the journal.
 pub fn reason(text: &str) -> Result<String, String> {
@@ -24,6 +25,16 @@ pub fn leave(text: &str) -> Result<String, String> {
 /// What the site may be called.
 pub fn rename(text: &str) -> Result<String, String> {
     allowed("allow-site-rename", text)
+}
+
+/// The revision that is meant, or how it begins.
+pub fn revision(text: &str) -> Result<String, String> {
+    match text.chars().count() >= REVISION_LEAST && text.chars().all(|c| c.is_ascii_hexdigit()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "it is no revision: a commit's id has hexadecimal digits, of which at least {REVISION_LEAST} are given"
+        )),
+    }
 }
 
 /// Read as the server reads it, which also knows who there is.
@@ -51,6 +62,7 @@ mod tests {
             (wipe, &["all", "a,b"], &["", "a,,b", "a b", "all,a", "-1"]),
             (leave, &["all", "12", "a,b"], &["", "A", "-1"]),
             (rename, &["plant"], &["", "a,b", "A"]),
+            (revision, &["3f2a", "3F2A91c0"], &["", "3f2", "main", "v1.2", "HEAD"]),
         ] {
             for text in good {
                 assert_eq!(read(text).as_deref(), Ok(*text));

@@ -30,11 +30,11 @@ pub struct Suspend {
 #[derive(Debug, Args)]
 #[command(
     after_help = "A guard may hold the newest revision still: whoever means it says so of the revision that the source shows now, as with a push.
-It is written down, and allows nothing to any other revision.
+It is written down, and allows nothing to any other revision. --revision says which one was judged (`formwork diff`).
 
 Examples:
   formwork resume
-  formwork resume --allow-wipe node-7,node-8 --reason 'the new layout is meant'
+  formwork resume --allow-wipe node-7,node-8 --revision 3f2a91c --reason 'the new layout is meant'
   formwork resume --rewritten platform --reason 'history was cleaned up'
   formwork resume --reason 'the fix is pushed' && formwork reconcile --wait"
 )]
@@ -43,7 +43,7 @@ pub struct Resume {
     #[arg(
         long,
         value_name = "SOURCE",
-        conflicts_with_all = ["allow_wipe", "allow_leave", "allow_empty", "allow_site_rename"]
+        conflicts_with_all = ["allow_wipe", "allow_leave", "allow_empty", "allow_site_rename", "revision"]
     )]
     rewritten: Option<String>,
     /// Why, for the journal.
@@ -70,7 +70,7 @@ pub struct Rollback {
     /// The revision, or how it begins (at least four characters).
     #[arg(value_name = "REVISION", conflicts_with = "to")]
     revision: Option<String>,
-    /// The same.
+    /// The same. One of them is required with `all`.
     #[arg(long, value_name = "REVISION")]
     to: Option<String>,
     /// Why, for the journal.
@@ -104,6 +104,10 @@ pub struct AllowSeen {
     /// Let the site be called this from now on.
     #[arg(long, value_name = "NAME", value_parser = given_words::rename)]
     allow_site_rename: Option<String>,
+    /// Allow it to this revision only (how it begins will do, at least four characters): where another one waits by now, nothing is
+    /// allowed. Required with `all`.
+    #[arg(long, value_name = "ID", value_parser = given_words::revision)]
+    revision: Option<String>,
 }
 
 impl AllowSeen {
@@ -115,6 +119,7 @@ impl AllowSeen {
             allow_leave: self.allow.allow_leave.clone(),
             allow_empty: self.allow.allow_empty,
             allow_site_rename: self.allow_site_rename.clone(),
+            revision: self.revision.clone(),
         }
     }
 }

@@ -23,11 +23,12 @@ With --wait it ends once every source was looked at after the request and what t
 the newest revision of all of them serves; with 1 when it, or the commit of one source, is refused (its findings are printed)
 or a source cannot be read; with 4 when it is suspended or pinned and so not applied; with 124 when the time is over first.
 
-What a guard refuses, and is meant, is let through by the words of a push, of the revision that the source shows now and of no other.
+What a guard refuses, and is meant, is let through by the words of a push, of the revision that the source shows now and of no other;
+--revision says which one was judged (`formwork diff`), and nothing is allowed where it is another one by now.
 
 Examples:
   formwork reconcile && formwork status
-  formwork reconcile --wait --allow-leave 12 --reason 'rack 7 is sold'
+  formwork reconcile --wait --allow-leave 12 --revision 3f2a91c --reason 'rack 7 is sold'
   git push && formwork reconcile --wait --timeout 2m"
 )]
 pub struct Arguments {

@@ -79,6 +79,13 @@ pub struct Revision {
     pub message: String,
 }
 
+impl Revision {
+    /// So much of its id as people are shown, and as is enough to name it by.
+    pub fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+}
+
 /// What the last look at the source showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {

@@ -3,6 +3,7 @@
 use super::{Allowance, Foreseen, Loss, guard_bound, guard_wipe};
 use crate::content::Place;
 use crate::content::kinds::WipeGuard;
+use crate::git::Revision;
 
 fn foreseen(lost: usize, machines: usize, guard: WipeGuard) -> Foreseen {
     let loss = |n: usize| Loss {
@@ -11,6 +12,11 @@ fn foreseen(lost: usize, machines: usize, guard: WipeGuard) -> Foreseen {
         why: "spec.run was raised from 1 to 2".to_owned(),
     };
     Foreseen { losses: (1..=lost).map(loss).collect(), machines, guard, ..Foreseen::default() }
+}
+
+/// A revision whose message says this.
+fn said(message: &str) -> Revision {
+    Revision { id: "a".into(), summary: String::new(), message: message.into() }
 }
 
 #[test]
@@ -37,7 +43,7 @@ fn more_than_the_share_needs_a_word() {
         (26, 100, usual, "not Formwork-Allow-Wipe: all", false),
         (26, 100, usual, "Formwork-Allow-Wipe: node", false),
     ] {
-        let answer = guard_wipe(&foreseen(lost, machines, guard), message, &none);
+        let answer = guard_wipe(&foreseen(lost, machines, guard), &said(message), &none);
         assert_eq!(answer.is_ok(), allowed, "{lost} of {machines} {guard:?} {message:?}: {answer:?}");
     }
 }
@@ -49,14 +55,14 @@ fn what_was_allowed_when_it_was_pushed_does_not_count() {
         wipe: names.iter().map(|name| (*name).to_owned()).collect(),
         ..Allowance::default()
     };
-    assert!(guard_wipe(&foreseen, "", &named(&["node-9"])).is_err());
-    assert_eq!(guard_wipe(&foreseen, "", &named(&["node-1", "node-2"])), Ok(()));
-    assert_eq!(guard_wipe(&foreseen, "", &Allowance { wipe_all: true, ..Allowance::default() }), Ok(()));
+    assert!(guard_wipe(&foreseen, &said(""), &named(&["node-9"])).is_err());
+    assert_eq!(guard_wipe(&foreseen, &said(""), &named(&["node-1", "node-2"])), Ok(()));
+    assert_eq!(guard_wipe(&foreseen, &said(""), &Allowance { wipe_all: true, ..Allowance::default() }), Ok(()));
 }
 
 #[test]
 fn the_finding_names_the_machines_and_the_word() {
-    let finding = guard_wipe(&foreseen(30, 100, WipeGuard::default()), "", &Allowance::default()).unwrap_err();
+    let finding = guard_wipe(&foreseen(30, 100, WipeGuard::default()), &said(""), &Allowance::default()).unwrap_err();
     for part in [
         "machines/node-1.yaml:1:1: error: it would wipe 30 of 100 machines, more than 25 %",
         "node-20 (spec.run was raised from 1 to 2) and 10 more",
@@ -72,15 +78,15 @@ fn the_finding_names_the_machines_and_the_word() {
 fn the_hint_is_a_line_to_copy_that_works() {
     let foreseen = foreseen(5, 8, WipeGuard::default());
     let one = Allowance { wipe: ["node-2".to_owned()].into(), ..Allowance::default() };
-    let finding = guard_wipe(&foreseen, "", &one).unwrap_err();
+    let finding = guard_wipe(&foreseen, &said(""), &one).unwrap_err();
     let after = |start: &str| {
         let rest = finding.split(start).find(|rest| rest.starts_with("node-1")).expect("it is named");
         rest.split('`').next().unwrap().to_owned()
     };
     let trailer = format!("Formwork-Allow-Wipe: {}", after("`Formwork-Allow-Wipe: "));
-    assert_eq!(guard_wipe(&foreseen, &trailer, &Allowance::default()), Ok(()), "{trailer}");
+    assert_eq!(guard_wipe(&foreseen, &said(&trailer), &Allowance::default()), Ok(()), "{trailer}");
     let wipe = after("`-o allow-wipe=").split(',').map(str::to_owned).collect();
-    assert_eq!(guard_wipe(&foreseen, "", &Allowance { wipe, ..Allowance::default() }), Ok(()));
+    assert_eq!(guard_wipe(&foreseen, &said(""), &Allowance { wipe, ..Allowance::default() }), Ok(()));
 }
 
 #[test]

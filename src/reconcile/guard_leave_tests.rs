@@ -8,7 +8,7 @@ use super::{
 };
 use crate::content::Place;
 use crate::content::kinds::LeaveGuard;
-use crate::git::MayLeave;
+use crate::git::{MayLeave, Revision};
 
 fn foreseen(leaving: usize, before: usize, leave_guard: LeaveGuard) -> Foreseen {
     let leaver = |n: usize| Loss {
@@ -18,6 +18,11 @@ fn foreseen(leaving: usize, before: usize, leave_guard: LeaveGuard) -> Foreseen 
     };
     let leaving = (1..=leaving).map(leaver).collect();
     Foreseen { leaving, machines_before: before, leave_guard, ..Foreseen::default() }
+}
+
+/// A revision whose message says this.
+fn said(message: &str) -> Revision {
+    Revision { id: "0123456789abcdef".into(), summary: String::new(), message: message.into() }
 }
 
 const SOME: Census = Census { machines: 9, objects: 9 };
@@ -48,32 +53,33 @@ fn more_than_the_share_leave_by_a_word_only() {
         // Many remain: emptying is not what this is.
         (26, 100, usual, "Formwork-Empty: yes", false),
     ] {
-        let answer = guard_leave(&foreseen(leaving, before, guard), &[], SOME, message, &none);
+        let answer = guard_leave(&foreseen(leaving, before, guard), &[], SOME, &said(message), &none);
         assert_eq!(answer.is_ok(), allowed, "{leaving} of {before} {guard:?} {message:?}: {answer:?}");
     }
     let all = foreseen(9, 9, usual);
     let empty = Allowance { empty: true, ..Allowance::default() };
-    assert_eq!(guard_leave(&all, &[], Census::default(), "", &empty), Ok(()), "whoever empties it means this");
-    assert!(guard_leave(&all, &[], SOME, "", &empty).is_err());
+    assert_eq!(guard_leave(&all, &[], Census::default(), &said(""), &empty), Ok(()), "whoever empties it means this");
+    assert!(guard_leave(&all, &[], SOME, &said(""), &empty).is_err());
     let pushed = Allowance { leave: MayLeave { most: 9, ..MayLeave::default() }, ..Allowance::default() };
-    assert_eq!(guard_leave(&all, &[], SOME, "", &pushed), Ok(()));
+    assert_eq!(guard_leave(&all, &[], SOME, &said(""), &pushed), Ok(()));
 }
 
 #[test]
 fn the_finding_says_how_many_names_some_and_gives_words_that_work() {
     let foreseen = foreseen(30, 100, LeaveGuard::default());
-    let finding = guard_leave(&foreseen, &[], SOME, "Formwork-Allow-Leave: node-1", &Allowance::default()).unwrap_err();
+    let finding =
+        guard_leave(&foreseen, &[], SOME, &said("Formwork-Allow-Leave: node-1"), &Allowance::default()).unwrap_err();
     for part in [
         "rack/node-2.yaml:1:1: error: 29 of 100 machines would leave Git, more than 25 % (spec.leaveGuard of the site that serves): node-2",
         "node-21 and 9 more",
         "`Formwork-Allow-Leave: 30`",
         "`-o allow-leave=30`",
-        "`--allow-leave 30`",
+        "`formwork reconcile --allow-leave 30 --revision 0123456789ab`",
     ] {
         assert!(finding.contains(part), "{part} is not in:\n{finding}");
     }
     assert!(!finding.contains("node-22"), "{finding}");
-    assert_eq!(guard_leave(&foreseen, &[], SOME, "Formwork-Allow-Leave: 30", &Allowance::default()), Ok(()));
+    assert_eq!(guard_leave(&foreseen, &[], SOME, &said("Formwork-Allow-Leave: 30"), &Allowance::default()), Ok(()));
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_source_that_goes_away_takes_no_machines_along_without_a_word() {
     ] {
         let gone = [GoneSource { name: "team-a".into(), mount: mount.into() }];
         let foreseen = foreseen(leaving, 100, LeaveGuard::default());
-        let answer = guard_leave(&foreseen, &gone, SOME, message, &Allowance::default());
+        let answer = guard_leave(&foreseen, &gone, SOME, &said(message), &Allowance::default());
         assert_eq!(answer.is_ok(), allowed, "{leaving} {mount} {message:?}: {answer:?}");
         assert!(answer.err().is_none_or(|finding| finding.contains("source `team-a` is gone, and 3 machines with it")));
     }
@@ -139,10 +145,10 @@ fn another_site_is_taken_by_its_name_only() {
         (Some("lab"), "plant", "x\n\nFormwork-Allow-Site-Rename: plant\n", Allowance::default(), true),
         (Some("lab"), "plant", "Formwork-Allow-Site-Rename: planta", Allowance::default(), false),
     ] {
-        let answer = guard_site(known, &next(name), message, &allowed);
+        let answer = guard_site(known, &next(name), &said(message), &allowed);
         assert_eq!(answer.is_ok(), expected, "{known:?} {name} {message:?}: {answer:?}");
     }
-    let finding = guard_site(Some("lab"), &next("plant"), "", &Allowance::default()).unwrap_err();
+    let finding = guard_site(Some("lab"), &next("plant"), &said(""), &Allowance::default()).unwrap_err();
     for part in ["site.yaml:4:9: error: this is the site `plant`", "is `lab`", "-o allow-site-rename=plant"] {
         assert!(finding.contains(part), "{part} is not in:\n{finding}");
     }

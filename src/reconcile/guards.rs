@@ -22,9 +22,13 @@ pub fn of_push(finding: &str) -> &str {
     finding.split_once(AFTERWARDS).map_or(finding, |(finding, _)| finding)
 }
 
-/// How one says a word of what is pushed already, and of a rollback.
-fn afterwards(word: &str) -> String {
-    format!("{AFTERWARDS}`formwork reconcile {word}` says it, and of a rollback `{word}`")
+/// How one says a word of what is pushed already, and of a rollback: of this revision and of none that came since.
+fn afterwards(word: &str, revision: &Revision) -> String {
+    let short = revision.short();
+    format!(
+        "{AFTERWARDS}`formwork reconcile {word} --revision {short}` says it, and of a rollback \
+         `formwork rollback {short} {word} --reason WHY`"
+    )
 }
 
 /// How many machines a finding names.
@@ -54,7 +58,7 @@ pub(super) fn guard(
     Err(format!(
         "site.yaml:1:1: error: {emptied}\n  hint: if that is meant, say so in the commit's message with the line \
          `{EMPTY_TRAILER}`, or push it with `-o allow-empty`{}",
-        afterwards("--allow-empty")
+        afterwards("--allow-empty", revision)
     ))
 }
 
@@ -67,12 +71,17 @@ fn empty_is_meant(message: &str, allowed: &Allowance) -> bool {
 ///
 /// # Errors
 /// The finding, at the name, with the word.
-pub fn guard_site(known: Option<&str>, next: &SiteName, message: &str, allowed: &Allowance) -> Result<(), String> {
+pub fn guard_site(
+    known: Option<&str>,
+    next: &SiteName,
+    revision: &Revision,
+    allowed: &Allowance,
+) -> Result<(), String> {
     let Some(known) = known.filter(|known| !known.is_empty() && !next.name.is_empty() && **known != next.name) else {
         return Ok(());
     };
     let name = &next.name;
-    let spoken = message.lines().filter_map(|line| line.trim().strip_prefix(RENAME_TRAILER));
+    let spoken = revision.message.lines().filter_map(|line| line.trim().strip_prefix(RENAME_TRAILER));
     if allowed.rename.as_ref() == Some(name) || spoken.map(str::trim).any(|spoken| spoken == name) {
         return Ok(());
     }
@@ -80,8 +89,9 @@ pub fn guard_site(known: Option<&str>, next: &SiteName, message: &str, allowed: 
         "{}: error: this is the site `{name}`, and the one that is served is `{known}`: another site's repository would take the \
          place of everything\n  hint: was it meant for another server? If the site is called `{name}` from now on, say so in the \
          commit's message with the line `{RENAME_TRAILER} {name}`, or push it with \
-         `-o allow-site-rename={name}`{AFTERWARDS}`formwork reconcile --allow-site-rename {name}` says it",
-        next.place
+         `-o allow-site-rename={name}`{AFTERWARDS}`formwork reconcile --allow-site-rename {name} --revision {}` says it",
+        next.place,
+        revision.short()
     ))
 }
 
@@ -123,8 +133,8 @@ pub fn guard_bound(
 ///
 /// # Errors
 /// The finding, which names the machines and the word.
-pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Result<(), String> {
-    let words = wipe_words(message);
+pub fn guard_wipe(foreseen: &Foreseen, revision: &Revision, allowed: &Allowance) -> Result<(), String> {
+    let words = wipe_words(&revision.message);
     let spoken = |machine: &str| words.iter().any(|word| *word == "all" || *word == machine);
     let losses: Vec<_> =
         foreseen.losses.iter().filter(|loss| !spoken(&loss.machine) && !allowed.allows_wipe(&loss.machine)).collect();
@@ -153,7 +163,7 @@ pub fn guard_wipe(foreseen: &Foreseen, message: &str, allowed: &Allowance) -> Re
         named.join(", "),
         by_name(&format!("{WIPE_TRAILER} "), ", "),
         by_name("-o allow-wipe=", ","),
-        afterwards("--allow-wipe all"),
+        afterwards("--allow-wipe all", revision),
     ))
 }
 
@@ -201,14 +211,14 @@ pub fn guard_leave(
     foreseen: &Foreseen,
     gone: &[GoneSource],
     next: Census,
-    message: &str,
+    revision: &Revision,
     allowed: &Allowance,
 ) -> Result<(), String> {
     // Whoever means to empty it means this.
-    if next.machines == 0 && empty_is_meant(message, allowed) {
+    if next.machines == 0 && empty_is_meant(&revision.message, allowed) {
         return Ok(());
     }
-    let may = allowed.leave.and(&MayLeave::of_message(message));
+    let may = allowed.leave.and(&MayLeave::of_message(&revision.message));
     let leaving = may.beyond(&foreseen.leaving, |machine| &machine.machine);
     let (guard, all) = (foreseen.leave_guard, foreseen.leaving.len());
     if guard.asks(leaving.len(), foreseen.machines_before) {
@@ -218,7 +228,7 @@ pub fn guard_leave(
             foreseen.machines_before,
             guard.share
         );
-        return Err(leave_finding(&what, &leaving, all));
+        return Err(leave_finding(&what, &leaving, all, revision));
     }
     for source in gone {
         let inside = |file: &str| file.strip_prefix(source.mount.as_str()).is_some_and(|rest| rest.starts_with('/'));
@@ -229,14 +239,14 @@ pub fn guard_leave(
             .collect();
         if guard.asks(its.len(), its.len()) {
             let what = format!("source `{}` is gone, and {} machines with it would leave Git", source.name, its.len());
-            return Err(leave_finding(&what, &its, all));
+            return Err(leave_finding(&what, &its, all, revision));
         }
     }
     Ok(())
 }
 
 /// `all`: how many leave in all, those that were allowed counted in.
-fn leave_finding(what: &str, leaving: &[&Loss], all: usize) -> String {
+fn leave_finding(what: &str, leaving: &[&Loss], all: usize, revision: &Revision) -> String {
     let named: Vec<&str> = leaving.iter().take(MACHINES_NAMED).map(|machine| machine.machine.as_str()).collect();
     let more = match leaving.len().saturating_sub(MACHINES_NAMED) {
         0 => String::new(),
@@ -249,7 +259,7 @@ fn leave_finding(what: &str, leaving: &[&Loss], all: usize) -> String {
          as well{}; what else it does: `formwork diff`",
         place.unwrap_or_else(|| "site.yaml:1:1".to_owned()),
         named.join(", "),
-        afterwards(&format!("--allow-leave {all}")),
+        afterwards(&format!("--allow-leave {all}"), revision),
     )
 }
 
@@ -279,7 +289,8 @@ mod tests {
     #[test]
     fn each_word_is_told_for_what_is_pushed_already_and_left_out_for_who_pushes() {
         let (some, none) = (Census { machines: 3, objects: 9 }, Census { machines: 0, objects: 0 });
-        let revision = Revision { id: "a".into(), summary: String::new(), message: String::new() };
+        let id = "0123456789abcdef".to_owned();
+        let revision = Revision { id, summary: String::new(), message: String::new() };
         let name = SiteName { name: "plant".into(), place: "site.yaml:3:9".into() };
         let loss = Loss { machine: "m".into(), place: None, why: "x".into() };
         let strict = (WipeGuard { share: 0, at_least: 1 }, LeaveGuard { share: 0, at_least: 1 });
@@ -294,16 +305,26 @@ mod tests {
         let nothing = Allowance::default();
         for (refused, word) in [
             (guard(Some(some), none, &revision, &nothing), "--allow-empty"),
-            (guard_site(Some("lab"), &name, "", &nothing), "--allow-site-rename plant"),
-            (guard_wipe(&foreseen, "", &nothing), "--allow-wipe all"),
-            (guard_leave(&foreseen, &[], some, "", &nothing), "--allow-leave 1"),
+            (guard_site(Some("lab"), &name, &revision, &nothing), "--allow-site-rename plant"),
+            (guard_wipe(&foreseen, &revision, &nothing), "--allow-wipe all"),
+            (guard_leave(&foreseen, &[], some, &revision, &nothing), "--allow-leave 1"),
         ] {
             let finding = refused.unwrap_err();
-            assert!(finding.contains(&format!("`formwork reconcile {word}`")), "{finding}");
+            assert!(finding.contains(&format!("`formwork reconcile {word} --revision 0123456789ab`")), "{finding}");
+            let back = format!("`formwork rollback 0123456789ab {word} --reason WHY`");
+            assert_eq!(finding.contains(&back), !word.contains("rename"), "{finding}");
             let pushed = of_push(&finding);
             assert!(pushed.contains("-o allow-") && !pushed.contains("formwork "), "{pushed}");
         }
         assert_eq!(of_push("site.yaml:1:1: error: x\n  hint: y"), "site.yaml:1:1: error: x\n  hint: y");
+    }
+
+    #[test]
+    fn what_a_mounted_sources_commit_says_is_read_from_its_message() {
+        let said =
+            spoken("Rack 7 anew\n\nFormwork-Allow-Wipe: a-1, a-2\nFormwork-Allow-Leave: 3\nFormwork-Empty: yes\n");
+        assert_eq!(said.words(), ["allow-wipe=a-1,a-2", "allow-leave=3"]);
+        assert!(spoken("Formwork-Allow-Wipe: all").wipe_all && !spoken("not Formwork-Allow-Wipe: all").is_some());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(super) const PAGE: usize = 500;
 /// So many applied revisions are known by name: what one may go back to without naming it in full.
 const APPLIED_KNOWN: usize = 10_000;
+/// So much of a revision's id is given at least where it is not given whole.
+pub const REVISION_LEAST: usize = 4;
 /// So many of them stay in the mirror, should the source lose them.
 pub(super) const KEPT: usize = 20;
 
@@ -222,7 +224,7 @@ impl Past {
         found.sort_unstable();
         found.dedup();
         match found.as_slice() {
-            [one] if wanted.len() >= 4 => Ok(String::clone(one)),
+            [one] if wanted.len() >= REVISION_LEAST => Ok(String::clone(one)),
             [] | [_] => Err(NoWayBack::NeverApplied { revision: name.to_owned() }),
             [..] => Err(NoWayBack::Ambiguous { revision: name.to_owned() }),
         }

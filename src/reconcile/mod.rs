@@ -46,7 +46,7 @@ pub use allowance::{Allowance, Promise};
 pub use build::{KeysInForce, catalogs, catalogs_by, sealed_catalogs};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
 pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe, of_push};
-pub use history::{HistoryRow, NoWayBack, trusted_sources};
+pub use history::{HistoryRow, NoWayBack, REVISION_LEAST, trusted_sources};
 pub use mounted::Held;
 pub use people::HoldError;
 pub use reconciler::{Change, Hook, Parts, ReconcileError, Reconciler};

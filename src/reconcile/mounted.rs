@@ -59,23 +59,26 @@ impl<C: Send + Sync + 'static> Shared<C> {
 }
 
 impl<C: Send + Sync + 'static> Reconciler<C> {
-    /// What more than the guards can be allowed to now: what is seen of the whole; where that serves already, the commits of
-    /// mounted sources that are held for the machines that would leave by them.
+    /// What more than the guards can be allowed to now: what is seen of the whole, where that does not serve already, and the
+    /// commits of mounted sources that are held for the machines that would leave by them.
     ///
     /// # Errors
-    /// Nothing is seen, or it cannot be read.
+    /// Nothing is seen, it cannot be read, or nothing of it waits.
     pub async fn held(&self) -> Result<Vec<Held>, HoldError> {
         let seen = self.seen()?;
         let serves = self.shared.status.borrow().applied.as_ref().is_some_and(|applied| applied.revision == seen.id);
         let mut held = Vec::new();
-        for source in self.follower().sources().into_iter().filter(|_| serves) {
+        if !serves {
+            held.push(Held { source: None, revision: seen.clone() });
+        }
+        for source in self.follower().sources() {
             let Some(id) = source.guarded else { continue };
             let unread = Revision { id: id.clone(), summary: String::new(), message: String::new() };
             let revision = self.follower().revision(&id).await.unwrap_or(unread);
             held.push(Held { source: Some(source.name), revision });
         }
         if held.is_empty() {
-            held.push(Held { source: None, revision: seen });
+            return Err(HoldError::NothingWaits { revision: seen.short().to_owned(), summary: seen.summary });
         }
         Ok(held)
     }

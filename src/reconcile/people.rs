@@ -31,6 +31,14 @@ pub enum HoldError {
         /// Why not.
         why: String,
     },
+    /// More than the guards is allowed to what the source shows, and that serves already.
+    #[error("nothing waits to be allowed: what the source shows, revision {revision} ({summary}), serves already")]
+    NothingWaits {
+        /// The revision, as people are shown it.
+        revision: String,
+        /// Its subject line.
+        summary: String,
+    },
     /// No branch of it is held.
     #[error("source `{name}` has no rewritten branch that is held")]
     NotHeld {
@@ -156,6 +164,15 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
         let event = Event::SourceAccepted { source, from: from.clone(), to: to.clone(), by, reason };
         while !written(self.shared.write(&mut standing, event.clone()).await)? {}
         Ok((from, to))
+    }
+
+    /// Which revision is gone back to, by its name or without one.
+    ///
+    /// # Errors
+    /// There is none, or the store fails.
+    pub fn way_back(&self, to: Option<&str>) -> Result<String, HoldError> {
+        let serving = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
+        Ok(Past::read(self.shared.parts.store.as_ref())?.choose(serving.as_deref(), to)?)
     }
 
     /// Goes back to a revision that was applied before (none named: the one before the one that serves), and stays there. When

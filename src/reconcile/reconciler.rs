@@ -404,15 +404,15 @@ impl<C: Send + Sync + 'static> Shared<C> {
         let revision = if stale { &silent } else { revision };
         let one = |finding| vec![finding];
         if !back {
-            guard_site(standing.site.as_deref(), &built.site, &revision.message, allowed).map_err(one)?;
+            guard_site(standing.site.as_deref(), &built.site, revision, allowed).map_err(one)?;
         }
         guard(standing.serving, built.census, revision, allowed).map_err(one)?;
         let Some(serving) = self.catalog.load_full() else { return Ok(()) };
         let foreseen = self.parts.foresee.foresee(serving, Arc::clone(&built.catalog)).await;
         let allowed = &with_parts(allowed, &foreseen, &mounted);
-        let left = guard_leave(&foreseen, &gone, built.census, &revision.message, allowed);
+        let left = guard_leave(&foreseen, &gone, built.census, revision, allowed);
         let findings: Vec<String> =
-            [guard_wipe(&foreseen, &revision.message, allowed), left].into_iter().filter_map(Result::err).collect();
+            [guard_wipe(&foreseen, revision, allowed), left].into_iter().filter_map(Result::err).collect();
         if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
 

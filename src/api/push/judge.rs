@@ -282,11 +282,10 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
             let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
             let mut texts = built.warnings.clone();
             let known = app.fleet.reconciler.site().await;
-            let renamed = guard_site(known.as_deref(), &built.site, &spoken(May::Rename).message, allowed).err();
+            let renamed = guard_site(known.as_deref(), &built.site, spoken(May::Rename), allowed).err();
             texts.extend(renamed.map(|finding| of_push(&finding).to_owned()));
             if let Some(serving) = serving {
-                let message = |may| spoken(may).message.as_str();
-                texts.extend(guarded((&serving, &built), &change, &tree, message, allowed));
+                texts.extend(guarded((&serving, &built), &change, &tree, spoken, allowed));
             }
             texts.extend(unknown_names(app, Some(&built.catalog), allowed, Said::BY_PUSH, FINDINGS_MAX));
             (texts, Some(change), built.census.machines)
@@ -298,30 +297,30 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
 }
 
 /// What the guards say. The reconciler will ask the same of the same; here it is asked once for the answer and the guards, and
-/// also whether a bound itself is loosened. `message`: what the commit's message says, as far as its pusher may say that.
+/// also whether a bound itself is loosened. `spoken`: the revision with what its message says, as far as its pusher may say that.
 fn guarded<'a>(
     (serving, built): (&Catalog, &Built),
     change: &Change,
     tree: &Tree,
-    message: impl Fn(May) -> &'a str,
+    spoken: impl Fn(May) -> &'a Revision,
     allowed: &Allowance,
 ) -> Vec<String> {
     let foreseen = Foreseen::of(change, serving);
     let next = &built.catalog;
-    let (wipe, mut leave) = (message(May::Wipe), message(May::Leave).to_owned());
+    let (wipe, mut leave) = (spoken(May::Wipe), spoken(May::Leave).clone());
     // From many to none is the other right's to say, and means this as well.
     if built.census.machines == 0 {
-        leave = format!("{leave}\n{}", message(May::Empty));
+        leave.message = format!("{}\n{}", leave.message, spoken(May::Empty).message);
     }
     let said = [
         guard_wipe(&foreseen, wipe, allowed),
         guard_leave(&foreseen, &[], built.census, &leave, allowed),
-        guard_bound(serving.wipe_guard(), next.wipe_guard(), &bound_place(tree, "wipeGuard:"), wipe, allowed),
+        guard_bound(serving.wipe_guard(), next.wipe_guard(), &bound_place(tree, "wipeGuard:"), &wipe.message, allowed),
         guard_leave_bound(
             serving.leave_guard(),
             next.leave_guard(),
             &bound_place(tree, "leaveGuard:"),
-            &leave,
+            &leave.message,
             allowed,
         ),
     ];

@@ -35,14 +35,20 @@ pub(super) fn left_too_many(
     let moved = names(machines(elsewhere, ""));
     let gone: Vec<Head> = gone.into_iter().filter(|head| !moved.contains(&head.name)).collect();
     let may = MayLeave::of_message(&revision.message).and(said);
-    finding(&settings.name, guard, &may.beyond(&gone, |head| &head.name), (gone.len(), of))
+    finding(settings, guard, revision, &may.beyond(&gone, |head| &head.name), (gone.len(), of))
 }
 
-fn finding(source: &str, guard: LeaveGuard, gone: &[&Head], (leaving, of): (usize, usize)) -> Option<String> {
+fn finding(
+    settings: &SourceSettings,
+    guard: LeaveGuard,
+    revision: &Revision,
+    gone: &[&Head],
+    (leaving, of): (usize, usize),
+) -> Option<String> {
     if !guard.asks(gone.len(), of) {
         return None;
     }
-    let first = gone.first()?;
+    let (first, source) = (gone.first()?, &settings.name);
     let named: Vec<&str> = gone.iter().take(MACHINES_NAMED).map(|head| head.name.as_str()).collect();
     let more =
         if gone.len() > MACHINES_NAMED { format!(" and {} more", gone.len() - MACHINES_NAMED) } else { String::new() };
@@ -60,7 +66,9 @@ fn finding(source: &str, guard: LeaveGuard, gone: &[&Head], (leaving, of): (usiz
         ),
         hint: Some(format!(
             "their runs would end, and they would boot their own disks; if that is meant, say so in that commit's message with the \
-             line `{LEAVE_TRAILER} {leaving}`, with names or `all`; or an administrator says it: `formwork reconcile --allow-leave {leaving}`"
+             line `{LEAVE_TRAILER} {leaving}`, with names or `all`; or an administrator says it: `formwork reconcile \
+             --allow-leave {leaving} --revision {}`",
+            revision.short()
         )),
     };
     Some(finding.to_string())
@@ -120,7 +128,7 @@ mod tests {
         let expected = "tenants/a/machines/a-1.yaml:1:1: error: 3 of the 4 machines of source `team-a` would leave Git, more than 25 % \
                         (spec.leaveGuard of the site): a-1, a-2, a-3\n  hint: their runs would end, and they would boot their own \
                         disks; if that is meant, say so in that commit's message with the line `Formwork-Allow-Leave: 3`, with names or `all`; or an \
-                        administrator says it: `formwork reconcile --allow-leave 3`";
+                        administrator says it: `formwork reconcile --allow-leave 3 --revision a`";
         assert_eq!(found.as_deref(), Some(expected));
     }
 }
