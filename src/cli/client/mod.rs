@@ -3,8 +3,8 @@
 
 use super::error::CliError;
 use crate::api::views::{
-    AskAnswer, AskBody, BoxRow, Context, EventPage, HistoryRow, List, MachineDetail, MachineSummary, ReconcileAnswer,
-    SiteStatus, SnapshotMade,
+    AllowBody, AskAnswer, AskBody, BoxRow, Context, EventPage, HistoryRow, List, MachineDetail, MachineSummary,
+    ReconcileAnswer, SiteStatus, SnapshotMade,
 };
 use crate::inspect::change::Change;
 use crate::inspect::{MachineStanding, ParamWhy, Plan, Rendered, SiteTree, Trace, Why};
@@ -207,9 +207,14 @@ impl Client {
         self.get("/v1/drift")
     }
 
-    /// `POST /v1/reconcile`: look at the source of content now.
-    pub fn reconcile(&self, body: &impl Serialize) -> Result<ReconcileAnswer, CliError> {
-        self.post("/v1/reconcile", body)
+    /// `POST /v1/reconcile`: look at the source of content now. Where nothing is said there is no body: an older server takes none.
+    pub fn reconcile(&self, body: &AllowBody) -> Result<ReconcileAnswer, CliError> {
+        const PATH: &str = "/v1/reconcile";
+        if !body.is_empty() {
+            return self.post(PATH, body);
+        }
+        let (_, answer) = self.call(self.request("POST", PATH, Duration::ZERO), None, PATH)?;
+        decode(PATH, &answer)
     }
 
     /// `POST /v1/push`: whether a push may be taken. The longest judging is waited for.

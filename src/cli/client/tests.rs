@@ -1,7 +1,7 @@
 //! The client against a stand-in for the server on loopback (`Double`: real TLS, made-up answers).
 
 use super::*;
-use crate::api::views::Phase;
+use crate::api::views::{AllowBody, Phase, ReconcileAnswer};
 use crate::cli::double::Double;
 use crate::cli::follow::Follower;
 use crate::cli::testing::{detail, machine, one_run};
@@ -49,6 +49,12 @@ async fn log(Path(job): Path<String>, Query(query): Query<HashMap<String, String
     (headers, piece.to_vec()).into_response()
 }
 
+/// Says what came as a body.
+async fn reconcile(headers: HeaderMap, body: String) -> Json<ReconcileAnswer> {
+    let typed = headers.contains_key("content-type");
+    Json(ReconcileAnswer { message: format!("{typed} {body}"), token: 1, sources: Vec::new() })
+}
+
 fn double() -> Double {
     let list = || async {
         Json(List { revision: Some("r1".to_owned()), held: None, items: vec![machine("node-1", Phase::Ready)] })
@@ -71,6 +77,7 @@ fn double() -> Double {
         .route("/v1/machines", get(list))
         .route("/v1/machines/{name}", get(one))
         .route("/v1/machines/{name}/{verb}", post(ask))
+        .route("/v1/reconcile", post(reconcile))
         .route("/v1/events", get(events))
         .route("/v1/jobs/{job}/log", get(log))
         .route("/v1/status", get(|| async { "this is not JSON" }))
@@ -86,6 +93,16 @@ fn lists_and_details_come_over_tls_with_the_token() {
     assert_eq!(client.machines().unwrap().items, [machine("node-1", Phase::Ready)]);
     assert_eq!(client.machine("node-1").unwrap(), detail("node-1"));
     assert_eq!(client.machine("../status").unwrap().summary.name, "escaped");
+}
+
+#[test]
+fn a_request_that_says_nothing_has_no_body() {
+    let double = double();
+    let client = Client::new(&double.context).unwrap();
+    let said = |body: &AllowBody| client.reconcile(body).unwrap().message;
+    assert_eq!(said(&AllowBody::default()), "false ");
+    let meant = AllowBody { allow_empty: true, ..AllowBody::default() };
+    assert_eq!(said(&meant), r#"true {"reason":"","allowEmpty":true}"#);
 }
 
 #[test]
