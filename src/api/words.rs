@@ -26,6 +26,7 @@ pub(super) fn allowance(app: &App, by: String, options: PushOptions) -> Allowanc
         wipe: options.wipe,
         leave: options.leave,
         rename: options.rename,
+        in_use: false,
     }
 }
 

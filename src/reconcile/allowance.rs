@@ -5,8 +5,14 @@
 //! applied, also by a server that was started anew between the two, and nothing comes of it where the branch does not move:
 //! of two pushes at once git takes one. It counts, and who pushed is history, once the source shows the revision. It allows
 //! nothing to any other revision, and of one that is pushed twice the last push counts.
+//!
+//! It counts once. What is written down with the event that the revision serves takes it away, in one: whoever goes back to that
+//! revision later is asked anew. What was allowed to a mounted source's commit stays while that commit serves, since each server
+//! judges such commits by itself, and goes with it.
 
-use crate::git::{MayLeave, Revision};
+use super::reconciler::{Shared, now_unix_ms};
+use super::serving::Standing;
+use crate::git::{MayLeave, Revision, Sight};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -16,6 +22,9 @@ use std::collections::BTreeSet;
 const ABOVE: &str = "allowed/";
 /// The same of a promise.
 const PROMISED: &str = "promised/";
+/// What was said so long ago of a revision that waits no more is dropped when another one is applied: the source went on. What is
+/// said of what is not seen yet is younger.
+const SUPERSEDED_MS: i64 = 60 * 1000;
 /// An allowance or a promise of a revision that did not come to serve is kept for so long: its push may have been cut off, and comes again.
 const UNUSED_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -37,6 +46,9 @@ pub struct Allowance {
     pub leave: MayLeave,
     /// The site is called this from now on.
     pub rename: Option<String>,
+    /// It is of a mounted source's commit that serves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_use: bool,
 }
 
 impl Allowance {
@@ -61,6 +73,7 @@ impl Allowance {
             wipe: self.wipe.union(&other.wipe).cloned().collect(),
             leave: self.leave.and(&other.leave),
             rename: other.rename.clone().or_else(|| self.rename.clone()),
+            in_use: self.in_use,
         }
     }
 
@@ -164,33 +177,114 @@ fn put(above: &str, revision: &str, value: Option<&impl Serialize>) -> Result<Op
 /// # Errors
 /// What the store says; nothing is changed then.
 pub(super) async fn keep(store: &dyn Store, revision: &str, now_unix_ms: i64) -> Result<(), StoreError> {
-    let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
-    let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
-    let words = allowed.words();
-    // What was said of it after the push was judged stays.
-    let since = Allowance::of(store, revision)?;
-    let allowed = if since.at_unix_ms > allowed.at_unix_ms { allowed.and(&since) } else { allowed };
-    let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary, words };
-    let operations = vec![
-        put(PROMISED, revision, None::<&Promise>)?,
-        put(ABOVE, revision, Some(&allowed).filter(|allowed| allowed.is_some()))?,
-    ];
-    let batch = Batch { events: vec![(Stream::Site, event)], operations, ..Batch::default() };
-    store.commit(batch, now_unix_ms).await.map(drop)
+    loop {
+        let head = store.head(&Stream::Site)?;
+        let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
+        let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
+        let words = allowed.words();
+        // What was said of it after the push was judged stays.
+        let since = Allowance::of(store, revision)?;
+        let allowed = if since.at_unix_ms > allowed.at_unix_ms { allowed.and(&since) } else { allowed };
+        let event = Event::RevisionPushed { by, branch, revision: revision.to_owned(), summary, words };
+        let operations = vec![
+            put(PROMISED, revision, None::<&Promise>)?,
+            put(ABOVE, revision, Some(&allowed).filter(|allowed| allowed.is_some()))?,
+        ];
+        let batch = Batch { expected: vec![(Stream::Site, head)], events: vec![(Stream::Site, event)], operations };
+        match store.commit(batch, now_unix_ms).await {
+            // Another server may have kept it, and applied the revision: then nothing is promised any more.
+            Err(StoreError::Conflict { .. }) => {}
+            done => return done.map(drop),
+        }
+    }
 }
 
-/// Drops what was allowed to revisions that one does not go back to, and that are not about to be applied.
+/// A revision that is applied, as far as it says what becomes of allowances.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Applied<'a> {
+    /// The revision.
+    pub revision: &'a str,
+    /// The commits of the sources that it is made of.
+    pub parts: &'a [String],
+    /// What waits, as far as is seen now: the newest revision, and commits that a guard holds. None: a person goes back, and what
+    /// the source shows waits whatever it is.
+    pub waiting: Option<&'a [String]>,
+}
+
+/// What becomes of an allowance.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// It is of a commit that serves from now on.
+    InUse,
+    Goes,
+}
+
+/// Pure.
+fn fate(id: &str, allowance: &Allowance, applied: Applied<'_>, now_unix_ms: i64) -> Fate {
+    let is_among = |ids: &[String]| ids.iter().any(|other| other == id);
+    if id == applied.revision {
+        return Fate::Goes;
+    }
+    if is_among(applied.parts) {
+        return if allowance.in_use { Fate::Stays } else { Fate::InUse };
+    }
+    if allowance.in_use {
+        return Fate::Goes;
+    }
+    let Some(waiting) = applied.waiting else { return Fate::Stays };
+    let old = now_unix_ms.saturating_sub(allowance.at_unix_ms) >= SUPERSEDED_MS;
+    if old && !is_among(waiting) { Fate::Goes } else { Fate::Stays }
+}
+
+/// What is to be written down together with the event that a revision serves: what was allowed to it is used up by that.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn used_up(store: &dyn Store, applied: Applied<'_>, now_unix_ms: i64) -> Result<Vec<Operation>, StoreError> {
+    let mut operations = Vec::new();
+    for key in store.keys(Space::Meta)? {
+        let Some(id) = key.strip_prefix(ABOVE) else { continue };
+        let allowance = Allowance::of(store, id)?;
+        match fate(id, &allowance, applied, now_unix_ms) {
+            Fate::Stays => {}
+            Fate::InUse => operations.push(put(ABOVE, id, Some(&Allowance { in_use: true, ..allowance }))?),
+            Fate::Goes => operations.push(put(ABOVE, id, None::<&Allowance>)?),
+        }
+    }
+    Ok(operations)
+}
+
+impl<C: Send + Sync + 'static> Shared<C> {
+    /// What is put down with the event that a revision serves: what was allowed to it counts no more.
+    pub fn used_up(&self, standing: &Standing, revision: &Revision) -> Result<Vec<Operation>, StoreError> {
+        let follower = &self.parts.follower;
+        let parts: Vec<String> = follower.parts(revision).into_iter().map(|(_, commit)| commit).collect();
+        let seen = match &*follower.sight().borrow() {
+            Sight::Head(seen) => Some(seen.id.clone()),
+            _ => None,
+        };
+        let waiting: Vec<String> =
+            seen.into_iter().chain(follower.sources().into_iter().filter_map(|source| source.guarded)).collect();
+        let waiting = Some(waiting.as_slice()).filter(|_| standing.hold.pinned.is_none());
+        let applied = Applied { revision: &revision.id, parts: &parts, waiting };
+        used_up(self.parts.store.as_ref(), applied, now_unix_ms())
+    }
+}
+
+/// Drops what was allowed to revisions that did not come to serve for a long while.
 ///
 /// # Errors
 /// What the store says; what is not dropped now is the next time.
-pub(super) async fn sweep(store: &dyn Store, kept: &[String], now_unix_ms: i64) -> Result<usize, StoreError> {
+pub(super) async fn sweep(store: &dyn Store, now_unix_ms: i64) -> Result<usize, StoreError> {
     let mut operations = Vec::new();
     for key in store.keys(Space::Meta)? {
         let at_unix_ms = if let Some(revision) = key.strip_prefix(ABOVE) {
-            if kept.iter().any(|kept| kept == revision) {
+            let allowance = Allowance::of(store, revision)?;
+            if allowance.in_use {
                 continue;
             }
-            Allowance::of(store, revision)?.at_unix_ms
+            allowance.at_unix_ms
         } else if key.starts_with(PROMISED) {
             let promised = store.get(Space::Meta, &key)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             promised.map_or(0, |promise: Promise| promise.allowed.at_unix_ms)
@@ -222,17 +316,18 @@ mod tests {
         let store = MemoryStore::default();
         let now = 100 * UNUSED_MS;
         for (revision, at_unix_ms) in
-            [("kept", 1), ("old", now - UNUSED_MS), ("young", now - UNUSED_MS + 1), ("odd", 0)]
+            [("serves", 1), ("old", now - UNUSED_MS), ("young", now - UNUSED_MS + 1), ("odd", 0)]
         {
-            let allowance = Allowance { at_unix_ms, wipe_all: true, ..Allowance::default() };
+            let in_use = revision == "serves";
+            let allowance = Allowance { at_unix_ms, wipe_all: true, in_use, ..Allowance::default() };
             let operations = vec![put(ABOVE, revision, Some(&allowance)).unwrap()];
             store.commit(Batch { operations, ..Batch::default() }, 1).await.unwrap();
         }
         let other = Operation::Put { space: Space::Meta, key: "site".into(), value: Some(b"lab".to_vec()) };
         store.commit(Batch { operations: vec![other], ..Batch::default() }, 1).await.unwrap();
-        assert_eq!(sweep(&store, &["kept".to_owned()], now).await.unwrap(), 2);
-        assert_eq!(store.keys(Space::Meta).unwrap(), ["allowed/kept", "allowed/young", "site"]);
-        assert!(Allowance::of(&store, "kept").unwrap().wipe_all && !Allowance::of(&store, "old").unwrap().is_some());
+        assert_eq!(sweep(&store, now).await.unwrap(), 2);
+        assert_eq!(store.keys(Space::Meta).unwrap(), ["allowed/serves", "allowed/young", "site"]);
+        assert!(Allowance::of(&store, "serves").unwrap().wipe_all && !Allowance::of(&store, "old").unwrap().is_some());
     }
 
     #[tokio::test]
@@ -274,7 +369,7 @@ mod tests {
         assert_eq!(Allowance::of(&store, "c").unwrap(), words);
         let gone = Operation::Put { space: Space::Meta, key: key("c"), value: None };
         store.commit(Batch { operations: vec![gone], ..Batch::default() }, 9).await.unwrap();
-        assert_eq!(sweep(&store, &[], UNUSED_MS + 5).await.unwrap(), 1);
+        assert_eq!(sweep(&store, UNUSED_MS + 5).await.unwrap(), 1);
         assert_eq!(store.keys(Space::Meta).unwrap(), [""; 0]);
     }
 
@@ -317,6 +412,34 @@ mod tests {
             "allow-site-rename=plant",
         ];
         assert_eq!(all.words(), words);
+    }
+
+    #[test]
+    fn what_is_allowed_counts_until_its_revision_serves_or_the_source_went_on() {
+        let ids = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<Vec<String>>();
+        let (parts, waiting) = (ids(&["main", "part"]), ids(&["head", "held"]));
+        let by_source = Applied { revision: "x", parts: &parts, waiting: Some(&waiting) };
+        let back = Applied { waiting: None, ..by_source };
+        let (old, young) = (SUPERSEDED_MS, 1);
+        for (id, age, in_use, applied, expected) in [
+            ("x", young, false, by_source, Fate::Goes),
+            ("x", old, false, back, Fate::Goes),
+            // A mounted source's commit, while it serves and after it.
+            ("part", young, false, by_source, Fate::InUse),
+            ("part", old, true, by_source, Fate::Stays),
+            ("gone", young, true, by_source, Fate::Goes),
+            ("gone", young, true, back, Fate::Goes),
+            // What waits still, what went by, and what is said of what is not seen yet.
+            ("head", old, false, by_source, Fate::Stays),
+            ("held", old, false, by_source, Fate::Stays),
+            ("other", old, false, by_source, Fate::Goes),
+            ("other", young, false, by_source, Fate::Stays),
+            // A rollback says nothing of what the source shows.
+            ("other", old, false, back, Fate::Stays),
+        ] {
+            let allowance = Allowance { at_unix_ms: 1_000, in_use, ..Allowance::default() };
+            assert_eq!(fate(id, &allowance, applied, 1_000 + age), expected, "{id} {age} {in_use} {applied:?}");
+        }
     }
 
     #[test]

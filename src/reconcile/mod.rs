@@ -11,6 +11,8 @@ mod adopt;
 #[cfg(test)]
 mod adopt_tests;
 mod allowance;
+#[cfg(test)]
+mod allowed_once_tests;
 mod build;
 #[cfg(test)]
 mod cost_tests;

@@ -209,9 +209,9 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
                 return Err(HoldError::Pinned { revision: id, by: pin.word.by.clone() });
             }
             let store = self.shared.parts.store.as_ref();
-            let allowed = Allowance::of(store, &id)?.and(words);
-            self.shared.guard(&standing, &built, &revision, &allowed, true).await.map_err(&refused)?;
-            if words.is_some() {
+            // What it was allowed when it came to serve counted for that.
+            self.shared.guard(&standing, &built, &revision, words, true).await.map_err(&refused)?;
+            if words.is_some() && serving.as_ref() != Some(&id) {
                 widen(store, &revision, words, reason).await?;
                 self.shared.catch_up(&mut standing)?;
             }
@@ -225,6 +225,16 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
                 break;
             }
         }
+        // What was found of it while the source showed it says nothing of going back to it by this word.
+        let stale = |status: &Status| {
+            let last = status.attempted.as_ref();
+            last.is_some_and(|last| last.revision == pin.revision && last.outcome != Outcome::Applied)
+        };
+        self.shared.update(|status| {
+            if stale(status) {
+                status.attempted = None;
+            }
+        });
         drop(standing);
         self.shared.woken.notify_one();
         let mut status = self.status();

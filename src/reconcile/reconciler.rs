@@ -7,12 +7,12 @@ use super::pinned::Pinned;
 pub(super) use super::serving::Standing;
 use super::status::{Outcome, Status};
 use super::task::Task;
-use super::{Allowance, Build, Built, Foresee, decide};
+use super::{Allowance, Build, Built, Foresee, allowance, decide};
 use crate::catalog::Catalog;
 use crate::content::{Stop, Tree};
 use crate::git::{Follower, GitError, Revision, Verifier};
 use crate::journal::{Event, Stream};
-use crate::store::{Batch, BoxFuture, Store, StoreError};
+use crate::store::{Batch, BoxFuture, Operation, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -363,7 +363,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
     /// The source shows a revision: who pushed it is written down, and what they allowed counts.
     pub async fn moved(&self, revision: &str) -> Result<(), StoreError> {
         let _once = self.promises.lock().await;
-        super::allowance::keep(self.parts.store.as_ref(), revision, now_unix_ms()).await
+        allowance::keep(self.parts.store.as_ref(), revision, now_unix_ms()).await
     }
 
     /// Loads and compiles files, when it is their turn.
@@ -397,7 +397,8 @@ impl<C: Send + Sync + 'static> Shared<C> {
             Some(id) if id != revision.id => self.parts.follower.revision(&id).await.ok(),
             _ => None,
         };
-        let mounted = self.mounted(before.as_ref(), revision);
+        // Whoever goes back says so anew.
+        let mounted = if back { Vec::new() } else { self.mounted(before.as_ref(), revision) };
         let stale = before.as_ref().is_some_and(|before| decide::says_again(&before.message, &revision.message));
         let gone = before.map(|before| gone_sources(&before.message, &revision.message)).unwrap_or_default();
         let silent = Revision { message: String::new(), ..revision.clone() };
@@ -465,8 +466,19 @@ impl<C: Send + Sync + 'static> Shared<C> {
     /// # Errors
     /// What the store says. [`StoreError::Conflict`]: something was written in between; it is taken in, and may be decided on.
     pub async fn write(&self, standing: &mut Standing, event: Event) -> Result<(), StoreError> {
+        self.write_with(standing, Some(event), Vec::new()).await
+    }
+
+    /// As [`Self::write`], with what is to be put down in one with the event.
+    pub async fn write_with(
+        &self,
+        standing: &mut Standing,
+        event: Option<Event>,
+        operations: Vec<Operation>,
+    ) -> Result<(), StoreError> {
         let expected = vec![(Stream::Site, standing.head)];
-        let batch = Batch { expected, events: vec![(Stream::Site, event)], ..Batch::default() };
+        let events = event.into_iter().map(|event| (Stream::Site, event)).collect();
+        let batch = Batch { expected, events, operations };
         let written = self.parts.store.commit(batch, now_unix_ms()).await;
         if matches!(written, Ok(_) | Err(StoreError::Conflict { .. })) {
             self.catch_up(standing)?;

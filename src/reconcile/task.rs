@@ -96,7 +96,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         let signed_by = decide::signers_of(standing.last_event.as_ref(), &id);
         if journal.as_ref() != Some(&id) {
             let event = decide::applied_event(&revision, built.census, &built.site, signed_by.clone());
-            record_in_turn(&shared, &mut standing, event).await?;
+            record_in_turn(&shared, &mut standing, event, Some(&revision)).await?;
         }
         self.swap(&mut standing, &revision, &built, signed_by).await;
         self.restored = Some(revision);
@@ -210,7 +210,7 @@ impl<C: Send + Sync + 'static> Task<C> {
             Err(Stop::Waiting(warnings)) => (Outcome::Waiting, warnings),
             Err(Stop::Refused(findings)) => {
                 let mut standing = shared.standing.lock().await;
-                match record_in_turn(&shared, &mut standing, decide::refused_event(revision, &findings)).await {
+                match record_in_turn(&shared, &mut standing, decide::refused_event(revision, &findings), None).await {
                     Ok(()) => (Outcome::Refused, findings),
                     Err(error) => (Outcome::Postponed { reason: error.to_string() }, findings),
                 }
@@ -303,7 +303,13 @@ impl<C: Send + Sync + 'static> Task<C> {
         shared.catch_up(&mut standing).map_err(|e| Stop::Postponed(e.to_string()))?;
         let allowed = Allowance::of(shared.parts.store.as_ref(), &revision.id);
         let allowed = allowed.map_err(|e| Stop::Postponed(e.to_string()))?;
-        shared.guard(&standing, &built, revision, &allowed, pinned).await.map_err(Stop::Refused)?;
+        if let Err(findings) = shared.guard(&standing, &built, revision, &allowed, pinned).await {
+            shared.catch_up(&mut standing).map_err(|e| Stop::Postponed(e.to_string()))?;
+            // What it was allowed is used up where another server applied it meanwhile: it was judged there.
+            if standing.applied.as_ref() != Some(&revision.id) {
+                return Err(Stop::Refused(findings));
+            }
+        }
         decide::may_apply(&standing.hold, before.as_deref(), standing.applied.as_deref(), &revision.id)
             .map_err(|waits| if waits { Stop::Waiting(built.warnings.clone()) } else { Stop::Overtaken })?;
         follower.set_applied(&revision.id).await.map_err(|e| Stop::Postponed(e.to_string()))?;
@@ -316,7 +322,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         loop {
             decide::may_apply(&standing.hold, before.as_deref(), standing.applied.as_deref(), &revision.id)
                 .map_err(|waits| if waits { Stop::Waiting(built.warnings.clone()) } else { Stop::Overtaken })?;
-            match record(&shared, &mut standing, event.clone()).await {
+            match record(&shared, &mut standing, event.clone(), Some(revision)).await {
                 Err(StoreError::Conflict { .. }) => {}
                 recorded => break recorded.map_err(|e| Stop::Postponed(e.to_string()))?,
             }
@@ -387,10 +393,10 @@ impl<C: Send + Sync + 'static> Task<C> {
         if let Err(error) = self.shared.parts.follower.keep(self.kept.clone()).await {
             tracing::warn!(%error, "what one may go back to could not be kept in the mirror");
         }
-        match super::allowance::sweep(self.shared.parts.store.as_ref(), &self.kept, now_unix_ms()).await {
+        match super::allowance::sweep(self.shared.parts.store.as_ref(), now_unix_ms()).await {
             Ok(0) => {}
-            Ok(dropped) => tracing::debug!(dropped, "what was allowed to older revisions is dropped"),
-            Err(error) => tracing::warn!(%error, "what was allowed to older revisions is still kept"),
+            Ok(dropped) => tracing::debug!(dropped, "what was allowed and never used is dropped"),
+            Err(error) => tracing::warn!(%error, "what was allowed and never used is still kept"),
         }
     }
 }
@@ -404,24 +410,28 @@ async fn record_in_turn<C: Send + Sync + 'static>(
     shared: &Shared<C>,
     standing: &mut Standing,
     event: Event,
+    applied: Option<&Revision>,
 ) -> Result<(), StoreError> {
     loop {
-        match record(shared, standing, event.clone()).await {
+        match record(shared, standing, event.clone(), applied).await {
             Err(StoreError::Conflict { .. }) => {}
             recorded => return recorded,
         }
     }
 }
 
-/// Writes an event down, unless it says what the last one said.
+/// Writes an event down, unless it says what the last one said. `applied`: the revision of which it says that it serves.
 async fn record<C: Send + Sync + 'static>(
     shared: &Shared<C>,
     standing: &mut Standing,
     event: Event,
+    applied: Option<&Revision>,
 ) -> Result<(), StoreError> {
     let held = !standing.hold.is_none();
-    if decide::is_news(standing.last_event.as_ref(), standing.last_refused.as_ref(), held, &event) {
-        shared.write(standing, event).await?;
+    let news = decide::is_news(standing.last_event.as_ref(), standing.last_refused.as_ref(), held, &event);
+    let used = applied.map(|revision| shared.used_up(standing, revision)).transpose()?.unwrap_or_default();
+    if news || !used.is_empty() {
+        shared.write_with(standing, Some(event).filter(|_| news), used).await?;
     }
     Ok(())
 }

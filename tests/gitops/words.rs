@@ -76,6 +76,48 @@ fn a_rollback_stays_through_pushes_and_kills_until_resume_and_starts_no_run() {
 }
 
 #[test]
+fn what_a_guard_holds_is_allowed_to_the_revision_that_was_judged_and_to_no_other() {
+    let site = Site::started();
+    let path = |number: u32| format!("machines/m-{number}.yaml");
+    (3..=10).for_each(|number| site.write(&path(number), &machine(&format!("m-{number}"), number, "0")));
+    let many = site.push("many");
+    site.applied(&many);
+    let nothing = site.ends(&["reconcile", "--allow-leave", "6"]);
+    assert!(nothing.0 == 4 && nothing.1.contains("nothing waits to be allowed"), "{nothing:?}");
+    let remove = |number: u32| std::fs::remove_file(site.work().join(path(number))).unwrap();
+    (3..=8).for_each(remove);
+    let lost = site.push("lost");
+    let content = site.attempted(&lost);
+    let finding = content["findings"][0].as_str().unwrap_or_default();
+    let command = format!("`formwork reconcile --allow-leave 6 --revision {}`", &lost[..12]);
+    assert!(finding.contains(&command), "{finding}");
+    // Whoever says `all` says of what.
+    let (code, said) = site.ends(&["reconcile", "--allow-leave", "all"]);
+    assert!(code != 0 && said.contains(&format!("--revision {}", &lost[..12])), "{code} {said}");
+    // Another one waits by now: what was judged is not what would be allowed.
+    remove(9);
+    let more = site.push("more is lost");
+    site.attempted(&more);
+    let (code, said) = site.ends(&["reconcile", "--allow-leave", "6", "--revision", &lost[..12]]);
+    assert_eq!(code, 4, "{said}");
+    for part in [&lost[..12], &more[..12], "formwork diff", "nothing was changed"] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+    assert!(site.history().iter().all(|(outcome, _)| outcome != "allowed"), "{:?}", site.history());
+    let (code, said) = site.ends(&["reconcile", "--wait", "--allow-leave", "all", "--revision", &more[..7]]);
+    assert_eq!(code, 0, "{said}");
+    site.applied(&more);
+    // It counted once: to go back and there again is to be said anew.
+    assert_eq!(site.ends(&["rollback", &many, "--reason", "they are needed"]).0, 0);
+    let (code, said) = site.ends(&["rollback", &more, "--reason", "x"]);
+    assert!(code == 4 && said.contains("7 of 10 machines would leave Git"), "{code} {said}");
+    let (code, said) = site.ends(&["rollback", "--reason", "x", "--allow-leave", "all"]);
+    assert!(code != 0 && !said.contains("is pinned"), "{code} {said}");
+    assert_eq!(site.ends(&["rollback", &more, "--reason", "x", "--allow-leave", "all"]).0, 0);
+    assert_eq!(site.content()["lastAppliedRevision"], *more);
+}
+
+#[test]
 fn reconcile_waits_for_what_comes_of_it_and_prints_the_findings() {
     let site = Site::started();
     let good = site.push_label("1");
