@@ -335,10 +335,13 @@ struct Named {
 
 async fn clusters(State(app): State<App>, _: Administrator) -> Json<List<ClusterRow>> {
     let serving = app.fleet.current();
+    // Each box once, by the name that it will have.
+    let to_adopt = serving.as_deref().map(|catalog| app.fleet.to_adopt(catalog)).unwrap_or_default();
+    let former: BTreeSet<String> = to_adopt.into_values().map(|found| found.former).collect();
     let row = |profile: &crate::catalog::ClusterProfile| ClusterRow {
         name: profile.name.to_string(),
         size: profile.spec.size,
-        members: app.fleet.members(&profile.name).to_vec(),
+        members: app.fleet.members(&profile.name).iter().filter(|name| !former.contains(*name)).cloned().collect(),
     };
     let items = serving.as_deref().map_or_else(Vec::new, |catalog| catalog.cluster_profiles().map(row).collect());
     Json(list_of(&app, &serving, items))

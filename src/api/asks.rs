@@ -23,7 +23,10 @@ pub(super) async fn ask(
     let turn = entry.turn().await;
     // Only looked at: what is due by itself, such as a first run, is not an ask's to begin, and a refused one changes nothing.
     let on = app.fleet.look_to_ask(&entry).await;
-    let asked = Asked { name: &name, body: &body, who: &who.name, heard: entry.heard(&app.fleet.clock) };
+    let serving = app.fleet.current().filter(|_| ask == "forget");
+    let becomes = serving.and_then(|catalog| app.fleet.becomes(&catalog, &name));
+    let heard = entry.heard(&app.fleet.clock);
+    let asked = Asked { name: &name, body: &body, who: &who.name, heard, becomes };
     let events = asked.events(&ask, &on.decision)?;
     app.fleet.record_asked(&entry, &on, events).await?;
     drop(turn);
@@ -54,6 +57,8 @@ struct Asked<'a> {
     body: &'a AskBody,
     who: &'a str,
     heard: Heard,
+    /// What its box is called from its next word on, where it is declared under another name now.
+    becomes: Option<String>,
 }
 
 impl Asked<'_> {
@@ -146,8 +151,8 @@ impl Asked<'_> {
         }])
     }
 
-    /// What is forgotten was never installed, as far as the store knows: where a rule takes its box in again, its next boot
-    /// walks the workflow from the start. That takes a reason.
+    /// What is forgotten was never installed, as far as the store knows: where a rule takes its box in again, or it is declared
+    /// under another name, its next boot walks the workflow from the start. That takes a reason.
     fn forget(&self, decision: &Decision) -> Result<Vec<Event>, ApiError> {
         let state: &MachineState = &decision.state;
         if decision.view.is_some() && state.enrolled.is_none() {
@@ -157,6 +162,18 @@ impl Asked<'_> {
             return Err(ApiError::conflict("open-run", "the machine has an open run; cancel it first"));
         }
         let reason = self.body.reason.trim();
+        if let Some(declared) = self.becomes.as_ref().filter(|_| reason.is_empty()) {
+            let message = format!(
+                "its box is declared as {declared}, which goes on with what {} has walked: forgotten, it is new, and walks its \
+                 workflow from the start at its next boot",
+                self.name
+            );
+            let hint = format!(
+                "formwork why {declared} says how it goes on; if it is to be new, formwork forget {} --reason TEXT",
+                self.name
+            );
+            return Err(ApiError::conflict("declared-anew", message).hint(hint));
+        }
         let walked = state.run.is_some() || state.adopted.is_some();
         let current = decision.current.as_deref().filter(|_| walked && reason.is_empty());
         if let Some(rule) = current.and_then(|current| would_take_in(current, state)) {

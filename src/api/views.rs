@@ -428,7 +428,8 @@ pub struct ReconcileAnswer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AskBody {
-    /// Why, for the journal (required for `skip` and `cancel`, and for `forget` while a rule would take the machine in again).
+    /// Why, for the journal (required for `skip` and `cancel`, and for `forget` while a rule would take the machine in again, or its box is
+    /// declared under another name).
     pub reason: String,
     /// `adopt`: it is a new machine, let its workflow start.
     pub new: bool,

@@ -313,6 +313,47 @@ spec: {match: {macPrefixes: ['52:54:00']}, name: \"node-{{ mac | replace(':', ''
 }
 
 #[tokio::test]
+async fn a_machine_whose_box_is_declared_under_another_name_is_forgotten_only_with_a_reason_and_counts_once() {
+    let site = Site::start().await;
+    let rule = "---
+kind: Enrollment
+metadata: {name: rack}
+spec: {match: {macPrefixes: ['52:54:00']}, name: \"node-{{ mac | replace(':', '') }}\", workflow: walk, profiles: [etcd]}
+";
+    site.lab.write(&format!("{}{rule}", super::SITE));
+    site.lab.until(|catalog| catalog.enrollments().next().is_some()).await;
+    let hardware = HardwareIdentity { macs: vec!["52:54:00:00:02:01".into()], ..HardwareIdentity::default() };
+    let entry = site.lab.machine(&hardware).await;
+    site.lab.fleet().settle(&entry).await.expect("settled");
+    site.lab.event(&entry, Event::RunFinished { run: 1 }).await;
+    let members = async || {
+        site.lab.fleet().refresh_members();
+        let answer = site.administrator("GET", "/v1/clusters", "/v1/clusters", "").await;
+        let clusters: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        let of = clusters["items"].as_array().expect("rows").iter().find(|row| row["name"] == "etcd").cloned();
+        of.expect("a row")["members"].to_string()
+    };
+    let before = members().await;
+    assert!(before.contains(&entry.name), "{before}");
+    let declared = "---
+kind: Machine
+metadata: {name: fresh}
+spec: {match: {macs: ['52:54:00:00:02:01']}, profiles: [etcd], workflow: walk}
+";
+    site.lab.write(&format!("{}{declared}{rule}", super::SITE));
+    site.lab.until(|catalog| catalog.machine("fresh").is_some()).await;
+    let after = members().await;
+    assert!(after.contains("fresh") && !after.contains(&entry.name), "{after}");
+    let path = format!("/v1/machines/{}/forget", entry.name);
+    let bare = site.administrator("POST", "/v1/machines/{name}/{ask}", &path, "").await;
+    assert!(bare.status == 409 && bare.body.contains("declared-anew"), "{bare:?}");
+    assert!(bare.body.contains("declared as fresh") && bare.body.contains("--reason"), "{bare:?}");
+    assert!(entry.state().is_known(), "nothing was changed");
+    assert_eq!(site.asked(&entry.name, "forget").await.status, 200);
+    assert!(!entry.state().is_known());
+}
+
+#[tokio::test]
 async fn a_machine_that_no_rule_takes_in_is_forgotten_without_a_reason() {
     let site = Site::start().await;
     let answer = site.administrator("POST", "/v1/machines/{name}/{ask}", "/v1/machines/gone/forget", "").await;
