@@ -68,12 +68,14 @@ struct Twins {
 }
 
 impl Twins {
-    /// Of two sources the later one is told, which is allowed less: nobody takes what is another's. In one the second is told.
+    /// Of two sources the later one is told: nobody takes what is another's. In one the second is told.
     fn of(first: Arc<Object<MachineSpec>>, second: Arc<Object<MachineSpec>>, mounts: &[String]) -> Self {
         let rank = |object: &Object<MachineSpec>| {
             let file: &str = object.document.file();
             let inside = |mount: &String| file.strip_prefix(mount.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            mounts.iter().position(inside).map_or(0, |at| at + 1)
+            // An empty one is the root, which comes first where it is not named.
+            let place = mounts.iter().position(inside).or_else(|| mounts.iter().position(String::is_empty));
+            place.map_or(0, |at| at + 1)
         };
         let (one, two) = (rank(&first), rank(&second));
         let (told, other) = if one > two { (first, second) } else { (second, first) };

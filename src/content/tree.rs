@@ -34,7 +34,8 @@ pub struct File {
 pub struct Tree {
     /// The entries.
     pub files: Files,
-    /// Folders in which other sources are mounted, in the order of the sources: where two disagree, the later one is told.
+    /// Folders in which other sources are mounted, in the order of the sources: where two disagree, the later one is told. What is at
+    /// the root comes first, unless an empty one says that it came later.
     pub mounts: Vec<String>,
 }
 

@@ -101,6 +101,17 @@ fn wipe_words(message: &str) -> Vec<&str> {
     words.flat_map(|names| names.split([',', ' '])).filter(|name| !name.is_empty()).collect()
 }
 
+/// What a commit's message allows to machines, which of a mounted source's commit are its own.
+pub(super) fn spoken(message: &str) -> Allowance {
+    let (all, named): (Vec<&str>, Vec<&str>) = wipe_words(message).into_iter().partition(|word| *word == "all");
+    Allowance {
+        wipe_all: !all.is_empty(),
+        wipe: named.into_iter().map(str::to_owned).collect(),
+        leave: MayLeave::of_message(message),
+        ..Allowance::default()
+    }
+}
+
 /// Refuses a push that loosens the guard against wiping itself, unless its pusher may wipe and says so: else whoever may push
 /// would lift the bound with one commit, and wipe with the next.
 ///

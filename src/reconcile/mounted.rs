@@ -1,8 +1,10 @@
 //! What a person allowed to a commit of a mounted source, in the revision that it is new in: there it counts for that source's own
 //! machines, and for nobody else's.
 
+use super::guards::spoken;
 use super::reconciler::{Reconciler, Shared};
 use super::{Allowance, Foreseen, HoldError, Loss};
+use crate::content::Tree;
 use crate::git::Revision;
 
 /// What more than the guards can be allowed to.
@@ -41,20 +43,34 @@ pub(super) fn with_parts(allowed: &Allowance, foreseen: &Foreseen, parts: &[Moun
 }
 
 impl<C: Send + Sync + 'static> Shared<C> {
-    /// What was allowed to the commits of mounted sources that are new in a revision.
-    pub(super) fn mounted(&self, before: Option<&Revision>, revision: &Revision) -> Vec<Mounted> {
+    /// What was allowed to the commits of mounted sources that are new in a revision: by a person's word, and by their own messages.
+    pub(super) async fn mounted(&self, before: Option<&Revision>, revision: &Revision) -> Vec<Mounted> {
         let follower = &self.parts.follower;
         let used = before.map(|before| follower.parts(before)).unwrap_or_default();
         let new: Vec<_> = follower.parts(revision).into_iter().filter(|part| !used.contains(part)).collect();
-        let mounts = follower.sources().into_iter().filter_map(|source| Some((source.name, source.mount?)));
-        let of = |(name, mount): (String, String)| {
-            let (_, commit) = new.iter().find(|(source, _)| *source == name)?;
-            let allowed = Allowance::of(self.parts.store.as_ref(), commit);
-            let allowed =
-                allowed.inspect_err(|error| tracing::warn!(%error, commit, "what it is allowed is not known"));
-            Some(Mounted { mount, allowed: allowed.ok()? })
-        };
-        mounts.filter_map(of).collect()
+        let mut mounted = Vec::new();
+        for source in follower.sources() {
+            let Some((mount, (_, commit))) = source.mount.zip(new.iter().find(|(name, _)| *name == source.name)) else {
+                continue;
+            };
+            let said = Allowance::of(self.parts.store.as_ref(), commit);
+            let said = said.inspect_err(|error| tracing::warn!(%error, commit, "what it is allowed is not known"));
+            let written = follower.revision(commit).await.map(|commit| spoken(&commit.message)).unwrap_or_default();
+            mounted.push(Mounted { mount, allowed: said.unwrap_or_default().and(&written) });
+        }
+        mounted
+    }
+}
+
+impl<C: Send + Sync + 'static> Shared<C> {
+    /// Each mounted source's commit was judged on top of the main one's before it came here: where the two want the same now, it is
+    /// the main one that came later.
+    pub(super) fn main_is_told(&self, mut tree: Tree) -> Tree {
+        tree.mounts = self.parts.follower.sources().into_iter().filter_map(|source| source.mount).collect();
+        if !tree.mounts.is_empty() {
+            tree.mounts.push(String::new());
+        }
+        tree
     }
 }
 
@@ -119,5 +135,7 @@ mod tests {
         assert_eq!(leave(MayLeave { names, ..MayLeave::default() }), named("a-2"));
         let wiped = of(Allowance { wipe_all: true, ..Allowance::default() });
         assert_eq!(wiped, (false, String::new(), "a-1 a-2".to_owned()));
+        let own = of(spoken("Anew\n\nFormwork-Allow-Wipe: a-1, m-1\nFormwork-Allow-Leave: 2\n"));
+        assert_eq!(own, (false, "a-1 a-2".to_owned(), "a-1".to_owned()), "its own message");
     }
 }

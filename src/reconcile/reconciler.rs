@@ -342,7 +342,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
 
     pub async fn build(&self, revision: &str) -> Result<Built<C>, Failure> {
         let tree = match self.parts.follower.tree(revision).await {
-            Ok(tree) => tree,
+            Ok(tree) => self.main_is_told(tree),
             Err(error) if error.is_fault_of_revision() => return Err(Failure::Refused(vec![error.to_string()])),
             Err(error) => return Err(Failure::Postponed(error)),
         };
@@ -398,7 +398,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
             _ => None,
         };
         // Whoever goes back says so anew.
-        let mounted = if back { Vec::new() } else { self.mounted(before.as_ref(), revision) };
+        let mounted = if back { Vec::new() } else { self.mounted(before.as_ref(), revision).await };
         let stale = before.as_ref().is_some_and(|before| decide::says_again(&before.message, &revision.message));
         let gone = before.map(|before| gone_sources(&before.message, &revision.message)).unwrap_or_default();
         let silent = Revision { message: String::new(), ..revision.clone() };

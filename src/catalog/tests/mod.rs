@@ -102,6 +102,13 @@ fn of_two_sources_that_want_one_box_the_later_is_told_and_where_the_other_has_it
     tree.mounts = vec!["tenants/a".to_owned()];
     let two = said(&tree);
     assert!(two.starts_with("tenants/a/a-1.yaml:4:44: error: MAC 52:54:00:00:00:01 selects machine `node-1` already, at machines/node-1.yaml:"), "{two}");
+    // What is at the root came later.
+    tree.mounts = vec!["tenants/a".to_owned(), String::new()];
+    let root = said(&tree);
+    assert!(
+        root.starts_with("machines/node-1.yaml:") && root.contains("`a-1` already, at tenants/a/a-1.yaml:4:44"),
+        "{root}"
+    );
     // Two tenants: the one that the server names later.
     tree.mounts = vec!["machines".to_owned(), "tenants/a".to_owned()];
     assert_eq!(said(&tree), two);
