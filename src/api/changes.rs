@@ -11,7 +11,7 @@ use crate::git::{GitError, Origins};
 use crate::inspect::change::Change;
 use crate::inspect::{SiteTree, Trace, TraceError, trace, tree};
 use crate::net::routes::{Opens, Route, Routes};
-use crate::reconcile::ReconcileError;
+use crate::reconcile::{Held, REVISION_LEAST, ReconcileError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
@@ -44,7 +44,8 @@ pub(super) fn routes() -> Routes<App> {
 struct ChangesQuery {
     /// The old revision, by any name that Git knows; where not given, the one that serves.
     from: Option<String>,
-    /// The new revision; where not given, the one that the source shows.
+    /// The new revision, or a mounted source's commit that a guard holds; where not given, what the source shows: where that serves,
+    /// the commits that are held.
     to: Option<String>,
 }
 
@@ -57,12 +58,30 @@ async fn changes(
         Some(name) => Some(revision(&app, name).await?),
         None => app.fleet.current(),
     };
+    let to = query.to.filter(|name| !name.is_empty());
+    let held = held(&app, to.as_deref()).await;
+    if !held.is_empty() {
+        let new = app.fleet.reconciler.with_held(&held).await?;
+        return Ok(Json(app.fleet.foresee(old, new).await));
+    }
     let shown = || app.fleet.content_status().head;
-    let Some(name) = query.to.filter(|name| !name.is_empty()).or_else(shown) else {
+    let Some(name) = to.or_else(shown) else {
         return Err(ApiError::conflict("no-revision", "the source shows no revision yet").hint("formwork status"));
     };
     let new = revision(&app, &name).await?;
     Ok(Json(app.fleet.foresee(old, new).await))
+}
+
+/// Commits of mounted sources that a guard holds and that are asked for: by the name of one; without a name all of them, where
+/// nothing of the whole waits.
+async fn held(app: &App, to: Option<&str>) -> Vec<Held> {
+    let held = app.fleet.reconciler.held().await.unwrap_or_default();
+    let whole = held.iter().any(|held| held.source.is_none());
+    let asked = |held: &Held| match to {
+        Some(name) => name.len() >= REVISION_LEAST && held.revision.id.starts_with(name),
+        None => !whole,
+    };
+    held.into_iter().filter(|held| held.source.is_some() && asked(held)).collect()
 }
 
 async fn revision(app: &App, name: &str) -> Result<Arc<Catalog>, ApiError> {

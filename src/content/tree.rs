@@ -39,6 +39,18 @@ pub struct Tree {
     pub mounts: Vec<String>,
 }
 
+impl Tree {
+    /// Puts another tree, or a folder of it, in the place of what a folder has.
+    pub fn replace(&mut self, mount: &str, part: &Self, subpath: Option<&str>) {
+        let inside = |path: &str, folder: &str| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+        self.files.retain(|path, _| inside(path, mount).is_none());
+        for (path, file) in part.files.iter() {
+            let path = subpath.map_or_else(|| Some(path.clone()), |folder| inside(path, folder));
+            self.files.extend(path.map(|path| (format!("{mount}/{path}"), file.clone())));
+        }
+    }
+}
+
 /// The entries of a tree, by path. A copy shares them until one of the two is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files(Arc<BTreeMap<String, File>>);

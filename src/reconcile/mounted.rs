@@ -2,10 +2,11 @@
 //! machines, and for nobody else's.
 
 use super::guards::spoken;
-use super::reconciler::{Reconciler, Shared};
-use super::{Allowance, Foreseen, HoldError, Loss};
+use super::reconciler::{Failure, Reconciler, Shared};
+use super::{Allowance, Foreseen, HoldError, Loss, ReconcileError};
 use crate::content::Tree;
-use crate::git::Revision;
+use crate::git::{GitError, Revision, Source};
+use std::sync::Arc;
 
 /// What more than the guards can be allowed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,38 @@ impl<C: Send + Sync + 'static> Reconciler<C> {
             return Err(HoldError::NothingWaits { revision: seen.short().to_owned(), summary: seen.summary });
         }
         Ok(held)
+    }
+
+    /// What would serve with these commits of mounted sources that are held in place of what serves of them.
+    ///
+    /// # Errors
+    /// Nothing serves, one of them cannot be read, or they do not compile.
+    pub async fn with_held(&self, held: &[Held]) -> Result<Arc<C>, ReconcileError> {
+        let serves = self.shared.status.borrow().applied.as_ref().map(|applied| applied.revision.clone());
+        let parts: Vec<(&str, &str)> =
+            held.iter().filter_map(|held| Some((held.source.as_deref()?, held.revision.id.as_str()))).collect();
+        let called = parts.iter().map(|(_, commit)| *commit).collect::<Vec<_>>().join("+");
+        let Some(serves) = serves else {
+            return Err(ReconcileError::Git(GitError::UnknownRevision { revision: called }));
+        };
+        let source = self.follower().source();
+        let settings = match &*source {
+            Source::Sources(sources) => sources.0.as_slice(),
+            Source::Bare { .. } | Source::Directory { .. } => &[],
+        };
+        let mut tree = self.follower().tree(&serves).await?;
+        tree.mounts = settings.iter().filter_map(|settings| settings.mount.clone()).collect();
+        for (name, commit) in parts {
+            let settings = settings.iter().find(|settings| settings.name == name);
+            let Some((settings, mount)) = settings.and_then(|settings| Some((settings, settings.mount.as_ref()?)))
+            else {
+                return Err(ReconcileError::Git(GitError::UnknownRevision { revision: commit.to_owned() }));
+            };
+            let part = self.follower().tree(commit).await?;
+            tree.replace(mount, &part, settings.subpath.as_deref());
+        }
+        let built = self.shared.compile(&self.shared.parts.build, Arc::new(tree), &called).await;
+        Ok(built.map_err(|findings| Failure::Refused(findings).into_error(&called))?.catalog)
     }
 }
 

@@ -367,7 +367,12 @@ impl<C: Send + Sync + 'static> Shared<C> {
     }
 
     /// Loads and compiles files, when it is their turn.
-    async fn compile(&self, build: &Arc<Build<C>>, tree: Arc<Tree>, revision: &str) -> Result<Built<C>, Vec<String>> {
+    pub async fn compile(
+        &self,
+        build: &Arc<Build<C>>,
+        tree: Arc<Tree>,
+        revision: &str,
+    ) -> Result<Built<C>, Vec<String>> {
         let turn = Arc::clone(&self.builds).acquire_owned().await;
         let (build, revision, stop) = (Arc::clone(build), revision.to_owned(), Stop::default());
         // Compiling takes milliseconds of one core: not on a thread that answers machines. Where nobody waits for it any more

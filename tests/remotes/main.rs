@@ -15,6 +15,7 @@ mod broken;
 mod brought;
 mod follows;
 mod forge_stand_in;
+mod held;
 mod https;
 mod https_server;
 mod proxy;
