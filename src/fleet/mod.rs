@@ -21,6 +21,8 @@ mod overdue;
 mod pins;
 mod retention;
 mod secrets;
+#[cfg(test)]
+mod store_tests;
 mod take_in;
 #[cfg(test)]
 pub(crate) mod testing;
