@@ -1,6 +1,6 @@
 //! One readable sentence an event. Pure.
 
-use crate::journal::{Ask, Event, Stream};
+use crate::journal::{Ask, Event, RefusedCommit, Stream};
 use crate::wire::{JobOutcome, JobRequest};
 
 /// Whose event it is, in a column: a machine's bare name, else the kind before it.
@@ -111,7 +111,7 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
                 short(to)
             )
         }
-        Event::SourceRefused { source, revision, summary, findings, count: all } => {
+        Event::SourceRefused(RefusedCommit { source, revision, summary, findings, count: all }) => {
             let first = findings.first().map(|finding| format!(": {}", one_line(finding))).unwrap_or_default();
             let what = count(*all, "finding");
             format!("revision {} of source {source} is refused{}: {what}{first}", short(revision), aside(summary))

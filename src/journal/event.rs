@@ -1,6 +1,7 @@
 //! The events: what happened, in the past tense, never edited.
 
 use super::state::MachineState;
+use super::{Ask, RefusedCommit};
 use crate::wire::{CheckInRequest, JobOutcome, JobRequest};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -78,18 +79,7 @@ pub enum Event {
         reason: String,
     },
     /// A commit of one of several sources was refused by itself; its last good one goes on, and so do all others.
-    SourceRefused {
-        /// The source.
-        source: String,
-        /// The commit.
-        revision: String,
-        /// Its subject line.
-        summary: String,
-        /// The findings as shown to people, the first twenty.
-        findings: Vec<String>,
-        /// How many there are in all.
-        count: usize,
-    },
+    SourceRefused(RefusedCommit),
     /// A commit of one of several sources is signed as the policy of that source asks, and is used from now on.
     SourceTrusted {
         /// The source.
@@ -502,16 +492,4 @@ pub enum Event {
         /// With how many members.
         count: u32,
     },
-}
-
-/// What a person may ask of a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "ask")]
-pub enum Ask {
-    /// Try the failed task again now; lets a held or diverged machine go on (a diverged run pinned to `current`).
-    Retry,
-    /// Trust the quarantined identity's next exchange.
-    Approve,
-    /// A restart of the machine, at the next word with its agent.
-    Reboot,
 }

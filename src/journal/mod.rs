@@ -2,6 +2,7 @@
 
 mod event;
 mod hold;
+mod parts;
 mod record;
 mod retention;
 mod run;
@@ -10,8 +11,9 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Ask, Event};
+pub use event::Event;
 pub use hold::{Hold, Pin, Word};
+pub use parts::{Ask, RefusedCommit};
 pub use record::{Record, Stream};
 pub use retention::{Retention, fold_below, jobs_of};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};

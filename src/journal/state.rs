@@ -1,7 +1,8 @@
 //! A machine's state, folded from its events: a projection that can be thrown away and made again. All of it can be written
 //! down ([`Event::Folded`](super::Event::Folded)) where retention drops the events it was made of.
 
-use super::event::{Ask, Event};
+use super::event::Event;
+use super::parts::Ask;
 use super::record::Record;
 use super::run::Run;
 use crate::wire::CheckInRequest;

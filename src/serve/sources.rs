@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::content::{Stop, count_of};
 use crate::git::remote::{Policies, SourceEvent};
 use crate::git::{Ears, Follower, MayLeave, PackCache, Source, Verifier};
-use crate::journal::{Event, Stream};
+use crate::journal::{Event, RefusedCommit, Stream};
 use crate::reconcile::{Allowance, Build};
 use crate::replicas::Replicas;
 use crate::store::{Batch, Store};
@@ -108,7 +108,7 @@ pub(super) async fn record(
             SourceEvent::Refused { source, revision, summary, findings } => {
                 let count = count_of(&findings);
                 let findings = findings.into_iter().take(FINDINGS_KEPT).collect();
-                Event::SourceRefused { source, revision, summary, findings, count }
+                Event::SourceRefused(RefusedCommit { source, revision, summary, findings, count })
             }
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
