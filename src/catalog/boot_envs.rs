@@ -38,23 +38,6 @@ pub(super) fn boot_env(
             )
             .hint("give this boot environment another name");
     }
-    match (spec.ends_by, spec.architectures.is_empty()) {
-        (EndsBy::Nothing, false) => {
-            report.error(
-                "boot-env",
-                document.key(&["spec".into(), "architectures".into()]),
-                "an environment that ends by nothing boots nothing of ours",
-            );
-        }
-        (EndsBy::Agent | EndsBy::Callback, true) => report
-            .error(
-                "boot-env",
-                document.value(&["spec".into()]),
-                "a boot environment says what to boot: `architectures` is missing",
-            )
-            .hint("write `architectures: {x86_64: {kernel: {file: …}, initrds: [{file: …}]}}`"),
-        _ => {}
-    }
     for (architecture, what) in &spec.architectures {
         let base = vec![Step::Key("spec"), Step::Key("architectures"), Step::Key(architecture.as_str())];
         let with = |more: &[Step<'static>]| {
@@ -136,8 +119,6 @@ fn check_source(source: &FileSource, path: &[Step<'_>], object: &Object<BootEnvS
                     .hint("write `sha256:` beside it (`sha256sum FILE`)");
             }
         }
-        _ => {
-            report.error("image-source", document.value(path), "a file to boot has exactly one of `file` and `url`");
-        }
+        _ => {} // told where it was read
     }
 }

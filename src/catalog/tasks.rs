@@ -181,14 +181,7 @@ pub(super) fn templates(
                 (text, Some(file))
             }
             (None, Some(text)) => (Arc::from(text.as_str()), None),
-            _ => {
-                report.error(
-                    "template-source",
-                    object.document.value(&["spec".into()]),
-                    "a template has exactly one of `file` and `text`",
-                );
-                continue;
-            }
+            _ => continue, // told where it was read
         };
         let template = Template { name: Arc::clone(&name), text, file, document: object.document.clone() };
         let what = || format!("template {name}");
@@ -241,9 +234,6 @@ pub(super) fn task(
             )
             .hint("write how long it may take, such as `90s` or `20m`; without a `timeout` it is 1h");
     }
-    if object.spec.steps.is_empty() {
-        report.error("no-steps", document.value(&["spec".into(), "steps".into()]), "a task has at least one step");
-    }
     let mut steps = Vec::with_capacity(object.spec.steps.len());
     let mut whole = true;
     let mut names: HashSet<&str> = HashSet::new();
@@ -283,7 +273,6 @@ fn step(
     report: &mut Report,
 ) -> Option<CompiledStep> {
     let document = &object.document;
-    let here = [Step::Key("spec"), Step::Key("steps"), Step::Item(index)];
     let at = |field: &'static str| [Step::Key("spec"), Step::Key("steps"), Step::Item(index), Step::Key(field)];
     if let Some(condition) = &spec.condition {
         let tamed = tame::expression(condition, &render::syntax()).map_err(|untamed| untamed.of(String::new()));
@@ -299,12 +288,7 @@ fn step(
     }
     let sources = [&spec.script, &spec.script_file, &spec.template, &spec.file];
     if sources.into_iter().flatten().count() != 1 {
-        report.error(
-            "step-source",
-            document.value(&here),
-            "a step has exactly one of `script`, `scriptFile`, `template` and `file`",
-        );
-        return None;
+        return None; // told where it was read
     }
     let writes = spec.template.is_some() || spec.file.is_some();
     for (field, value) in [("to", &spec.to), ("mode", &spec.mode)] {
@@ -320,14 +304,9 @@ fn step(
             .hint("three or four octal digits in quotes, such as \"0644\"");
     }
     let to = spec.to.clone().unwrap_or_default();
-    if writes {
-        let absolute =
-            to.starts_with('/') && !to.ends_with('/') && !to.split('/').any(|part| matches!(part, "." | ".."));
-        if spec.to.is_none() {
-            report.error("missing-field", document.value(&here), "the step does not say where to: `to` is missing");
-        } else if !absolute {
-            report.error("to", document.value(&at("to")), format!("`{to}` is not the absolute path of a file"));
-        }
+    let absolute = to.starts_with('/') && !to.ends_with('/') && !to.split('/').any(|part| matches!(part, "." | ".."));
+    if writes && spec.to.is_some() && !absolute {
+        report.error("to", document.value(&at("to")), format!("`{to}` is not the absolute path of a file"));
     }
     let name = if spec.name.is_empty() { format!("step-{}", index + 1) } else { spec.name.clone() };
     let pack = object.pack.as_ref();

@@ -5,7 +5,7 @@ mod homes;
 use super::finding::{Findings, Place, Report, Severity};
 use super::kinds::{self, SiteSpec};
 use super::memory::{AnyObject, Memory};
-use super::{Document, File, FileKind, Files, Kind, Object, Pack, Tree, decode, document};
+use super::{Document, File, FileKind, Files, Kind, Object, Pack, Tree, decode, document, shapes};
 use homes::{Home, Homes, circles, packs_of};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -347,6 +347,7 @@ fn object(
         Some(pack) if kind.is_qualified() => Arc::from(format!("{pack}.{}", envelope.name)),
         _ => Arc::from(envelope.name.as_str()),
     };
+    shapes::check(kind, &document, &value, report);
     let mut reading = Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken };
     Some(match kind {
         Kind::Site | Kind::Pack | Kind::PackTest => return None,

@@ -19,6 +19,7 @@ mod not_yaml;
 mod object;
 mod pack_tests;
 pub mod schema;
+mod shapes;
 mod slips;
 pub mod sops;
 mod sources;

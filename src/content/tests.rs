@@ -157,6 +157,47 @@ fn what_is_missing_is_told_with_its_whole_path_and_how_it_is_written_without_a_n
             &[("spec.architectures.x86_64.kernel is missing", "write `kernel: …` there, map: The kernel")],
         ),
         (
+            "BootEnv",
+            "metadata: {}\nspec: {endsBy: nobody}\n",
+            &[
+                ("metadata.name is missing", "write `metadata: {name: …}`"),
+                (
+                    "a boot environment says what to boot: `architectures` is missing",
+                    "write `architectures: {x86_64: {kernel: {file: …}, initrds: [{file: …}]}}`",
+                ),
+                ("`nobody` is not a value of spec.endsBy", "known here: agent, callback, nothing"),
+            ],
+        ),
+        (
+            "BootEnv",
+            "metadata: {name: a}\nspec: {endsBy: 7, architectures: {x86_64: {kernel: {}, initrds: [{file: a, url: b}, 5]}}}\n",
+            &[
+                ("spec.endsBy: integer `7`, expected string or map", ""),
+                ("a file to boot has exactly one of `file` and `url`", ""),
+                ("a file to boot has exactly one of `file` and `url`", ""),
+                ("spec.architectures.x86_64.initrds[1]: integer `5`, expected a map: FileSource", ""),
+            ],
+        ),
+        (
+            "Template",
+            "metadata: {}\nspec: {text: a, file: b}\n",
+            &[
+                ("metadata.name is missing", "write `metadata: {name: …}`"),
+                ("a template has exactly one of `file` and `text`", ""),
+            ],
+        ),
+        (
+            "Task",
+            "metadata: {}\nspec: {params: [{}], steps: [{name: a}, {script: 5}, {file: a}, {template: a, to: /a}]}\n",
+            &[
+                ("metadata.name is missing", "write `metadata: {name: …}`"),
+                ("spec.params[0].name is missing", "write `name: …` there, text: The param's name"),
+                ("a step has exactly one of `script`, `scriptFile`, `template` and `file`", ""),
+                ("spec.steps[1].script: integer `5`, expected text", "put it in quotes: `\"5\"`"),
+                ("the step does not say where to: `to` is missing", ""),
+            ],
+        ),
+        (
             "Task",
             "metadata: {}\nspec: {params: [{}]}\n",
             &[
