@@ -30,7 +30,9 @@ pub(super) async fn ask(
     let events = asked.events(&ask, &on.decision)?;
     app.fleet.record_asked(&entry, &on, events).await?;
     drop(turn);
-    // What follows at once, such as the end of a run whose last task was skipped. A run begins with the machine's own word.
+    // What follows at once, such as the end of a run whose last task was skipped. A first run begins with the machine's own word
+    // alone. One that has walked begins the next run that Git declares as soon as nothing is in its way, as it does when the
+    // revision comes: an `approve` of a machine in quarantine, whose `spec.run` was raised meanwhile, begins that run here.
     if ask != "adopt" && entry.state().has_walked() {
         app.fleet.settle(&entry).await?;
     }
