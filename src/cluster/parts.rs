@@ -121,6 +121,8 @@ fn differences<'a, K: Ord, V: PartialEq>(
             (None, None) => return,
             (Some(_), None) => Less,
             (None, Some(_)) => Greater,
+            // Nearly all keys are shared, and need not be read.
+            (Some((was, _)), Some((is, _))) if std::ptr::eq(*was, *is) => Equal,
             (Some((was, _)), Some((is, _))) => was.cmp(is),
         };
         let was = if order == Greater { None } else { before.next() };
