@@ -108,7 +108,7 @@ pub fn import(Import { from, place }: &Import) -> Result<(), CliError> {
     let read = Read { site: &file.header.site, result, counts: file.counts };
     let names = || vec![file.header.site.clone()];
     let next = site::next(&place.state_dir, &keeping);
-    Output::of_process(place.output).answer(&read, names, |_| imported_text(&read, &next))
+    Output::of_process(place.output).answer(&read, names, |_| imported_text(&read, &format!("next: {next}")))
 }
 
 /// How a command ends that writes to the disk of `to`.

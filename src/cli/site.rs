@@ -2,9 +2,10 @@
 
 use super::error::CliError;
 use super::keeping::StoreAt;
-use super::output::say;
+use super::output::{Format, Output};
 use crate::serve::{Keeping, StateDirectory};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Makes a site.
@@ -45,6 +46,24 @@ struct Create {
     /// formwork-site beside the store, and are made once, however many say this.
     #[arg(long)]
     shared: bool,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+/// A site that was made, as programs are told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made<'a> {
+    site: &'a str,
+    state_dir: String,
+    authority_sha256: String,
+    /// The context file of the first administrator.
+    administrator: String,
+    /// Whether machines that the store has never heard of are held until somebody adopts them.
+    holds_unknown: bool,
+    /// The command line that serves it.
+    next: String,
 }
 
 /// Does it.
@@ -60,21 +79,37 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let keys = keys.map_err(|error| super::failure::of_site(&error))?;
     let fingerprint = crate::identity::ca_fingerprint(keys.authority_certificate()).map_err(|error| failed(&error))?;
-    say(&format!("site {} made in {}", create.name, create.state_dir.display()));
-    say(&format!("  authority SHA-256 {fingerprint}"));
-    say(&format!("  administrator     {}", state.context().display()));
-    if !create.fresh {
-        say("  machines that this store has never heard of are held until `formwork adopt`");
+    let made = Made {
+        site: &create.name,
+        state_dir: create.state_dir.display().to_string(),
+        authority_sha256: fingerprint,
+        administrator: state.context().display().to_string(),
+        holds_unknown: !create.fresh,
+        next: next(&create.state_dir, &keeping),
+    };
+    let output = Output::of_process(create.output);
+    output.answer(&made, || vec![create.name.clone()], |_| made.text())
+}
+
+impl Made<'_> {
+    fn text(&self) -> String {
+        let Self { site, state_dir, authority_sha256, administrator, holds_unknown, next } = self;
+        let held = match holds_unknown {
+            true => "  machines that this store has never heard of are held until `formwork adopt`\n",
+            false => "",
+        };
+        format!(
+            "site {site} made in {state_dir}\n  authority SHA-256 {authority_sha256}\n  administrator     {administrator}\n\
+             {held}next: {next}\n"
+        )
     }
-    say(&next(&create.state_dir, &keeping));
-    Ok(())
 }
 
 /// What serves the site.
 pub(super) fn next(state: &Path, keeping: &Keeping) -> String {
     let (state, store) = (state.display(), keeping.options());
     format!(
-        "next: formwork serve --state-dir {state}{store} --repository PATH --images DIR --address ADDRESS --interface NAME"
+        "formwork serve --state-dir {state}{store} --repository PATH --images DIR --address ADDRESS --interface NAME"
     )
 }
 
@@ -85,7 +120,7 @@ mod tests {
     #[test]
     fn what_comes_next_says_where_the_store_is() {
         let line = next(Path::new("k1"), &Keeping::Embedded);
-        assert!(line.starts_with("next: formwork serve --state-dir k1 --repository PATH"), "{line}");
+        assert!(line.starts_with("formwork serve --state-dir k1 --repository PATH"), "{line}");
         #[cfg(feature = "kubernetes")]
         {
             let config = Box::new(kube::Config::new("http://127.0.0.1:1".parse().unwrap()));

@@ -248,8 +248,8 @@ fn a_server_that_is_away_is_asked_again_and_a_refusal_is_not() {
 #[test]
 fn a_form_of_output_is_no_value_behind_dashes_and_words_that_say_nothing_are_a_wrong_line() {
     for (words, told) in [
-        (&["pack", "add", "-o", "json", "packs/web"][..], "leave -o out"),
-        (&["site", "create", "lab", "--output", "json"], "leave -o out"),
+        (&["hook", "install", "-o", "json", "site.git"][..], "leave -o out"),
+        (&["init", "lab", "--output", "json"], "leave -o out"),
         (&["skip", "node-1", "--reason", " "], "it is empty"),
         (&["rollback", "--reason", ""], "it is empty"),
         (&["reconcile", "--allow-wipe", "a,,b"], "has an empty name in it"),

@@ -106,6 +106,42 @@ fn the_json_of_each_command_is_what_it_was() {
 }
 
 #[test]
+fn what_makes_a_site_and_adds_packs_answers_in_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (state, site) = (place("state"), place("site"));
+    std::fs::create_dir(&site).expect("made");
+    let head = "apiVersion: formwork.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nspec:\n  packs:\n    - builtin: discovery\n";
+    std::fs::write(folder.path().join("site/site.yaml"), head).expect("written");
+    let typed = |words: &[&str]| {
+        let output = Command::new(FORMWORK).args(words).output().expect("formwork starts");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let keys = |value: &Value| -> Vec<String> {
+        let mut keys: Vec<String> = value.as_object().expect("a map").keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    };
+    let words = ["site", "create", "lab", "--state-dir", &state];
+    let made = json(&typed(&words), &words);
+    assert_eq!(keys(&made), ["administrator", "authoritySha256", "holdsUnknown", "next", "site", "stateDir"]);
+    assert_eq!((&made["site"], &made["stateDir"], &made["holdsUnknown"]), (&"lab".into(), &state.into(), &true.into()));
+    assert!(made["next"].as_str().is_some_and(|next| next.starts_with("formwork serve --state-dir ")), "{made}");
+    let words = ["pack", "add", "builtin:image", "--dir", &site];
+    let required = serde_json::json!([{"name": "hardware", "builtin": true}]);
+    assert_eq!(json(&typed(&words), &words), serde_json::json!({"name": "image", "requires": required}));
+    let words = ["pack", "update", "--dir", &site];
+    assert_eq!(json(&typed(&words), &words), serde_json::json!({"packs": [], "lockWritten": false}));
+    let words = ["pack", "vendor", "--dir", &site];
+    assert_eq!(json(&typed(&words), &words), serde_json::json!([]));
+    let table = typed(&["pack", "vendor", "--dir", &site, "-o", "table"]);
+    assert_eq!(String::from_utf8_lossy(&table), "no pack comes from another repository\n");
+    let table = typed(&["site", "create", "lab", "--fresh", "--state-dir", &place("other"), "-o", "table"]);
+    assert!(table.starts_with(b"site lab made in "), "{}", String::from_utf8_lossy(&table));
+}
+
+#[test]
 fn without_being_told_a_pipe_gets_json_and_colour_is_for_terminals_only() {
     let site = Site::start();
     for words in [&["get", "machines"][..], &["why", "web-1"], &["plan", "web-1"], &["explain", "Task"]] {

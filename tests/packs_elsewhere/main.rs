@@ -18,7 +18,10 @@ fn a_pack_is_added_pinned_and_vendored_and_the_site_keeps_its_comments() {
     let newest = world.release("1.2.0");
     world.release("2.0.0-rc.1");
     let said = world.ends(0, &["pack", "add", &world.url()]);
-    assert!(said.contains(&format!("pack: v1.2.0 ({})", &newest[..12])), "{said}");
+    let added: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&added["commit"], &added["reference"]), (&newest.as_str().into(), &"refs/tags/v1.2.0".into()));
+    assert_eq!((&added["name"], &added["folder"]), (&"pack".into(), &"packs/vendor/pack".into()));
+    assert!(added["files"].as_u64().is_some_and(|files| files > 1) && added["hash"].is_string(), "{said}");
     let expected =
         SITE.replace("    # what we", &format!("    - git: {}\n      version: ^1.2.0\n    # what we", world.url()));
     assert_eq!(world.read("site/site.yaml"), expected);
@@ -45,14 +48,19 @@ fn an_update_moves_inside_the_range_and_says_so_and_a_dry_one_writes_nothing() {
     let list = world.ends(0, &["pack", "list", "--remote", "-o", "json"]);
     assert!(list.contains(&format!("v1.3.0 ({}); 2.0.0 is not in the range", &newer[..12])), "{list}");
     let before = (world.read("site/packs.lock"), world.read("site/packs/vendor/pack/pack.yaml"));
-    let said = world.ends(0, &["pack", "update", "--dry-run"]);
+    let said = world.ends(0, &["pack", "update", "--dry-run", "-o", "table"]);
     assert!(said.contains("pack: v1.0.0 (") && said.contains(&format!("-> v1.3.0 ({})", &newer[..12])), "{said}");
     assert_eq!((world.read("site/packs.lock"), world.read("site/packs/vendor/pack/pack.yaml")), before);
-    world.ends(0, &["pack", "update", "pack"]);
+    let said = world.ends(0, &["pack", "update", "pack"]);
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let row = &told["packs"][0];
+    assert_eq!((&row["change"], &row["now"]["commit"]), (&"moved".into(), &newer.as_str().into()), "{said}");
+    assert_eq!((&row["before"]["reference"], &told["lockWritten"]), (&"refs/tags/v1.0.0".into(), &true.into()));
+    assert!(row["files"].is_u64(), "{said}");
     assert!(world.read("site/packs/vendor/pack/pack.yaml").contains("1.3.0"));
     assert_eq!(world.findings(), []);
     let lock = world.read("site/packs.lock");
-    assert!(world.ends(0, &["pack", "update"]).contains("as before"));
+    assert!(world.ends(0, &["pack", "update", "-o", "table"]).contains("as before"));
     assert_eq!(world.read("site/packs.lock"), lock);
     world.ends(3, &["pack", "update", "other"]);
 }
@@ -146,8 +154,11 @@ fn a_lock_that_names_another_commit_for_files_that_are_there_is_noticed() {
     // A repository that is away takes nothing from files that are there.
     std::fs::remove_dir_all(world.path("cache")).expect("removed");
     std::fs::rename(world.path("pack"), world.path("away")).expect("moved");
-    let said = world.ends(0, &["pack", "vendor"]);
+    let said = world.ends(0, &["pack", "vendor", "-o", "table"]);
     assert!(said.contains("cannot be asked about now"), "{said}");
+    let said = world.ends(0, &["pack", "vendor"]);
+    let rows: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert!(rows[0]["notAsked"].is_string() && rows[0].get("files").is_none(), "{said}");
 }
 
 #[test]

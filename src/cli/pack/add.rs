@@ -1,16 +1,16 @@
 //! `formwork pack add`: one more pack for the site.
 
 use super::super::CliError;
-use super::super::output::say;
-use super::super::sentence::count;
+use super::super::output::{Format, Output};
 use super::super::suggest;
-use super::Place;
 use super::resolve::{resolve, shown, versions};
 use super::site::{Elsewhere, SITE_FILE, SiteFiles, cache, name_in, required_by};
+use super::{Place, Written};
 use crate::catalog::builtin_packs;
-use crate::content::elsewhere::{Lock, Request, append_to_packs, name_of, origin, vendor_folder};
+use crate::content::elsewhere::{Lock, Request, append_to_packs, name_of, origin};
 use crate::content::kinds::PackSource;
 use crate::git::PackCache;
+use serde::Serialize;
 use std::path::Path;
 
 /// Adds a pack to site.yaml; one from another repository is pinned in packs.lock, and its files are written to packs/vendor.
@@ -54,8 +54,61 @@ pub struct Arguments {
     /// Leaves its files to `formwork pack vendor`, or to the server.
     #[arg(long)]
     no_vendor: bool,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
     #[command(flatten)]
     place: Place,
+}
+
+/// A pack that was added, as programs are told.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Added {
+    name: String,
+    /// What it is pinned to, where it comes from another repository.
+    #[serde(flatten)]
+    pinned: Option<Pinned>,
+    /// Packs that it requires and that site.yaml does not name.
+    requires: Vec<Required>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pinned {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    commit: String,
+    hash: String,
+    #[serde(flatten)]
+    written: Option<Written>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Required {
+    name: String,
+    /// It comes with this program.
+    builtin: bool,
+}
+
+impl Added {
+    fn text(&self) -> String {
+        let name = &self.name;
+        let mut text = String::new();
+        if let Some(pinned) = &self.pinned {
+            text.push_str(&format!("{name}: {}\n", shown(pinned.reference.as_deref(), &pinned.commit)));
+            if let Some(written) = &pinned.written {
+                text.push_str(&format!("{name}: {written}\n"));
+            }
+        }
+        text.push_str(&format!("{name}: added to site.yaml\n"));
+        for Required { name, builtin } in &self.requires {
+            let source = if *builtin { format!("builtin:{name}") } else { "SOURCE".to_owned() };
+            text.push_str(&format!("it requires pack {name}: formwork pack add {source}\n"));
+        }
+        text
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -92,24 +145,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let edited = append_to_packs(&text, &entry)
         .map_err(|error| CliError::NotSo(format!("{error}; write there:\n{}", error.item)))?;
+    let mut added = Added::default();
     if let Some((locked, tree)) = pinned {
-        say(&format!("{name}: {}", shown(locked.reference.as_deref(), &locked.commit)));
-        if !arguments.no_vendor {
-            let files = count(site.write_vendored(&name, &tree)?, "file");
-            say(&format!("{name}: {files} in {}", vendor_folder(&name)));
-        }
+        let written = if arguments.no_vendor { None } else { Some(Written::to(&site, &name, &tree)?) };
+        let (reference, commit, hash) = (locked.reference.clone(), locked.commit.clone(), locked.hash.clone());
+        added.pinned = Some(Pinned { reference, commit, hash, written });
         let mut lock = Lock::of(site.lock.packs.clone());
         lock.put(locked);
         site.write_lock(&lock)?;
     }
     site.write_site(&edited)?;
-    say(&format!("{name}: added to site.yaml"));
-    for missing in required.iter().filter(|required| !known.contains(required)) {
-        let known_here = builtin_packs().contains_key(missing);
-        let source = if known_here { format!("builtin:{missing}") } else { "SOURCE".to_owned() };
-        say(&format!("it requires pack {missing}: formwork pack add {source}"));
-    }
-    Ok(())
+    let missing = required.into_iter().filter(|required| !known.contains(required));
+    added.requires = missing.map(|name| Required { builtin: builtin_packs().contains_key(&name), name }).collect();
+    added.name = name;
+    Output::of_process(arguments.output).answer(&added, || vec![added.name.clone()], |_| added.text())
 }
 
 /// A pack of the program or of this repository: its entry, its name, what it requires. `None`: it is an address.

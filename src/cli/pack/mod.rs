@@ -8,11 +8,14 @@ mod test;
 mod update;
 mod vendor;
 
+use self::site::SiteFiles;
 use super::CliError;
+use super::sentence::count;
 use crate::content::Tree;
-use crate::content::elsewhere::{lay_in, missing};
+use crate::content::elsewhere::{lay_in, missing, vendor_folder};
 use crate::git::PackError;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Lists, adds, updates, vendors and tests the packs of a site. Works on the files of a directory; nothing is committed.
@@ -62,6 +65,27 @@ pub(super) fn lay_in_fetched(tree: &mut Tree) {
         if let Ok(files) = cache.tree(&pack.commit, pack.from.path.as_deref()) {
             lay_in(tree, &pack.name, &files);
         }
+    }
+}
+
+/// Files of a pack that were written into the site.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    folder: String,
+    files: usize,
+}
+
+impl Written {
+    /// Writes them.
+    fn to(site: &SiteFiles, name: &str, tree: &Tree) -> Result<Self, CliError> {
+        Ok(Self { files: site.write_vendored(name, tree)?, folder: vendor_folder(name) })
+    }
+}
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}", count(self.files, "file"), self.folder)
     }
 }
 

@@ -1,12 +1,12 @@
 //! `formwork pack update`: what packs' requests mean now, into the lock.
 
 use super::super::CliError;
-use super::super::output::say;
-use super::super::sentence::count;
-use super::Place;
+use super::super::output::{Format, Output};
 use super::resolve::{resolve, shown};
 use super::site::{SiteFiles, cache};
-use crate::content::elsewhere::{Lock, Request, vendor_folder};
+use super::{Place, Written};
+use crate::content::elsewhere::{Lock, LockedPack, Request};
+use serde::Serialize;
 
 /// Finds the commits of packs from other repositories anew and writes packs.lock.
 ///
@@ -32,8 +32,91 @@ pub struct Arguments {
     /// Leaves the files of packs that are new in the lock to `formwork pack vendor`, or to the server.
     #[arg(long)]
     no_vendor: bool,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
     #[command(flatten)]
     place: Place,
+}
+
+/// What was found, as programs are told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    packs: Vec<Row>,
+    /// The lock was written: it is not where nothing changed, and with `--dry-run`.
+    lock_written: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    change: Change,
+    /// What it was locked to before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<At>,
+    /// What its request means now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<At>,
+    #[serde(flatten)]
+    written: Option<Written>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Change {
+    /// It is what it was.
+    None,
+    /// Another commit.
+    Moved,
+    /// It was not locked before.
+    New,
+    /// It is not locked any more, since site.yaml does not name it.
+    Gone,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct At {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    commit: String,
+}
+
+impl At {
+    fn of(locked: &LockedPack) -> Self {
+        Self { reference: locked.reference.clone(), commit: locked.commit.clone() }
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let at =
+            |at: &Option<At>| at.as_ref().map_or_else(String::new, |at| shown(at.reference.as_deref(), &at.commit));
+        let (name, before, now) = (&self.name, at(&self.before), at(&self.now));
+        match self.change {
+            Change::None => format!("{name}: {now}, as before\n"),
+            Change::Moved => format!("{name}: {before} -> {now}\n"),
+            Change::New => format!("{name}: {now}, new\n"),
+            Change::Gone => format!("{name}: no longer locked, since site.yaml does not name it\n"),
+        }
+    }
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let mut text: String = self.packs.iter().map(Row::line).collect();
+        for row in &self.packs {
+            if let Some(written) = &row.written {
+                text.push_str(&format!("{}: {written}\n", row.name));
+            }
+        }
+        if self.lock_written {
+            text.push_str("packs.lock is written; `formwork validate` says what the change means for the site\n");
+        }
+        text
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -42,8 +125,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let all = site.elsewhere()?;
     let cache = cache()?;
     let mut lock = Lock::of(site.lock.packs.clone());
+    let mut rows = Vec::new();
     for gone in site.lock.packs.iter().filter(|locked| all.iter().all(|pack| pack.name != locked.name)) {
-        say(&format!("{}: no longer locked, since site.yaml does not name it", gone.name));
+        let (name, before) = (gone.name.clone(), Some(At::of(gone)));
+        rows.push(Row { name, change: Change::Gone, before, now: None, written: None });
         lock.packs.retain(|locked| locked.name != gone.name);
     }
     let mut files = Vec::new();
@@ -59,31 +144,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         })?;
         let before = site.lock.get(name);
         let same = before.is_some_and(|locked| locked.commit == found.commit && locked.is_of(&pack.entry));
-        let now = shown(found.reference.as_deref(), &found.commit);
-        match before {
-            Some(_) if same => say(&format!("{name}: {now}, as before")),
-            Some(locked) => say(&format!("{name}: {} -> {now}", shown(locked.reference.as_deref(), &locked.commit))),
-            None => say(&format!("{name}: {now}, new")),
-        }
+        let change = match before {
+            Some(_) if same => Change::None,
+            Some(_) => Change::Moved,
+            None => Change::New,
+        };
+        let now = Some(At { reference: found.reference.clone(), commit: found.commit.clone() });
+        rows.push(Row { name: name.clone(), change, before: before.map(At::of), now, written: None });
         if same || arguments.dry_run {
             continue;
         }
         let (locked, tree) = pack.pin(&cache, &found.commit, found.reference.as_deref())?;
         lock.put(locked);
         if site.is_vendored(name) || (before.is_none() && !arguments.no_vendor) {
-            files.push((name, tree));
+            files.push((rows.len().saturating_sub(1), tree));
         }
     }
-    if arguments.dry_run {
-        return Ok(());
+    let mut answer = Answer { packs: rows, lock_written: false };
+    if !arguments.dry_run {
+        for (place, tree) in files {
+            if let Some(row) = answer.packs.get_mut(place) {
+                row.written = Some(Written::to(&site, &row.name, &tree)?);
+            }
+        }
+        if lock.packs != site.lock.packs {
+            site.write_lock(&lock)?;
+            answer.lock_written = true;
+        }
     }
-    for (name, tree) in files {
-        let files = count(site.write_vendored(name, &tree)?, "file");
-        say(&format!("{name}: {files} in {}", vendor_folder(name)));
-    }
-    if lock.packs != site.lock.packs {
-        site.write_lock(&lock)?;
-        say("packs.lock is written; `formwork validate` says what the change means for the site");
-    }
-    Ok(())
+    let names = || answer.packs.iter().map(|row| row.name.clone()).collect();
+    Output::of_process(arguments.output).answer(&answer, names, |_| answer.text())
 }

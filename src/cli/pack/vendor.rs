@@ -1,12 +1,12 @@
 //! `formwork pack vendor`: the files of packs, into the site.
 
 use super::super::CliError;
-use super::super::output::say;
-use super::super::sentence::count;
-use super::Place;
+use super::super::output::{Format, Output};
 use super::site::{SiteFiles, cache};
+use super::{Place, Written};
 use crate::content::elsewhere::vendor_folder;
 use crate::git::PackError;
+use serde::Serialize;
 
 /// Writes the files that packs.lock pins to packs/vendor, one folder a pack.
 ///
@@ -26,15 +26,58 @@ pub struct Arguments {
     /// Packs; all where none is named.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
     #[command(flatten)]
     place: Place,
 }
 
+/// What became of a pack's files, as programs are told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    folder: String,
+    /// So many were written; none where they were there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<usize>,
+    /// They are there and what the lock pins; whether that is what its commit has could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_asked: Option<String>,
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let Self { name, folder, files, not_asked } = self;
+        match (files, not_asked) {
+            (Some(files), _) => format!("{name}: {}\n", Written { folder: folder.clone(), files: *files }),
+            (None, Some(error)) => {
+                format!("{name}: {folder} is there; its commit cannot be asked about now: {error}\n")
+            }
+            (None, None) => format!("{name}: {folder} is there\n"),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let mut rows = Vec::new();
+    let done = vendor(arguments, &mut rows);
+    // What was written before something went wrong is told all the same.
+    if done.is_ok() || !rows.is_empty() {
+        let names = || rows.iter().map(|row| row.name.clone()).collect();
+        Output::of_process(arguments.output).answer(&rows, names, |_| match rows.is_empty() {
+            true => "no pack comes from another repository\n".to_owned(),
+            false => rows.iter().map(Row::line).collect(),
+        })?;
+    }
+    done
+}
+
+fn vendor(arguments: &Arguments, rows: &mut Vec<Row>) -> Result<(), CliError> {
     let site = SiteFiles::open(&arguments.place)?;
     let packs = site.chosen(&arguments.names)?;
     if packs.is_empty() {
-        say("no pack comes from another repository");
         return Ok(());
     }
     let cache = cache()?;
@@ -48,8 +91,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         // The files are those of the hash; whether the hash is that of the commit only the repository knows.
         match cache.fetch(&pack.url, &locked.commit, locked.reference.as_deref()) {
             Err(error @ (PackError::Remote { .. } | PackError::NoGit(_))) if there => {
-                let folder = vendor_folder(name);
-                say(&format!("{name}: {folder} is there; its commit cannot be asked about now: {error}"));
+                let not_asked = Some(error.to_string());
+                rows.push(Row { name: name.clone(), folder: vendor_folder(name), files: None, not_asked });
                 continue;
             }
             fetched => fetched.map_err(super::failed)?,
@@ -61,12 +104,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 locked.commit, found.hash, locked.hash
             )));
         }
-        if there {
-            say(&format!("{name}: {} is there", vendor_folder(name)));
-            continue;
-        }
-        let files = count(site.write_vendored(name, &tree)?, "file");
-        say(&format!("{name}: {files} in {}", vendor_folder(name)));
+        let files = if there { None } else { Some(site.write_vendored(name, &tree)?) };
+        rows.push(Row { name: name.clone(), folder: vendor_folder(name), files, not_asked: None });
     }
     Ok(())
 }
