@@ -7,12 +7,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
 
+// It takes longest, most of that in waiting, and begins first: tests run in the order of their names.
+mod among_replicas;
 mod charts;
 mod cluster;
 mod definitions;
 mod follow;
 mod metrics_chart;
 mod mirror;
-mod replicas;
 mod server;
 mod store_chart;

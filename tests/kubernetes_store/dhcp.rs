@@ -173,7 +173,6 @@ fn clients(client: &ClientNamespace, script: &Path, mut told: impl FnMut(&str)) 
 #[test]
 fn no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle() {
     let test = "dhcp::no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle";
-    let _turn = turn();
     if api_server::Programs::find("200 clients of two servers").is_none()
         || !possible(test, &["python3", "nsenter", "ip", "git"])
         || !inside(test)

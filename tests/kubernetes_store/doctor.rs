@@ -24,8 +24,7 @@ fn is(checks: &[(String, String, String)], name: &str, verdict: &str, words: &st
 
 #[test]
 fn a_doctor_says_what_a_server_would_meet_in_kubernetes() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("the doctor of a store in Kubernetes") else { return };
+    let Some(cluster) = common("the doctor of a store in Kubernetes") else { return };
     cluster.kubectl(&["create", "namespace", "doctor"]);
     let folder = tempfile::tempdir().unwrap();
     let (state, administrator) = (folder.path().join("state"), cluster.path("kubeconfig"));

@@ -62,7 +62,6 @@ fn creates(namespaces: &Namespaces<'_>, clients: u64) -> f64 {
 #[test]
 #[ignore = "it measures"]
 fn figures() {
-    let _turn = turn();
     let Some(cluster) = Cluster::started("figures of the store in a real API server") else { return };
     let namespaces = Namespaces::of(&cluster);
     cluster.kubectl(&["create", "namespace", "plain"]);

@@ -16,8 +16,7 @@ fn now_ms() -> u64 {
 
 #[test]
 fn a_server_that_starts_again_and_again_beside_another_keeps_no_dead_holder() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("lifetimes beside a server that serves on") else { return };
+    let Some(cluster) = common("lifetimes beside a server that serves on") else { return };
     let mut site = Site::new(&cluster, "lifetimes", 3);
     site.create();
     site.start(0);

@@ -28,18 +28,26 @@ mod store;
 use api_server::Cluster;
 use faulty::{Mood, Wire};
 use formwork::store::kubernetes::{Connect, KubernetesStore, Options, Sharing, client};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use store::conformance::power::{Powered, history};
 use store::conformance::program::Dice;
 use store::conformance::{NOW, conformance_tests, decided, machine};
 use store::{Store, StoreError};
 
-/// One API server at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// The API server of the tests that have it in common: all that neither stop it nor look at what etcd holds, each in namespaces of its
+/// own. They mostly wait, so they run beside each other. It ends with the last of them that has it.
+static COMMON: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// None: there are no programs for it, and it was said.
+fn common(test: &str) -> Option<Arc<Cluster>> {
+    let mut common = COMMON.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cluster) = common.upgrade() {
+        return Some(cluster);
+    }
+    let cluster = Arc::new(Cluster::started(test)?);
+    *common = Arc::downgrade(&cluster);
+    Some(cluster)
 }
 
 /// Namespaces of one API server.
@@ -118,8 +126,7 @@ impl Powered for Replica<'_> {
 
 #[test]
 fn a_real_api_server_keeps_what_every_store_keeps() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("the store in a real API server") else { return };
+    let Some(cluster) = common("the store in a real API server") else { return };
     let namespaces = Namespaces::of(&cluster);
     let began = Instant::now();
     let mut made = 0;

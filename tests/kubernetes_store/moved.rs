@@ -8,8 +8,7 @@ use super::*;
 
 #[test]
 fn a_site_moves_into_a_real_api_server_and_out_of_it_and_goes_on() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("a store that moves into a real API server") else { return };
+    let Some(cluster) = common("a store that moves into a real API server") else { return };
     for namespace in ["first", "second"] {
         cluster.kubectl(&["create", "namespace", namespace]);
     }

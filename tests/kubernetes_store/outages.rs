@@ -67,7 +67,6 @@ fn whole(store: &dyn Store, name: &str, answered: &[String]) {
 
 #[test]
 fn a_real_api_server_is_killed_paused_and_comes_back_older() {
-    let _turn = turn();
     let Some(mut cluster) = Cluster::started("the store while an API server goes and comes") else { return };
     let (connect, config) = {
         let namespaces = Namespaces::of(&cluster);

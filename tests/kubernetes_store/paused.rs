@@ -42,7 +42,6 @@ fn nothing_is_given(site: &mut Site) {
 
 #[test]
 fn nothing_is_given_from_memory_while_the_api_server_is_away_and_all_runs_end_after_it() {
-    let _turn = turn();
     let Some(mut cluster) = Cluster::started("two servers without an API server") else { return };
     let mut site = Site::new(&cluster, "paused", MACHINES);
     site.create();

@@ -29,7 +29,6 @@ const KILLS: u64 = 6;
 
 #[test]
 fn a_server_on_a_real_api_server_keeps_every_word_it_gave() {
-    let _turn = turn();
     let Some(mut cluster) = Cluster::started("a server on the store in Kubernetes") else { return };
     cluster.kubectl(&["create", "namespace", "served"]);
     let environment = [

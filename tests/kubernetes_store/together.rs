@@ -12,8 +12,7 @@ use std::process::Command;
 
 #[test]
 fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("two servers on one store") else { return };
+    let Some(cluster) = common("two servers on one store") else { return };
     let mut site = Site::new(&cluster, "together", MACHINES);
     site.create();
     site.start(0);
@@ -102,8 +101,7 @@ fn two_servers_on_one_store_lose_nothing_though_each_is_killed() {
 
 #[test]
 fn what_is_said_to_one_server_counts_for_the_other() {
-    let _turn = turn();
-    let Some(cluster) = Cluster::started("two servers on one repository") else { return };
+    let Some(cluster) = common("two servers on one repository") else { return };
     let mut site = Site::new(&cluster, "one-word", 3);
     site.create();
     // Said again it changes nothing, and keys of another site are neither taken for these nor written over.
