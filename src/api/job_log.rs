@@ -8,10 +8,12 @@ use super::{ApiError, App};
 use crate::archive::ReadError;
 use crate::fleet::{Entry, Fleet};
 use crate::net::routes::{Opens, Route, Routes};
+use crate::replicas::{GONE_AFTER, Gone};
 use crate::store::logs::{CAP_BYTES, LogError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -121,9 +123,13 @@ async fn log(
                 let error = ApiError::not_found(format!("there is no job {job}"));
                 return Err(error.hint("formwork describe machine NAME"));
             };
-            let own = app.others.as_ref().filter(|_| asks_others).map(|others| others.own());
-            if let Some(name) = own.and_then(|own| is_away(record.as_deref(), &own, &answered)) {
-                return Err(elsewhere(&job, name));
+            if let Some(others) = app.others.as_ref().filter(|_| asks_others)
+                && let Some(name) = is_away(record.as_deref(), &others.own(), &answered)
+            {
+                return Err(match others.gone(name) {
+                    Some(replica) => gone_with(&job, name, &replica),
+                    None => elsewhere(&job, name),
+                });
             }
             if asks_others && record.is_some_and(|at| !at.is_empty() || app.others.is_none()) {
                 return Err(gone(&job));
@@ -225,8 +231,26 @@ fn is_away<'a>(log_at: Option<&'a str>, own: &str, answered: &[String]) -> Optio
 
 fn elsewhere(job: &str, name: &str) -> ApiError {
     let error = format!("the log of job {job} is at replica {name}, which does not answer");
-    let hint = "start that replica again with its state directory; with --object-store on all replicas, logs do not go away with one";
+    let hint = format!(
+        "start that replica again with its state directory. If it never comes back, say so: kubectl annotate lease formwork-replica-{name} \
+         formwork.dev/gone=WHY, in the store's namespace. With --object-store on all replicas, logs do not go away with one"
+    );
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log-elsewhere", error).hint(hint).retry(10)
+}
+
+/// The only replica that had it is not there any more, and is not waited for.
+fn gone_with(job: &str, name: &str, replica: &Gone) -> ApiError {
+    let since = Timestamp::from_millisecond(replica.since_unix_ms)
+        .map_or_else(|_| "a time unknown".to_owned(), |at| format!("{at:.0}"));
+    let why = match replica.said.as_deref() {
+        Some("") => "and is said to be gone for good".to_owned(),
+        Some(word) => format!("and is said to be gone for good: {word}"),
+        None => format!("more than {} hours", GONE_AFTER.as_secs() / 3_600),
+    };
+    let error = format!("the log of job {job} is gone with replica {name}, which is not there since {since}, {why}");
+    let hint = "if that replica's state directory is still there, start it again with it, and the log can be read; with --object-store on \
+                all replicas, logs do not go away with one";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "log-gone", error).hint(hint)
 }
 
 /// It wrote one: what is empty now is not what it said.
@@ -287,6 +311,21 @@ mod tests {
         }
         let words = format!("{:?}", elsewhere("3f9c", "two"));
         assert!(words.contains("the log of job 3f9c is at replica two, which does not answer"), "{words}");
+        assert!(words.contains("kubectl annotate lease formwork-replica-two formwork.dev/gone="), "{words}");
+    }
+
+    #[test]
+    fn a_log_that_is_gone_with_its_replica_is_said_with_since_when_and_by_whose_word() {
+        for (said, why) in [
+            (None, "more than 24 hours"),
+            (Some(""), "and is said to be gone for good"),
+            (Some("its disk is dead"), "and is said to be gone for good: its disk is dead"),
+        ] {
+            let replica = Gone { since_unix_ms: 1_700_000_000_123, said: said.map(str::to_owned) };
+            let words = format!("{:?}", gone_with("3f9c", "two", &replica));
+            let expected = format!("is gone with replica two, which is not there since 2023-11-14T22:13:20Z, {why}\"");
+            assert!(words.contains(&expected) && words.contains("log-gone"), "{words}");
+        }
     }
 
     #[test]

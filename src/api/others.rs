@@ -5,7 +5,7 @@
 //! certificate of the site's own authority is told it, whatever the Leases say about addresses.
 
 use crate::net::site_client;
-use crate::replicas::Replicas;
+use crate::replicas::{Gone, Replicas};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -57,6 +57,11 @@ impl Others {
     /// What this server is called among them.
     pub(super) fn own(&self) -> String {
         self.replicas.standing().own.clone()
+    }
+
+    /// Whether a replica that does not answer is gone for good.
+    pub(super) fn gone(&self, name: &str) -> Option<Gone> {
+        self.replicas.gone(name)
     }
 
     /// What the others have of a job's log from there on.

@@ -60,7 +60,7 @@ pub struct Listed {
     pub name: String,
     /// When it was made, Unix seconds: the API server's word, only compared with that of others.
     pub created: i64,
-    /// Another after each change.
+    /// Another after each renewal.
     pub version: String,
 }
 

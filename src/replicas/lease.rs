@@ -5,6 +5,7 @@
 
 use super::Replicas;
 use super::decide::{CONFIRMED, LEASE, Listed, Observations, Own, decide};
+use super::gone::Last;
 use super::served::{Leases, Seen, Served, served};
 use crate::content::names;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -23,6 +24,10 @@ const PREFIX: &str = "formwork-replica-";
 const LABEL: &str = "formwork.dev/replica";
 /// The annotation that says where a replica's API is reached.
 const ADDRESS: &str = "formwork.dev/api";
+/// The annotation by which a person says that a replica will not come back, with a word about it.
+const GONE: &str = "formwork.dev/gone";
+/// Of that word so much is shown, characters.
+const GONE_SHOWN: usize = 200;
 /// Between the beginnings of two rounds; after one that failed, sooner.
 const ROUND: Duration = Duration::from_secs(5);
 const ROUND_AGAIN: Duration = Duration::from_secs(2);
@@ -102,6 +107,7 @@ pub async fn join(
         word,
         address: address.map(str::to_owned),
         addresses: BTreeMap::new(),
+        lasts: Vec::new(),
         began: Instant::now(),
         held: false,
         known: Arc::new(Mutex::new(Known { observations: Observations::default(), own, fault: None })),
@@ -113,7 +119,7 @@ pub async fn join(
     }
     let (began, known) = (keeper.began, Arc::clone(&keeper.known));
     let replicas = Replicas::new(lock(&known).standing(began.elapsed()));
-    replicas.set_addresses(std::mem::take(&mut keeper.addresses));
+    keeper.tells(&replicas);
     let kept = replicas.clone();
     Ok((replicas, async move {
         let _counted_out = CountedOut(kept.clone());
@@ -239,6 +245,8 @@ struct Keeper {
     address: Option<String>,
     /// Where each is reached, as the last list said.
     addresses: BTreeMap<String, String>,
+    /// And how long each was there.
+    lasts: Vec<(String, Last)>,
     began: Instant,
     /// Whether this process has had the Lease.
     held: bool,
@@ -253,7 +261,7 @@ impl Keeper {
             sleep(pause).await;
             pause = match self.round().await {
                 Ok(_) => {
-                    replicas.set_addresses(std::mem::take(&mut self.addresses));
+                    self.tells(replicas);
                     ROUND
                 }
                 Err(fault @ ReplicasError::Taken { .. }) => return fault,
@@ -264,6 +272,12 @@ impl Keeper {
                 }
             };
         }
+    }
+
+    /// Passes on what the last list said.
+    fn tells(&mut self, replicas: &Replicas) {
+        replicas.set_addresses(std::mem::take(&mut self.addresses));
+        replicas.see_lasts(std::mem::take(&mut self.lasts));
     }
 
     /// Lists all Leases and renews its own. Whether there are others, or were before it under its name.
@@ -283,7 +297,7 @@ impl Keeper {
         let among = round.took_over || round.leases.len() > 1;
         known.observations.see(round.leases, now);
         drop(known);
-        self.addresses = round.addresses;
+        (self.addresses, self.lasts) = (round.addresses, round.lasts);
         Ok(among)
     }
 
@@ -300,6 +314,8 @@ impl Keeper {
         // Whoever had the name before may have been elsewhere.
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.remove(ADDRESS);
+        // It is there after all.
+        annotations.remove(GONE);
         annotations.extend(self.address.clone().map(|address| (ADDRESS.to_owned(), address)));
         let parameters = PostParams::default();
         let kept = match own {
@@ -308,7 +324,8 @@ impl Keeper {
         };
         leases.push(kept.map_err(|error| self.fault(error))?);
         let addresses = leases.iter().filter_map(|lease| Some((replica(lease)?.to_owned(), address(lease)?))).collect();
-        Ok(Round { leases: leases.iter().filter_map(listed).collect(), addresses, took_over })
+        let lasts = leases.iter().filter_map(last).collect();
+        Ok(Round { leases: leases.iter().filter_map(listed).collect(), addresses, lasts, took_over })
     }
 
     async fn list(&self) -> Result<Vec<Lease>, ReplicasError> {
@@ -353,6 +370,7 @@ impl Keeper {
 struct Round {
     leases: Vec<Listed>,
     addresses: BTreeMap<String, String>,
+    lasts: Vec<(String, Last)>,
     took_over: bool,
 }
 
@@ -400,13 +418,31 @@ fn listed(lease: &Lease) -> Option<Listed> {
     Some(Listed {
         name: replica(lease)?.to_owned(),
         created: lease.metadata.creation_timestamp.as_ref()?.0.as_second(),
-        version: lease.metadata.resource_version.clone()?,
+        version: sign_of_life(lease)?,
     })
+}
+
+/// Another after each renewal. What else is changed of a Lease, such as an annotation, is done by people, and no sign of life of its
+/// replica.
+fn sign_of_life(lease: &Lease) -> Option<String> {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    match renewed {
+        Some(MicroTime(at)) => Some(format!("{} {}", holder(lease).unwrap_or_default(), at.as_microsecond())),
+        None => lease.metadata.resource_version.clone(),
+    }
+}
+
+/// How long its replica was there, and whether a person says that it will not come back.
+fn last(lease: &Lease) -> Option<(String, Last)> {
+    let renewed_unix_ms = lease.spec.as_ref()?.renew_time.as_ref()?.0.as_millisecond();
+    let said_gone = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(GONE));
+    let said_gone = said_gone.map(|word| word.chars().filter(|it| !it.is_control()).take(GONE_SHOWN).collect());
+    Some((replica(lease)?.to_owned(), Last { renewed_unix_ms, said_gone }))
 }
 
 /// The same for one that is not among them yet.
 fn seen(lease: &Lease) -> Option<(String, Seen)> {
     let renewed = lease.spec.as_ref()?.renew_time.as_ref()?.0.as_millisecond();
-    let version = lease.metadata.resource_version.clone()?;
+    let version = sign_of_life(lease)?;
     Some((replica(lease)?.to_owned(), Seen { version, renewed_unix_ms: renewed }))
 }

@@ -9,12 +9,15 @@
 
 #[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "Leases of Kubernetes alone tell who is there"))]
 mod decide;
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "Leases of Kubernetes alone tell who is there"))]
+mod gone;
 #[cfg(feature = "kubernetes")]
 mod lease;
 #[cfg(feature = "kubernetes")]
 mod served;
 
 pub use decide::Standing;
+pub use gone::{GONE_AFTER, Gone};
 #[cfg(feature = "kubernetes")]
 pub use lease::{ReplicasError, join, others_serve};
 
@@ -31,6 +34,8 @@ struct Shared {
     leave: Notify,
     /// Where each is reached, by its name, as far as it says so.
     addresses: RwLock<BTreeMap<String, String>>,
+    /// What was seen of the Leases of all, also of those that lie there no more.
+    lasts: RwLock<gone::Lasts>,
 }
 
 impl std::fmt::Debug for Replicas {
@@ -55,7 +60,8 @@ impl Replicas {
     /// Replicas that stand so until they are said to stand otherwise.
     pub fn new(standing: Standing) -> Self {
         let standing = watch::Sender::new(Arc::new(standing));
-        Self(Arc::new(Shared { standing, leave: Notify::new(), addresses: RwLock::default() }))
+        let lasts = RwLock::new(gone::Lasts::from(now_unix_ms()));
+        Self(Arc::new(Shared { standing, leave: Notify::new(), addresses: RwLock::default(), lasts }))
     }
 
     /// How they stand now.
@@ -74,6 +80,12 @@ impl Replicas {
         let addresses = self.0.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let others = standing.live.iter().filter(|name| **name != standing.own);
         others.filter_map(|name| Some((name.clone(), addresses.get(name)?.clone()))).collect()
+    }
+
+    /// Whether a replica that does not answer is gone for good; none: it is there, or may come back.
+    pub fn gone(&self, name: &str) -> Option<Gone> {
+        let lasts = self.0.lasts.read().unwrap_or_else(PoisonError::into_inner);
+        lasts.gone(name, &self.standing(), now_unix_ms())
     }
 
     /// Says where each is reached.
@@ -107,6 +119,11 @@ impl Replicas {
         })
     }
 
+    /// Takes in what the Leases of all say.
+    fn see_lasts(&self, listed: Vec<(String, gone::Last)>) {
+        self.0.lasts.write().unwrap_or_else(PoisonError::into_inner).see(listed);
+    }
+
     /// Counts this one out, as it stands.
     fn count_out(&self) {
         let mut standing = Standing::clone(&self.standing());
@@ -118,4 +135,9 @@ impl Replicas {
     async fn left(&self) {
         self.0.leave.notified().await;
     }
+}
+
+/// The clock that Leases are written by.
+fn now_unix_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }

@@ -15,7 +15,7 @@ const RECENT_MS: i64 = 60_000;
 /// A Lease of another server, as one that is not among them yet sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Another after each change.
+    /// Another after each renewal.
     pub(super) version: String,
     /// When it was renewed last, by its own server's clock.
     pub(super) renewed_unix_ms: i64,

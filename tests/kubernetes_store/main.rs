@@ -14,6 +14,7 @@ mod faulty;
 mod figures;
 mod lifetimes;
 mod moved;
+mod log_elsewhere;
 mod outages;
 mod paused;
 mod replicas;
