@@ -1,5 +1,7 @@
 //! Where a site's data is kept, and which clock its lifetimes count.
 
+#[cfg(feature = "kubernetes")]
+use super::waiting::{Asked, told_by};
 use crate::fleet::Clock;
 use crate::metrics;
 use crate::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};
@@ -201,6 +203,10 @@ impl Keeping {
         let mut stop = std::pin::pin!(stop);
         let began = Instant::now();
         let mut said: Option<Instant> = None;
+        #[cfg(feature = "kubernetes")]
+        let asked = self.asked();
+        #[cfg(feature = "kubernetes")]
+        let mut silence = asked.as_ref().map(|asked| asked.silence(wait));
         loop {
             let served_meanwhile = tokio::select! {
                 served = self.is_served() => served,
@@ -216,6 +222,12 @@ impl Keeping {
                 let asked = format!("it was asked for {} seconds, and nothing is served without it", wait.as_secs());
                 return Err(StoreError::Unreachable(format!("{why}; {asked}")));
             }
+            #[cfg(feature = "kubernetes")]
+            if let (None, Some(asked)) = (said, &asked) {
+                drop(silence.take());
+                asked.say(&why, wait);
+                said = Some(Instant::now());
+            }
             if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
                 tracing::warn!("nothing is served before the store answers, which is asked again: {why}");
                 said = Some(Instant::now());
@@ -225,6 +237,20 @@ impl Keeping {
                 () = &mut stop => return Ok(None),
             }
         }
+    }
+
+    /// Where a store elsewhere is asked.
+    #[cfg(feature = "kubernetes")]
+    fn asked(&self) -> Option<Asked> {
+        let Self::Kubernetes { config, namespace, replica } = self else { return None };
+        let kubeconfig = std::env::var("KUBECONFIG").ok();
+        let of_the_user = std::env::home_dir().is_some_and(|home| home.join(".kube/config").is_file());
+        let replica = replica.as_ref().map(|name| format!(" --replica {name}")).unwrap_or_default();
+        Some(Asked {
+            at: format!("{}, namespace {namespace}", config.cluster_url.to_string().trim_end_matches('/')),
+            told_by: told_by(kubeconfig.as_deref(), of_the_user),
+            doctor: format!("formwork doctor{}{replica}", self.options()),
+        })
     }
 
     /// Whether others on the store serve at this moment. Where that cannot be told, nobody does.

@@ -17,6 +17,8 @@ mod sources;
 mod statuses;
 mod together;
 mod trusted;
+#[cfg(feature = "kubernetes")]
+mod waiting;
 
 pub use content::Content;
 pub use error::ServeError;

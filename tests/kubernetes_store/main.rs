@@ -22,6 +22,7 @@ mod served;
 mod site;
 mod together;
 
+mod waited_for;
 // What the suite calls by its place in the program.
 use formwork::{cluster, journal};
 mod store;
