@@ -102,8 +102,8 @@ fn a_chart_says_in_words_what_is_wrong_with_its_values() {
         ),
         ("replica=1", &["replica", "not allowed"]),
         ("network.mode=bridge", &["/network/mode", "hostNetwork", "multus", "relay"]),
-        ("network.mode=relay", &["/network/address", "minLength"]),
-        ("network.mode=multus,network.address=10.77.0.1", &["/network/multus/definition", "minLength"]),
+        ("network.mode=relay", &["network.address: with network.mode relay", "machines reach"]),
+        ("network.mode=multus,network.address=10.77.0.1", &["network.multus.definition", "NAMESPACE/NAME"]),
         ("network.address=10.77.0.256", &["/network/address", "pattern"]),
         ("network.apiPort=8444", &["/network/apiPort"]),
         ("network.interfaces={a,very-long-name-of-an-interface}", &["/network/interfaces/1", "pattern"]),
@@ -112,13 +112,14 @@ fn a_chart_says_in_words_what_is_wrong_with_its_values() {
         ("image.tag=latest", &["/image/tag"]),
         ("image.digest=sha256:abc", &["/image/digest", "pattern"]),
         ("site.name=My-Site", &["/site/name", "pattern"]),
-        ("source.url=http://git.example.org/site.git", &["/source/url"]),
+        ("source.url=http://git.example.org/site.git", &["source.url", "https://"]),
+        ("source.url=git://git.example.org/site.git", &["source.url", "ssh://"]),
         ("source.commit=0123", &["/source/commit", "pattern"]),
         ("source.branch=main,source.tag=v1", &["source.branch and source.tag", "at most one"]),
         ("state.accessMode=ReadWriteMany", &["/state/accessMode"]),
         ("networkPolicy.enabled=true", &["networkPolicy.enabled", "node's network"]),
         ("store.kind=etcd", &["/store/kind", "embedded", "kubernetes"]),
-        ("store.kind=kubernetes", &["/store/namespace", "minLength"]),
+        ("store.kind=kubernetes", &["store.namespace", "is there before"]),
         ("store.kind=kubernetes,store.namespace=default", &["store.namespace", "of its own"]),
         ("metrics.port=8444", &["/metrics/port"]),
         ("metrics.port=8080", &["metrics.port", "network.httpPort"]),
@@ -257,6 +258,13 @@ fn a_release_is_installed_upgraded_and_removed_and_may_do_what_it_needs_and_no_m
     let file = cluster.path("crds.yaml").display().to_string();
     cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", &file]);
 
+    // Whoever applied the definitions by kubectl goes on with the chart, as the book says.
+    let definitions = repository("charts/formwork-crds").display().to_string();
+    let install = ["install", "formwork-crds", &definitions, "--namespace", "default"];
+    let refused = helm.try_run(Some(&cluster), &install);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("ownership"), "{refused:?}");
+    helm.run(Some(&cluster), &[&install[..], &["--take-ownership"]].concat());
+
     // Everything is taken, and what is not on a node's own network keeps the strictest of the pod security standards.
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     // A controller would make it.
@@ -305,6 +313,13 @@ fn a_release_is_installed_upgraded_and_removed_and_may_do_what_it_needs_and_no_m
         let words: Vec<&str> = words[..words.len() - 1].iter().copied().chain([set]).collect();
         helm.run(Some(&cluster), &words);
     });
+    // A store is moved by nobody who did not mean it, in words that say how it is moved.
+    let elsewhere = format!("{more},store.kind=kubernetes,store.namespace=default");
+    *words.last_mut().unwrap() = &elsewhere;
+    let output = helm.try_run(Some(&cluster), &words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("the store of this release is embedded"), "{said}");
+    assert!(said.contains("formwork export and import"), "{said}");
     // What is refused changes nothing.
     let two = format!("{more},replicas=2");
     *words.last_mut().unwrap() = &two;

@@ -137,6 +137,11 @@ fn a_release_keeps_its_store_in_the_secrets_of_one_namespace_and_sees_no_others(
     );
     assert_eq!(may(&cluster, STORE), rights);
     assert!(may(&cluster, NAMESPACE).is_empty());
+    let other =
+        ["upgrade", "formwork", &chart, "--namespace", NAMESPACE, "--set", SET, "--set", "store.namespace=other"];
+    let refused = helm.try_run(Some(&cluster), &other);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("is in namespace formwork-lab"), "{said}");
 
     // What the pod does, as the release's account.
     let token = cluster.kubectl(&["create", "token", "formwork", "--namespace", NAMESPACE]);

@@ -84,6 +84,32 @@ seccompProfile: {type: RuntimeDefault}
 {{- else if $metrics.serviceMonitor.enabled }}
 {{- fail "metrics.serviceMonitor.enabled: there is nothing to scrape without metrics.enabled" }}
 {{- end }}
+{{- if or (hasPrefix "http://" .Values.source.url) (hasPrefix "git://" .Values.source.url) }}
+{{- fail "source.url: whoever is on the way could change what it gives; use https:// or ssh://" }}
+{{- end }}
+{{- if and (ne .Values.network.mode "hostNetwork") (not .Values.network.address) }}
+{{- fail (printf "network.address: with network.mode %s, say the IPv4 address that machines reach the server at" .Values.network.mode) }}
+{{- end }}
+{{- if and (eq .Values.network.mode "multus") (not .Values.network.multus.definition) }}
+{{- fail "network.multus.definition: say which NetworkAttachmentDefinition is the boot network, NAME or NAMESPACE/NAME" }}
+{{- end }}
+{{- if and (eq .Values.store.kind "kubernetes") (not .Values.store.namespace) }}
+{{- fail "store.namespace: with store.kind kubernetes, name the namespace that holds the store; it is there before, and not the release's own" }}
+{{- end }}
+{{- /* What serves already: an upgrade moves no store, and the server would find none where it is told to look. */}}
+{{- $serves := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "formwork.fullname" .) }}
+{{- if $serves }}
+{{- range $container := $serves.spec.template.spec.containers }}
+{{- range $variable := $container.env }}
+{{- if and (eq $variable.name "FORMWORK_STORE") (ne (default "" $variable.value) $.Values.store.kind) }}
+{{- fail (printf "store.kind: the store of this release is %s, and no upgrade moves it; move it by formwork export and import (docs/kubernetes-store.md, Moving in), uninstall the release, whose volumes stay, and install it with store.kind %s" $variable.value $.Values.store.kind) }}
+{{- end }}
+{{- if and (eq $variable.name "FORMWORK_STORE_NAMESPACE") (ne (default "" $variable.value) $.Values.store.namespace) }}
+{{- fail (printf "store.namespace: the store of this release is in namespace %s, and no upgrade moves it; formwork export and import do (docs/kubernetes-store.md, Moving in)" $variable.value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.store.kind "kubernetes") (eq .Values.store.namespace .Release.Namespace) }}
 {{- fail "store.namespace: give the store a namespace of its own; in the release's the server could read every other Secret" }}
 {{- end }}
