@@ -80,6 +80,29 @@ while time.monotonic() < end and any(client["state"] != "bound" for client in cl
     elif kind == 6 and client["state"] == "request": begin(client, now + 1)
 "#;
 
+/// One client that has an address and whose server is gone: it asks the whole wire to go on (rebinding). Prints the address that it may
+/// keep, and who says so.
+const REBINDS: &str = r#"
+import random, socket, struct, sys, time
+mac, address = bytes.fromhex(sys.argv[1].replace(":", "")), socket.inet_aton(sys.argv[2])
+wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+wire.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br0")
+wire.bind(("", 68))
+wire.settimeout(2)
+xid, began = random.getrandbits(32), time.monotonic()
+while time.monotonic() < began + 30:
+    secs = int(time.monotonic() - began)
+    head = struct.pack("!4BIHH", 1, 1, 6, 0, xid, secs, 0) + address + bytes(12) + mac + bytes(10 + 192)
+    wire.sendto(head + b"\x63\x82\x53\x63" + bytes([53, 1, 3, 255]), ("255.255.255.255", 67))
+    try: answer = wire.recvfrom(4096)[0]
+    except TimeoutError: continue
+    if struct.unpack("!I", answer[4:8])[0] != xid: continue
+    at = answer.index(bytes([54, 4]), 240) + 2
+    print(answer[242], socket.inet_ntoa(answer[16:20]), socket.inet_ntoa(answer[at:at + 4]), flush=True)
+    break
+"#;
+
 /// The servers of a site, which end with it.
 struct Servers {
     folder: tempfile::TempDir,
@@ -174,7 +197,7 @@ fn clients(client: &ClientNamespace, script: &Path, mut told: impl FnMut(&str)) 
 fn no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle() {
     let test = "dhcp::no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle";
     if api_server::Programs::find("200 clients of two servers").is_none()
-        || !possible(test, &["python3", "nsenter", "ip", "git"])
+        || !possible(test, &["python3", "nsenter", "ip", "git", "curl"])
         || !inside(test)
     {
         return;
@@ -201,7 +224,7 @@ fn no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle()
     std::fs::write(&script, CLIENT).unwrap();
     let mut held: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
     let mut givers: BTreeMap<String, usize> = BTreeMap::new();
-    let mut twice = Vec::new();
+    let (mut twice, mut orphan) = (Vec::new(), None);
     clients(&wire, &script, |line| {
         let words: Vec<&str> = line.split(' ').collect();
         let [mac, address, giver] = words[..] else { panic!("{line}") };
@@ -209,6 +232,9 @@ fn no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle()
             twice.push(format!("{address} is that of {other}, and was given to {mac}"));
         }
         *givers.entry(giver.to_owned()).or_default() += 1;
+        if giver == SERVERS[0].1 {
+            orphan = Some((address.to_owned(), mac.to_owned()));
+        }
         if held.len() == CLIENTS / 3 {
             servers.kill(0);
         }
@@ -216,6 +242,19 @@ fn no_address_is_given_twice_by_two_servers_though_one_is_killed_in_the_middle()
     assert_eq!(twice, Vec::<String>::new(), "{}", servers.said());
     assert_eq!(held.len(), CLIENTS, "not all have an address: {givers:?}\n{}", servers.said());
     assert!(givers.len() == 2 && givers.values().all(|count| *count > CLIENTS / 10), "both gave some: {givers:?}");
+
+    // A client whose server is gone keeps its address by the word of the other, and goes on with its boot there.
+    let (address, mac) = orphan.expect("the first gave some");
+    wire.must(&format!("ip addr add {address}/16 dev br0"));
+    let script = servers.path("rebinds.py");
+    std::fs::write(&script, REBINDS).unwrap();
+    let said = wire.must(&format!("python3 {} {mac} {address}", script.display()));
+    assert_eq!(said.trim(), format!("5 {address} 10.77.0.2"), "{}", servers.said());
+    let said = wire.must(&format!(
+        "curl -sS -m 20 'http://10.77.0.2:8080/boot/script?mac={}&arch=x86_64&platform=efi'",
+        mac.replace(':', "-")
+    ));
+    assert!(said.starts_with("#!ipxe"), "{said}");
 
     // What clients hold is what is written down, and each address once.
     servers.kill(1);
