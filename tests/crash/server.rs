@@ -186,6 +186,12 @@ impl Server {
         self.environment = environment;
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "what measures the store asks it")]
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Whether it ended by itself.
     #[allow(dead_code, reason = "where another server can take its store")]
     pub fn has_ended(&mut self) -> bool {

@@ -219,6 +219,12 @@ impl Cluster {
         assert!(sent.success());
     }
 
+    /// The process of etcd, and that of the API server.
+    #[allow(dead_code, reason = "what measures the store asks it")]
+    pub fn processes(&self) -> (u32, u32) {
+        (self.etcd.as_ref().unwrap().id(), self.api_server.as_ref().unwrap().id())
+    }
+
     /// The port on 127.0.0.1 that the API server listens on.
     #[allow(dead_code, reason = "the tests of firmware lead to it")]
     pub const fn port(&self) -> u16 {

@@ -12,17 +12,18 @@ mod dhcp;
 mod doctor;
 mod faulty;
 mod figures;
+mod figures_fleet;
 mod lifetimes;
-mod moved;
 mod log_elsewhere;
+mod moved;
 mod outages;
 mod paused;
 mod replicas;
 mod served;
 mod site;
 mod together;
-
 mod waited_for;
+
 // What the suite calls by its place in the program.
 use formwork::{cluster, journal};
 mod store;
