@@ -153,7 +153,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
             super::failure::ends_once(from)?;
             place.is_made()?;
-            let restored = embedded::restore_watched(from, &place.state_dir, *replace, &stages);
+            let site = StateDirectory(place.state_dir.clone()).site_of_keys();
+            let restored = embedded::restore_watched(from, &place.state_dir, *replace, site.as_deref(), &stages);
             let restored = restored.map_err(|error| failed_with_room(error, from, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();

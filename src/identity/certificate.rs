@@ -12,11 +12,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::net::IpAddr;
 
+/// How the common name of an authority begins; the name of its site follows.
+const AUTHORITY_OF: &str = "Formwork authority of ";
+
 /// A new authority for a site: its certificate and key, PEM.
 pub(super) fn make_authority(site: &str) -> Result<(String, String), IdentityError> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
-    params.distinguished_name = name(&format!("Formwork authority of {site}"));
+    params.distinguished_name = name(&format!("{AUTHORITY_OF}{site}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     lifetime(&mut params);
@@ -58,6 +61,14 @@ pub fn ca_fingerprint(pem: &str) -> Result<String, IdentityError> {
     Ok(sha256(&der))
 }
 
+/// The site whose authority the first certificate in `pem` is; `None` where it does not say.
+pub fn site_of_authority(pem: &str) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    name.strip_prefix(AUTHORITY_OF).map(str::to_owned)
+}
+
 fn lifetime(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(1970, 1, 1);
     params.not_after = date_time_ymd(2120, 1, 1);
@@ -75,7 +86,7 @@ fn failed(error: rcgen::Error) -> IdentityError {
 
 #[cfg(test)]
 mod tests {
-    use super::{ca_fingerprint, issue_server_certificate};
+    use super::{ca_fingerprint, issue_server_certificate, site_of_authority};
     use crate::identity::SiteKeys;
     use rustls::client::danger::ServerCertVerifier as _;
     use rustls::pki_types::pem::PemObject as _;
@@ -119,5 +130,15 @@ mod tests {
         let print = ca_fingerprint(keys.authority_certificate()).expect("print");
         assert_eq!(print.len(), 64);
         assert!(ca_fingerprint("nothing").is_err());
+    }
+
+    #[test]
+    fn an_authority_says_of_which_site_it_is() {
+        let keys = SiteKeys::generate("lab").expect("keys");
+        let (chain, _) = issue_server_certificate(&keys, &["a.example".to_owned()], &[]).expect("issued");
+        let leaf = chain.split_inclusive("-----END CERTIFICATE-----\n").next().expect("a leaf");
+        for (pem, site) in [(keys.authority_certificate(), Some("lab")), (leaf, None), ("nothing", None)] {
+            assert_eq!(site_of_authority(pem).as_deref(), site);
+        }
     }
 }

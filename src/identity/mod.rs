@@ -14,7 +14,7 @@ pub mod user;
 mod verified;
 
 pub use administrator::AdministratorToken;
-pub use certificate::{ca_fingerprint, issue_server_certificate};
+pub use certificate::{ca_fingerprint, issue_server_certificate, site_of_authority};
 pub use keys::{KeyFiles, SiteKeys};
 pub use possession::{thumbprint, verify_possession};
 pub use ticket::{ticket_id, ticket_secret, verify_ticket};

@@ -5,6 +5,7 @@
 //! is removed when the store is next opened.
 
 use super::site::{SiteError, StateDirectory};
+use crate::git::regular::{FILE_MAX, read_regular};
 use crate::store::{StoreError, embedded};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -45,6 +46,12 @@ impl StateDirectory {
             }
         }
         Ok(there)
+    }
+
+    /// The site whose keys are here, as its authority's certificate says; `None` where there is none that can be read.
+    pub fn site_of_keys(&self) -> Option<String> {
+        let pem = read_regular(&self.0.join("keys/authority.pem"), FILE_MAX).ok()?;
+        crate::identity::site_of_authority(&String::from_utf8_lossy(&pem))
     }
 
     /// Refuses a directory that holds a store, with the keys of its site or without.
@@ -140,6 +147,7 @@ mod tests {
             let state = StateDirectory(folder.path().join("state"));
             create(&state).unwrap();
             assert!(!state.mark().exists(), "all is made");
+            assert_eq!(state.site_of_keys().as_deref(), Some("lab"));
             std::fs::remove_file(state.0.join("store.redb")).unwrap();
             // One of them alone is enough.
             for other in KEPT.iter().filter(|other| **other != kept) {

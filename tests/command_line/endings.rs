@@ -85,6 +85,8 @@ const OFFLINE: &[(&str, i32)] = &[
     ("store backup --state-dir $SITE $FILE/copy", 2),
     ("store backup --state-dir $SITE $FILE", 4),
     ("store restore $NOWHERE --state-dir $STATE/restored", 2),
+    // The store is lost, and the keys say whose it was.
+    ("store restore $OTHER/store.redb --state-dir $LOST", 4),
     ("store check --state-dir $SITE", 0),
     ("serve --dir $EXAMPLE $ALONE --images $EXAMPLE --state-dir $NOWHERE", 2),
     ("serve --dir $EXAMPLE $ALONE --images $EXAMPLE --state-dir $FILE/x", 2),
@@ -112,10 +114,14 @@ fn each_command_ends_with_its_code() {
         assert!(made.expect("formwork starts").status.success());
     }
     std::fs::remove_file(lost.join("store.redb")).expect("removed");
+    let other = folder.path().join("other");
+    let made = Command::new(FORMWORK).args(["site", "create", "rehearsal", "--state-dir"]).arg(&other).output();
+    assert!(made.expect("formwork starts").status.success());
     std::fs::write(folder.path().join("file"), "a file").expect("written");
     let places = [
         ("$SITE", site.display().to_string()),
         ("$LOST", lost.display().to_string()),
+        ("$OTHER", other.display().to_string()),
         ("$FILE", folder.path().join("file").display().to_string()),
         ("$EXAMPLE", example().display().to_string()),
         ("$BROKEN", broken.display().to_string()),

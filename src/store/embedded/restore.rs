@@ -48,14 +48,21 @@ pub struct Restored {
 /// [`StoreError::Open`] where there is a store and `replace` is not said, where it is open or of another site, or where `from` is
 /// no store or not whole.
 pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<Restored, StoreError> {
-    restore_watched(from, dir, replace, &())
+    restore_watched(from, dir, replace, None, &())
 }
 
-/// The same, and somebody is told how far it is.
+/// The same, and somebody is told how far it is. `of_keys` is the site whose keys are in `dir`, where that is known: they tell
+/// another site's backup also where the store is lost.
 ///
 /// # Errors
-/// As [`restore`].
-pub fn restore_watched(from: &Path, dir: &Path, replace: bool, watch: &dyn Watch) -> Result<Restored, StoreError> {
+/// As [`restore`]; [`StoreError::Open`] where the keys are another site's.
+pub fn restore_watched(
+    from: &Path,
+    dir: &Path,
+    replace: bool,
+    of_keys: Option<&str>,
+    watch: &dyn Watch,
+) -> Result<Restored, StoreError> {
     let _lock = Lock::take(dir, true)?;
     if files::exists(dir) && !replace {
         return Err(StoreError::Open(format!(
@@ -65,7 +72,8 @@ pub fn restore_watched(from: &Path, dir: &Path, replace: bool, watch: &dyn Watch
     }
     watch.begins("copying the backup", 0);
     let now_unix_ms = now_unix_ms();
-    let ready = files::copy_in(from, dir).and_then(|medium| make_ready(Arc::new(medium), dir, now_unix_ms, watch));
+    let ready =
+        files::copy_in(from, dir).and_then(|medium| make_ready(Arc::new(medium), dir, of_keys, now_unix_ms, watch));
     let (report, backup_unix_ms, machines) = ready.map_err(|error| {
         files::forget_restored(dir);
         of_the_backup(error, from, dir)
@@ -78,6 +86,7 @@ pub fn restore_watched(from: &Path, dir: &Path, replace: bool, watch: &dyn Watch
 fn make_ready(
     medium: Arc<FileMedium>,
     dir: &Path,
+    of_keys: Option<&str>,
     now_unix_ms: i64,
     watch: &dyn Watch,
 ) -> Result<(Report, i64, usize), StoreError> {
@@ -85,17 +94,30 @@ fn make_ready(
     let options = Options { on_fatal: Arc::new(|_| ()), ..Options::default() };
     let store = EmbeddedStore::start(Arc::clone(&medium) as Arc<dyn Medium>, options, None)?;
     store.refuse_moved()?;
-    if let (Some(theirs), Some(ours)) = (site_of(&store), site_in(dir))
-        && theirs != ours
-    {
-        return Err(StoreError::Open(format!(
-            "the backup is of site {theirs}, and the store in {} is of site {ours}: restore it into the state directory of its own site",
-            dir.display()
-        )));
-    }
+    let of_store = site_in(dir);
+    refuse_foreign(site_of(&store).as_deref(), of_keys, of_store.as_deref(), dir)?;
     let (backup_unix_ms, machines) = hold(&store, now_unix_ms, watch)?;
     drop(store);
     Ok((check_file_watched(&medium.path(), watch)?, backup_unix_ms, machines))
+}
+
+/// Refuses the backup of another site than the one that the keys, or the store that is there, are of.
+fn refuse_foreign(
+    backup: Option<&str>,
+    of_keys: Option<&str>,
+    of_store: Option<&str>,
+    dir: &Path,
+) -> Result<(), StoreError> {
+    let Some(backup) = backup else { return Ok(()) };
+    for (what, ours) in [("keys", of_keys), ("store", of_store)] {
+        if let Some(ours) = ours.filter(|ours| *ours != backup) {
+            return Err(StoreError::Open(format!(
+                "the backup is of site {backup}, and the {what} in {} of site {ours}: restore it into the state directory of its own site",
+                dir.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn site_of(store: &EmbeddedStore) -> Option<String> {

@@ -122,6 +122,37 @@ fn a_backup_of_another_site_replaces_nothing() {
     restore(&copy, other.path(), true).unwrap();
 }
 
+#[test]
+fn the_keys_of_a_site_tell_a_backup_of_another_one_where_no_store_is() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    // What lies in the place of the store, whether that is replaced, whose the keys are, and whether it is restored.
+    for (there, replace, keys, taken) in [
+        (None, false, Some("rehearsal"), false),
+        (Some(""), true, Some("rehearsal"), false),
+        (Some("nothing"), true, Some("rehearsal"), false),
+        (None, false, Some("lab"), true),
+        (Some(""), true, Some("lab"), true),
+        (None, false, None, true),
+    ] {
+        let other = tempfile::tempdir().unwrap();
+        let file = other.path().join("store.redb");
+        there.into_iter().for_each(|bytes| std::fs::write(&file, bytes).unwrap());
+        let restored = restore_watched(&copy, other.path(), replace, keys, &());
+        assert_eq!(restored.is_ok(), taken, "{there:?} {keys:?}: {restored:?}");
+        if let Err(error) = restored {
+            let said = error.to_string();
+            assert!(
+                said.contains("backup is of site lab, and the keys in ") && said.contains("of site rehearsal"),
+                "{said}"
+            );
+            assert_eq!(std::fs::read(&file).ok().as_deref(), there.map(str::as_bytes), "as it was");
+        }
+    }
+}
+
 /// What a [`Watch`] was told: parts of the work, with how many entries were announced and done.
 #[derive(Default)]
 struct Told(std::cell::RefCell<Vec<(&'static str, u64, u64)>>);
@@ -144,7 +175,7 @@ fn long_work_tells_how_far_it_is_and_all_that_it_announced_is_done() {
     let (copy, other, told) = (dir.path().join("copy"), tempfile::tempdir().unwrap(), Told::default());
     check_watched(dir.path(), &told).unwrap();
     backup_watched(dir.path(), &copy, &told).unwrap();
-    restore_watched(&copy, other.path(), false, &told).unwrap();
+    restore_watched(&copy, other.path(), false, None, &told).unwrap();
     let told = told.0.into_inner();
     for (what, total, done) in &told {
         assert!(*total == 0 && *done == 0 || total == done, "{what}: {done} of {total}");
