@@ -109,6 +109,8 @@ pub enum Asker {
 pub enum Verdict {
     /// Its run is done.
     Finished,
+    /// Its run is done, and it was given no job: it was done before.
+    Idle,
     /// Its run waits for a person.
     Failed(String),
     /// The server and the machine did not come together.

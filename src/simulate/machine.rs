@@ -116,6 +116,8 @@ pub struct Machine {
     waited: bool,
     blow: Option<Blow>,
     struck_at_boot: bool,
+    /// It was given a job.
+    pub(super) worked: bool,
     facts: Vec<Fact>,
 }
 
@@ -145,6 +147,7 @@ impl Machine {
             waited: false,
             blow: None,
             struck_at_boot: false,
+            worked: false,
             facts: Vec::new(),
         }
     }

@@ -19,8 +19,10 @@ pub struct Report {
     pub machines: u32,
     /// The seed.
     pub seed: u64,
-    /// Runs that are done.
+    /// Runs that are done, of machines that were given jobs.
     pub finished: usize,
+    /// Machines whose run is done and that were given no job: there was nothing to do for them.
+    pub idle: usize,
     /// Runs that wait for a person.
     pub failed: usize,
     /// Machines that the server would not have.
@@ -29,7 +31,7 @@ pub struct Report {
     pub unfinished: usize,
     /// From the first power-on to the end, seconds.
     pub seconds: f64,
-    /// From a machine's power-on to the end of its run, seconds.
+    /// From a machine's power-on to the end of its run, seconds; of those that are `finished`.
     pub run_seconds: Option<Percentiles>,
     /// Jobs that ended, with the server knowing it.
     pub jobs: u64,
@@ -135,12 +137,16 @@ pub struct Row {
 impl Report {
     pub(super) fn of(shared: &Shared, machines: u32, took: Duration, ends: Vec<(u32, Verdict, Duration)>) -> Self {
         let mut reasons = BTreeMap::new();
-        let (mut finished, mut failed, mut broken, mut times) = (0, 0, 0, Vec::new());
+        let (mut finished, mut idle, mut failed, mut broken, mut times) = (0, 0, 0, 0, Vec::new());
         for (_, verdict, took) in &ends {
             let reason = match verdict {
                 Verdict::Finished => {
                     finished += 1;
                     times.push(took.as_secs_f64());
+                    continue;
+                }
+                Verdict::Idle => {
+                    idle += 1;
                     continue;
                 }
                 Verdict::Failed(reason) => {
@@ -164,6 +170,7 @@ impl Report {
             machines,
             seed: shared.habits.seed,
             finished,
+            idle,
             failed,
             broken,
             unfinished: (machines as usize).saturating_sub(ends.len()),
@@ -179,9 +186,14 @@ impl Report {
         }
     }
 
+    /// Runs that there were: what had nothing to do ran nothing.
+    pub fn runs(&self) -> usize {
+        (self.machines as usize).saturating_sub(self.idle)
+    }
+
     /// Every run is done.
     pub fn is_good(&self) -> bool {
-        self.finished == self.machines as usize
+        self.finished == self.runs()
     }
 }
 
@@ -242,7 +254,7 @@ pub(super) fn progress(shared: &Shared, machines: u32, took: Duration) -> String
     let jobs = shared.counts.of(Kind::End).answered.load(Ordering::Relaxed);
     let seconds = took.as_secs();
     let mut line = format!(
-        "{seconds} s: {finished} of {machines} runs done, {failed} failed, {jobs} jobs, {} requests",
+        "{seconds} s: {finished} of {machines} machines done, {failed} failed, {jobs} jobs, {} requests",
         shared.counts.answered()
     );
     let wrong = |kind| wrongs(shared.counts.of(kind), kind).map(|wrong| wrong.count).sum::<u64>();

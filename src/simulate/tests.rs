@@ -189,3 +189,27 @@ async fn a_machine_of_its_own_name_with_a_simulated_mac_is_found_before_any_asks
         assert!(!refused || said.contains(&format!("it calls {mac} s1")), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_machine_whose_run_was_done_before_is_idle_and_no_run_of_the_report() {
+    let port = boots(&nowhere().await).await;
+    let simulation = prepare(options(port, false, Duration::from_secs(1))).await.unwrap();
+    let (shared, took) = (&simulation.shared, Duration::from_secs(6));
+    for (worked, verdict) in [(false, Verdict::Idle), (true, Verdict::Finished)] {
+        let mut machine = Machine::new(1, Arc::clone(&shared.habits));
+        machine.worked = worked;
+        machine.step(took, acts::Happened::Began);
+        machine.step(took, acts::Happened::Passed);
+        let local =
+            script::read("#!ipxe\necho Formwork: machine simulated-024657000001\nsanboot --drive 0x80\n").unwrap();
+        assert!(matches!(machine.step(took, acts::Happened::Script(local)), acts::Do::Stand(_)));
+        let told = machine.step(took, acts::Happened::Stands(acts::Standing::Finished));
+        assert!(matches!(told, acts::Do::End(end) if end == verdict), "worked: {worked}");
+    }
+    let ends = |verdicts: [Verdict; 3]| (1..).zip(verdicts).map(|(number, verdict)| (number, verdict, took)).collect();
+    let report = Report::of(shared, 3, took, ends([Verdict::Idle, Verdict::Idle, Verdict::Idle]));
+    assert_eq!((report.finished, report.idle, report.runs(), report.run_seconds), (0, 3, 0, None));
+    let report = Report::of(shared, 3, took, ends([Verdict::Finished, Verdict::Idle, Verdict::Failed("f".into())]));
+    assert_eq!((report.finished, report.idle, report.runs(), report.is_good()), (1, 1, 2, false));
+    assert_eq!(report.run_seconds.map(|times| times.max), Some(6.0));
+}

@@ -130,6 +130,7 @@ impl Machine {
     pub(super) fn begin(&mut self, now: Duration, grant: JobGrant) -> Do {
         self.take_tokens(grant.clusters.clone());
         self.note(Fact::Works { job: grant.job.clone(), run: grant.run, task: grant.task.clone() });
+        self.worked = true;
         self.draw_blow();
         let (behaviour, wrong) = match Behaviour::of(&grant.params, &grant.task) {
             Ok(behaviour) => (behaviour, None),

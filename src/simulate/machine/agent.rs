@@ -192,7 +192,9 @@ impl Machine {
     /// An administrator was told how its run stands.
     pub(super) fn told(&mut self, happened: Happened) -> Do {
         match happened {
-            Happened::Stands(Standing::Finished) => Do::End(Verdict::Finished),
+            Happened::Stands(Standing::Finished) => {
+                Do::End(if self.worked { Verdict::Finished } else { Verdict::Idle })
+            }
             Happened::Stands(Standing::Failed(why)) => Do::End(Verdict::Failed(why)),
             Happened::Stands(Standing::Open) if self.boot.is_some() => self.ask_next(),
             Happened::Stands(Standing::Open) => {
