@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::error::CliError;
 use super::output::printable;
+use super::sentence::count;
 use super::{context, session};
 use crate::simulate::{Away, Habits, MACHINES_MAX, Options, Prepared, Report, Seconds, SimulateError, probability};
 use clap::{Args, ValueEnum};
@@ -173,12 +174,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Err(CliError::Unreachable { server, what, hint, away: true });
     }
     if report.unfinished > 0 {
-        return Err(CliError::TimedOut(format!("{} of {} runs are not over", report.unfinished, report.machines)));
+        return Err(CliError::TimedOut(format!("{} of {} runs are not over", report.unfinished, report.runs())));
     }
     if report.is_good() {
         return recorded.map_err(|error| CliError::NotSo(error.to_string()));
     }
-    Err(CliError::NotSo(format!("{} of {} runs did not finish", report.failed + report.broken, report.machines)))
+    Err(CliError::NotSo(format!("{} of {} runs did not finish", report.failed + report.broken, report.runs())))
 }
 
 fn meaning(error: &SimulateError) -> CliError {
@@ -194,6 +195,9 @@ fn meaning(error: &SimulateError) -> CliError {
         },
         // What the command line names wrongly.
         SimulateError::Relay { error: what, .. } if what.kind() == ErrorKind::AddrNotAvailable => usage(error),
+        SimulateError::Relay { error: what, .. } if what.kind() == ErrorKind::AddrInUse => {
+            CliError::Failed { message: error.to_string(), hint: error.hint().unwrap_or_default() }
+        }
         SimulateError::Record { error: what, .. } if super::failure::is_of_the_path(what) => usage(error),
         other => CliError::NotSo(other.to_string()),
     }
@@ -224,7 +228,7 @@ fn table(report: &Report) -> String {
     let mut text = format!(
         "{} of {} runs done, {} failed, {} broken, {} unfinished, in {:.1} s\n{} jobs ({:.0} a second), {} requests, seed {}\n",
         report.finished,
-        report.machines,
+        report.runs(),
         report.failed,
         report.broken,
         report.unfinished,
@@ -234,6 +238,12 @@ fn table(report: &Report) -> String {
         report.requests,
         report.seed
     );
+    if report.idle > 0 {
+        let idle = count(report.idle, "machine");
+        text.push_str(&format!(
+            "{idle} had nothing to do: what they run was done already; --first N simulates others\n"
+        ));
+    }
     if let Some(times) = &report.run_seconds {
         text.push_str(&format!(
             "a run took {:.1} s (median), {:.1} s (90 %), {:.1} s (99 %), {:.1} s (longest)\n",
@@ -294,6 +304,42 @@ mod tests {
             (relay(ErrorKind::AddrInUse), 1),
         ] {
             assert_eq!(meaning(&error).exit_code(), code, "{error}");
+        }
+        let taken = meaning(&relay(ErrorKind::AddrInUse));
+        assert!(taken.hint().is_some_and(|hint| hint.contains("network namespace of its own")), "{taken}");
+    }
+
+    #[test]
+    fn what_had_nothing_to_do_is_told_apart_from_what_ran() {
+        let report = |finished, idle| super::Report {
+            machines: 3,
+            seed: 1,
+            finished,
+            idle,
+            failed: 0,
+            broken: 0,
+            unfinished: 0,
+            seconds: 6.4,
+            run_seconds: None,
+            jobs: 0,
+            jobs_per_second: 0.0,
+            requests: 9,
+            reasons: std::collections::BTreeMap::new(),
+            unreachable: None,
+            errors: Vec::new(),
+            questions: Vec::new(),
+        };
+        for (finished, idle, says, good) in [
+            (0, 3, "0 of 0 runs done, ", true),
+            (2, 1, "2 of 2 runs done, ", true),
+            (3, 0, "3 of 3 runs done, ", true),
+            (1, 1, "1 of 2 runs done, ", false),
+        ] {
+            let report = report(finished, idle);
+            let text = super::table(&report);
+            assert!(text.starts_with(says), "{text}");
+            assert_eq!(text.contains(" had nothing to do: "), idle > 0, "{text}");
+            assert_eq!(report.is_good(), good, "{text}");
         }
     }
 

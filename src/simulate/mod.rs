@@ -136,7 +136,17 @@ pub enum SimulateError {
 impl SimulateError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        let Self::NotMeant(_) = self else { return None };
+        match self {
+            Self::NotMeant(_) => {}
+            Self::Relay { error, .. } if error.kind() == std::io::ErrorKind::AddrInUse => {
+                return Some(
+                    "a DHCP server on this host has port 67, such as the one to be simulated against: a relay has to be on another \
+                     host, or in a network namespace of its own"
+                        .to_owned(),
+                );
+            }
+            _ => return None,
+        }
         Some(format!(
             "a site that may be simulated against says so by a rule such as\n\
              apiVersion: formwork.dev/v1alpha1\n\
@@ -265,7 +275,7 @@ impl Simulation {
                 next = tasks.join_next() => match next {
                     None => break,
                     Some(Ok((number, (verdict, took)))) => {
-                        let count = if verdict == Verdict::Finished {
+                        let count = if matches!(verdict, Verdict::Finished | Verdict::Idle) {
                             &shared.progress.finished
                         } else {
                             &shared.progress.failed
