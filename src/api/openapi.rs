@@ -159,7 +159,13 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     if let Some(query) = route.query {
         parameters.extend(typed(query, generator));
     }
-    let word = |place: &str, word: &Word| json!({"name": word.name, "in": place, "description": word.what, "schema": {"type": "string"}});
+    let word = |place: &str, word: &Word| {
+        let mut said = json!({"name": word.name, "in": place, "description": word.what, "schema": {"type": "string"}});
+        if word.required {
+            said["required"] = json!(true);
+        }
+        said
+    };
     parameters.extend(route.words.iter().map(|said| word("query", said)));
     parameters.extend(route.headers.iter().map(|said| word("header", said)));
     parameters

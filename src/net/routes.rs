@@ -111,6 +111,8 @@ pub struct Word {
     pub name: &'static str,
     /// What it says.
     pub what: &'static str,
+    /// Whether it must be said.
+    pub required: bool,
 }
 
 /// One route.
@@ -244,14 +246,21 @@ impl Route {
     /// A word of its query.
     #[must_use]
     pub fn word(mut self, name: &'static str, what: &'static str) -> Self {
-        self.words.push(Word { name, what });
+        self.words.push(Word { name, what, required: false });
+        self
+    }
+
+    /// A word that the query must say.
+    #[must_use]
+    pub fn needs(mut self, name: &'static str, what: &'static str) -> Self {
+        self.words.push(Word { name, what, required: true });
         self
     }
 
     /// A header that means something here.
     #[must_use]
     pub fn header(mut self, name: &'static str, what: &'static str) -> Self {
-        self.headers.push(Word { name, what });
+        self.headers.push(Word { name, what, required: false });
         self
     }
 }

@@ -69,7 +69,7 @@ pub(super) async fn patch<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Resu
 pub(super) async fn freeze<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["reason"])?;
     read_nothing(body).await?;
-    let reason = asker.word("reason").unwrap_or("an administrator asked").to_owned();
+    let reason = reason(&asker)?;
     Ok(respond(asker.commit(Operation::Freeze { reason }).await?, true))
 }
 
@@ -80,10 +80,18 @@ pub(super) async fn thaw<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Resul
     Ok(respond(asker.commit(Operation::Thaw).await?, true))
 }
 
+/// Why it is asked: what stops or empties a whole cluster stands in the journal with its reason.
+fn reason<A: ClusterAccess>(asker: &Asker<A>) -> Result<String, Refused> {
+    match asker.word("reason").map(str::trim) {
+        Some(reason) if !reason.is_empty() => Ok(reason.to_owned()),
+        _ => Err(Refused::bad_request("the query says no reason").hint("add ?reason=WORDS, for the journal")),
+    }
+}
+
 /// `POST reset`, administrators: a new epoch.
 pub(super) async fn reset<A: ClusterAccess>(asker: Asker<A>, body: Body) -> Result<Response, Refused> {
     asker.knows(&["reason"])?;
     read_nothing(body).await?;
-    let reason = asker.word("reason").unwrap_or("an administrator asked").to_owned();
+    let reason = reason(&asker)?;
     Ok(respond(asker.commit(Operation::Reset { reason }).await?, true))
 }

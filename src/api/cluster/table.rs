@@ -35,11 +35,11 @@ fn write(route: Route) -> Route {
 /// Every operation, twice.
 pub(super) fn routes<A: ClusterAccess>() -> Routes<Arc<Desk<A>>> {
     let reset = Route::post("/v1/clusters/{name}/reset", Opens::Administrator, "Begins the cluster anew: a new epoch")
-        .word("reason", "Why, for the journal.")
+        .needs("reason", "Why, for the journal.")
         .gives::<Written>();
     let freeze =
         Route::post("/v1/clusters/{name}/freeze", Opens::Administrator, "Machines change nothing until it is thawed")
-            .word("reason", "Why, for the journal and for whom it stops.")
+            .needs("reason", "Why, for the journal and for whom it stops.")
             .gives::<Written>();
     let thaw =
         Route::post("/v1/clusters/{name}/thaw", Opens::Administrator, "Machines may write again").gives::<Written>();

@@ -48,7 +48,7 @@ async fn a_stream_tells_what_changes_and_resumes_where_it_was_cut() {
     let deleted = events.next().await;
     assert!(deleted.contains("id: 1.3") && deleted.contains("\"deleted\":true"), "{deleted}");
     assert!(events.next().await.contains("\"claim\":\"init\""));
-    server.ask("admin", "POST /v1/clusters/etcd/reset", &[], "").await;
+    server.ask("admin", "POST /v1/clusters/etcd/reset?reason=r", &[], "").await;
     let reset = events.next().await;
     assert!(reset.contains("id: 2.5") && reset.contains("event: reset"), "{reset}");
     server.ask("a", "PUT /v1/cluster/keys/x", &["if-match: *"], "1").await;

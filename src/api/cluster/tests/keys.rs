@@ -75,14 +75,19 @@ async fn mistakes_have_their_own_statuses() {
         ("admin", "GET /v1/cluster", vec![], "", 401),
         ("admin", "GET /v1/clusters/other", vec![], "", 404),
         ("admin", "POST /v1/clusters/etcd/claims/init", vec![], "", 403),
-        ("admin", "POST /v1/clusters/etcd/reset", vec![JSON], r#"{"reason": "r"}"#, 422),
-        ("admin", "POST /v1/clusters/etcd/freeze", vec![JSON], r#"["r"]"#, 422),
+        ("admin", "POST /v1/clusters/etcd/reset?reason=r", vec![JSON], r#"{"reason": "r"}"#, 422),
+        ("admin", "POST /v1/clusters/etcd/freeze?reason=r", vec![JSON], r#"["r"]"#, 422),
+        ("admin", "POST /v1/clusters/etcd/reset", vec![JSON], "{}", 400),
+        ("admin", "POST /v1/clusters/etcd/reset?reason=", vec![], "", 400),
+        ("admin", "POST /v1/clusters/etcd/freeze?reason=%20", vec![], "", 400),
         ("admin", "POST /v1/clusters/etcd/thaw", vec![], "now", 422),
-        ("admin", "POST /v1/clusters/etcd/reset", vec![JSON], "{}", 200),
+        ("admin", "POST /v1/clusters/etcd/reset?reason=r", vec![JSON], "{}", 200),
     ] {
         let reply = server.ask(token, line, &headers, body).await;
         assert_eq!(reply.status, status, "{token} {line} {headers:?}: {}", reply.text);
     }
+    let told = server.ask("admin", "POST /v1/clusters/etcd/reset", &[], "").await.text;
+    assert!(told.contains("no reason") && told.contains("?reason=WORDS"), "{told}");
     let large = "x".repeat(64 * 1024 + 1);
     assert_eq!(server.ask("a", "PUT /v1/cluster/keys/x", &[any], &large).await.code(), (413, "too-large".to_owned()));
     let larger = "x".repeat(2 << 20);

@@ -67,7 +67,7 @@ async fn a_reset_ends_a_wait_with_410() {
         tokio::spawn(async move { server.ask("b", "GET /v1/cluster/keys/x?wait=20s", &[], "").await })
     };
     tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(server.ask("admin", "POST /v1/clusters/etcd/reset", &[], "").await.status, 200);
+    assert_eq!(server.ask("admin", "POST /v1/clusters/etcd/reset?reason=r", &[], "").await.status, 200);
     assert_eq!(waiting.await.expect("woken").code(), (410, "epoch-over".to_owned()));
     let old = server.ask("b", "GET /v1/cluster/keys/y?wait=20s&after=1.1", &[], "").await;
     assert_eq!(old.status, 410, "what is asked after is of another epoch");
