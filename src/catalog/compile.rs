@@ -121,7 +121,13 @@ fn in_memory(
 ) -> Result<Catalog, Findings> {
     let mut report = Report::with_keys(keys.clone()).until(stop);
     let loaded = crate::content::read(tree, builtin, &mut memory.content, &mut report);
+    let guessed = loaded.with_guesses();
     let catalog = build(loaded, revision, &mut memory.machines, &mut report);
+    if let Some(mut guessed) = guessed {
+        report.look_at(std::mem::take(&mut guessed.guesses));
+        build(guessed, revision, &mut Machines::default(), &mut report);
+        report.look_at_all();
+    }
     if stop.is_asked() {
         let place = Place { file: Arc::from("site.yaml"), line: 1, column: 1 };
         report.at(Severity::Error, "left-off", place, "it was not looked at to its end: nobody waited any longer");

@@ -4,13 +4,15 @@
 //! again, until nothing is wrong any more. What had to be cut is never used: it only lets us see what else is wrong. In the place of
 //! what is missing something is put, where that says nothing itself, for the same end.
 
+mod remedy;
 mod stand_in;
 mod written;
 
+use self::remedy::{plain, remedy};
 use self::stand_in::stand_in;
+use super::Guess;
 use super::finding::Report;
 use super::names::did_you_mean;
-use super::slips;
 use super::spans::{Spot, Step, Target};
 use super::{Document, Kind, kinds};
 use serde::de::DeserializeOwned;
@@ -115,7 +117,7 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
         }
     };
     let mut metadata = map.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    let (read, clean) = decode::<Metadata>(document, "metadata", None, &mut metadata, report);
+    let Decoded { read, clean, .. } = decode::<Metadata>(document, "metadata", None, &mut metadata, report);
     sound &= clean;
     let read = read.unwrap_or_default();
     let kind = kind?;
@@ -142,7 +144,13 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
                 document.value(&["metadata".into(), "name".into()]),
                 format!("`{name}` is not a name ({what}, 63 at most)"),
             )
-            .hint_if(super::names::as_label(&name).map(|name| format!("`{name}` would be one")));
+            .hint(match super::names::as_label(&name) {
+                Some(name) => format!("`{name}` would be one"),
+                None => format!(
+                    "shorten it, and begin and end it with a letter or digit; it has {} characters",
+                    name.chars().count()
+                ),
+            });
         sound = false;
     }
     Some(Envelope { kind, name, labels: read.labels, sound })
@@ -150,13 +158,26 @@ pub(crate) fn envelope(document: &Document, value: &mut Value, report: &mut Repo
 
 /// Reads the spec. The answer is `Some` only if nothing was wrong.
 pub(crate) fn spec<T: DeserializeOwned>(document: &Document, value: &mut Value, report: &mut Report) -> Option<T> {
+    match guessed_spec(document, value, report) {
+        Some((read, None)) => Some(read),
+        _ => None,
+    }
+}
+
+/// Reads the spec. With a guess something is put in the place of what is wrong: it is only for looking at what else is.
+pub(crate) fn guessed_spec<T: DeserializeOwned>(
+    document: &Document,
+    value: &mut Value,
+    report: &mut Report,
+) -> Option<(T, Option<Guess>)> {
     let kind = value.get("kind").and_then(Value::as_str).and_then(Kind::from_name);
     let mut spec = match value.get_mut("spec") {
         Some(spec) => spec.take(),
         None => Value::Object(serde_json::Map::new()),
     };
-    let (read, clean) = decode::<T>(document, "spec", kind, &mut spec, report);
-    if clean { read } else { None }
+    let Decoded { read, clean, guessed } = decode::<T>(document, "spec", kind, &mut spec, report);
+    let guess = guessed.map(|told| Guess { document: document.place(), told });
+    if clean { Some((read?, None)) } else { Some((read?, Some(guess?))) }
 }
 
 /// Reads one part of a document that is no object. The answer is `Some` only if nothing was wrong.
@@ -166,8 +187,17 @@ pub(crate) fn part<T: DeserializeOwned>(
     value: &mut Value,
     report: &mut Report,
 ) -> Option<T> {
-    let (read, clean) = decode::<T>(document, root, None, value, report);
+    let Decoded { read, clean, .. } = decode::<T>(document, root, None, value, report);
     if clean { read } else { None }
+}
+
+/// What became of a part of a document.
+struct Decoded<T> {
+    read: Option<T>,
+    /// Nothing was wrong.
+    clean: bool,
+    /// Where nothing was wrong but single values in the place of which something else could be put: the ways to these.
+    guessed: Option<Vec<Vec<Way>>>,
 }
 
 /// Reads a part of a document, cutting out what is wrong. Whether nothing was. `kind`: that of the document, where the part is its spec.
@@ -177,7 +207,7 @@ fn decode<T: DeserializeOwned>(
     kind: Option<Kind>,
     value: &mut Value,
     report: &mut Report,
-) -> (Option<T>, bool) {
+) -> Decoded<T> {
     // `spec:` with nothing behind it is an empty one.
     if value.is_null() {
         *value = Value::Object(serde_json::Map::new());
@@ -185,9 +215,10 @@ fn decode<T: DeserializeOwned>(
     let mut cuts: Vec<(Vec<Way>, usize)> = Vec::new();
     let mut gone: Vec<Vec<Way>> = Vec::new();
     let mut stand_ins = 0;
+    let mut guessed = Some(Vec::new());
     for round in 0..CUTS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&*value) {
-            Ok(read) => return (Some(read), round == 0),
+            Ok(read) => return Decoded { read: Some(read), clean: round == 0, guessed },
             Err(error) => error,
         };
         let mut way: Vec<Way> = error.path().iter().filter_map(Way::from_segment).collect();
@@ -215,26 +246,60 @@ fn decode<T: DeserializeOwned>(
                 continue;
             }
         }
+        match guess::<T>(value, &way, &trouble, &mut stand_ins) {
+            true => guessed.iter_mut().for_each(|told| told.push(original(&way, &cuts))),
+            false => guessed = None,
+        }
+        if guessed.is_some() {
+            continue;
+        }
         // What cannot be cut out by itself goes with what is around it.
         let whole = way.len();
         let taken = (1..=whole).rev().filter_map(|length| way.get(..length)).find(|way| cut(value, way, &mut cuts));
         match taken {
             Some(way) if matches!(way.last(), Some(Way::Key(_))) => gone.push(original(way, &cuts)),
             Some(_) => {}
-            None => return (None, false),
+            None => return Decoded { read: None, clean: false, guessed: None },
         }
     }
-    (None, false)
+    Decoded { read: None, clean: false, guessed: None }
+}
+
+/// Puts something in the place of a single value that is of the wrong type or out of its bounds.
+fn guess<T: DeserializeOwned>(value: &mut Value, way: &[Way], trouble: &Trouble, stand_ins: &mut usize) -> bool {
+    let Some((Way::Key(field), parents)) = way.split_last() else { return false };
+    let single =
+        stand_in::at(value, way).filter(|value| !value.is_object() && !value.is_array()).map(|value| value.clone());
+    let Some(written) = single.filter(|_| matches!(trouble, Trouble::Other(_)) && *stand_ins < STAND_INS_MAX) else {
+        return false;
+    };
+    *stand_ins += 1;
+    if stand_in::<T>(value, parents, field) {
+        return true;
+    }
+    // As it was, for it to be cut out.
+    if let Some(map) = stand_in::map_at(value, parents) {
+        map.insert(field.clone(), written);
+    }
+    false
 }
 
 /// A step of our own, since those of the reader's error end with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Key(String),
     Item(usize),
 }
 
 impl Way {
+    /// The same, of a place in the text.
+    pub(crate) fn step(&self) -> Step<'_> {
+        match self {
+            Self::Key(key) => Step::Key(key),
+            Self::Item(item) => Step::Item(*item),
+        }
+    }
+
     fn from_segment(segment: &serde_path_to_error::Segment) -> Option<Self> {
         use serde_path_to_error::Segment;
         match segment {
@@ -293,10 +358,7 @@ fn tell(
 ) {
     let original = original(way, cuts);
     let mut path: Vec<Step<'_>> = (!root.is_empty()).then_some(Step::Key(root)).into_iter().collect();
-    path.extend(original.iter().map(|way| match way {
-        Way::Key(key) => Step::Key(key),
-        Way::Item(item) => Step::Item(*item),
-    }));
+    path.extend(original.iter().map(Way::step));
     let shown = shown(root, &original);
     let shown = if shown.is_empty() { "the file" } else { shown.trim_start_matches('.') };
     let spot = |target| Spot { document, path: &path, target };
@@ -331,85 +393,6 @@ fn tell(
                 .hint_if(remedy(said, field.unwrap_or_default()));
         }
     }
-}
-
-/// What to write instead, where YAML has taken a word for something else than what was meant.
-fn remedy(said: &str, field: &str) -> Option<String> {
-    const LENGTHS_OF_TIME: [&str; 8] =
-        ["timeout", "bootTimeout", "leaseTime", "ttl", "backoff", "interval", "after", "within"];
-    const DIGITS: [&str; 5] = ["anchor", "signers", "principal", "commit", "tag"];
-    let written = said.split('`').nth(1).unwrap_or_default();
-    let text = said.strip_prefix("invalid type: string \"").and_then(|rest| rest.split_once("\", expected "));
-    if let Some((text, expected)) = text
-        && ["struct ", "a map", "a sequence"].iter().any(|word| expected.starts_with(word))
-        && let Some((key, value)) = slips::key_without_space(text)
-    {
-        return Some(format!("behind the `:` of a key stands a space: `{key}: {value}`"));
-    }
-    if let Some(remedy) = remedy_of_shape(said, field, text.map(|(text, _)| text)) {
-        return Some(remedy);
-    }
-    if said.contains("expected a boolean") {
-        return Some("write `true` or `false`, without quotes".to_owned());
-    }
-    if said.contains("IPv4") {
-        return Some("four numbers with dots between, such as `10.77.0.11`".to_owned());
-    }
-    if !said.contains("expected a string") || written.is_empty() {
-        return None;
-    }
-    Some(if matches!(field, "macs" | "macPrefixes") {
-        format!("what stands there is a number to YAML, {written}: put the address in quotes, `\"52:54:00:00:00:01\"`")
-    } else if LENGTHS_OF_TIME.contains(&field) {
-        format!("a length of time has a unit: `{written}s`, `{written}m`")
-    } else if field == "mode" {
-        format!("the mode of a file stands in quotes, as octal digits: `\"{written:0>4}\"`")
-    } else {
-        // Of a key or commit of digits alone the number is another text: without its first zeros, or its last digits.
-        let is_as_written = !DIGITS.contains(&field) && written.len() < 16;
-        match is_as_written {
-            true => format!("put it in quotes: `\"{written}\"`"),
-            false => "put what is written there in quotes: without them it is a number to YAML".to_owned(),
-        }
-    })
-}
-
-/// What to write where a list, a map and a single text were taken for each other; `text` is the text that stands there.
-fn remedy_of_shape(said: &str, field: &str, text: Option<&str>) -> Option<String> {
-    Some(match (text, field) {
-        (Some(name), "params") if said.ends_with("expected struct TaskParam") => {
-            format!("a task says of each param that it uses: `{{name: {name}}}`, and `required: true` where it needs it")
-        }
-        (None, "params") if said.contains("map, expected a sequence") => {
-            "a task lists the params that it uses: `params: [{name: …}]`; who gives them values are machines, profiles, \
-             clusters and stages"
-                .to_owned()
-        }
-        (None, "params") if said.contains("sequence, expected a map") => {
-            "params are a map of names and values: `params: {NAME: VALUE}`".to_owned()
-        }
-        (Some(text), _) if said.ends_with("expected a sequence") => format!("a list of one is `{field}: [{text}]`"),
-        _ => return None,
-    })
-}
-
-/// The reader's words for people who write YAML, not Rust.
-fn plain(said: &str) -> String {
-    let mut said = said.replace("invalid type: ", "").replace("invalid value: ", "");
-    for (word, plain) in [
-        ("expected u64", "expected a whole number, 0 or more"),
-        ("expected u32", "expected a whole number, 0 or more"),
-        ("expected i32", "expected a whole number"),
-        ("expected struct ", "expected a map: "),
-        ("expected a sequence", "expected a list"),
-        ("expected a boolean", "expected true or false"),
-        ("map, expected a string", "a map, expected text"),
-        ("sequence, expected a string", "a list, expected text"),
-        ("expected a string", "expected text"),
-    ] {
-        said = said.replace(word, plain);
-    }
-    said
 }
 
 /// `spec.steps[2].mode`

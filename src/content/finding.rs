@@ -199,6 +199,8 @@ pub(crate) struct Report {
     spans: super::spans::SpanCache,
     /// What opens encrypted files; here, since every file that is read has a report.
     pub(crate) keys: super::sops::Keys,
+    /// Where something was guessed, what is said elsewhere is known already, and what is said of the guess means nothing.
+    guesses: Option<Vec<super::Guess>>,
     /// Whether what is read is still wanted.
     pub(crate) stop: super::Stop,
 }
@@ -207,6 +209,16 @@ impl Report {
     /// For content with encrypted files.
     pub(crate) fn with_keys(keys: super::sops::Keys) -> Self {
         Self { keys, ..Self::default() }
+    }
+
+    /// From here on only what is wrong in these documents beside what was guessed in them.
+    pub(crate) fn look_at(&mut self, guesses: Vec<super::Guess>) {
+        self.guesses = Some(guesses);
+    }
+
+    /// Everything counts again.
+    pub(crate) fn look_at_all(&mut self) {
+        self.guesses = None;
     }
 
     /// Looking at content is left off when that is asked for.
@@ -222,6 +234,9 @@ impl Report {
         place: Place,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        if self.guesses.is_some() {
+            return Hinted(None);
+        }
         let message = message.into();
         let key = hash((&place, severity, code, &message));
         self.put(
@@ -289,6 +304,9 @@ impl Report {
         spot: super::Spot<'_>,
         message: impl Into<String>,
     ) -> Hinted<'_> {
+        if self.guesses.as_ref().is_some_and(|guesses| !guesses.iter().any(|guess| guess.lets_through(&spot))) {
+            return Hinted(None);
+        }
         let message = message.into();
         let value = hash((spot.document.place(), spot.path));
         if code == NUMBER {

@@ -5,7 +5,7 @@ mod homes;
 use super::finding::{Findings, Place, Report, Severity};
 use super::kinds::{self, SiteSpec};
 use super::memory::{AnyObject, Memory};
-use super::{Document, File, FileKind, Files, Kind, Object, Pack, Tree, decode, document, shapes};
+use super::{Document, File, FileKind, Files, Guess, Kind, Object, Pack, Tree, decode, document, shapes};
 use homes::{Home, Homes, circles, packs_of};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,7 +20,7 @@ const SITE_FILE: &str = "site.yaml";
 const PACK_FILE: &str = "pack.yaml";
 
 /// All objects of a revision, as written: nothing resolved yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Loaded {
     /// The site, where its document was sound.
     pub site: Option<Object<SiteSpec>>,
@@ -56,6 +56,10 @@ pub struct Loaded {
     pub(crate) builtin_files: BTreeMap<String, File>,
     /// Objects that are there but were not sound: what refers to them is not to be blamed.
     pub(crate) broken: HashSet<(Kind, Arc<str>)>,
+    /// Objects in which single values were wrong: they are looked at once more with something else in the place of these.
+    pub(super) guessed: Vec<AnyObject>,
+    /// What was guessed in them.
+    pub(crate) guesses: Vec<Guess>,
     /// Packs that are named by the site but could not be read; names in them are not to be blamed either.
     pub(crate) broken_packs: HashSet<String>,
 }
@@ -76,13 +80,7 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
     let large = tree.files.iter().filter(|(_, file)| file.bytes.len() > document::FILE_BYTES_MAX);
     for (path, _) in large {
         let place = Place { file: Arc::from(path.as_str()), line: 1, column: 1 };
-        let message =
-            format!("larger than {} MiB, which is the most for a file of a site", document::FILE_BYTES_MAX >> 20);
-        let hint = if is_yaml(path) {
-            "split it into several files"
-        } else {
-            "kernels and images belong into the server's image folder, not into Git"
-        };
+        let (message, hint) = too_large(path);
         report.at(Severity::Error, "file-too-large", place, message).hint(hint);
     }
     let said = report.said();
@@ -118,7 +116,7 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
             .hint("write `kind: Site` with `metadata: {name: …}`, and `spec.packs` with the packs in use");
     }
     for (document, envelope, value) in rest {
-        let object = object(document, envelope, value, None, &mut loaded.broken, report);
+        let object = object(document, envelope, value, None, &mut loaded, report);
         object.into_iter().for_each(|object| loaded.take(object));
     }
     circles(&loaded.packs, report);
@@ -150,6 +148,17 @@ pub(crate) fn read(tree: &Tree, builtin: &BTreeMap<String, Tree>, memory: &mut M
         }
     }
     loaded
+}
+
+/// What is said of a file that is larger than one may be, and what to do.
+pub(crate) fn too_large(path: &str) -> (String, &'static str) {
+    let message = format!("larger than {} MiB, which is the most for a file of a site", document::FILE_BYTES_MAX >> 20);
+    let hint = if is_yaml(path) {
+        "split it into several files"
+    } else {
+        "kernels and images belong into the server's image folder, not into Git"
+    };
+    (message, hint)
 }
 
 fn site_documents(tree: &Tree, report: &mut Report) -> Option<Vec<(Document, Value)>> {
@@ -227,7 +236,7 @@ fn read_file(
     }
     let said = report.said();
     let mut objects = Vec::new();
-    read_objects(path, file, pack, memory, &mut objects, &mut loaded.broken, report);
+    read_objects(path, file, pack, memory, &mut objects, loaded, report);
     objects.iter().for_each(|object| loaded.take(AnyObject::clone(object)));
     // Of scripts and other files nothing is parsed: to remember them would only keep what a refused revision brought.
     if report.said() == said && is_yaml(path) {
@@ -248,7 +257,7 @@ fn read_objects(
     pack: Option<&Arc<str>>,
     memory: &mut Memory,
     objects: &mut Vec<AnyObject>,
-    broken: &mut HashSet<(Kind, Arc<str>)>,
+    loaded: &mut Loaded,
     report: &mut Report,
 ) {
     let inside = path.strip_prefix("builtin:").unwrap_or(path);
@@ -298,7 +307,7 @@ fn read_objects(
     memory.count_parsed();
     for (document, mut value) in document::read(path, file, report) {
         if let Some(envelope) = decode::envelope(&document, &mut value, report) {
-            objects.extend(object(document, envelope, value, pack, broken, report));
+            objects.extend(object(document, envelope, value, pack, loaded, report));
         }
     }
 }
@@ -309,7 +318,7 @@ fn object(
     envelope: decode::Envelope,
     mut value: Value,
     pack: Option<&Arc<str>>,
-    broken: &mut HashSet<(Kind, Arc<str>)>,
+    loaded: &mut Loaded,
     report: &mut Report,
 ) -> Option<AnyObject> {
     let kind = envelope.kind;
@@ -348,21 +357,21 @@ fn object(
         _ => Arc::from(envelope.name.as_str()),
     };
     shapes::check(kind, &document, &value, report);
-    let mut reading = Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, broken };
-    Some(match kind {
-        Kind::Site | Kind::Pack | Kind::PackTest => return None,
-        Kind::Subnet => AnyObject::Subnet(reading.object(report)?),
-        Kind::Machine => AnyObject::Machine(reading.object(report)?),
-        Kind::Enrollment => AnyObject::Enrollment(reading.object(report)?),
-        Kind::Profile => AnyObject::Profile(reading.object(report)?),
-        Kind::Param => AnyObject::Param(reading.object(report)?),
-        Kind::ClusterProfile => AnyObject::ClusterProfile(reading.object(report)?),
-        Kind::Task => AnyObject::Task(reading.object(report)?),
-        Kind::Stage => AnyObject::Stage(reading.object(report)?),
-        Kind::Workflow => AnyObject::Workflow(reading.object(report)?),
-        Kind::BootEnv => AnyObject::BootEnv(reading.object(report)?),
-        Kind::Template => AnyObject::Template(reading.object(report)?),
-    })
+    let mut reading = Reading { document, value: &mut value, name, pack: pack.cloned(), envelope, loaded };
+    match kind {
+        Kind::Site | Kind::Pack | Kind::PackTest => None,
+        Kind::Subnet => reading.object(AnyObject::Subnet, report),
+        Kind::Machine => reading.object(AnyObject::Machine, report),
+        Kind::Enrollment => reading.object(AnyObject::Enrollment, report),
+        Kind::Profile => reading.object(AnyObject::Profile, report),
+        Kind::Param => reading.object(AnyObject::Param, report),
+        Kind::ClusterProfile => reading.object(AnyObject::ClusterProfile, report),
+        Kind::Task => reading.object(AnyObject::Task, report),
+        Kind::Stage => reading.object(AnyObject::Stage, report),
+        Kind::Workflow => reading.object(AnyObject::Workflow, report),
+        Kind::BootEnv => reading.object(AnyObject::BootEnv, report),
+        Kind::Template => reading.object(AnyObject::Template, report),
+    }
 }
 
 struct Reading<'a> {
@@ -371,27 +380,42 @@ struct Reading<'a> {
     name: Arc<str>,
     pack: Option<Arc<str>>,
     envelope: decode::Envelope,
-    broken: &'a mut HashSet<(Kind, Arc<str>)>,
+    loaded: &'a mut Loaded,
 }
 
 impl Reading<'_> {
-    fn object<T: DeserializeOwned>(&mut self, report: &mut Report) -> Option<Arc<Object<T>>> {
-        let spec = decode::spec::<T>(&self.document, self.value, report);
-        match spec {
-            Some(spec) if self.envelope.sound => Some(Arc::new(Object {
-                name: Arc::clone(&self.name),
-                pack: self.pack.clone(),
-                labels: std::mem::take(&mut self.envelope.labels),
-                spec,
-                document: self.document.clone(),
-            })),
-            _ => {
-                // What has no name is nobody's: a reference that names nothing is to be told.
-                if !self.envelope.name.is_empty() {
-                    self.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
-                }
-                None
-            }
+    fn object<T: DeserializeOwned>(
+        &mut self,
+        of_kind: fn(Arc<Object<T>>) -> AnyObject,
+        report: &mut Report,
+    ) -> Option<AnyObject> {
+        let read = decode::guessed_spec::<T>(&self.document, self.value, report);
+        // What has no name is nobody's: a reference that names nothing is to be told.
+        if !matches!(read, Some((_, None)) if self.envelope.sound) && !self.envelope.name.is_empty() {
+            self.loaded.broken.insert((self.envelope.kind, Arc::clone(&self.name)));
         }
+        let (spec, guess) = read.filter(|_| self.envelope.sound)?;
+        let object = of_kind(Arc::new(Object {
+            name: Arc::clone(&self.name),
+            pack: self.pack.clone(),
+            labels: std::mem::take(&mut self.envelope.labels),
+            spec,
+            document: self.document.clone(),
+        }));
+        let Some(guess) = guess else { return Some(object) };
+        self.loaded.guesses.push(guess);
+        self.loaded.guessed.push(object);
+        None
+    }
+}
+
+impl Loaded {
+    /// The same with the objects of which something was guessed, to be looked at and never used; `None` where there are none.
+    pub(crate) fn with_guesses(&self) -> Option<Self> {
+        (!self.guessed.is_empty()).then(|| {
+            let mut all = self.clone();
+            std::mem::take(&mut all.guessed).into_iter().for_each(|object| all.take(object));
+            all
+        })
     }
 }

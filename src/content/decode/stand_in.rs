@@ -1,4 +1,5 @@
-//! Something in the place of a field that is missing, so that what else is missing beside it is found as well. It is never used.
+//! Something in the place of a field that is missing or of the wrong type, so that what else is wrong beside it is found as well. It
+//! is never used.
 
 use super::{Trouble, Way};
 use serde::de::DeserializeOwned;
@@ -6,8 +7,16 @@ use serde_json::{Map, Value};
 
 /// Puts something there. False: nothing that says nothing itself is of its type, and all is as it was.
 pub(super) fn stand_in<T: DeserializeOwned>(value: &mut Value, way: &[Way], field: &str) -> bool {
-    let nothings =
-        [Value::from(""), Value::from(0), Value::Bool(false), Value::Array(Vec::new()), Value::Object(Map::new())];
+    let nothings = [
+        Value::from(""),
+        Value::from(0),
+        Value::from(1),
+        Value::Bool(false),
+        Value::from("1s"),
+        Value::from("0.0.0.0"),
+        Value::Array(Vec::new()),
+        Value::Object(Map::new()),
+    ];
     for nothing in nothings {
         let Some(map) = map_at(value, way) else { return false };
         map.insert(field.to_owned(), nothing);
@@ -34,7 +43,12 @@ fn fits<T: DeserializeOwned>(value: &Value, way: &[Way], field: &str) -> bool {
     }
 }
 
-fn map_at<'a>(value: &'a mut Value, way: &[Way]) -> Option<&'a mut Map<String, Value>> {
+pub(super) fn map_at<'a>(value: &'a mut Value, way: &[Way]) -> Option<&'a mut Map<String, Value>> {
+    at(value, way)?.as_object_mut()
+}
+
+/// The value that a way leads to.
+pub(super) fn at<'a>(value: &'a mut Value, way: &[Way]) -> Option<&'a mut Value> {
     let mut inner = value;
     for step in way {
         inner = match (step, inner) {
@@ -43,7 +57,7 @@ fn map_at<'a>(value: &'a mut Value, way: &[Way]) -> Option<&'a mut Map<String, V
             _ => return None,
         };
     }
-    inner.as_object_mut()
+    Some(inner)
 }
 
 #[cfg(test)]

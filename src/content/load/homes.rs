@@ -251,7 +251,7 @@ fn read_pack(
     }
     if let Some(pack) = &pack {
         for (document, envelope, value) in others {
-            let object = object(document, envelope, value, Some(&pack.name), &mut loaded.broken, report);
+            let object = object(document, envelope, value, Some(&pack.name), loaded, report);
             object.into_iter().for_each(|object| loaded.take(object));
         }
     }
