@@ -87,12 +87,13 @@ impl LastRead {
 pub(super) fn read(mirror: &Mirror, root: Oid, last: Option<&LastRead>) -> Result<LastRead, GitError> {
     if let Some(last) = last {
         let mut reader = Reader { mirror, budget: last.budget.clone(), files: last.files.clone(), read: 0 };
-        if reader.change(last.root, root, "", 0).is_ok() {
+        if reader.change(last.root, root, "", 0).and_then(|()| reader.budget.judge()).is_ok() {
             return Ok(reader.end(root));
         }
     }
     let mut reader = Reader { mirror, budget: Budget::default(), files: Files::default(), read: 0 };
     reader.add(root, "", 0)?;
+    reader.budget.judge()?;
     Ok(reader.end(root))
 }
 
@@ -122,14 +123,19 @@ impl<'a> Reader<'a> {
         header().map_err(|e: git2::Error| self.mirror.fails(&e))
     }
 
-    fn file(&mut self, id: Oid, path: &str) -> Result<Arc<[u8]>, GitError> {
+    /// Its content; `None`: it is too large.
+    fn file(&mut self, id: Oid, path: &str) -> Result<Option<Arc<[u8]>>, GitError> {
         let fails = |e: git2::Error| self.mirror.fails(&e);
         if let Some(object) = self.mirror.loose.find(id).map_err(fails)? {
-            self.budget.file(path, object.size)?;
-            return object.bytes(id).map(Arc::from).map_err(fails);
+            if !self.budget.file(path, object.size)? {
+                return Ok(None);
+            }
+            return object.bytes(id).map(|bytes| Some(Arc::from(bytes))).map_err(fails);
         }
-        self.budget.file(path, self.size(id)?)?;
-        self.mirror.repository.find_blob(id).map(|blob| Arc::from(blob.content())).map_err(fails)
+        if !self.budget.file(path, self.size(id)?)? {
+            return Ok(None);
+        }
+        self.mirror.repository.find_blob(id).map(|blob| Some(Arc::from(blob.content()))).map_err(fails)
     }
 
     /// Takes in all of a folder.
@@ -146,7 +152,7 @@ impl<'a> Reader<'a> {
         let file = match entry.kind() {
             Some(ObjectType::Tree) => return self.add(entry.id(), &path, depth + 1),
             Some(ObjectType::Blob) => {
-                let bytes = self.file(entry.id(), &path)?;
+                let Some(bytes) = self.file(entry.id(), &path)? else { return Ok(()) };
                 self.read += 1;
                 let kind = match entry.filemode() {
                     MODE_SYMLINK => FileKind::Symlink,

@@ -33,7 +33,9 @@ pub(super) enum Entry {
 /// Reads all of it.
 pub(super) fn read(root: &Path) -> Result<Listing, GitError> {
     let mut budget = Budget::default();
-    read_folder(root, root, "", 0, &mut budget)
+    let listing = read_folder(root, root, "", 0, &mut budget)?;
+    budget.judge()?;
+    Ok(listing)
 }
 
 fn read_folder(
@@ -72,7 +74,9 @@ fn read_folder(
             let target = std::fs::read_link(&path).map_err(unreadable)?;
             Entry::File { bytes: target.as_os_str().as_bytes().to_vec(), kind: FileKind::Symlink }
         } else if metadata.is_file() {
-            budget.file(&shown, usize::try_from(metadata.len()).unwrap_or(usize::MAX))?;
+            if !budget.file(&shown, usize::try_from(metadata.len()).unwrap_or(usize::MAX))? {
+                continue;
+            }
             let bytes = std::fs::read(&path).map_err(unreadable)?;
             let executable = metadata.permissions().mode() & 0o100 != 0;
             Entry::File { bytes, kind: if executable { FileKind::Executable } else { FileKind::Regular } }

@@ -1,5 +1,6 @@
 //! What can go wrong between a repository and a tree in memory.
 
+use crate::content::Findings;
 use std::path::PathBuf;
 
 /// Why a source or a revision could not be read.
@@ -135,6 +136,9 @@ pub enum GitError {
         /// The limit, with its unit.
         limit: String,
     },
+    /// Files that are too large, all that were found, as findings.
+    #[error("{0}")]
+    LargeFiles(Findings),
     /// A name that cannot be shown.
     #[error("the name of `{path}` is not UTF-8 or not a plain name; rename it")]
     BadName {
@@ -190,9 +194,17 @@ impl GitError {
         }
     }
 
+    /// What is wrong with a revision by its own fault, each for itself.
+    pub fn findings(&self) -> Vec<String> {
+        match self {
+            Self::LargeFiles(findings) => findings.0.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        }
+    }
+
     /// Whether the fault lies in what was committed: trying the same revision again cannot help.
     pub const fn is_fault_of_revision(&self) -> bool {
-        matches!(self, Self::NoSubpath { .. } | Self::TooLarge { .. } | Self::BadName { .. })
+        matches!(self, Self::NoSubpath { .. } | Self::TooLarge { .. } | Self::LargeFiles(_) | Self::BadName { .. })
     }
 }
 

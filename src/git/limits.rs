@@ -1,6 +1,7 @@
 //! How much content one revision may hold. Bounds on memory, far above what a site needs.
 
 use super::GitError;
+use crate::content::{FINDINGS_MAX, Finding, Findings, Severity};
 
 /// Files and folders of one revision.
 pub const ENTRIES: usize = 100_000;
@@ -26,6 +27,8 @@ pub(super) fn object(what: &str, bytes: usize) -> Result<(), GitError> {
 pub(super) struct Budget {
     entries: usize,
     bytes: usize,
+    /// Files that are too large, as many as are told.
+    large: Vec<String>,
 }
 
 impl Budget {
@@ -46,16 +49,46 @@ impl Budget {
         Ok(())
     }
 
-    /// One more file of so many bytes.
-    pub(super) fn file(&mut self, path: &str, bytes: usize) -> Result<(), GitError> {
+    /// One more file of so many bytes. False: it is too large and not to be read; the walk goes on, so that all such are told, and
+    /// ends with [`Budget::judge`].
+    pub(super) fn file(&mut self, path: &str, bytes: usize) -> Result<bool, GitError> {
         if bytes > FILE_BYTES {
-            return Err(over(format!("`{path}` with {bytes} bytes"), format!("{} MiB a file", FILE_BYTES >> 20)));
+            if self.large.len() < FINDINGS_MAX {
+                self.large.push(path.to_owned());
+            }
+            return Ok(false);
         }
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > TOTAL_BYTES {
             return Err(over("the revision".to_owned(), format!("{} MiB in all", TOTAL_BYTES >> 20)));
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a file was too large: then nothing that holds it is whole.
+    pub(super) fn has_large(&self) -> bool {
+        !self.large.is_empty()
+    }
+
+    /// Refuses the revision for its files that are too large.
+    pub(super) fn judge(&self) -> Result<(), GitError> {
+        if self.large.is_empty() {
+            return Ok(());
+        }
+        let mut findings = Findings::default();
+        findings.merge(self.large.iter().map(|path| {
+            let (message, hint) = crate::content::too_large(path);
+            Finding {
+                severity: Severity::Error,
+                code: "file-too-large",
+                file: path.clone(),
+                line: 1,
+                column: 1,
+                message,
+                hint: Some(hint.to_owned()),
+            }
+        }));
+        Err(GitError::LargeFiles(findings))
     }
 
     /// An entry of so many bytes (a folder of none) is there no more.

@@ -168,6 +168,7 @@ impl Mirror {
             way.push(std::mem::replace(&mut root, below.id()));
         }
         copier.folder(root, self.last.as_ref().map(|last| last.root), "", 0)?;
+        copier.budget.judge()?;
         for folder in way.into_iter().rev() {
             copier.object(folder, ObjectType::Tree)?;
         }
@@ -420,7 +421,8 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
             Difference::Came(entry) => self.entry(&entry, None, path, depth),
             Difference::Changed(before, entry) => self.entry(&entry, Some(before.id()), path, depth),
         })?;
-        self.object(oid, ObjectType::Tree)
+        // A folder that is here is here in whole: one with a file that was left out is not written, nor is any that holds it.
+        if self.budget.has_large() { Ok(()) } else { self.object(oid, ObjectType::Tree) }
     }
 
     fn entry(&mut self, entry: &TreeEntry<'_>, like: Option<Oid>, above: &str, depth: usize) -> Result<(), GitError> {
@@ -434,8 +436,7 @@ impl<D: Fn(git2::Error) -> GitError> Copier<'_, D> {
                     Some(object) => object.size,
                     None => self.from.read_header(entry.id()).map_err(self.damaged)?.0,
                 };
-                self.budget.file(&path, bytes)?;
-                self.take(entry.id(), ObjectType::Blob, found)
+                if self.budget.file(&path, bytes)? { self.take(entry.id(), ObjectType::Blob, found) } else { Ok(()) }
             }
             // A submodule's commit is in another repository.
             _ => Ok(()),

@@ -274,10 +274,25 @@ async fn an_empty_repository_and_a_file_too_large_are_told_in_words() {
     )
     .expect("a mirror");
     until(&follower, "no commit", |sight| matches!(sight, Sight::Unavailable(GitError::NoCommit { .. }))).await;
-    let id = repository.push("large", &[("kernel", &"x".repeat((16 << 20) + 1))]);
+    let large = "x".repeat((16 << 20) + 1);
+    let id = repository.push("large", &[("kernel", &large), ("a/b.yaml", &large), ("ok", "y")]);
     until_head(&follower, &id).await;
     let error = follower.tree(&id).await.expect_err("too large");
-    assert!(error.is_fault_of_revision() && error.to_string().contains("kernel"), "{error}");
+    assert!(error.is_fault_of_revision(), "{error}");
+    let expected = [("a/b.yaml", "split it into several files"), ("kernel", "kernels and images belong into")];
+    let findings = error.findings();
+    assert_eq!(findings.len(), 2, "each for itself: {findings:?}");
+    for (finding, (path, hint)) in findings.iter().zip(expected) {
+        assert!(
+            finding.starts_with(&format!("{path}:1:1: error: larger than 16 MiB")) && finding.contains(hint),
+            "{finding}"
+        );
+    }
+    let again = follower.tree(&id).await.expect_err("nothing of it is here in whole");
+    assert_eq!(again.findings(), findings);
+    let small = repository.push("small", &[("kernel", "x"), ("a/b.yaml", "x")]);
+    until_head(&follower, &small).await;
+    assert_eq!(text(&follower.tree(&small).await.expect("a tree"), "ok"), "y");
 }
 
 /// One source on this disk.

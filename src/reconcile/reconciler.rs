@@ -343,7 +343,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
     pub async fn build(&self, revision: &str) -> Result<Built<C>, Failure> {
         let tree = match self.parts.follower.tree(revision).await {
             Ok(tree) => self.main_is_told(tree),
-            Err(error) if error.is_fault_of_revision() => return Err(Failure::Refused(vec![error.to_string()])),
+            Err(error) if error.is_fault_of_revision() => return Err(Failure::Refused(error.findings())),
             Err(error) => return Err(Failure::Postponed(error)),
         };
         self.compile(&self.parts.build, Arc::new(tree), revision).await.map_err(Failure::Refused)

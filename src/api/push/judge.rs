@@ -264,7 +264,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
         Ok(read) => read,
         Err(error) if error.is_fault_of_revision() => {
             let revision = Revision { id: id.to_owned(), summary: String::new(), message: String::new() };
-            return Ok(Content::refused(revision, &[error.to_string()]));
+            return Ok(Content::refused(revision, &error.findings()));
         }
         Err(error) => return Err(error),
     };

@@ -317,7 +317,7 @@ impl Conductor {
                     }
                 }
                 Err(error) if error.is_fault_of_revision() => {
-                    refused.push(Refused::content(index, vec![error.to_string()]));
+                    refused.push(Refused::content(index, error.findings()));
                 }
                 Err(error) => return Err(error),
             }
