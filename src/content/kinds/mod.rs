@@ -31,7 +31,7 @@ pub use profile::ProfileSpec;
 pub use site::{LeaveGuard, PackSource, SiteSpec, WipeGuard};
 pub use span::Span;
 pub use stage::{OnFailure, StageSpec};
-pub use subnet::{Pool, SubnetMode, SubnetSpec};
+pub use subnet::{LEASE_SECONDS, Pool, SubnetMode, SubnetSpec};
 pub use task::{Retries, StepSpec, TaskParam, TaskSpec};
 pub use template::TemplateSpec;
 pub use workflow::WorkflowSpec;

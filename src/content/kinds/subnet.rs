@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
+/// How long a lease can last, seconds. The last number of 32 bits means "for ever" on the wire (RFC 2131 3.3), which no lease of
+/// ours is.
+pub const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 60..=0xffff_fffe;
+
 /// What Formwork does for DHCP on a subnet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
