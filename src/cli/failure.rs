@@ -17,6 +17,10 @@ pub fn of_site(error: &SiteError) -> CliError {
         SiteError::File { path, error: cause } if is_of_the_path(cause) => {
             CliError::Usage { message: error.to_string(), hint: of_a_file(path, cause) }
         }
+        SiteError::File { path, error: cause } => not_written(path, cause, || error.to_string()),
+        SiteError::Store(StoreError::Full(_)) => {
+            CliError::Failed { message: error.to_string(), hint: format!("{ROOM}; nothing that was there is changed") }
+        }
         SiteError::Json { path, .. } => {
             let known = if path.ends_with("administrators.json") { ADMINISTRATORS } else { CONTEXT };
             CliError::Failed {
@@ -41,6 +45,25 @@ pub fn of_site(error: &SiteError) -> CliError {
         SiteError::Store(StoreError::Unreachable(_)) => unreachable(error),
         _ => CliError::NotSo(error.to_string()),
     }
+}
+
+/// What to do on a full disk.
+const ROOM: &str = "make room on that disk, then start it again";
+
+/// How a command ends that could not write a file: with what to do, where the disk is full or cannot be written.
+pub fn not_written(path: &Path, error: &io::Error, message: impl FnOnce() -> String) -> CliError {
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ROOM.to_owned(),
+        ErrorKind::ReadOnlyFilesystem => {
+            format!(
+                "{} is on a disk that is mounted read-only: mount it to be written, or name another place",
+                path.display()
+            )
+        }
+        ErrorKind::PermissionDenied => "run this as a user who may write there, or name another place".to_owned(),
+        _ => return CliError::NotSo(message()),
+    };
+    CliError::Failed { message: message(), hint }
 }
 
 /// What helps where a file of the state directory cannot be read.
@@ -239,7 +262,15 @@ mod tests {
             (SiteError::Store(StoreError::Unreachable("403".to_owned())).into(), &nowhere, 1, Some("formwork doctor")),
             (SiteError::Name("X Y".to_owned()).into(), &nowhere, 2, None),
             (file(ErrorKind::PermissionDenied).into(), &nowhere, 2, Some("as the user who owns it")),
-            (file(ErrorKind::StorageFull).into(), &nowhere, 1, None),
+            (file(ErrorKind::StorageFull).into(), &nowhere, 1, Some("make room on that disk")),
+            (file(ErrorKind::ReadOnlyFilesystem).into(), &nowhere, 1, Some("mounted read-only")),
+            (
+                SiteError::Store(StoreError::Full("a write".to_owned())).into(),
+                &nowhere,
+                1,
+                Some("make room on that disk"),
+            ),
+            (file(ErrorKind::Interrupted).into(), &nowhere, 1, None),
             (ServeError::Logs(ErrorKind::PermissionDenied.into()), &nowhere, 2, None),
             (ServeError::Logs(ErrorKind::StorageFull.into()), &nowhere, 1, None),
             (StoreError::Path("no store".to_owned()).into(), &nowhere, 2, Some("formwork site create NAME")),

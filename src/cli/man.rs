@@ -29,7 +29,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         let first = pages.into_iter().next().map(|(_, text)| text);
         return output.bytes(&first.unwrap_or_default());
     };
-    let wrong = |path: &Path, error: std::io::Error| CliError::NotSo(format!("{}: {error}", path.display()));
+    let wrong = |path: &Path, error: std::io::Error| {
+        super::failure::not_written(path, &error, || format!("{}: {error}", path.display()))
+    };
     std::fs::create_dir_all(folder).map_err(|error| wrong(folder, error))?;
     let mut written = Vec::new();
     for (name, text) in pages {

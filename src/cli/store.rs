@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 Some(copy) => embedded::check_file_watched(&copy.0, &stages),
                 None => embedded::check_watched(&place.state_dir, &stages),
             }
-            .map_err(|error| failed(error, &place.state_dir))?;
+            .map_err(|error| not_whole(error, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&report, || vec![name], |_| sentence(&report, "the store is whole"))
@@ -155,7 +155,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             place.is_made()?;
             let site = StateDirectory(place.state_dir.clone()).site_of_keys();
             let restored = embedded::restore_watched(from, &place.state_dir, *replace, site.as_deref(), &stages);
-            let restored = restored.map_err(|error| failed_with_room(error, from, &place.state_dir))?;
+            let restored = restored.map_err(|error| not_restored(error, from, &place.state_dir))?;
             drop(stages);
             let name = place.state_dir.display().to_string();
             Output::of_process(*output).answer(&restored, || vec![name], |_| restored_sentence(&restored))?;
@@ -290,6 +290,31 @@ pub(super) fn failed(error: StoreError, to: &Path) -> CliError {
     }
 }
 
+/// How a check ends that found the store damaged.
+fn not_whole(error: StoreError, state: &Path) -> CliError {
+    match error {
+        StoreError::Damaged(_) => CliError::Failed {
+            message: error.to_string(),
+            hint: format!(
+                "formwork store restore BACKUP --replace --state-dir {} puts a backup in its place and this one aside",
+                state.display()
+            ),
+        },
+        other => failed(other, state),
+    }
+}
+
+/// How a restore ends that put nothing in place.
+fn not_restored(error: StoreError, from: &Path, state: &Path) -> CliError {
+    match error {
+        StoreError::Path(message) if !from.exists() => CliError::Usage {
+            message,
+            hint: Some("name the backup: a file that `formwork store backup` made".to_owned()),
+        },
+        other => failed_with_room(other, from, state),
+    }
+}
+
 /// The same of a copy of the file `from`, with how much is wanted and what is free.
 fn failed_with_room(error: StoreError, from: &Path, to: &Path) -> CliError {
     let folder = if to.is_dir() { to } else { folder_above(to) };
@@ -391,6 +416,25 @@ mod tests {
             assert!(error.exit_code() == code && error.to_string().starts_with(words), "{error}");
         }
         assert!(of(StoreError::Full(String::new())).hint().is_some_and(|hint| hint.contains("make room")));
+    }
+
+    #[test]
+    fn a_damaged_store_and_a_backup_that_is_not_there_are_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        for bytes in [&b""[..], &[7; 8192]] {
+            std::fs::write(folder.path().join("store.redb"), bytes).unwrap();
+            let ends = not_whole(embedded::check(folder.path()).unwrap_err(), folder.path());
+            assert_eq!(ends.exit_code(), 1, "{ends}");
+            assert!(
+                ends.to_string().contains("is not a store")
+                    && ends.hint().is_some_and(|hint| hint.contains("restore BACKUP --replace")),
+                "{ends}"
+            );
+        }
+        let gone = folder.path().join("gone");
+        let ends = not_restored(embedded::restore(&gone, folder.path(), true).unwrap_err(), &gone, folder.path());
+        assert!(ends.exit_code() == 2 && ends.hint().is_some_and(|hint| hint.contains("name the backup")), "{ends}");
+        assert_eq!(not_whole(StoreError::Open("in use".to_owned()), folder.path()).exit_code(), 4);
     }
 
     #[test]

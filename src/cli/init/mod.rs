@@ -96,7 +96,9 @@ const PRE_COMMIT: &str = ".githooks/pre-commit";
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let dir = &arguments.dir;
     let name = site_name(arguments)?;
-    let cannot = |path: &Path, error: &std::io::Error| CliError::NotSo(format!("{}: {error}", path.display()));
+    let cannot = |path: &Path, error: &std::io::Error| {
+        super::failure::not_written(path, error, || format!("{}: {error}", path.display()))
+    };
     let before = match std::fs::read_dir(dir) {
         Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

@@ -227,6 +227,9 @@ pub(in crate::store) fn open_failed(path: &Path, error: &io::Error) -> StoreErro
             StoreError::Path(text)
         }
         io::ErrorKind::AlreadyExists => StoreError::Open(text),
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::Io(format!(
+            "{text}; mount it to be written (`mount -o remount,rw`), and where the kernel made it read-only, `dmesg` says why"
+        )),
         // A disk that only reads, or breaks: the store is not to blame, and nobody else has it.
         _ => StoreError::Io(text),
     }
@@ -267,7 +270,7 @@ impl FileMedium {
         if metadata.is_file() && metadata.len() > 0 {
             return Ok(medium);
         }
-        Err(StoreError::Open(format!("{} is not a store: it is empty or no file", medium.path.display())))
+        Err(StoreError::Damaged(format!("{} is not a store: it is empty or no file", medium.path.display())))
     }
 }
 

@@ -144,7 +144,7 @@ pub(super) fn open(medium: &dyn Medium, cache_bytes: usize, verify: bool) -> Res
                 StoreError::Open(format!("{} has the engine's old file format {version}", medium.name()))
             }
             (None, DatabaseError::Storage(StorageError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
-                StoreError::Open(format!("{} is not a store: {error}", medium.name()))
+                StoreError::Damaged(format!("{} is not a store: {error}", medium.name()))
             }
             (None, other) => StoreError::Io(format!("{}: {other}", medium.name())),
         }),
