@@ -25,6 +25,22 @@ pub(super) struct Query<T>(pub T);
 /// The words of the path.
 pub(super) struct Path<T>(pub T);
 
+/// What the library says of a request, for those who sent it and do not know the library.
+fn in_our_words(said: &str) -> String {
+    for (theirs, ours) in [
+        ("Failed to deserialize query string: ", "the query cannot be read: "),
+        ("Invalid URL: ", "the path cannot be read: "),
+        ("Failed to deserialize the JSON body into the target type: ", "the body is not what is taken here: "),
+        ("Failed to parse the request body as JSON: ", "the body is not JSON: "),
+        ("Failed to buffer the request body: ", "the body did not come whole: "),
+    ] {
+        if let Some(rest) = said.strip_prefix(theirs) {
+            return format!("{ours}{rest}");
+        }
+    }
+    said.to_owned()
+}
+
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
         let code = match rejection {
@@ -33,7 +49,7 @@ impl From<JsonRejection> for ApiError {
             JsonRejection::MissingJsonContentType(_) => "content-type",
             _ => "body-unreadable",
         };
-        Self::new(rejection.status(), code, rejection.body_text())
+        Self::new(rejection.status(), code, in_our_words(&rejection.body_text()))
     }
 }
 
@@ -45,13 +61,13 @@ impl From<BytesRejection> for ApiError {
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::bad_request(rejection.body_text())
+        Self::bad_request(in_our_words(&rejection.body_text()))
     }
 }
 
 impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
-        Self::new(rejection.status(), "bad-request", rejection.body_text())
+        Self::new(rejection.status(), "bad-request", in_our_words(&rejection.body_text()))
     }
 }
 
@@ -191,6 +207,20 @@ mod tests {
         for (body, expected) in [("", 200), (" {} ", 200), ("[]", 422), (r#"{"at": 1}"#, 422), ("now", 422)] {
             let read = <NoBody as FromRequest<()>>::from_request(request(None, body), &()).await;
             assert_eq!(status(read), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_in_our_words() {
+        for (said, ours) in [
+            (
+                "Failed to deserialize query string: limit: invalid digit",
+                "the query cannot be read: limit: invalid digit",
+            ),
+            ("Invalid URL: Cannot parse `x` to a `u64`", "the path cannot be read: Cannot parse `x` to a `u64`"),
+            ("else", "else"),
+        ] {
+            assert_eq!(in_our_words(said), ours);
         }
     }
 }

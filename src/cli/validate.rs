@@ -75,10 +75,13 @@ enum Format {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let identities = arguments.age_identities.as_deref().map(super::age_identities::read).transpose()?;
     let keys = identities.map_or(Keys::Unknown, |identities| Keys::Known(Arc::new(identities)));
-    let (mut tree, unnamed) = read_all(&arguments.path).map_err(|(path, error)| CliError::Usage {
-        message: format!("cannot read {}: {error}", path.display()),
-        hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
-    })?;
+    let (mut tree, unnamed) = match without_site(&arguments.path) {
+        Some(near) => (near, Vec::new()),
+        None => read_all(&arguments.path).map_err(|(path, error)| CliError::Usage {
+            message: format!("cannot read {}: {error}", path.display()),
+            hint: Some("name the directory that has the site's site.yaml in it".to_owned()),
+        })?,
+    };
     super::pack::lay_in_fetched(&mut tree);
     let progress = Progress::new("checking", Unit::Files, 0);
     let mut answer = with_unnamed(from_tree_with(&tree, &builtin_packs(), "work tree", &keys), &unnamed);
@@ -227,6 +230,42 @@ fn read_all(root: &Path) -> Result<(Tree, Vec<String>), (PathBuf, io::Error)> {
     read_within(root, &submodules(root), ENTRIES, TOTAL_BYTES, DEPTH)
 }
 
+/// Where no site.yaml lies in a folder it is no site, whatever else is in it: nothing of that is read. What was probably meant is
+/// looked for by its name, not far below.
+fn without_site(root: &Path) -> Option<Tree> {
+    const DEEPEST: usize = 3;
+    const MOST: usize = 5_000;
+    let site = root.join("site.yaml").symlink_metadata();
+    if !site.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) || !root.is_dir() {
+        return None;
+    }
+    let mut near = BTreeMap::new();
+    let mut folders = std::collections::VecDeque::from([(root.to_path_buf(), String::new(), 0)]);
+    let mut seen = 0;
+    while let Some((folder, prefix, depth)) = folders.pop_front() {
+        // A folder that cannot be read has nothing to suggest; the root's own is told by who reads it next.
+        let entries = std::fs::read_dir(&folder).ok().filter(|_| seen < MOST);
+        let Some(entries) = entries else {
+            if depth == 0 {
+                return None;
+            }
+            continue;
+        };
+        for entry in entries.filter_map(Result::ok).take(MOST) {
+            seen += 1;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = entry.file_type();
+            let path = format!("{prefix}{name}");
+            if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && depth < DEEPEST && !name.starts_with('.') {
+                folders.push_back((entry.path(), format!("{path}/"), depth + 1));
+            } else if ["site.yaml", "site.yml"].iter().any(|site| name.eq_ignore_ascii_case(site)) {
+                near.insert(path, file(Vec::new(), FileKind::Regular));
+            }
+        }
+    }
+    Some(Tree { files: near.into(), ..Tree::default() })
+}
+
 /// `submodules`: folders that are in the index as that, whatever lies in them.
 fn read_within(
     root: &Path,
@@ -305,6 +344,23 @@ fn file(bytes: Vec<u8>, kind: FileKind) -> File {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn a_folder_without_a_site_is_not_read_and_what_was_meant_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/site.yaml"), "kind: Site").unwrap();
+        std::fs::write(root.join("large"), "not looked at").unwrap();
+        let near = without_site(root).unwrap();
+        let found: Vec<_> = near.files.iter().map(|(path, file)| (path.as_str(), file.bytes.len())).collect();
+        assert_eq!(found, [("a/b/site.yaml", 0)], "by its name alone");
+        for (site, name) in [(None, "Site.YAML"), (Some(()), "site.yaml")] {
+            std::fs::write(root.join(name), "kind: Site").unwrap();
+            assert_eq!(without_site(root).is_none(), site.is_some(), "{name}");
+        }
+        assert!(without_site(&root.join("nowhere")).is_none(), "that is told otherwise");
+    }
 
     #[test]
     fn no_more_is_read_than_a_revision_may_hold() {

@@ -87,6 +87,14 @@ pub struct Count {
 #[derive(Default)]
 pub struct Counts([Count; Kind::ALL.len()]);
 
+impl Count {
+    /// So many bytes went and came.
+    pub fn bytes(&self, sent: usize, received: usize) {
+        self.sent.fetch_add(sent as u64, Ordering::Relaxed);
+        self.received.fetch_add(received as u64, Ordering::Relaxed);
+    }
+}
+
 impl Counts {
     /// The count of a kind.
     pub fn of(&self, kind: Kind) -> &Count {

@@ -4,6 +4,7 @@
 //! the machines' own segment.
 
 use super::acts::Asker;
+use super::count::Count;
 use crate::boot::packet::code;
 use std::collections::HashMap;
 use std::io;
@@ -72,33 +73,44 @@ impl Relay {
     ///
     /// # Errors
     /// What did not come, for people.
-    pub async fn exchange(&self, asker: Asker, mac: [u8; 6], uuid: [u8; 16], xid: u32) -> Result<Told, String> {
+    pub async fn exchange(
+        &self,
+        asker: Asker,
+        mac: [u8; 6],
+        uuid: [u8; 16],
+        xid: u32,
+        count: &Count,
+    ) -> Result<Told, String> {
         let message =
             |kind, more: &[(u8, Vec<u8>)], ciaddr| encode(asker, kind, mac, uuid, xid, self.address, ciaddr, more);
         let discover = message(1, &[], Ipv4Addr::UNSPECIFIED);
-        let offer = self.ask(xid, &discover, 2).await.ok_or("no DHCP offer")?;
+        let offer = self.ask(xid, &discover, 2, count).await.ok_or("no DHCP offer")?;
         if self.proxy {
             // iPXE takes what the proxy's offer says; UEFI firmware asks again, at port 4011.
             if asker == Asker::Ipxe {
                 return Ok(offer);
             }
-            return self.ask_proxy(&message(3, &[], self.address)).await;
+            return self.ask_proxy(&message(3, &[], self.address), count).await;
         }
         let chosen = [
             (code::REQUESTED_ADDRESS, offer.address.octets().to_vec()),
             (code::SERVER_IDENTIFIER, offer.server.octets().to_vec()),
         ];
         let request = message(3, &chosen, Ipv4Addr::UNSPECIFIED);
-        self.ask(xid, &request, 5).await.ok_or_else(|| "no DHCP acknowledgement".to_owned())
+        self.ask(xid, &request, 5, count).await.ok_or_else(|| "no DHCP acknowledgement".to_owned())
     }
 
-    async fn ask(&self, xid: u32, message: &[u8], wanted: u8) -> Option<Told> {
+    async fn ask(&self, xid: u32, message: &[u8], wanted: u8, count: &Count) -> Option<Told> {
         for patience in PATIENCE {
             let (sender, receiver) = oneshot::channel();
             self.waiting().insert(xid, sender);
             let sent = self.socket.send_to(message, SocketAddrV4::new(self.server, 67)).await;
             let answer = tokio::time::timeout(patience, receiver).await;
             self.waiting().remove(&xid);
+            count.bytes(
+                sent.as_ref().copied().unwrap_or_default(),
+                answer.as_ref().map_or(0, |got| got.as_ref().map_or(0, Vec::len)),
+            );
             if let (Ok(_), Ok(Ok(bytes))) = (sent, answer)
                 && let Some(told) = decode(&bytes).filter(|told| told.kind == wanted)
             {
@@ -108,13 +120,15 @@ impl Relay {
         None
     }
 
-    async fn ask_proxy(&self, message: &[u8]) -> Result<Told, String> {
+    async fn ask_proxy(&self, message: &[u8], count: &Count) -> Result<Told, String> {
         let wrong = |error: io::Error| error.to_string();
         let socket = UdpSocket::bind((self.address, 0)).await.map_err(wrong)?;
         let mut buffer = [0; 2048];
         for patience in PATIENCE {
-            socket.send_to(message, SocketAddrV4::new(self.server, 4011)).await.map_err(wrong)?;
-            if let Ok(Ok((length, _))) = tokio::time::timeout(patience, socket.recv_from(&mut buffer)).await
+            let sent = socket.send_to(message, SocketAddrV4::new(self.server, 4011)).await.map_err(wrong)?;
+            let answer = tokio::time::timeout(patience, socket.recv_from(&mut buffer)).await;
+            count.bytes(sent, answer.as_ref().map_or(0, |got| got.as_ref().map_or(0, |(length, _)| *length)));
+            if let Ok(Ok((length, _))) = answer
                 && let Some(told) = buffer.get(..length).and_then(decode).filter(|told| told.kind == 5)
             {
                 return Ok(told);

@@ -252,7 +252,7 @@ impl Driver {
         };
         let began = Instant::now();
         let count = self.shared.counts.of(Kind::Dhcp);
-        match relay.exchange(asker, mac, uuid, u32::from_be_bytes([a, b, c, turn])).await {
+        match relay.exchange(asker, mac, uuid, u32::from_be_bytes([a, b, c, turn]), count).await {
             Ok(told) => {
                 count.times.add(began.elapsed());
                 count.answered.fetch_add(1, Ordering::Relaxed);
