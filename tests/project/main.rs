@@ -9,6 +9,7 @@ mod floors;
 mod image;
 mod links;
 mod reference;
+mod unit;
 
 use std::path::{Path, PathBuf};
 
