@@ -238,7 +238,9 @@ pub(super) fn machines(
             if let Some(other) = addresses.take(address, position) {
                 let path = |_: &_| vec![Step::Key("spec"), Step::Key("address")];
                 let said = |other: &str| format!("{address} is machine `{other}`'s already");
-                twins(other, &machines).tell("twin-address", path, said, report);
+                twins(other, &machines)
+                    .tell("twin-address", path, said, report)
+                    .hint("an address belongs to one machine: give this one another, or none");
             }
             if subnets_sound {
                 check_address(address, document, subnets, report);
@@ -297,9 +299,13 @@ fn check_address(address: Ipv4Addr, document: &Document, subnets: &[Subnet], rep
         return;
     };
     if !networks::is_host(subnet, address) {
-        report.error("address", spot, format!("{address} is the first or last address of subnet `{}`", subnet.name));
+        report
+            .error("address", spot, format!("{address} is the first or last address of subnet `{}`", subnet.name))
+            .hint(networks::hosts(subnet));
     } else if subnet.spec.gateway == Some(address) {
-        report.error("address", spot, format!("{address} is the gateway of subnet `{}`", subnet.name));
+        report
+            .error("address", spot, format!("{address} is the gateway of subnet `{}`", subnet.name))
+            .hint("give the machine another one of that subnet, outside its pools");
     } else if let Some(pool) = subnet.spec.pools.iter().find(|pool| (pool.first..=pool.last).contains(&address)) {
         report
             .error(

@@ -28,6 +28,9 @@ pub(super) enum Found {
     Hole,
 }
 
+/// So many names that there are, are told beside one that there is not.
+const KNOWN_SHOWN: usize = 12;
+
 /// Where a reference leads, before it is known whether that is sound.
 enum Look<'a> {
     /// To the object of that name, or the pack's own.
@@ -207,6 +210,16 @@ impl References {
         }
         let last = written.rsplit('.').next().unwrap_or(written);
         let same = names().find(|name| name.split_once('.').is_some_and(|(_, short)| nearest(last, [short]).is_some()));
-        same.map(|name| format!("did you mean `{name}`?"))
+        same.map(|name| format!("did you mean `{name}`?")).or_else(|| {
+            let kind = kinds.first()?;
+            let mut known: Vec<&str> = names().collect();
+            known.sort_unstable();
+            known.dedup();
+            Some(match known.len() {
+                0 => format!("none is declared: `kind: {kind}` with `metadata: {{name: {written}}}` would be it"),
+                1..=KNOWN_SHOWN => format!("known here: {}", known.join(", ")),
+                _ => format!("declare it: `kind: {kind}` with `metadata: {{name: {written}}}`"),
+            })
+        })
     }
 }

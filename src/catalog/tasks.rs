@@ -293,7 +293,11 @@ fn step(
     let writes = spec.template.is_some() || spec.file.is_some();
     for (field, value) in [("to", &spec.to), ("mode", &spec.mode)] {
         if let (false, Some(_)) = (writes, value) {
-            report.error("step-field", document.key(&at(field)), format!("`{field}` goes with `template` or `file`"));
+            report
+                .error("step-field", document.key(&at(field)), format!("`{field}` goes with `template` or `file`"))
+                .hint(format!(
+                    "take `{field}` out, or write `template: NAME` or `file: PATH` in the place of the script"
+                ));
         }
     }
     let mode = spec.mode.clone().unwrap_or_else(|| "0644".to_owned());
@@ -306,7 +310,9 @@ fn step(
     let to = spec.to.clone().unwrap_or_default();
     let absolute = to.starts_with('/') && !to.ends_with('/') && !to.split('/').any(|part| matches!(part, "." | ".."));
     if writes && spec.to.is_some() && !absolute {
-        report.error("to", document.value(&at("to")), format!("`{to}` is not the absolute path of a file"));
+        report
+            .error("to", document.value(&at("to")), format!("`{to}` is not the absolute path of a file"))
+            .hint("it begins with `/`, ends with the file's name, and has no `.` or `..` in it: `/etc/motd`");
     }
     let name = if spec.name.is_empty() { format!("step-{}", index + 1) } else { spec.name.clone() };
     let pack = object.pack.as_ref();

@@ -52,6 +52,7 @@ workflows/node.yaml:12:22: error: task `hardware.inventory` is in this stage twi
             &[(FLOW, "bootEnv: discovery", "bootEnv: disco")],
             r#"
 workflows/node.yaml:11:12: error: there is no BootEnv `disco`
+  hint: known here: hardware.discovery
 "#,
         ),
         (
@@ -168,6 +169,7 @@ machines/node-1.yaml:7:12: error: 10.77.0.150 lies in the pool 10.77.0.100 to 10
             &[(NODE, "10.77.0.11", "10.77.0.1")],
             r#"
 machines/node-1.yaml:7:12: error: 10.77.0.1 is the gateway of subnet `rack-1`
+  hint: give the machine another one of that subnet, outside its pools
 "#,
         ),
         (
@@ -181,6 +183,7 @@ site.yaml:14:9: error: `10.77.0.9/24` is an address in a network
             &[(ROOT, "last: 10.77.0.199", "last: 10.77.1.199")],
             r#"
 site.yaml:16:38: error: 10.77.1.199 is not a host's address in 10.77.0.0/24
+  hint: hosts of 10.77.0.0/24 are 10.77.0.1 to 10.77.0.254
 "#,
         ),
         (
@@ -313,6 +316,7 @@ packs/etcd/templates/all.yaml:4:14: error: task `etcd.join` cannot be rendered: 
 machines/node-1.yaml:17:18: error: MAC 52:54:00:00:00:01 selects machine `node-1` already
   hint: a box is one machine: remove it from one of the two
 machines/node-1.yaml:18:12: error: 10.77.0.11 is machine `node-1`'s already
+  hint: an address belongs to one machine: give this one another, or none
 machines/node-1.yaml:22:18: error: a second Machine `node-1`
   hint: the first is at machines/node-1.yaml:3:18
 "#,
@@ -327,6 +331,7 @@ machines/node-1.yaml:22:18: error: a second Machine `node-1`
 site.yaml:21:9: error: overlaps subnet `rack-1` (10.77.0.0/24)
   hint: an address belongs to one subnet
 site.yaml:22:19: error: 10.77.0.100 is not a host's address in 10.77.0.128/25
+  hint: hosts of 10.77.0.128/25 are 10.77.0.129 to 10.77.0.254
 "#,
         ),
         (
@@ -361,7 +366,9 @@ workflows/node.yaml:5:12: error: `discover` could be any of etcd.discover, hardw
 clusters/etcd.yaml:3:18: error: `lab-defaults` is a Profile already; machines name both in one list
   hint: the Profile is at profiles/lab.yaml:3:18
 machines/node-1.yaml:8:28: error: there is no Profile or ClusterProfile `etcd-lab`
+  hint: known here: lab-defaults
 machines/rule.yaml:7:14: error: there is no Profile or ClusterProfile `etcd-lab`
+  hint: known here: lab-defaults
 "#,
         ),
         (
