@@ -103,6 +103,9 @@ pub fn sentence(event: &Event, task: Option<&str>) -> String {
             let what = if *followed { "followed" } else { "held where it was" };
             format!("{reference} of source {source} was rewritten from {} to {}, and is {what}", short(from), short(to))
         }
+        Event::SourceFetchedAgain { source, path, why } => {
+            format!("{path}, fetched of source {source}, was damaged ({}), and was fetched again", one_line(why))
+        }
         Event::SourceAccepted { source, from, to, by, reason } => {
             let why = because(Some(reason));
             format!(

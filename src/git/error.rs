@@ -58,6 +58,17 @@ pub enum GitError {
         /// Why, without credentials.
         message: String,
     },
+    /// What was fetched cannot be kept here.
+    #[error(
+        "{path}, where this server keeps what it fetched, cannot be used: {message}; make room on its disk and see that the \
+         server may write there; else move it away, and it is fetched again"
+    )]
+    Room {
+        /// The repository in the state directory.
+        path: PathBuf,
+        /// What libgit2 or the system said.
+        message: String,
+    },
     /// A source's commit is not signed as it must be, and none before it was.
     #[error("source `{name}`: no commit of it is trusted: {finding}")]
     Untrusted {

@@ -65,6 +65,15 @@ pub enum Event {
         /// Whether it is followed there, or held where it was.
         followed: bool,
     },
+    /// What was fetched of a source was damaged on the server's disk, and was fetched again.
+    SourceFetchedAgain {
+        /// The source.
+        source: String,
+        /// The repository in the state directory.
+        path: String,
+        /// What was wrong with it.
+        why: String,
+    },
     /// A person said that a source's branch, which was rewritten and held, is followed from where it is.
     SourceAccepted {
         /// The source.

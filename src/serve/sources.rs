@@ -102,6 +102,7 @@ pub(super) async fn record(
             SourceEvent::Rewritten { source, reference, from, to, followed } => {
                 Event::SourceRewritten { source, reference, from, to, followed }
             }
+            SourceEvent::FetchedAgain { source, path, why } => Event::SourceFetchedAgain { source, path, why },
             SourceEvent::Trusted { source, revision, signed_by } => {
                 Event::SourceTrusted { source, revision, signed_by }
             }

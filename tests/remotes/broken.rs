@@ -4,7 +4,8 @@ use crate::https::{login, over_https};
 use crate::https_server::HttpsServer;
 use crate::proxy::Proxy;
 use crate::repository::{Following, PATIENCE, Repository, git, until};
-use formwork::git::remote::{Location, SourceSettings};
+use formwork::git::remote::{Location, SourceEvent, SourceSettings};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Bytes that no packing makes smaller.
@@ -96,4 +97,68 @@ async fn a_server_is_not_made_to_download_without_end() {
     assert!(said.contains("more than 1 MiB") && said.contains("maxMegabytes"), "{said}");
     let bytes = following.status("site").fetched_bytes;
     assert!(bytes < 8 << 20, "{bytes} bytes were taken");
+}
+
+/// The files of a folder of packs with this ending.
+fn packs(room: &Path, end: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(room.join("objects/pack")).expect("packs").map(|entry| entry.expect("one").path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == end)).collect()
+}
+
+fn spoil(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    change(&mut bytes);
+    // git lets nobody write into a pack.
+    std::fs::remove_file(path).expect("removed");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// What happens to a folder of what was fetched.
+type Damage = fn(&Path);
+
+#[tokio::test]
+async fn what_was_fetched_and_is_damaged_on_our_own_disk_is_fetched_again() {
+    let repository = Repository::new();
+    let mut last = repository.push("0", &[("site.yaml", "0"), ("large", &noise(20_000, 4))]);
+    let server = HttpsServer::start(repository.folder.path(), Some(&login()));
+    let state = repository.folder.path().join("state");
+    let room = state.join("remotes/site.git");
+    let damages: [(&str, Damage); 4] = [
+        ("a byte", |room| {
+            packs(room, "pack").iter().for_each(|pack| {
+                spoil(pack, |bytes| {
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 0xff;
+                });
+            });
+        }),
+        ("nothing in it", |room| packs(room, "pack").iter().for_each(|pack| spoil(pack, Vec::clear))),
+        ("gone", |room| {
+            packs(room, "pack").iter().chain(&packs(room, "idx")).for_each(|pack| {
+                std::fs::remove_file(pack).expect("removed");
+            });
+        }),
+        ("no repository", |room| std::fs::write(room.join("HEAD"), "").expect("written")),
+    ];
+    for (name, damage) in damages {
+        for restarted in [false, true] {
+            let mut following = Following::start(vec![over_https(&server)], &state);
+            following.until_head(&last).await;
+            if restarted {
+                drop(following);
+                damage(&room);
+                following = Following::start(vec![over_https(&server)], &state);
+            } else {
+                damage(&room);
+            }
+            last = repository.push(name, &[("site.yaml", &format!("{name} {restarted}"))]);
+            following.until_head(&last).await;
+            assert_eq!(following.text(&last, "site.yaml").await, format!("{name} {restarted}"));
+            let again = |event: &SourceEvent| matches!(event, SourceEvent::FetchedAgain { path, .. } if path.ends_with("remotes/site.git"));
+            // A look that had begun already may have found the new commit before.
+            until(name, || following.news().iter().filter(|event| again(event)).count() == 1).await;
+            git(&room, &["fsck", "--connectivity-only"]);
+            drop(following);
+        }
+    }
 }

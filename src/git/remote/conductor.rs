@@ -203,7 +203,8 @@ impl Conductor {
                     _ => self.revision(0, known),
                 });
                 self.taken.fill(None);
-                self.heads = heads;
+                // What failed for the disk's sake is tried again with the next news.
+                self.heads = if matches!(self.last, Some(Ok(_))) { heads } else { Vec::new() };
                 self.write_used(0, &known.commit);
             }
         } else {

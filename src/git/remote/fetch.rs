@@ -6,8 +6,10 @@
 //! place when it is whole.
 
 mod more;
+mod room;
 
 pub(super) use more::{bring, deepen};
+pub(super) use room::Room;
 
 use super::ancestry::{Descent, descends, parents_of};
 use super::follow::{Advertised, Follow, choose, names_move};
@@ -15,12 +17,12 @@ use super::history::{Wanted, is_deep_enough};
 use super::job::Job;
 use super::settings::SourceSettings;
 use super::transport::Address;
-use super::url::Location;
 use crate::git::GitError;
 use crate::git::loose::Loose;
 use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 
 /// After so many fetches the waiting room is made anew.
@@ -70,55 +72,9 @@ pub(super) enum Look {
         known: Known,
         /// History was rewritten to come here.
         rewritten: bool,
+        /// What was fetched before was damaged on our disk, and is fetched again: how.
+        mended: Option<String>,
     },
-}
-
-/// Where a source's things are.
-#[derive(Debug, Clone)]
-pub(super) struct Room {
-    /// The repository that the mirror copies from.
-    pub repository: PathBuf,
-    /// What is known, across restarts.
-    pub known: PathBuf,
-    /// Whether the repository is ours.
-    ours: bool,
-}
-
-impl Room {
-    pub(super) fn new(state: &Path, settings: &SourceSettings) -> Self {
-        let known = state.join(format!("{}.json", settings.name));
-        match &settings.location {
-            Location::Local(path) => Self { repository: path.clone(), known, ours: false },
-            _ => Self { repository: state.join(format!("{}.git", settings.name)), known, ours: true },
-        }
-    }
-
-    /// What was known when it was written down last; none where that was about another repository.
-    pub(super) fn read_known(&self, settings: &SourceSettings) -> Option<Known> {
-        let bytes = std::fs::read(&self.known).ok()?;
-        let written: Written = serde_json::from_slice(&bytes).ok()?;
-        (written.of == of(settings)).then_some(written.known)
-    }
-
-    /// Writes it down.
-    pub(super) fn write_known(&self, settings: &SourceSettings, known: &Known) -> std::io::Result<()> {
-        let written = Written { of: of(settings), known: known.clone() };
-        let new = self.known.with_extension("json.new");
-        std::fs::write(&new, serde_json::to_vec_pretty(&written)?)?;
-        std::fs::rename(&new, &self.known)
-    }
-}
-
-/// The file beside the waiting room.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    /// What was followed.
-    of: String,
-    known: Known,
-}
-
-fn of(settings: &SourceSettings) -> String {
-    format!("{}, {}", settings.location, settings.follow)
 }
 
 /// What earlier looks found.
@@ -140,8 +96,10 @@ pub(super) fn look(
 ) -> Result<Look, GitError> {
     let known = seen.known;
     let seen = seen.held.or(known);
+    let damage = seen.and_then(|seen| room.damage(&seen.commit));
     if let (Follow::Commit(id), Some(known)) = (&settings.follow, known)
         && known.commit == *id
+        && damage.is_none()
         && (!room.ours
             || Repository::open_bare(&room.repository)
                 .is_ok_and(|repository| has(&repository, id) && has_history(&repository, wanted, id)))
@@ -153,8 +111,8 @@ pub(super) fn look(
     }
     let job = Job::begin(settings).map_err(|error| failed(settings, error.to_string()))?;
     let Some(job) = job.map(Arc::new) else { return Ok(Look::Same) };
-    let fetcher = Fetcher { settings, room, wanted, job };
-    let found = fetcher.look(known, seen);
+    let fetcher = Fetcher { settings, room, wanted, job, is_ours: Cell::default() };
+    let found = fetcher.look(known, seen, damage);
     *bytes += fetcher.job.bytes();
     found
 }
@@ -210,7 +168,7 @@ fn look_here(
         }
         _ => false,
     };
-    Ok(Look::New { known: next, rewritten })
+    Ok(Look::New { known: next, rewritten, mended: None })
 }
 
 fn missing(settings: &SourceSettings, follow: &Follow) -> GitError {
@@ -246,45 +204,61 @@ struct Fetcher<'a> {
     room: &'a Room,
     wanted: &'a Wanted,
     job: Arc<Job>,
+    /// What failed last may be our own disk's fault, and not the remote's.
+    is_ours: Cell<bool>,
 }
 
 impl Fetcher<'_> {
     fn failed(&self, error: &git2::Error) -> GitError {
+        self.is_ours.set(!self.job.failed() && room::may_be_ours(error.class()));
         failed(self.settings, self.job.why(error))
     }
 
     fn room_fails(&self, error: &dyn std::fmt::Display) -> GitError {
-        failed(self.settings, format!("{} cannot be used: {error}", self.room.repository.display()))
+        self.is_ours.set(true);
+        self.room.fails(error)
     }
 
-    fn look(&self, known: Option<&Known>, seen: Option<&Known>) -> Result<Look, GitError> {
-        let new = self.room.repository.with_extension("git.new");
-        let _ = std::fs::remove_dir_all(&new);
-        let worn = packs(&self.room.repository) >= PACKS_MAX;
+    /// In the room that is there; where that is damaged, once more in one that is made anew.
+    fn look(&self, known: Option<&Known>, seen: Option<&Known>, damage: Option<String>) -> Result<Look, GitError> {
+        let worn = damage.is_some() || packs(&self.room.repository) >= PACKS_MAX;
         let usable = Repository::open_bare(&self.room.repository).ok().filter(|_| !worn);
-        // In a fresh room nothing is known to be here, whatever was known before.
-        let (repository, fresh) = match usable {
-            Some(repository) => (repository, None),
-            None => (self.make(&new)?, Some(new)),
-        };
+        let Some(repository) = usable else { return self.look_afresh(known, damage) };
+        let _ = std::fs::remove_dir_all(self.room.beside(".new"));
         clear_leftovers(repository.path());
         let found = self.fetch(&repository, known, seen.filter(|seen| has(&repository, &seen.commit)));
         drop(repository);
-        match (found, fresh) {
-            (Ok(look), None) => Ok(look),
-            (Ok(look), Some(new)) => {
-                // Nothing came where nothing was new: the old room stays, or an empty one comes.
-                if self.room.repository.exists() {
-                    std::fs::remove_dir_all(&self.room.repository).map_err(|error| self.room_fails(&error))?;
-                }
-                std::fs::rename(&new, &self.room.repository).map_err(|error| self.room_fails(&error))?;
-                Ok(look)
+        match found {
+            Err(error) if self.is_ours.get() => self.look_afresh(known, Some(error.to_string())),
+            found => {
+                self.room.grew();
+                found
             }
-            (Err(error), Some(new)) => {
+        }
+    }
+
+    /// In a fresh room nothing is known to be here, whatever was known before. It comes into the place of the old one once it holds
+    /// what is followed.
+    fn look_afresh(&self, known: Option<&Known>, damage: Option<String>) -> Result<Look, GitError> {
+        let new = self.room.beside(".new");
+        let _ = std::fs::remove_dir_all(&new);
+        if let Some(why) = &damage {
+            tracing::warn!(
+                source = self.settings.name, room = %self.room.repository.display(), why,
+                "what was fetched is damaged on this disk; it is fetched again"
+            );
+        }
+        self.is_ours.set(false);
+        let found = self.make(&new).and_then(|repository| self.fetch(&repository, known, None));
+        let found = found.and_then(|look| self.room.replace(&new, damage.is_some()).map(|()| look));
+        match found {
+            Ok(Look::New { known, rewritten, .. }) => Ok(Look::New { known, rewritten, mended: damage }),
+            Ok(Look::Same) => Ok(Look::Same),
+            Err(error) => {
                 let _ = std::fs::remove_dir_all(new);
-                Err(error)
+                // In an empty room nothing but the disk itself can be wrong.
+                Err(if damage.is_some() && self.is_ours.get() { self.room.fails_again(&error) } else { error })
             }
-            (Err(error), None) => Err(error),
         }
     }
 
@@ -307,7 +281,7 @@ impl Fetcher<'_> {
         repository
             .reference(HEAD, parse(&next.commit)?, true, "fetched")
             .map_err(|error| self.room_fails(&error.message()))?;
-        Ok(Look::New { known: next, rewritten })
+        Ok(Look::New { known: next, rewritten, mended: None })
     }
 
     fn rewritten(&self, repository: &Repository, known: Option<&Known>, next: &Known) -> Result<bool, GitError> {

@@ -81,6 +81,15 @@ pub enum SourceEvent {
         /// Whether it is followed there.
         followed: bool,
     },
+    /// What was fetched of it was damaged on this server's disk, and was fetched again.
+    FetchedAgain {
+        /// The source.
+        source: String,
+        /// The repository in the state directory.
+        path: String,
+        /// What was wrong with it.
+        why: String,
+    },
     /// A source's commit was refused by itself; its last good one goes on.
     Refused {
         /// The source.

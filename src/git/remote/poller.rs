@@ -67,7 +67,10 @@ impl Poller {
             let same = matches!(found, Ok(Look::Same));
             let failure = match found {
                 Ok(Look::Same) => None,
-                Ok(Look::New { known: next, rewritten }) => self.take(next, rewritten, &mut known, &mut held).err(),
+                Ok(Look::New { known: next, rewritten, mended }) => {
+                    self.tell_mended(mended);
+                    self.take(next, rewritten, &mut known, &mut held).err()
+                }
                 Err(error) => Some(error),
             };
             if let (false, Some(known), Ok(wanted)) = (histories.is_empty(), &known, &wanted) {
@@ -117,6 +120,13 @@ impl Poller {
             ),
             Err(error) => tracing::warn!(source, commit, %error, "a commit cannot be fetched"),
         }
+    }
+
+    fn tell_mended(&self, why: Option<String>) {
+        let Some(why) = why else { return };
+        let path = self.room.repository.display().to_string();
+        tracing::warn!(source = self.settings.name, path, "what was damaged here was fetched again");
+        (self.news)(SourceEvent::FetchedAgain { source: self.settings.name.clone(), path, why });
     }
 
     /// A person goes along with a rewritten branch.

@@ -5,6 +5,7 @@ use super::{DEPTHS, Fetcher, Job, Known, Room, SourceSettings, WHOLE, Wanted, fa
 use crate::git::GitError;
 use crate::git::walk::edge_of;
 use git2::{Direction, Repository};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Fetches what is missing of the history of what is known, within the bounds of a fetch.
@@ -20,7 +21,7 @@ pub(in crate::git::remote) fn deepen(
         return Ok(());
     }
     let Some(job) = begun(settings)? else { return Ok(()) };
-    let fetcher = Fetcher { settings, room, wanted, job };
+    let fetcher = Fetcher { settings, room, wanted, job, is_ours: Cell::default() };
     let fetched = fetcher.download(&repository, Some((WHOLE, &known.reference)), |_| false);
     *bytes += fetcher.job.bytes();
     fetched.map(drop)
@@ -40,7 +41,7 @@ pub(in crate::git::remote) fn bring(
         return Ok(has(&repository, commit));
     }
     let Some(job) = begun(settings)? else { return Ok(false) };
-    let fetcher = Fetcher { settings, room, wanted, job };
+    let fetcher = Fetcher { settings, room, wanted, job, is_ours: Cell::default() };
     let brought = fetcher.bring(&repository, known, commit);
     *bytes += fetcher.job.bytes();
     brought
