@@ -123,6 +123,7 @@ impl Follower {
             mirrored: 0,
             given_out: VecDeque::new(),
             checked: super::loose::Checked::default(),
+            sound: super::sound::Sound::default(),
         };
         std::thread::Builder::new()
             .name("formwork-git".to_owned())

@@ -8,7 +8,8 @@
 //!
 //! One thread owns libgit2 (its `Repository` may be sent, not shared) and answers a bounded queue; [`Follower`] is the rest of
 //! the program's handle to it. Only threads of [`remote`] wait for a network, so that a question about what the mirror holds
-//! never does. This module decides nothing about content and never writes to the source.
+//! never does. This module decides nothing about content and never writes to the source; only what the
+//! server's own repository has lost is put back from the mirror.
 //!
 //! Where the server has a policy of who may sign, [`Verifier`] gathers what the source shows of a revision's signatures, and
 //! `trust` decides on it; the history that this needs is read from the source, the mirror has none.
@@ -42,6 +43,7 @@ mod prune;
 pub mod receive;
 pub mod regular;
 pub mod remote;
+mod sound;
 mod source;
 mod verified;
 mod verify;
@@ -64,6 +66,7 @@ pub use origins::{Origins, Part};
 use owner::open;
 pub use packs::{PackCache, PackError, RemoteReference};
 pub use remote::Ears;
+pub use sound::read_through;
 pub use source::Source;
 pub use verify::{MovedTag, Verifier};
 pub use work_tree::submodules;

@@ -2,7 +2,9 @@
 
 use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
+use super::receive::Hosted;
 use super::remote::{Part, SourceSettings, Sources, room_of};
+use super::sound::Sound;
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, Verifier, directory};
 use crate::content::{Finding, Tree};
@@ -121,6 +123,8 @@ pub(super) struct Owner {
     pub given_out: VecDeque<String>,
     /// Loose objects of the source that were found whole.
     pub checked: Checked,
+    /// What is known of the source's newest commit.
+    pub sound: Sound,
 }
 
 impl Owner {
@@ -237,7 +241,14 @@ impl Owner {
 
     pub(super) fn head(&mut self) -> Result<Revision, GitError> {
         let path = match &self.source {
-            Source::Bare { path, branch, .. } => return head_of(path, branch.as_deref()),
+            Source::Bare { path, branch, .. } => {
+                let (path, revision) = (path.clone(), head_of(path, branch.as_deref())?);
+                // One that is not mirrored yet is read whole when it is.
+                if self.mirror.holds(&revision.id) {
+                    self.is_whole(&path, &revision)?;
+                }
+                return Ok(revision);
+            }
             Source::Sources(_) => return Err(GitError::Busy),
             Source::Directory { path } => path.clone(),
         };
@@ -251,6 +262,19 @@ impl Owner {
         self.mirrored(&revision.id);
         self.last_directory = Some((fingerprint, revision.clone()));
         Ok(revision)
+    }
+
+    /// Whether the source holds all of its newest commit. What the server's own repository has lost is put back from the mirror.
+    fn is_whole(&mut self, path: &Path, revision: &Revision) -> Result<(), GitError> {
+        let repository = open(path)?;
+        let own = self.mirror.path.parent().is_some_and(|state| Hosted::place(state) == path);
+        let oid =
+            git2::Oid::from_str(&revision.id).map_err(|_| GitError::BadReference { name: revision.id.clone() })?;
+        self.sound.look(&repository, oid, own.then_some(&self.mirror)).map_err(|message| GitError::Damaged {
+            revision: revision.id.clone(),
+            path: path.to_owned(),
+            message,
+        })
     }
 
     /// The revision's files, copied into the mirror first where they are not there.

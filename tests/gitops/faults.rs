@@ -278,6 +278,25 @@ fn a_repository_that_is_corrupted_on_disk_is_told_and_followed_again_once_it_is_
     site.applied(&second);
 }
 
+#[test]
+fn damage_of_what_serves_already_is_told_within_a_moment_and_so_is_its_mending() {
+    let site = Site::started();
+    let first = site.head();
+    site.applied(&first);
+    for what in ["HEAD:machines/a.yaml", "HEAD:machines", "HEAD^{tree}"] {
+        let (object, whole) = cut_in_half(&site, what);
+        let content = told(&site, what, "0", |content| content["reason"] == "SourceUnavailable");
+        let message = content["message"].as_str().unwrap_or_default();
+        assert!(message.contains("fsck") && message.contains("site.git"), "{message}");
+        assert_eq!((content["condition"].as_str(), site.ends(&["status"]).0), (Some("Stalled"), 1));
+        assert_eq!(content["lastAppliedRevision"], *first);
+        std::fs::remove_file(&object).unwrap();
+        told(&site, "it is gone", "0", |content| content["reason"] == "SourceUnavailable");
+        std::fs::write(&object, whole).unwrap();
+        told(&site, "put back", "0", |content| content["condition"] == "Ready");
+    }
+}
+
 // A list of many machines is made of one revision, and says of which, though others begin to serve while it is made.
 #[test]
 fn a_list_is_of_one_revision_while_pushes_come() {

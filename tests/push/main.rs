@@ -12,6 +12,7 @@ mod answers;
 #[path = "../bed/mod.rs"]
 mod bed;
 mod bounds;
+mod broken;
 mod closed;
 mod leave;
 mod permissions;

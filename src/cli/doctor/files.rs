@@ -10,6 +10,7 @@ use crate::cli::sentence::count;
 use crate::content::kinds::FileSource;
 use crate::git::receive::{Hosted, folder_of, is_noexec};
 use crate::git::regular::{FILE_MAX, read_regular};
+use crate::git::{GitError, read_through};
 use crate::net::files::Folder;
 use crate::net::tftp::FIRST_LOADERS;
 use crate::serve::StateDirectory;
@@ -66,6 +67,7 @@ pub(super) fn state(folder: &Path, stored: Stored, pod: Option<&Pod>) -> Vec<Che
         checks.push(store(folder, pod));
     }
     checks.extend(hooks(folder));
+    checks.extend(hosted(folder));
     let mut wrong = Vec::new();
     let mut secret = vec![folder.join("administrator.json"), folder.join("administrators.json")];
     for below in ["keys", "secrets"] {
@@ -90,6 +92,24 @@ pub(super) fn state(folder: &Path, stored: Stored, pod: Option<&Pod>) -> Vec<Che
         checks.extend(authority(&certificate));
     }
     checks
+}
+
+/// Whether the hosted repository holds all of what serves.
+fn hosted(folder: &Path) -> Option<Check> {
+    let (name, place) = ("hosted repository", Hosted::place(folder));
+    if !place.join("objects").is_dir() {
+        return None;
+    }
+    match read_through(&place, None) {
+        Ok(head) => {
+            Some(Check::ok(name, format!("all of its newest commit is there ({})", head.get(..10).unwrap_or(&head))))
+        }
+        Err(GitError::NoCommit { .. }) => None,
+        Err(error) => {
+            let remedy = "a server that runs puts back what its mirror holds; what it cannot: docs/git.md";
+            Some(Check::fail(name, error.to_string(), remedy))
+        }
+    }
 }
 
 /// Whether git would run the hooks of the repository that people push to. Nothing is said where there is none, and could be one.
