@@ -124,6 +124,8 @@ impl Follower {
             given_out: VecDeque::new(),
             checked: super::loose::Checked::default(),
             sound: super::sound::Sound::default(),
+            last_head: None,
+            news: Arc::clone(&ears.news),
         };
         std::thread::Builder::new()
             .name("formwork-git".to_owned())

@@ -43,6 +43,7 @@ mod prune;
 pub mod receive;
 pub mod regular;
 pub mod remote;
+mod rewritten;
 mod sound;
 mod source;
 mod verified;

@@ -3,7 +3,7 @@
 use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
 use super::receive::Hosted;
-use super::remote::{Part, SourceSettings, Sources, room_of};
+use super::remote::{News, Part, SourceSettings, Sources, room_of};
 use super::sound::Sound;
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, Verifier, directory};
@@ -125,6 +125,10 @@ pub(super) struct Owner {
     pub checked: Checked,
     /// What is known of the source's newest commit.
     pub sound: Sound,
+    /// The source's commit at the last look.
+    pub last_head: Option<String>,
+    /// Told of what happens to the source.
+    pub news: Arc<News>,
 }
 
 impl Owner {
@@ -210,6 +214,7 @@ impl Owner {
         let seen = match self.head() {
             Ok(revision) => {
                 self.looked.success_unix_ms.store(now, Ordering::Release);
+                self.notice(&revision);
                 Sight::Head(revision)
             }
             Err(error) => {

@@ -153,6 +153,8 @@ pub struct Promise {
     pub summary: String,
     /// What they allow.
     pub allowed: Allowance,
+    /// Other words of the push, for history alone: of what happens while git moves the branch.
+    pub said: Vec<String>,
 }
 
 impl Promise {
@@ -180,8 +182,8 @@ pub(super) async fn keep(store: &dyn Store, revision: &str, now_unix_ms: i64) ->
     loop {
         let head = store.head(&Stream::Site)?;
         let Some(promised) = store.get(Space::Meta, &format!("{PROMISED}{revision}"))? else { return Ok(()) };
-        let Promise { by, branch, summary, allowed } = serde_json::from_slice(&promised).unwrap_or_default();
-        let words = allowed.words();
+        let Promise { by, branch, summary, allowed, said } = serde_json::from_slice(&promised).unwrap_or_default();
+        let words = allowed.words().into_iter().chain(said).collect();
         // What was said of it after the push was judged stays.
         let since = Allowance::of(store, revision)?;
         let allowed = if since.at_unix_ms > allowed.at_unix_ms { allowed.and(&since) } else { allowed };
@@ -355,11 +357,15 @@ mod tests {
             by.collect()
         };
         assert_eq!(pushed(), ["ada a allow-wipe=all"], "once, and nobody who lost");
+        let rewritten = Promise { said: vec!["allow-rewrite".to_owned()], ..promise("eve", false) };
+        rewritten.put(&store, "r").await.unwrap();
+        keep(&store, "r", 9).await.unwrap();
+        assert_eq!(pushed().last().map(String::as_str), Some("eve r allow-rewrite"));
         // The same commit, pushed by somebody who allows nothing.
         promise("eve", false).put(&store, "a").await.unwrap();
         keep(&store, "a", 9).await.unwrap();
         assert!(!Allowance::of(&store, "a").unwrap().is_some());
-        assert_eq!(pushed(), ["ada a allow-wipe=all", "eve a "]);
+        assert_eq!(pushed(), ["ada a allow-wipe=all", "eve r allow-rewrite", "eve a "]);
         // And by somebody, before what an administrator says of it.
         promise("eve", false).put(&store, "c").await.unwrap();
         let revision = Revision { id: "c".into(), summary: String::new(), message: String::new() };

@@ -85,6 +85,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         return Answer::Judged(Box::new(verdict));
     }
     let rights = pusher.rights;
+    let said = Vec::from_iter(options.rewrite.then(|| "allow-rewrite".to_owned()));
     let allowed = allowance(app, pusher.name, options);
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
@@ -101,7 +102,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     if verdict.accepted
         && !verdict.dry_run
         && let Some(new) = &verdict.new
-        && let Err(error) = promise(app, &verdict, new, &allowed).await
+        && let Err(error) = promise(app, &verdict, new, (&allowed, said)).await
     {
         if allowed.is_some() {
             return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
@@ -129,12 +130,18 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
 }
 
 /// Who pushes, and what they allow.
-async fn promise(app: &App, verdict: &Verdict, revision: &str, allowed: &Allowance) -> Result<(), StoreError> {
+async fn promise(
+    app: &App,
+    verdict: &Verdict,
+    revision: &str,
+    (allowed, said): (&Allowance, Vec<String>),
+) -> Result<(), StoreError> {
     let promise = Promise {
         by: verdict.by.clone(),
         branch: verdict.branch.clone(),
         summary: verdict.summary.clone(),
         allowed: allowed.clone(),
+        said,
     };
     promise.put(app.fleet.store.as_ref(), revision).await
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 /// What is known of a commit's place in history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Descent {
+pub(in crate::git) enum Descent {
     /// The new commit has the old one before it.
     Yes,
     /// It has not: the branch was rewritten.
@@ -16,7 +16,7 @@ pub(super) enum Descent {
 }
 
 /// Walks from `new` backwards over the commits that are here. `parents` answers `None` for one that is not.
-pub(super) fn descends(old: Oid, new: Oid, parents: impl Fn(Oid) -> Option<Vec<Oid>>) -> Descent {
+pub(in crate::git) fn descends(old: Oid, new: Oid, parents: impl Fn(Oid) -> Option<Vec<Oid>>) -> Descent {
     // What lies before the old commit cannot lead to it.
     let mut before_old = HashSet::new();
     let mut waiting: Vec<Oid> = parents(old).unwrap_or_default();
@@ -42,7 +42,7 @@ pub(super) fn descends(old: Oid, new: Oid, parents: impl Fn(Oid) -> Option<Vec<O
 }
 
 /// The parents that a commit's own bytes name. Git's shallow lists would hide them.
-pub(super) fn parents_of(commit: &[u8]) -> Vec<Oid> {
+pub(in crate::git) fn parents_of(commit: &[u8]) -> Vec<Oid> {
     let head = commit.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
     head.filter_map(|line| line.strip_prefix(b"parent "))
         .filter_map(|id| std::str::from_utf8(id).ok().and_then(|id| Oid::from_str(id).ok()))

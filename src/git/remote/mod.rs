@@ -12,7 +12,7 @@
 //! never shows a credential: they are read from files for one fetch, in a type that cannot be printed, and libgit2 does not get
 //! to see them.
 
-mod ancestry;
+pub(super) mod ancestry;
 mod board;
 mod compose;
 mod conductor;
