@@ -79,11 +79,12 @@ impl Standing {
     }
 }
 
-/// What of a source is used now. `used`: in the newest revision; `applied`: in the one that serves.
+/// What of a source is used now. `used`: in the newest revision, which may be refused; `applied`: in the one that serves.
 fn goes_on(used: Option<&str>, applied: Option<&str>) -> String {
     match (used, applied) {
-        (Some(used), _) => format!("its last good commit is used ({})", short(used)),
-        (None, Some(applied)) => format!("commit {} of it, which was applied before, goes on serving", short(applied)),
+        (Some(used), Some(applied)) if used == applied => format!("its last good commit is used ({})", short(used)),
+        (_, Some(applied)) => format!("commit {} of it, which was applied before, goes on serving", short(applied)),
+        (Some(used), None) => format!("commit {} of it was read last, and does not serve", short(used)),
         (None, None) => "nothing of it is used".to_owned(),
     }
 }
@@ -194,6 +195,19 @@ mod tests {
             applied_parts: [("main", "m1"), ("team", "t1")].map(|(name, id)| (name.to_owned(), id.to_owned())).into(),
             sources: vec![main, tenant],
             ..Status::default()
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_go_on_is_what_serves() {
+        for (used, applied, said) in [
+            (Some("c1"), Some("c1"), "its last good commit is used (c1)"),
+            (Some("refused"), Some("c1"), "commit c1 of it, which was applied before, goes on serving"),
+            (None, Some("c1"), "commit c1 of it, which was applied before, goes on serving"),
+            (Some("refused"), None, "commit refused of it was read last, and does not serve"),
+            (None, None, "nothing of it is used"),
+        ] {
+            assert_eq!(goes_on(used, applied), said, "{used:?} {applied:?}");
         }
     }
 
