@@ -1,6 +1,7 @@
 //! The routes of the hosted repository: git's own, and nothing else below `/git`. Refusals are plain text, since git shows that to
 //! whoever pushes.
 
+use super::report::Report;
 use super::{Answer, Pass, Pusher, Question, answer};
 use crate::api::access::{Peer, bearer};
 use crate::api::extract::Json;
@@ -209,6 +210,7 @@ async fn service(
             Some(pass.map_err(|error| wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?)
         }
     };
+    let watched = Watched { app: app.clone(), by: visitor.0.name.clone(), service, pass, report: Report::default() };
     let ask = Ask {
         service,
         has_body: true,
@@ -217,10 +219,63 @@ async fn service(
         version: version(headers),
         user: visitor.0.name,
         peer,
-        capability: pass.as_ref().map(|pass| pass.capability.clone()),
+        capability: watched.pass.as_ref().map(|pass| pass.capability.clone()),
         body_max: body_max as u64,
     };
-    respond(backend.ask(hosted.name(), ask, request.into_body().into_data_stream()).await, pass)
+    let answer = backend.ask(hosted.name(), ask, request.into_body().into_data_stream()).await;
+    if let Err(error) = &answer {
+        watched.unanswered(error);
+    }
+    respond(answer, Some(watched))
+}
+
+/// A clone or a push while git answers it: what git says at its end is told to who runs the server, too.
+struct Watched {
+    app: App,
+    by: String,
+    service: Service,
+    /// Of a push. It lives as long as the answer: that is when the hooks have ended.
+    pass: Option<Pass>,
+    report: Report,
+}
+
+impl Watched {
+    /// git did not even begin to answer.
+    fn unanswered(&self, error: &BackendError) {
+        if self.service == Service::ReceivePack && !matches!(error, BackendError::NotGit) {
+            self.note(&error.to_string());
+        }
+    }
+
+    fn note(&self, why: &str) {
+        let now = self.app.fleet.clock.now_unix_ms();
+        self.app.receiving.note(&self.by, "", now, &Answer::unable(why, None));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        match self.service {
+            Service::ReceivePack => {
+                // What a hook refused is told by whom it asked.
+                let asked = self.pass.as_ref().is_some_and(|pass| pass.has_asked());
+                if let Some(rejected) = self.report.rejected().filter(|it| !(it.by_hook && asked)) {
+                    self.note(&rejected.reason);
+                }
+            }
+            Service::UploadPack => {
+                let Some(why) = self.report.fatal() else { return };
+                let repository = self.app.receiving.hosted.as_ref().map(|(hosted, _)| hosted.path());
+                let repository = repository.unwrap_or_default();
+                tracing::error!(
+                    by = self.by,
+                    why,
+                    "git could not give a clone or fetch; look with: git -C {} fsck",
+                    repository.display()
+                );
+            }
+        }
+    }
 }
 
 /// The protocol's version, out of the ones there are; everything else that the header may say is left out.
@@ -239,7 +294,7 @@ fn wrong(status: StatusCode, message: &str) -> ApiError {
 
 fn respond(
     answer: Result<crate::git::receive::Answer, BackendError>,
-    pass: Option<Pass>,
+    mut watched: Option<Watched>,
 ) -> Result<Response<Body>, ApiError> {
     let answer = answer.map_err(|error| match error {
         BackendError::Busy => {
@@ -251,9 +306,10 @@ fn respond(
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "git-failed", error.to_string()).plain()
         }
     })?;
-    // The capability lives as long as the answer: that is when the hooks have ended.
     let body = answer.body.map(move |piece| {
-        let _ = &pass;
+        if let (Some(watched), Ok(piece)) = (&mut watched, &piece) {
+            watched.report.see(piece);
+        }
         piece
     });
     let mut response = Response::new(Body::from_stream(body));

@@ -10,6 +10,7 @@
 mod checks;
 mod http;
 mod judge;
+mod report;
 mod shown;
 mod socket;
 mod status;
@@ -154,6 +155,14 @@ impl Receiving {
 pub(in crate::api) struct Pass {
     receiving: Arc<Receiving>,
     pub(in crate::api) capability: String,
+}
+
+impl Pass {
+    /// Whether the hook asked that can refuse.
+    fn has_asked(&self) -> bool {
+        let open = self.receiving.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&self.capability).is_some_and(|open| open.asked.contains(&Hook::PreReceive))
+    }
 }
 
 impl Drop for Pass {
