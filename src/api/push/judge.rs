@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 const FINDINGS_MAX: usize = 100;
 /// Of so many other branches the content is looked at.
 const OTHERS_MAX: usize = 4;
-/// A push is judged within this, the packs that it waits for included, or refused.
-pub(super) const JUDGE_MAX: Duration = Duration::from_secs(120);
+/// A push is judged within this, the packs that it waits for included, or refused; the hook waits a little longer, for the word.
+pub(super) const JUDGE_MAX: Duration = Duration::from_secs(115);
 /// How long a push waits for its revision to serve, after the branch moved.
 const APPLIED_WAIT: Duration = Duration::from_secs(3);
 

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The variables of git and of the server that a hook reads.
 const CAPABILITY: &str = "FORMWORK_PUSH";
@@ -18,8 +18,12 @@ const CAPABILITY: &str = "FORMWORK_PUSH";
 const INPUT_MAX: u64 = 1024 * 1024;
 /// The longest answer, bytes.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
-/// A revision is judged within this.
-const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// A revision is judged within this; the server itself gives up a little sooner, and says so.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
+/// After so long without an answer whoever pushes is told that it is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+/// A socket waits no shorter.
+const MOMENT: Duration = Duration::from_millis(1);
 /// More push options are refused; git takes any number.
 const OPTIONS_MAX: usize = 1_000;
 
@@ -145,16 +149,46 @@ fn ask(hooked: &Hooked, question: &Question) -> Result<Answer, Unanswered> {
         _ => Unanswered::Failed(wrong(error)),
     })?;
     let wrong = |error: std::io::Error| Unanswered::Failed(wrong(error));
-    stream.set_read_timeout(Some(ANSWER_TIME)).map_err(wrong)?;
     let mut text = serde_json::to_vec(question).map_err(|error| failed(&error))?;
     text.push(b'\n');
     stream.write_all(&text).map_err(wrong)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer).map_err(wrong)?;
+    let answer = wait(&stream, (SILENCE, ANSWER_TIME), || {
+        let _ = writeln!(std::io::stderr().lock(), "{}", draw::WAITING);
+    });
+    let answer = answer.map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            failed(&format!("the server gave no answer within {} seconds", ANSWER_TIME.as_secs()))
+        }
+        _ => wrong(error),
+    })?;
     if answer.is_empty() {
         return Err(failed(&"the server went away before it answered"));
     }
-    serde_json::from_str(&answer).map_err(|error| failed(&format!("its answer is not understood: {error}")))
+    serde_json::from_slice(&answer).map_err(|error| failed(&format!("its answer is not understood: {error}")))
+}
+
+/// The server's line. `silence`: after so long, once, it is said that it is waited for; after `most` it is waited for no longer.
+fn wait(stream: &UnixStream, (silence, most): (Duration, Duration), say: impl FnOnce()) -> std::io::Result<Vec<u8>> {
+    let mut reader = BufReader::new(stream.take(ANSWER_MAX));
+    let (began, mut answer, mut say) = (Instant::now(), Vec::new(), Some(say));
+    loop {
+        let left = most.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let pause = if say.is_some() { silence.saturating_sub(began.elapsed()).max(MOMENT) } else { left };
+        stream.set_read_timeout(Some(pause.min(left).max(MOMENT)))?;
+        match reader.read_until(b'\n', &mut answer) {
+            Ok(_) => return Ok(answer),
+            // What came so far stays.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if let Some(say) = say.take_if(|_| began.elapsed() >= silence) {
+                    say();
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Why a hook would get no answer if it asked now, and what there has to be; none: somebody listens.
@@ -205,6 +239,34 @@ mod tests {
             user: None,
             updates: Vec::new(),
             options: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_waited_for_with_a_word_and_not_for_ever() {
+        let within = (Duration::from_millis(20), Duration::from_millis(200));
+        for (name, pieces, expected) in [
+            ("at once", &["{}\n"][..], Some("{}\n")),
+            ("in pieces", &["{", "", "}\n"], Some("{}\n")),
+            ("never", &["{"], None),
+        ] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let (done, wait_for) = std::sync::mpsc::channel::<()>();
+            let server = std::thread::spawn(move || {
+                for piece in pieces {
+                    theirs.write_all(piece.as_bytes()).unwrap();
+                    if pieces.len() > 1 {
+                        std::thread::sleep(Duration::from_millis(30));
+                    }
+                }
+                let _ = wait_for.recv();
+            });
+            let mut said = 0;
+            let answer = wait(&ours, within, || said += 1);
+            drop(done);
+            server.join().unwrap();
+            assert_eq!(answer.ok().map(|it| String::from_utf8(it).unwrap()).as_deref(), expected, "{name}");
+            assert_eq!(said, usize::from(name != "at once"), "{name}");
         }
     }
 

@@ -19,6 +19,9 @@ const VALIDATE_SHOWS: usize = crate::content::FINDINGS_MAX;
 /// So many lines of objects, and as many of machines.
 const LINES_SHOWN: usize = 30;
 
+/// What a hook prints while there is no answer.
+pub(super) const WAITING: &str = "the server has not answered yet; it is waited for, two minutes at most";
+
 /// What a hook prints, and whether the push is taken.
 pub(super) fn answer(answer: &Answer) -> (String, bool) {
     let (text, taken) = match answer {
