@@ -68,6 +68,12 @@ impl SourceRow {
     pub(super) fn of(status: SourceStatus, site: &Status) -> Self {
         let standing = site.sources.iter().find(|standing| standing.name == status.name);
         let holds = standing.and_then(Standing::holds);
+        // What is followed alone is judged as a whole: who signed it is known there.
+        let whole = site
+            .applied
+            .as_ref()
+            .filter(|applied| site.sources.len() == 1 && status.used.as_ref() == Some(&applied.revision));
+        let alone = whole.map(|applied| applied.signed_by.clone()).unwrap_or_default();
         let word = |of: fn(&ConditionRow) -> &String| holds.map(of).cloned().unwrap_or_default();
         Self {
             applied: site.applied_of(&status.name).map(str::to_owned),
@@ -90,7 +96,7 @@ impl SourceRow {
             last_success_unix_ms: status.last_success_unix_ms,
             last_failure_unix_ms: status.last_failure_unix_ms,
             failure: status.failure,
-            signed_by: status.signed_by,
+            signed_by: if alone.is_empty() { status.signed_by } else { alone },
             findings: status.findings,
             next_look_unix_ms: status.next_look_unix_ms,
             fetched_bytes: status.fetched_bytes,
@@ -127,6 +133,7 @@ fn reporting(of: &Reporting) -> ConditionRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::AppliedRevision;
 
     #[test]
     fn a_forge_that_takes_nothing_is_a_condition_beside_the_others_and_no_trouble_of_what_serves() {
@@ -140,5 +147,25 @@ mod tests {
         assert!(row.conditions.iter().any(|row| row.kind == "Reporting" && row.reason == "NotTaken"));
         assert_eq!(SourceRow::of(of(None), &Status::default()).not_reported(), None);
         assert_eq!(SourceRow::of(SourceStatus::default(), &Status::default()).conditions, []);
+    }
+
+    #[test]
+    fn who_signed_the_only_source_is_who_signed_what_serves() {
+        let status = |used: &str| SourceStatus {
+            name: "site".to_owned(),
+            used: Some(used.to_owned()),
+            ..SourceStatus::default()
+        };
+        let applied = AppliedRevision {
+            revision: "r1".to_owned(),
+            summary: String::new(),
+            at_unix_ms: 0,
+            machines: 1,
+            signed_by: vec!["ada".to_owned()],
+        };
+        let alone = Standing { name: "site".to_owned(), ..Standing::default() };
+        let site = Status { applied: Some(applied), sources: vec![alone], ..Status::default() };
+        assert_eq!(SourceRow::of(status("r1"), &site).signed_by, ["ada"]);
+        assert!(SourceRow::of(status("r2"), &site).signed_by.is_empty(), "it does not serve");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use super::policy::policy;
-use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, read_sources};
+use crate::git::remote::{Credentials, Follow, Location, SourceSettings, Sources, keyscan, read_sources};
 use crate::git::{ALONE, Source};
 use crate::serve::TrustFile;
 use std::collections::BTreeMap;
@@ -42,11 +42,13 @@ pub(super) fn located(at: &At<'_>) -> Result<Source, CliError> {
         Location::Https { .. } if !ssh => at.token_file.cloned().map_or(Credentials::Nobody, |password_file| {
             Credentials::Basic { user: "x-access-token".to_owned(), password_file }
         }),
-        Location::Ssh { host, .. } if !https => Credentials::Ssh {
+        Location::Ssh { host, port, .. } if !https => Credentials::Ssh {
             key_file: at.key_file.cloned(),
             known_hosts_file: at.known_hosts.cloned().ok_or_else(|| {
-                let hint =
-                    format!("get the host's keys by `ssh-keyscan {host}` and compare them with what its owner says");
+                let hint = format!(
+                    "get the host's keys by `{}` and compare them with what its owner says",
+                    keyscan(host, *port)
+                );
                 usage("over ssh --known-hosts is needed".to_owned(), Some(&hint))
             })?,
         },

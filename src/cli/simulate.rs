@@ -61,7 +61,7 @@ pub struct Arguments {
     /// Chance that comes again: the same seed, the same decisions of each machine.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What a boot fetches beside its script and its ticket, which it always does: none, or several with commas.
+    /// What a boot fetches beside its script and its ticket, which it always does; several with commas. For none: --script-only.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tftp,http")]
     protocols: Vec<Protocol>,
     /// Only the script and the ticket: no loader, no kernel.

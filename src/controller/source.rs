@@ -6,7 +6,7 @@
 use super::resources::ContentSourceSpec;
 use crate::content::names;
 use crate::git::remote::{
-    Credentials, Follow, INTERVAL_LEAST, INTERVAL_MOST, Location, SourceSettings, UrlError, is_folder,
+    Credentials, Follow, INTERVAL_LEAST, INTERVAL_MOST, Location, SourceSettings, UrlError, is_folder, keyscan,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub(super) fn source_of(spec: &ContentSourceSpec, keys: Option<&Keys>, folder: &
     (settings.credentials, settings.authority_file) = match (&settings.location, secret) {
         (Location::Local(_), _) | (Location::Https { .. }, None) => (Credentials::Nobody, None),
         (Location::Https { .. }, Some((name, keys))) => over_https(name, keys, folder)?,
-        (Location::Ssh { host, .. }, secret) => (over_ssh(host, secret, folder)?, None),
+        (Location::Ssh { host, port, .. }, secret) => (over_ssh(&keyscan(host, *port), secret, folder)?, None),
     };
     Ok(Followed { settings, fetch_packs: spec.fetch_packs })
 }
@@ -137,7 +137,7 @@ fn over_https(name: &str, keys: &Keys, folder: &Path) -> Result<Https, String> {
     Ok((Credentials::Basic { user: user.to_owned(), password_file: folder.join("password") }, authority))
 }
 
-fn over_ssh(host: &str, secret: Option<(&str, &Keys)>, folder: &Path) -> Result<Credentials, String> {
+fn over_ssh(keyscan: &str, secret: Option<(&str, &Keys)>, folder: &Path) -> Result<Credentials, String> {
     let known = |keys: &Keys| keys.contains_key("known_hosts");
     match secret {
         Some((_, keys)) if known(keys) => Ok(Credentials::Ssh {
@@ -146,7 +146,7 @@ fn over_ssh(host: &str, secret: Option<(&str, &Keys)>, folder: &Path) -> Result<
         }),
         _ => Err(format!(
             "over ssh the host's keys are needed: `known_hosts` in the Secret that secretRef names; get them by \
-             `ssh-keyscan {host}` and compare them with what its owner says"
+             `{keyscan}` and compare them with what its owner says"
         )),
     }
 }

@@ -15,6 +15,7 @@ use crate::reconcile::{
     of_push,
 };
 use crate::store::StoreError;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -299,6 +300,7 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
         }
         Err(findings) => (findings.iter().map(|finding| of_push(finding).to_owned()).collect(), None, 0),
     };
+    let texts: Vec<String> = texts.iter().map(|text| by_rights(text, &rights.may)).collect();
     let (findings, left_out) = shown(&texts, &tree);
     Ok(Content { revision, signed_by, findings, left_out, change, machines })
 }
@@ -332,6 +334,26 @@ fn guarded<'a>(
         ),
     ];
     said.into_iter().filter_map(Result::err).map(|finding| of_push(&finding).to_owned()).collect()
+}
+
+/// A guard's finding as it is told to this pusher: a word that is not theirs to say is no hint.
+fn by_rights(finding: &str, may: &BTreeSet<May>) -> String {
+    let Some((what, hint)) = finding.split_once("\n  hint: ") else { return finding.to_owned() };
+    let words = [
+        (May::Wipe, "`-o allow-wipe=all`"),
+        (May::Leave, "`-o allow-leave="),
+        (May::Empty, "`-o allow-empty`"),
+        (May::Rename, "`-o allow-site-rename="),
+    ];
+    let Some((right, _)) = words.iter().find(|(right, word)| !may.contains(right) && hint.contains(word)) else {
+        return finding.to_owned();
+    };
+    let word = hint.split('`').find(|word| word.starts_with("-o allow-")).unwrap_or_default();
+    format!(
+        "{what}\n  hint: you may not allow that, neither by `{word}` nor by a line in the commit's message: that is for who has \
+         the right `{}` (formwork user change NAME --may …, at the server); ask somebody who may to push it",
+        right.as_str()
+    )
 }
 
 /// Where a guard's bound stands, or would.
@@ -408,6 +430,19 @@ pub(super) async fn wait(app: &App, question: Question) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_allow_a_thing_is_told_that_and_not_how() {
+        let finding = "a.yaml:1:1: error: x\n  hint: the line `Formwork-Allow-Leave: 5`, or `-o allow-leave=5`; or so";
+        assert_eq!(by_rights(finding, &BTreeSet::from([May::Leave])), finding);
+        let told = by_rights(finding, &BTreeSet::from([May::Wipe]));
+        assert!(told.starts_with("a.yaml:1:1: error: x\n  hint: you may not allow that"), "{told}");
+        assert!(told.contains("`-o allow-leave=5`") && told.contains("right `leave`"), "{told}");
+        assert!(!told.contains("Formwork-Allow-Leave"), "{told}");
+        for other in ["a:1:1: error: y", "a:1:1: error: y\n  hint: write z"] {
+            assert_eq!(by_rights(other, &BTreeSet::new()), other);
+        }
+    }
 
     #[tokio::test]
     async fn a_push_that_takes_too_long_to_be_judged_ends_with_a_clear_word() {

@@ -59,6 +59,9 @@ struct Row {
     /// What its request means now.
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<At>,
+    /// The tag that led to another commit before: what was published under it is something else now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag_moved: Option<String>,
     #[serde(flatten)]
     written: Option<Written>,
 }
@@ -108,6 +111,13 @@ impl Answer {
     fn text(&self) -> String {
         let mut text: String = self.packs.iter().map(Row::line).collect();
         for row in &self.packs {
+            if let Some(tag) = &row.tag_moved {
+                text.push_str(&format!(
+                    "{}: the tag {tag} was moved from one commit to another: what was published under it is something else now; \
+                     ask its owner before you take it\n",
+                    row.name
+                ));
+            }
             if let Some(written) = &row.written {
                 text.push_str(&format!("{}: {written}\n", row.name));
             }
@@ -128,7 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut rows = Vec::new();
     for gone in site.lock.packs.iter().filter(|locked| all.iter().all(|pack| pack.name != locked.name)) {
         let (name, before) = (gone.name.clone(), Some(At::of(gone)));
-        rows.push(Row { name, change: Change::Gone, before, now: None, written: None });
+        rows.push(Row { name, change: Change::Gone, before, now: None, tag_moved: None, written: None });
         lock.packs.retain(|locked| locked.name != gone.name);
     }
     let mut files = Vec::new();
@@ -150,7 +160,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             None => Change::New,
         };
         let now = Some(At { reference: found.reference.clone(), commit: found.commit.clone() });
-        rows.push(Row { name: name.clone(), change, before: before.map(At::of), now, written: None });
+        let same_place = before.filter(|locked| locked.from.git.as_deref() == Some(pack.url.as_str()));
+        let tag_moved = same_place.and_then(|locked| {
+            moved_tag((locked.reference.as_deref(), &locked.commit), (found.reference.as_deref(), &found.commit))
+        });
+        let tag_moved = tag_moved.map(str::to_owned);
+        rows.push(Row { name: name.clone(), change, before: before.map(At::of), now, tag_moved, written: None });
         if same || arguments.dry_run {
             continue;
         }
@@ -174,4 +189,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let names = || answer.packs.iter().map(|row| row.name.clone()).collect();
     Output::of_process(arguments.output).answer(&answer, names, |_| answer.text())
+}
+
+/// The tag that led to one commit and leads to another now.
+fn moved_tag<'a>((before, was): (Option<&'a str>, &str), (now, is): (Option<&str>, &str)) -> Option<&'a str> {
+    before.filter(|_| before == now && was != is)?.strip_prefix("refs/tags/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::moved_tag;
+
+    #[test]
+    fn only_a_tag_that_leads_elsewhere_by_the_same_name_was_moved() {
+        let (tag, other, branch) = (Some("refs/tags/v1"), Some("refs/tags/v2"), Some("refs/heads/main"));
+        for (before, now, moved) in [
+            ((tag, "a"), (tag, "b"), Some("v1")),
+            ((tag, "a"), (tag, "a"), None),
+            ((tag, "a"), (other, "b"), None),
+            ((branch, "a"), (branch, "b"), None),
+            ((None, "a"), (None, "b"), None),
+        ] {
+            assert_eq!(moved_tag(before, now), moved, "{before:?} {now:?}");
+        }
+    }
 }

@@ -341,10 +341,11 @@ impl Checker<'_> {
             ) => {
                 Credentials::Ssh { key_file: key_file.map(|file| self.file(file)), known_hosts_file: self.file(known) }
             }
-            (Location::Ssh { host, .. }, _) => {
+            (Location::Ssh { host, port, .. }, _) => {
                 let hint = format!(
-                    "`{{keyFile: …, knownHostsFile: …}}`; get the host's keys by `ssh-keyscan {host}` and compare them with \
-                     what its owner says"
+                    "`{{keyFile: …, knownHostsFile: …}}`; get the host's keys by `{}` and compare them with \
+                     what its owner says",
+                    super::url::keyscan(host, *port)
                 );
                 wrong(self, "over ssh knownHostsFile is needed, and keyFile where the other side asks for a key", &hint)
             }

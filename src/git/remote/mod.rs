@@ -48,7 +48,7 @@ pub use settings::{
     WebhookKind, is_folder,
 };
 pub use signed::Policies;
-pub use url::{Location, UrlError};
+pub use url::{Location, UrlError, keyscan};
 
 pub(super) use compose::{Part, message_of, parts_of};
 pub use conductor::Ears;

@@ -27,6 +27,11 @@ pub enum Location {
     },
 }
 
+/// The command that shows a host's keys.
+pub fn keyscan(host: &str, port: Option<u16>) -> String {
+    port.map_or_else(|| format!("ssh-keyscan {host}"), |port| format!("ssh-keyscan -p {port} {host}"))
+}
+
 /// Why a URL is not followed. The text that was given is not shown: there may be a password in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
