@@ -47,6 +47,8 @@ mod policy;
 mod progress;
 mod reconcile;
 mod render;
+#[cfg(feature = "kubernetes")]
+mod restored;
 mod schema;
 mod sentence;
 mod serve;

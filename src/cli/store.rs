@@ -40,6 +40,14 @@ enum StoreCommand {
   formwork adopt --all                                      the machines are installed: leave them as they are
   formwork cluster thaw etcd                                once its document was looked at")]
     Restore(Restore),
+    /// Says that etcd, and a store in Kubernetes with it, came back from a backup. As after `store restore` machines are then held until
+    /// adopted, clusters frozen until thawed, and every token is dead. Stop every server on the store first.
+    #[cfg(feature = "kubernetes")]
+    #[command(after_help = "Examples:
+  formwork store restored --store kubernetes --store-namespace formwork-lab
+  formwork adopt --all                                      the machines are installed: leave them as they are
+  formwork cluster thaw etcd                                once its document was looked at")]
+    Restored(super::restored::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +157,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
                 DumpError::Output(error) => CliError::Output(error),
             })?;
             Ok(out.flush()?)
+        }
+        #[cfg(feature = "kubernetes")]
+        StoreCommand::Restored(arguments) => {
+            drop(stages);
+            super::restored::run(arguments)
         }
         StoreCommand::Restore(Restore { place, from, replace, output }) => {
             super::failure::ends_once(from)?;

@@ -4,9 +4,11 @@
 use super::waiting::{Asked, told_by};
 use crate::fleet::Clock;
 use crate::metrics;
+#[cfg(feature = "kubernetes")]
+use crate::store::Watch;
 use crate::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};
 #[cfg(feature = "kubernetes")]
-use crate::store::kubernetes::{KubernetesStore, Options as KubernetesOptions, Sharing, client, kept};
+use crate::store::kubernetes::{KubernetesStore, Options as KubernetesOptions, Restored, Sharing, Whose, client, kept};
 use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -117,6 +119,29 @@ impl Keeping {
             #[cfg(feature = "kubernetes")]
             Self::Kubernetes { namespace, .. } => Some(format!("namespace {namespace} of Kubernetes")),
         }
+    }
+
+    /// Whose store lies elsewhere; `None`: there is none, or it would be here.
+    ///
+    /// # Errors
+    /// What the store says.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn whose(&self) -> Result<Option<Whose>, StoreError> {
+        let Self::Kubernetes { config, namespace, .. } = self else { return Ok(None) };
+        let connect = client::connect(kube::Config::clone(config), namespace.clone());
+        KubernetesStore::whose(connect).map_err(|error| self.placed(error))
+    }
+
+    /// Puts a store elsewhere into the state of one that came back from a backup; `None`: it is a file of this machine.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Open`] where it is not that authority's.
+    #[cfg(feature = "kubernetes")]
+    pub fn restored(&self, authority: Option<String>, watch: &dyn Watch) -> Result<Option<Restored>, StoreError> {
+        let Self::Kubernetes { config, namespace, .. } = self else { return Ok(None) };
+        let connect = client::connect(kube::Config::clone(config), namespace.clone());
+        let restored = KubernetesStore::restored(connect, authority, self.clock().now_ms(), watch);
+        restored.map(Some).map_err(|error| self.placed(error))
     }
 
     /// The files of the site's keys that its servers share, where they lie beside the store.
@@ -292,6 +317,7 @@ impl Keeping {
                     metrics,
                     on_fatal,
                     served_meanwhile,
+                    seen: Some(state.join("store-seen")),
                     ..KubernetesOptions::default()
                 };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());

@@ -15,6 +15,7 @@ mod measured;
 pub mod moving;
 mod plan;
 mod progress;
+mod restored;
 mod watches;
 
 pub use progress::Watch;

@@ -27,7 +27,9 @@ mod log;
 pub mod moving;
 pub mod objects;
 mod read;
+mod restored;
 mod room;
+mod seen;
 mod segment;
 mod shared;
 mod snapshots;
@@ -44,9 +46,10 @@ use crate::cluster;
 use crate::journal::{Record, Stream};
 use crate::metrics;
 use objects::{Fault, Kind, Objects, STORE, pack};
+pub use restored::Restored;
 use segment::{Effect, Segment};
 use shared::{AUTHORITY, Shared};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -97,6 +100,8 @@ pub struct Options {
     /// The authority of the site that this is for, by the SHA-256 of its certificate: a store that says that it is another's is
     /// refused before anything is written. `None`: not asked.
     pub authority: Option<String>,
+    /// The file that keeps how far the log was seen: one that is shorter is refused before anything is written.
+    pub seen: Option<PathBuf>,
     /// What counts commits.
     pub metrics: metrics::Store,
     /// A store that was moved out is opened, too: for who moves it.
@@ -123,6 +128,7 @@ impl Default for Options {
             state_bytes: 512 << 20,
             sharing: Sharing::Unsaid,
             authority: None,
+            seen: None,
             metrics: metrics::Store::default(),
             moved: false,
             opening: Vec::new(),
@@ -143,6 +149,17 @@ pub struct Glance {
     pub bytes: u64,
     /// The bound of these.
     pub bytes_max: u64,
+}
+
+/// Whose a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    /// The site's name.
+    pub site: String,
+    /// The SHA-256 of the certificate of its authority, where the store says it.
+    pub authority: Option<String>,
+    /// Where it lies.
+    pub place: String,
 }
 
 /// The store in Kubernetes. Dropping it waits for the commits that are queued.
@@ -249,6 +266,26 @@ impl KubernetesStore {
         })
     }
 
+    /// Whose store lies there; `None`: there is none.
+    ///
+    /// # Errors
+    /// Those of [`KubernetesStore::open`].
+    pub fn whose(connect: Connect) -> Result<Option<Whose>, StoreError> {
+        on_own_thread(move || {
+            runtime()?.block_on(async {
+                let objects = connect()?;
+                if !objects.list().await?.heads.iter().any(|head| head.kind == Kind::Store) {
+                    return Ok(None);
+                }
+                let (state, place) = moving::look(objects, Options::default()).await?;
+                shared::is_not_moved(&state, &place)?;
+                let text =
+                    |key: &str| state.value(Space::Meta, key).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                Ok(Some(Whose { site: text("site").unwrap_or_default(), authority: text(AUTHORITY), place }))
+            })
+        })
+    }
+
     fn send(
         &self,
         batch: Batch,
@@ -303,9 +340,11 @@ fn run(
         match start(connect, options, name).await {
             Ok((shared, version, writer)) => {
                 tokio::spawn(follower::follow(Arc::clone(&shared), version));
-                if ready.send(Ok(shared)).is_ok() {
+                tokio::spawn(seen::keep(Arc::clone(&shared)));
+                if ready.send(Ok(Arc::clone(&shared))).is_ok() {
                     writer.run(waiting).await;
                 }
+                seen::remember(&shared);
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -321,9 +360,11 @@ async fn start(connect: Connect, options: Options, name: String) -> Result<(Arc<
     let version = read::catch_up(&shared).await?;
     shared.is_of_own_authority()?;
     shared.is_not_moved(&shared.state())?;
+    seen::is_not_older(&shared)?;
     let mut writer = Writer::new(Arc::clone(&shared));
     writer.begin().await?;
     shared.is_open()?;
+    seen::remember(&shared);
     Ok((shared, version, writer))
 }
 

@@ -8,7 +8,7 @@ use super::log::Listing;
 use super::objects::{Fault, Head, Kind, Objects, STORE, number_of, pack, snapshot_name};
 use super::read::{self, Unread};
 use super::segment::{Effect, Segment, Snapshot};
-use super::shared::{AUTHORITY, HOLDER, Shared};
+use super::shared::{AUTHORITY, HOLDER, RESTORED, Shared};
 use super::state::State;
 use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime};
 use crate::store::encoding::space_key;
@@ -132,7 +132,7 @@ impl Movable for Remote<'_> {
     fn effects(&self, put: &mut dyn FnMut(Effect)) -> Result<(), StoreError> {
         let own = |effect: &Effect| match effect {
             Effect::Value { space, key, .. } => {
-                space == space_key(Space::Meta) && [MOVED, HOLDER, AUTHORITY].contains(&key.as_str())
+                space == space_key(Space::Meta) && [MOVED, HOLDER, AUTHORITY, RESTORED].contains(&key.as_str())
             }
             _ => false,
         };

@@ -26,6 +26,9 @@ const TOGETHER: &[u8] = b"together";
 /// And of which authority, by the SHA-256 of its certificate, the site is whose store it is.
 pub(super) const AUTHORITY: &str = "authority";
 
+/// And when a person said last that it came back from a backup, Unix milliseconds.
+pub(super) const RESTORED: &str = "restored";
+
 /// Why nothing can be written, and since when.
 #[derive(Debug)]
 struct Away {
@@ -147,6 +150,17 @@ impl Shared {
     /// What the state was folded of.
     pub(super) fn places(&self) -> Places {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far the log was read.
+    pub(super) fn seen(&self) -> super::seen::Seen {
+        let state = self.state();
+        super::seen::Seen {
+            store: self.store.clone(),
+            restored_unix_ms: super::seen::restored(&state),
+            segment: state.number,
+            uid: self.place(state.number).map(|place| place.uid).unwrap_or_default(),
+        }
     }
 
     /// The object that a segment was folded of.
@@ -297,6 +311,8 @@ impl Shared {
         };
         if first && self.open.load(Ordering::Relaxed) {
             tracing::error!(%error, store = %self.objects.place(), "the store cannot go on; the process ends");
+            // For the next start: nobody else knows what was read and is gone.
+            super::seen::remember(self);
             (self.on_fatal)(&error);
         }
         error

@@ -6,6 +6,7 @@ mod moved;
 mod outages;
 mod power;
 mod replicas;
+mod restored;
 
 use super::objects::{Kind, segment_name};
 use super::{KubernetesStore, Options, Sharing};
