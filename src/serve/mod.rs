@@ -12,6 +12,7 @@ mod listen;
 mod metrics;
 pub mod moving;
 mod namespace;
+mod shared;
 mod site;
 mod sources;
 mod statuses;
@@ -239,6 +240,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let Some(store) = store else { return Ok(()) };
     options.state.end_creation()?;
     options.state.remember_store(&options.keeping)?;
+    if options.keeping.replica().is_some() {
+        options.state.share_keys(&options.keeping)?;
+    }
     let (replicas, kept) =
         together::join(&options.keeping, &listen::reached_at(own, options.api_port, options.administrators.as_ref()))
             .await?;

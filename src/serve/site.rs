@@ -3,6 +3,7 @@
 //! ```text
 //! STATE/store.redb            journal, cluster documents, leases; or
 //! STATE/store-elsewhere       where they are (`--store kubernetes`)
+//! STATE/store-seen            and how far their log was seen
 //! STATE/keys/                 signing.key ticket.key authority.pem authority.key (0600)
 //! STATE/administrators.json   digests of administrators' tokens
 //! STATE/administrator.json    where the first administrator's command line finds server, authority and token (0600)
@@ -20,7 +21,6 @@ use crate::api::{PrivateFiles, ReadOnce};
 use crate::git::regular::{FILE_MAX, read_regular};
 use crate::identity::{AdministratorToken, IdentityError, KeyFiles, SiteKeys};
 use crate::store::StoreError;
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ pub struct StateDirectory(pub PathBuf);
 
 impl StateDirectory {
     /// `keys/NAME`.
-    fn key(&self, name: &str) -> PathBuf {
+    pub(super) fn key(&self, name: &str) -> PathBuf {
         self.0.join("keys").join(name)
     }
 
@@ -202,87 +202,6 @@ impl StateDirectory {
         }
         self.end_creation()?;
         Ok(keys)
-    }
-
-    /// Makes a site that several servers serve: keys and the first administrator lie in a Secret beside the store, made once, and
-    /// each server takes them from there. May be said by each of them, at the same time and again: there is one site then.
-    ///
-    /// # Errors
-    /// [`SiteError`].
-    pub fn create_shared(
-        &self,
-        keeping: &Keeping,
-        site: &str,
-        fresh: bool,
-        server: &str,
-    ) -> Result<SiteKeys, SiteError> {
-        named(site)?;
-        let here = self.0.display();
-        if crate::store::embedded::find(&self.0)? {
-            let message = format!(
-                "{here} holds a store already; a site is made once: `formwork serve` serves it, and another one needs another --state-dir"
-            );
-            return Err(StoreError::Exists(message).into());
-        }
-        // Keys that are here are never written over: what they signed would be worth nothing.
-        let own = self.key("authority.pem").exists().then(|| read(&self.key("authority.pem"))).transpose()?;
-        let files = match (keeping.find_keys()?, &own) {
-            (Some(files), _) => files,
-            (None, None) => keeping.make_keys_once(&shared_files(site, server)?)?,
-            (None, Some(_)) => {
-                let message =
-                    format!("{here} has the keys of a site that does not share them; give another --state-dir");
-                return Err(StoreError::Exists(message).into());
-            }
-        };
-        if own.is_some_and(|own| files.get("authority.pem") != Some(&own)) {
-            let message = format!("{here} has the keys of another site than the one whose store this is");
-            return Err(StoreError::Exists(message).into());
-        }
-        let _alone = self.alone()?;
-        self.write_shared(&files)?;
-        let keys = self.keys()?;
-        let authority = crate::identity::ca_fingerprint(keys.authority_certificate())?;
-        match keeping.create(&self.0, site, fresh, &authority) {
-            // Whose it is, a server is told when it opens it.
-            Ok(()) | Err(StoreError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.remember_store(keeping)?;
-        Ok(keys)
-    }
-
-    /// Takes the keys that the site's servers share, where this directory has none of its own.
-    ///
-    /// # Errors
-    /// [`SiteError`]; [`SiteError::Missing`] where nobody made a site.
-    pub fn take_shared(&self, keeping: &Keeping) -> Result<(), SiteError> {
-        if self.key("authority.pem").exists() {
-            return Ok(());
-        }
-        let missing = || SiteError::Missing {
-            path: self.0.clone(),
-            nor: keeping.elsewhere().map(|place| format!(", and {place} has no keys of one")).unwrap_or_default(),
-            options: format!(" --shared{}", keeping.options()),
-        };
-        let files = keeping.find_keys()?.ok_or_else(missing)?;
-        make_folder(&self.0)?;
-        self.write_shared(&files)
-    }
-
-    fn write_shared(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<(), SiteError> {
-        make_folder(&self.0.join("keys"))?;
-        make_folder(&self.0.join("secrets"))?;
-        // The authority's certificate last: where it is, all are.
-        for name in [ADMINISTRATOR, ADMINISTRATORS, "signing.key", "ticket.key", "authority.key", "authority.pem"] {
-            let path = match name {
-                ADMINISTRATOR | ADMINISTRATORS => self.0.join(name),
-                key => self.key(key),
-            };
-            let lacking = || SiteError::Content { path: path.clone(), message: "the shared keys lack it".to_owned() };
-            write_secret(&path, files.get(name).ok_or_else(lacking)?)?;
-        }
-        Ok(())
     }
 
     /// What of it goes along where the store moves to another host, as far as it is there: keys, who may do what, secrets, repositories
@@ -418,28 +337,8 @@ impl StateDirectory {
     }
 }
 
-/// New keys and a first administrator, as the files that a state directory has of them.
-fn shared_files(site: &str, server: &str) -> Result<BTreeMap<String, Vec<u8>>, SiteError> {
-    let keys = SiteKeys::generate(site)?;
-    let files = keys.to_files();
-    let (token, recognised) = AdministratorToken::generate("administrator")?;
-    let context = Context { server: server.to_owned(), ca_certificate: keys.authority_certificate().to_owned(), token };
-    let json = |name: &str, bytes: Result<Vec<u8>, serde_json::Error>| {
-        let wrong = |error: serde_json::Error| SiteError::Content { path: name.into(), message: error.to_string() };
-        Ok::<_, SiteError>((name.to_owned(), bytes.map_err(wrong)?))
-    };
-    Ok(BTreeMap::from([
-        json(ADMINISTRATOR, serde_json::to_vec_pretty(&context))?,
-        json(ADMINISTRATORS, serde_json::to_vec_pretty(&recognised))?,
-        ("signing.key".to_owned(), files.signing),
-        ("ticket.key".to_owned(), files.ticket),
-        ("authority.key".to_owned(), files.authority_key),
-        ("authority.pem".to_owned(), files.authority_certificate),
-    ]))
-}
-
 /// Whether a site may be called so.
-fn named(site: &str) -> Result<(), SiteError> {
+pub(super) fn named(site: &str) -> Result<(), SiteError> {
     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let good = !site.is_empty()
         && site.len() <= 63
@@ -457,7 +356,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), SiteError> {
         .map_err(|error| SiteError::File { path: path.to_owned(), error })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
     read_regular(path, FILE_MAX).map_err(|error| SiteError::File { path: path.to_owned(), error })
 }
 

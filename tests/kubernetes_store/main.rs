@@ -20,6 +20,7 @@ mod outages;
 mod paused;
 mod replicas;
 mod served;
+mod shared;
 mod site;
 mod together;
 mod waited_for;

@@ -98,14 +98,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- /* What serves already: an upgrade moves no store, and the server would find none where it is told to look. */}}
 {{- $serves := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "formwork.fullname" .) }}
-{{- if $serves }}
+{{- if and $serves (gt (int $serves.spec.replicas) 0) }}
 {{- range $container := $serves.spec.template.spec.containers }}
 {{- range $variable := $container.env }}
 {{- if and (eq $variable.name "FORMWORK_STORE") (ne (default "" $variable.value) $.Values.store.kind) }}
-{{- fail (printf "store.kind: the store of this release is %s, and no upgrade moves it; move it by formwork export and import (docs/kubernetes-store.md, Moving in), uninstall the release, whose volumes stay, and install it with store.kind %s" $variable.value $.Values.store.kind) }}
+{{- fail (printf "store.kind: the store of this release is %s, and no upgrade moves it; upgrade to replicas=0, move it by formwork export and import (docs/kubernetes-store.md, Into the chart), and then upgrade to store.kind %s" $variable.value $.Values.store.kind) }}
 {{- end }}
 {{- if and (eq $variable.name "FORMWORK_STORE_NAMESPACE") (ne (default "" $variable.value) $.Values.store.namespace) }}
-{{- fail (printf "store.namespace: the store of this release is in namespace %s, and no upgrade moves it; formwork export and import do (docs/kubernetes-store.md, Moving in)" $variable.value) }}
+{{- fail (printf "store.namespace: the store of this release is in namespace %s, and no upgrade moves it; upgrade to replicas=0, and move it by formwork export and import (docs/kubernetes-store.md, Into the chart)" $variable.value) }}
 {{- end }}
 {{- end }}
 {{- end }}
