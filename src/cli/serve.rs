@@ -180,6 +180,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         .with_writer(move || Log { colour })
         .with_ansi(colour)
         .init();
+    apart(arguments.http_port, arguments.api_port)?;
     let listen = |address: SocketAddr, option: &'static str| {
         serve::bind(address, option).map_err(|error| failure::of_server(&error, &arguments.state_dir, &[]))
     };
@@ -280,6 +281,17 @@ fn in_cluster(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Resul
 #[cfg(not(feature = "kubernetes"))]
 fn in_cluster(_: &Arguments, _: &tokio::runtime::Runtime) -> Result<Option<Content>, CliError> {
     Ok(None)
+}
+
+/// Two services cannot have one port; 0 is any that is free.
+fn apart(http: u16, api: u16) -> Result<(), CliError> {
+    if http != api || http == 0 {
+        return Ok(());
+    }
+    Err(CliError::Usage {
+        message: format!("--http-port and --api-port are both {http}"),
+        hint: Some("boot files are plain HTTP and the API is TLS: give each a port of its own".to_owned()),
+    })
 }
 
 /// The sources that a sources.yaml names, or the one elsewhere.
@@ -406,6 +418,15 @@ mod tests {
         #[cfg(feature = "kubernetes")]
         assert!(parse(&["--kubernetes", "--fetch-packs"]).is_err());
         assert!(parse(&["--hosted", "--fetch-packs"]).is_ok_and(|arguments| arguments.fetch_packs));
+    }
+
+    #[test]
+    fn boot_files_and_the_api_have_ports_of_their_own() {
+        for (http, api, taken) in [(8080, 8443, true), (8443, 8443, false), (0, 0, true)] {
+            let judged = apart(http, api);
+            assert_eq!(judged.is_ok(), taken, "{http} {api}");
+            assert!(judged.err().is_none_or(|error| error.exit_code() == 2 && error.hint().is_some()));
+        }
     }
 
     #[test]

@@ -26,11 +26,12 @@ pub fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, Se
     TcpListener::bind(address).map_err(|error| ServeError::Listen { address, option, error })
 }
 
-/// Tries every listener and gives it back: whether they can be had is known before anything is taken from another server. Who
+/// Tries every listener, all at once, and gives them back: whether they can be had is known before anything is taken from another server. Who
 /// reaches a port before it is served would wait at it, so none is kept.
 pub(super) fn can_bind(own: Ipv4Addr, tcp: [u16; 2], tftp: bool, interfaces: &[String]) -> Result<(), ServeError> {
+    let mut had = Vec::new();
     for (port, option) in tcp.into_iter().zip([API_PORT, HTTP_PORT]) {
-        drop(bind(SocketAddr::new(IpAddr::V4(own), port), option)?);
+        had.push(bind(SocketAddr::new(IpAddr::V4(own), port), option)?);
     }
     if tftp {
         let address = SocketAddr::new(IpAddr::V4(own), 69);
