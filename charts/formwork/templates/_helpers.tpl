@@ -110,6 +110,26 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- $ports := dict }}
+{{- range $name := list "httpPort" "apiPort" }}
+{{- $port := printf "%d" (int (index $.Values.network $name)) }}
+{{- if hasKey $ports $port }}
+{{- fail (printf "network.%s: %s is network.%s already" $name $port (get $ports $port)) }}
+{{- end }}
+{{- $_ := set $ports $port $name }}
+{{- end }}
+{{- with .Values.source.interval }}
+{{- $seconds := mul (int64 (regexFind "^[0-9]+" .)) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" .)) }}
+{{- if or (lt $seconds 5) (gt $seconds 86400) }}
+{{- fail (printf "source.interval: %s is not from 5s to 1d" .) }}
+{{- end }}
+{{- end }}
+{{- if and (eq .Values.store.kind "embedded") .Values.store.namespace }}
+{{- fail "store.namespace: a store of kind embedded is a file on the volume; leave it off, or set store.kind to kubernetes" }}
+{{- end }}
+{{- if and .Values.network.interfaces (ne .Values.network.mode "hostNetwork") }}
+{{- fail (printf "network.interfaces: with network.mode %s the interface is network.%s.interface" .Values.network.mode .Values.network.mode) }}
+{{- end }}
 {{- if and (eq .Values.store.kind "kubernetes") (eq .Values.store.namespace .Release.Namespace) }}
 {{- fail "store.namespace: give the store a namespace of its own; in the release's the server could read every other Secret" }}
 {{- end }}
