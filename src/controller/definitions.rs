@@ -163,7 +163,11 @@ fn definition(words: &Words, mut spec: Value, status: Value) -> Definition {
     let document = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{}.{GROUP}", words.plural)},
+        // With a definition go all objects of its kind: helm leaves it where the chart is uninstalled.
+        "metadata": {
+            "name": format!("{}.{GROUP}", words.plural),
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",

@@ -59,6 +59,26 @@ fn a_chart_on_the_store_in_kubernetes_gives_the_rights_that_the_book_shows_and_t
 }
 
 #[test]
+fn of_several_replicas_one_may_go_at_a_time_and_nodes_share_them() {
+    let Some(helm) = Helm::find("of_several_replicas_one_may_go_at_a_time_and_nodes_share_them") else { return };
+    for (more, away, spread) in [
+        ("replicas=1", 0, false),
+        ("replicas=3", 1, false),
+        ("replicas=3,network.mode=relay,network.address=192.0.2.10", 1, true),
+    ] {
+        let set = format!("{SET},podDisruptionBudget.enabled=true,{more}");
+        let objects = helm.rendered(&["--set", &set]);
+        assert_eq!(of_kind(&objects, "PodDisruptionBudget")["spec"]["maxUnavailable"], away, "{more}");
+        let spec = &of_kind(&objects, "StatefulSet")["spec"]["template"]["spec"];
+        let found = &spec["topologySpreadConstraints"][0];
+        assert_eq!(found["topologyKey"] == "kubernetes.io/hostname", spread, "{more}: {found}");
+        if spread {
+            assert_eq!(found["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"], "formwork");
+        }
+    }
+}
+
+#[test]
 fn a_chart_with_an_object_store_tells_the_server_where_it_is_and_gives_it_the_secret_alone() {
     let test = "a_chart_with_an_object_store_tells_the_server_where_it_is_and_gives_it_the_secret_alone";
     let Some(helm) = Helm::find(test) else { return };
