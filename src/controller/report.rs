@@ -145,7 +145,8 @@ pub(super) fn cut(text: &str) -> String {
     }
 }
 
-fn in_bytes(mut text: String) -> String {
+/// A note as an API server takes it.
+pub(super) fn in_bytes(mut text: String) -> String {
     let mut end = NOTE_MAX.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -193,4 +193,10 @@ fn a_machine_that_walks_its_workflow_is_seen_to_its_end() {
     assert!(seen.ends_with("0:00Z"), "to ten minutes: {seen}");
     assert_eq!(status["observedGeneration"], machine["metadata"]["generation"], "{machine:#}");
     assert!(machine["spec"]["match"]["macs"][0].as_str().unwrap().starts_with("02:46:57"), "{machine:#}");
+    // `kubectl describe` shows the milestones of its run.
+    let of = format!("involvedObject.kind=Machine,involvedObject.name={name}");
+    cluster.until("its events are there", || {
+        let reasons = cluster.kubectl(&["get", "events", "--field-selector", &of, "-o", "jsonpath={.items[*].reason}"]);
+        ["RunStarted", "StageReached", "RunFinished"].iter().all(|reason| reasons.contains(reason)).then_some(())
+    });
 }

@@ -6,6 +6,7 @@ use crate::controller::link::{Failure, Link, in_time, resource, write_status};
 use crate::controller::objects::{Objects, Seen};
 use crate::controller::{FIELD_MANAGER, now};
 use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::core::discovery::ApiResource;
@@ -79,6 +80,19 @@ impl<S: Status> Kind<S> {
 
     pub fn api(&self) -> Api<DynamicObject> {
         self.api.clone()
+    }
+
+    /// What says which object it is that is called so, where it is there and of this site.
+    pub fn reference(&self, name: &str) -> Option<ObjectReference> {
+        let seen = self.seen.all().get(name).filter(|seen| !is_another_sites(&self.marks, seen))?;
+        Some(ObjectReference {
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.resource.kind.clone()),
+            name: Some(name.to_owned()),
+            namespace: seen.metadata.namespace.clone(),
+            uid: seen.metadata.uid.clone(),
+            ..ObjectReference::default()
+        })
     }
 
     pub fn name(&self) -> &str {

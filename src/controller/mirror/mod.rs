@@ -4,9 +4,11 @@
 //! looked at follows from events and revisions, what is written is what differs, and never more at once than a bound.
 
 mod diff;
+mod happened;
 mod kind;
 mod wanted;
 
+use super::GROUP;
 use super::link::{Link, said, watch};
 use super::resources::{ClusterProfileStatus, MachineStatus};
 use crate::api;
@@ -16,7 +18,9 @@ use crate::fleet::Fleet;
 use crate::journal::Stream;
 use crate::replicas::Replicas;
 use futures_util::StreamExt as _;
+use happened::Waiting;
 use kind::Kind;
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,6 +52,9 @@ pub(super) struct Mirror {
     machines: Kind<MachineStatus>,
     profiles: Kind<ClusterProfileStatus>,
     stale: Stale,
+    /// What is to be told as events of machines.
+    waiting: Waiting,
+    recorder: Recorder,
     /// Events up to this were looked at.
     sequence: u64,
     /// When the next write may be, and the pause after the last that nobody answered.
@@ -61,6 +68,11 @@ impl Mirror {
         Self {
             machines: Kind::new::<MachineSpec>(&link, &fleet.site, "Machine", "machines"),
             profiles: Kind::new::<ClusterProfileSpec>(&link, &fleet.site, "ClusterProfile", "clusterprofiles"),
+            recorder: Recorder::new(
+                link.client.clone(),
+                Reporter { controller: format!("{GROUP}/formwork"), instance: None },
+            ),
+            waiting: Waiting::default(),
             link,
             fleet,
             replicas,
@@ -116,6 +128,15 @@ impl Mirror {
             let Some(last) = page.last() else { return };
             self.sequence = last.sequence;
             let more = page.len() == PAGE;
+            if self.replicas.leads() {
+                for record in &page {
+                    if let (Stream::Machine(name), Some(news)) = (&record.stream, happened::news(&record.event)) {
+                        self.waiting.push(name.clone(), news);
+                    }
+                }
+            } else {
+                self.waiting.clear();
+            }
             if let Stale::These(names) = &mut self.stale {
                 names.extend(page.into_iter().filter_map(|record| match record.stream {
                     Stream::Machine(name) => Some(name),
@@ -143,7 +164,11 @@ impl Mirror {
             away => away,
         };
         match written {
-            Ok(()) => self.pause = Duration::ZERO,
+            Ok(()) => {
+                self.pause = Duration::ZERO;
+                // After the objects: a machine that was just enrolled has one now.
+                self.waiting.tell(&self.recorder, |name| self.machines.reference(name)).await;
+            }
             Err(error) => {
                 if self.pause.is_zero() {
                     tracing::warn!(server = self.link.server, error, "the mirror cannot be written now");
