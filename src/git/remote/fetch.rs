@@ -172,7 +172,7 @@ fn look_here(
 }
 
 fn missing(settings: &SourceSettings, follow: &Follow) -> GitError {
-    failed(settings, format!("it has no {follow}").replace("no its HEAD", "no commit yet; push one"))
+    failed(settings, follow.lacking())
 }
 
 fn parse(id: &str) -> Result<Oid, GitError> {

@@ -41,6 +41,17 @@ impl Follow {
     }
 }
 
+impl Follow {
+    /// What a repository lacks that has nothing of it to follow.
+    pub(super) fn lacking(&self) -> String {
+        match self {
+            Self::Default => "it has no commit yet; push one".to_owned(),
+            Self::Semver(range) => format!("it has no tag in {range}"),
+            named => format!("it has no {named}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Follow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -126,6 +137,18 @@ mod tests {
             (Follow::Commit(id(8).to_string()), None),
         ] {
             assert_eq!(choose(&follow, &advertised).map(|found| found.name.as_str()), expected, "{follow}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_in_a_sentence() {
+        for (follow, words) in [
+            (Follow::Default, "it has no commit yet; push one"),
+            (Follow::Branch("main".into()), "it has no branch main"),
+            (Follow::Tag("v1".into()), "it has no tag v1"),
+            (Follow::Semver(VersionReq::parse(">=1").unwrap()), "it has no tag in >=1"),
+        ] {
+            assert_eq!(follow.lacking(), words);
         }
     }
 }

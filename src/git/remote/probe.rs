@@ -34,7 +34,7 @@ pub fn probe(settings: &SourceSettings, most: Duration) -> Result<(String, Strin
         (Some(chosen), _) => Ok((chosen.name.clone(), chosen.id.to_string())),
         // One that is not at the end of a branch is asked for by its id: what comes of that only a fetch shows.
         (None, Follow::Commit(id)) => Ok(("commit".to_owned(), id.clone())),
-        (None, follow) => Err(fails(format!("it has no {follow}"))),
+        (None, follow) => Err(fails(follow.lacking())),
     }
 }
 
