@@ -93,7 +93,7 @@ fn keys_that_a_store_is_of_are_shared_and_no_others_and_an_older_store_is_not_se
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(4) && said.contains("this server saw segment 627 before"), "{said}");
     let (restored, said) = places.run(&["store", "restored"], "solo");
-    assert!(restored && said.contains("came back"), "{said}");
+    assert!(restored && said.contains("\"site\": \"lab\""), "{said}");
     let server = places.serving();
     let served = || std::fs::read_to_string(&file).is_ok_and(|text| !text.contains("627"));
     cluster.until("it serves again", || served().then_some(()));
