@@ -4,7 +4,8 @@
 //! written when it is back.
 
 use super::files::Folder;
-use super::link::{ANSWER_TIMEOUT, Failure, Link, said, watch, write_status};
+use super::hand::ByHand;
+use super::link::{self, ANSWER_TIMEOUT, Failure, Link, said, write_status};
 use super::objects::{Objects, Seen};
 use super::quarrel::Quarrel;
 use super::report::{News, news, not_chosen, status_of};
@@ -25,6 +26,7 @@ use kube::runtime::watcher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Writes of a status are so far apart: what changes in between is one write.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
@@ -116,6 +118,8 @@ pub(super) struct Follow {
     folder: Folder,
     fleet: Arc<Fleet>,
     replicas: Replicas,
+    /// What becomes of objects that no mirror wrote, for the mirror.
+    by_hand: watch::Sender<ByHand>,
     recorder: Recorder,
     sources: Objects<Source>,
     secret: Option<SecretWatch>,
@@ -140,7 +144,13 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub fn new(link: Link, folder: Folder, fleet: Arc<Fleet>, replicas: Replicas) -> Self {
+    pub fn new(
+        link: Link,
+        folder: Folder,
+        fleet: Arc<Fleet>,
+        replicas: Replicas,
+        by_hand: watch::Sender<ByHand>,
+    ) -> Self {
         let reporter = Reporter { controller: format!("{GROUP}/formwork"), instance: None };
         Self {
             recorder: Recorder::new(link.client.clone(), reporter),
@@ -148,6 +158,7 @@ impl Follow {
             folder,
             fleet,
             replicas,
+            by_hand,
             sources: Objects::default(),
             secret: None,
             started: Instant::now(),
@@ -166,7 +177,7 @@ impl Follow {
 
     /// Never ends.
     pub async fn run(mut self) {
-        let mut watched = std::pin::pin!(watch(self.link.sources(), watcher::Config::default()));
+        let mut watched = std::pin::pin!(link::watch(self.link.sources(), watcher::Config::default()));
         let mut status = self.fleet.reconciler.status();
         let mut ticks = tokio::time::interval(WRITE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -239,6 +250,10 @@ impl Follow {
             }
             self.unkept = unkept || settled.is_err();
         }
+        self.by_hand.send_replace(match &wanted {
+            Wanted::Follow(_) => ByHand::GIT,
+            Wanted::Nothing(_) => ByHand::NOTHING,
+        });
         (self.in_force, self.generation, self.undecided) = (Some(wanted), generation, false);
     }
 

@@ -17,6 +17,7 @@
 mod definitions;
 mod files;
 mod follow;
+mod hand;
 mod link;
 mod mirror;
 mod objects;
@@ -70,8 +71,9 @@ pub fn has_followed(state: &Path) -> bool {
 /// The state directory cannot be used.
 pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>, replicas: Replicas) -> std::io::Result<()> {
     let folder = files::Folder::open(state)?;
-    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet), replicas.clone());
-    tokio::join!(follow::Follow::new(link, folder, fleet, replicas).run(), mirror.run());
+    let (by_hand, told) = tokio::sync::watch::channel(hand::ByHand::default());
+    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet), replicas.clone(), told);
+    tokio::join!(follow::Follow::new(link, folder, fleet, replicas, by_hand).run(), mirror.run());
     Ok(())
 }
 

@@ -119,6 +119,10 @@ pub struct ClusterProfileStatus {
     pub claims: BTreeMap<String, String>,
     /// How many joined each set, of the first hundred.
     pub sets: BTreeMap<String, u64>,
+    /// Of an object that nothing reads, that it is so: `Stalled`, with the reason `NotRead`. Else there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<ResourceCondition>,
 }
 
 /// Where a machine is.
@@ -128,7 +132,8 @@ pub struct MachineStatus {
     /// The generation that this was said of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// In a word: `expected`, `booting`, `working`, `waiting`, `failed`, `held`, `overdue`, `ready`, `cancelled` or `left`.
+    /// In a word: `expected`, `booting`, `working`, `waiting`, `failed`, `held`, `overdue`, `ready`, `cancelled` or `left`; `unread`: the object was
+    /// made by hand, and nothing reads it.
     pub phase: String,
     /// The boot environment that runs, or is being booted.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -50,6 +50,18 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     cluster.apply(&own("left").replace("{name: left}", &format!("{{name: left, {labels}}}")));
     server.start(&[]);
     server.until("nothing is followed", |content| content["message"].to_string().contains("no ContentSource"));
+    let unread = |name: &str, why: &str| {
+        until(&cluster, &server, name, "it says that nothing reads it", |object| {
+            let rows = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            rows.iter().any(|row| {
+                row["type"] == "Stalled"
+                    && row["status"] == "True"
+                    && row["reason"] == "NotRead"
+                    && row["message"].to_string().contains(why)
+            })
+        })
+    };
+    unread("mine", "no ContentSource of this namespace is followed");
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(cluster.object("machine", "left").is_some(), "{}", server.said());
     cluster.apply(&source("site", &server, ", branch: main"));
@@ -65,6 +77,10 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     until(&cluster, &server, "b", "the one of that name is taken over", |machine| {
         machine["spec"]["match"]["macs"][0] == "52:54:00:00:00:02" && machine["spec"]["match"]["serial"].is_null()
     });
+    let mine = unread("mine", "follows a Git repository");
+    assert_eq!((&mine["status"]["phase"], &mine["spec"]["workflow"]), (&"unread".into(), &"theirs".into()), "{mine:#}");
+    cluster.apply("{apiVersion: formwork.dev/v1alpha1, kind: ClusterProfile, metadata: {name: own}, spec: {size: 1}}");
+    cluster.wait_for("Stalled", "clusterprofile/own");
     let etcd = cluster.until("the cluster profile is shown", || cluster.object("clusterprofile", "etcd"));
     assert_eq!(etcd["spec"]["size"], 3, "{etcd:#}");
     let said =

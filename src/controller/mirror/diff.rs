@@ -2,6 +2,7 @@
 
 use super::wanted::{Status, Wanted};
 use crate::controller::MANAGED_LABEL;
+use crate::controller::hand::ByHand;
 use kube::core::ObjectMeta;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,14 +38,16 @@ impl<S> Write<S> {
 }
 
 /// What is to be written, by name. `marks`: the labels of what is ours. `wanted`: none where nobody knows what should be there;
-/// then what is there stays.
+/// then what is there stays. `by_hand`: what becomes of objects that no mirror wrote.
 pub(super) fn diff<S: Status>(
     marks: &BTreeMap<String, String>,
     wanted: Option<&BTreeMap<String, Wanted<S>>>,
     seen: &BTreeMap<String, Mirrored<S>>,
+    by_hand: ByHand,
     now: &str,
 ) -> Vec<Write<S>> {
-    let Some(wanted) = wanted else { return Vec::new() };
+    let mut writes = unread(marks, wanted, seen, by_hand, now);
+    let Some(wanted) = wanted else { return writes };
     let of = |name: &String, wanted: &Wanted<S>| -> Option<Write<S>> {
         let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
         // Two sites that put each other's back would never come to an end.
@@ -61,17 +64,42 @@ pub(super) fn diff<S: Status>(
         let status = wanted.status.settled(&seen.status, seen.metadata.generation, now);
         (status != seen.status).then(|| Write::Status(name.clone(), Box::new(status)))
     };
-    let ours = |seen: &Mirrored<S>| {
-        let labels = seen.metadata.labels.as_ref();
-        marks.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
-    };
     let gone = seen
         .iter()
-        .filter(|(name, seen)| !wanted.contains_key(*name) && ours(seen) && seen.metadata.deletion_timestamp.is_none())
+        .filter(|(name, seen)| {
+            !wanted.contains_key(*name) && is_ours(marks, seen) && seen.metadata.deletion_timestamp.is_none()
+        })
         .map(|(name, _)| Write::Delete(name.clone()));
-    let mut writes: Vec<Write<S>> = wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone).collect();
+    writes.extend(wanted.iter().filter_map(|(name, wanted)| of(name, wanted)).chain(gone));
     writes.sort_by(|one, other| one.name().cmp(other.name()));
     writes
+}
+
+/// What objects say of themselves that no mirror wrote and nothing reads. `wanted`: those that the revision declares are not among them.
+fn unread<S: Status>(
+    marks: &BTreeMap<String, String>,
+    wanted: Option<&BTreeMap<String, Wanted<S>>>,
+    seen: &BTreeMap<String, Mirrored<S>>,
+    by_hand: ByHand,
+    now: &str,
+) -> Vec<Write<S>> {
+    let Some(why) = by_hand.sentence() else { return Vec::new() };
+    let says = |(name, seen): (&String, &Mirrored<S>)| {
+        let declared = wanted.is_some_and(|wanted| wanted.contains_key(name));
+        let going = seen.metadata.deletion_timestamp.is_some();
+        if declared || going || is_ours(marks, seen) || is_another_sites(marks, seen) {
+            return None;
+        }
+        let status = S::unread(why, &seen.status, seen.metadata.generation, now);
+        (status != seen.status).then(|| Write::Status(name.clone(), Box::new(status)))
+    };
+    seen.iter().filter_map(says).collect()
+}
+
+/// Whether this site's mirror wrote it.
+fn is_ours<S>(marks: &BTreeMap<String, String>, seen: &Mirrored<S>) -> bool {
+    let labels = seen.metadata.labels.as_ref();
+    marks.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
 /// Whether it is in the mirror of another site.
@@ -136,7 +164,7 @@ mod tests {
         let all = |pairs: Vec<Pair<'_>>| {
             let want = pairs.iter().filter_map(|(name, it, _)| Some(((*name).to_owned(), (*it)?.clone()))).collect();
             let see = pairs.into_iter().filter_map(|(name, _, it)| Some((name.to_owned(), it?))).collect();
-            said(&diff(&marks("lab"), Some(&want), &see, "now"))
+            said(&diff(&marks("lab"), Some(&want), &see, ByHand::Unknown, "now"))
         };
         for (what, is, should, written) in [
             ("as it should be", Some(seen(&one, "lab", 1)), Some(&one), vec![]),
@@ -159,8 +187,50 @@ mod tests {
     #[test]
     fn while_nobody_knows_what_should_be_there_what_is_there_stays() {
         let ours = BTreeMap::from([("a".to_owned(), seen(&wanted(1, "ready"), "lab", 1))]);
-        assert!(diff(&marks("lab"), None, &ours, "now").is_empty());
-        assert_eq!(said(&diff(&marks("lab"), Some(&BTreeMap::new()), &ours, "now")), ["delete a"]);
+        assert!(diff(&marks("lab"), None, &ours, ByHand::GIT, "now").is_empty());
+        assert_eq!(said(&diff(&marks("lab"), Some(&BTreeMap::new()), &ours, ByHand::GIT, "now")), ["delete a"]);
+    }
+
+    #[test]
+    fn an_object_that_no_mirror_wrote_says_once_that_nothing_reads_it() {
+        let one = wanted(1, "ready");
+        let labelled = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let mut seen = seen(&one, "lab", 1);
+            (seen.metadata.labels, seen.status) = (Some(labels), MachineStatus::default());
+            seen
+        };
+        let by_hand = labelled(&[]);
+        let mut going = by_hand.clone();
+        going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        let mut told = by_hand.clone();
+        let ByHand::Unread(why) = ByHand::GIT else { panic!("it is not read") };
+        told.status = MachineStatus::unread(why, &by_hand.status, Some(1), "then");
+        let mut edited = told.clone();
+        edited.metadata.generation = Some(2);
+        let helm = labelled(&[(MANAGED_LABEL, "Helm")]);
+        for (what, is, declared, by_hand, says) in [
+            ("by hand", &by_hand, Some(false), ByHand::GIT, true),
+            ("of another tool", &helm, Some(false), ByHand::GIT, true),
+            ("nothing serves yet", &by_hand, None, ByHand::NOTHING, true),
+            ("nobody knows yet who reads it", &by_hand, Some(false), ByHand::Unknown, false),
+            ("Git declares it", &by_hand, Some(true), ByHand::GIT, false),
+            ("on its way out", &going, Some(false), ByHand::GIT, false),
+            ("told", &told, Some(false), ByHand::GIT, false),
+            ("told something else", &told, Some(false), ByHand::NOTHING, true),
+            ("edited since", &edited, Some(false), ByHand::GIT, true),
+            ("another site's", &seen(&one, "other", 1), Some(false), ByHand::GIT, false),
+        ] {
+            let name = || "a".to_owned();
+            let want = declared.map(|is| is.then(|| (name(), one.clone())).into_iter().collect::<BTreeMap<_, _>>());
+            let see = BTreeMap::from([(name(), is.clone())]);
+            let writes = diff(&marks("lab"), want.as_ref(), &see, by_hand, "now");
+            let told = writes.iter().any(|write| matches!(write, Write::Status(_, says) if says.phase == "unread"));
+            assert_eq!(told, says, "{what}: {writes:?}");
+        }
+        let row = |kind: &str| told.status.conditions.iter().find(|row| row.kind == kind).unwrap().clone();
+        assert_eq!((row("Ready").status, row("Stalled").status), ("False".to_owned(), "True".to_owned()));
+        assert_eq!((row("Stalled").reason.as_str(), row("Stalled").message.as_str()), ("NotRead", why));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::diff::{Mirrored, Write, diff, in_turn, is_another_sites};
 use super::wanted::{Status, Wanted, marks, normal, to_write};
+use crate::controller::hand::ByHand;
 use crate::controller::link::{Failure, Link, in_time, resource, write_status};
 use crate::controller::objects::{Objects, Seen};
 use crate::controller::{FIELD_MANAGER, now};
@@ -156,15 +157,15 @@ impl<S: Status> Kind<S> {
         }
     }
 
-    /// Writes what differs, as much as a turn may.
+    /// Writes what differs, as much as a turn may. `by_hand`: what becomes of objects that no mirror wrote.
     ///
     /// # Errors
     /// Nobody answered, or all of it is forbidden: with what words.
-    pub async fn write(&mut self) -> Result<(), String> {
+    pub async fn write(&mut self, by_hand: ByHand) -> Result<(), String> {
         let (now, at) = (now(), Instant::now());
         self.tell_of_others();
         self.refused.retain(|_, until| *until > at);
-        let mut writes = diff(&self.marks, self.wanted.as_ref(), self.seen.all(), &now);
+        let mut writes = diff(&self.marks, self.wanted.as_ref(), self.seen.all(), by_hand, &now);
         writes.retain(|write| !self.refused.contains_key(write.name()));
         let writes = in_turn(writes, &self.after, WRITES_MAX);
         let Some(last) = writes.last() else { return Ok(()) };

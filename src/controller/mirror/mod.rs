@@ -1,6 +1,6 @@
 //! The mirror: machines and cluster profiles of the applied revision as objects of the namespace, so that `kubectl` shows them.
 //!
-//! Nothing is read from it. What somebody else writes into a spec or a label is put back; annotations are anybody's. What is
+//! Nothing is read from it, and an object that somebody else made says so of itself. What somebody else writes into a spec or a label is put back; annotations are anybody's. What is
 //! looked at follows from events and revisions, what is written is what differs, and never more at once than a bound.
 
 mod diff;
@@ -9,7 +9,8 @@ mod kind;
 mod wanted;
 
 use super::GROUP;
-use super::link::{Link, said, watch};
+use super::hand::ByHand;
+use super::link::{self, Link, said};
 use super::resources::{ClusterProfileStatus, MachineStatus};
 use crate::api;
 use crate::catalog::ClusterProfile;
@@ -25,6 +26,7 @@ use kube::runtime::watcher;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use wanted::Status;
 
 /// What differs is written this often, all that changed in between at once.
@@ -49,6 +51,7 @@ pub(super) struct Mirror {
     link: Link,
     fleet: Arc<Fleet>,
     replicas: Replicas,
+    by_hand: watch::Receiver<ByHand>,
     machines: Kind<MachineStatus>,
     profiles: Kind<ClusterProfileStatus>,
     stale: Stale,
@@ -63,7 +66,7 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(link: Link, fleet: Arc<Fleet>, replicas: Replicas) -> Self {
+    pub fn new(link: Link, fleet: Arc<Fleet>, replicas: Replicas, by_hand: watch::Receiver<ByHand>) -> Self {
         let sequence = *fleet.store.watch_events().borrow();
         Self {
             machines: Kind::new::<MachineSpec>(&link, &fleet.site, "Machine", "machines"),
@@ -76,6 +79,7 @@ impl Mirror {
             link,
             fleet,
             replicas,
+            by_hand,
             stale: Stale::All,
             sequence,
             write_at: Instant::now(),
@@ -86,8 +90,8 @@ impl Mirror {
     /// Never ends.
     pub async fn run(mut self) {
         let everything = watcher::Config::default;
-        let mut machines = std::pin::pin!(watch(self.machines.api(), everything()));
-        let mut profiles = std::pin::pin!(watch(self.profiles.api(), everything()));
+        let mut machines = std::pin::pin!(link::watch(self.machines.api(), everything()));
+        let mut profiles = std::pin::pin!(link::watch(self.profiles.api(), everything()));
         let mut events = self.fleet.store.watch_events();
         let mut status = self.fleet.reconciler.status();
         let mut applied = None;
@@ -159,8 +163,9 @@ impl Mirror {
             return;
         }
         self.look().await;
-        let written = match self.machines.write().await {
-            Ok(()) => self.profiles.write().await,
+        let by_hand = *self.by_hand.borrow();
+        let written = match self.machines.write(by_hand).await {
+            Ok(()) => self.profiles.write(by_hand).await,
             away => away,
         };
         match written {

@@ -4,8 +4,9 @@ use crate::api::views::{MachineSummary, Phase};
 use crate::catalog::{ClusterProfile, MachineView};
 use crate::cluster::{ClaimStanding, Document};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec, Params, Selectors};
+use crate::controller::hand::{NOT_READ, UNREAD};
 use crate::controller::report::{Wanted as WantedCondition, conditions, cut};
-use crate::controller::resources::{ClusterProfileStatus, MachineStatus};
+use crate::controller::resources::{ClusterProfileStatus, MachineStatus, ResourceCondition};
 use crate::controller::{GROUP, MANAGED_BY, MANAGED_LABEL};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ const LABEL_MAX: usize = 63;
 pub(super) trait Status: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
     /// It, as it is written: of which generation, and since when what holds. `before`: what is said now.
     fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self;
+    /// What an object says that nothing reads. `why`: in a sentence.
+    fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self;
 }
 
 /// An object as it should be.
@@ -111,6 +114,7 @@ pub(super) fn cluster_profile(
             .take(LISTED_MAX)
             .map(|(name, set)| (name.clone(), count(set.members.size())))
             .collect(),
+        conditions: Vec::new(),
     };
     Wanted { labels: marks(site), spec: serde_json::to_value(spec).unwrap_or_default(), status }
 }
@@ -119,6 +123,26 @@ impl Status for ClusterProfileStatus {
     fn settled(&self, _: &Self, generation: Option<i64>, _: &str) -> Self {
         Self { observed_generation: generation, ..self.clone() }
     }
+
+    fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self {
+        Self {
+            observed_generation: generation,
+            conditions: stalled(NOT_READ, why, &before.conditions, generation, now),
+            ..Self::default()
+        }
+    }
+}
+
+/// The conditions of what will not go on by itself.
+fn stalled(
+    reason: &str,
+    why: &str,
+    before: &[ResourceCondition],
+    generation: Option<i64>,
+    now: &str,
+) -> Vec<ResourceCondition> {
+    let row = |kind| WantedCondition { kind, holds: kind == "Stalled", reason, message: why };
+    conditions(["Ready", "Reconciling", "Stalled"].map(row).into_iter(), before, generation, now)
 }
 
 fn status_of(summary: &MachineSummary) -> MachineStatus {
@@ -157,6 +181,16 @@ fn steady(text: &str) -> String {
 impl Status for MachineStatus {
     fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self {
         settled(self, before, generation, now)
+    }
+
+    fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self {
+        Self {
+            observed_generation: generation,
+            phase: UNREAD.to_owned(),
+            waits_for: why.to_owned(),
+            conditions: stalled(NOT_READ, why, &before.conditions, generation, now),
+            ..Self::default()
+        }
     }
 }
 

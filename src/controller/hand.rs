@@ -1,0 +1,38 @@
+//! What becomes of objects that no mirror wrote: people, Flux or Argo CD did. Pure.
+
+/// What becomes of them, by what is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ByHand {
+    /// Nobody knows yet: they are left alone.
+    #[default]
+    Unknown,
+    /// Nothing reads them, and each says so with this sentence. It is the same of every server that follows Git, so that two
+    /// of them in one namespace do not write over each other's.
+    Unread(&'static str),
+}
+
+/// The reason of the condition of an object that nothing reads.
+pub(super) const NOT_READ: &str = "NotRead";
+/// Its phase.
+pub(super) const UNREAD: &str = "unread";
+
+impl ByHand {
+    /// Git is followed.
+    pub const GIT: Self = Self::Unread(
+        "nothing reads this object: the ContentSource of this namespace follows a Git repository, which alone says what there is; \
+         commit this there, or delete the object",
+    );
+    /// Nothing is followed.
+    pub const NOTHING: Self = Self::Unread(
+        "nothing reads this object: no ContentSource of this namespace is followed now, and the repository that one names says what there is; \
+         `kubectl get contentsources` says why none is",
+    );
+
+    /// What an object says that no mirror wrote and no revision declares; none: nothing new.
+    pub const fn sentence(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Unread(why) => Some(why),
+        }
+    }
+}
