@@ -3,7 +3,10 @@
 use super::resources::{ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus};
 use super::structural::{self, Bounds, bounded};
 use super::{GROUP, VERSION};
-use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
+use crate::content::kinds::{
+    BootEnvSpec, ClusterProfileSpec, EnrollmentSpec, MachineSpec, ParamSpec, ProfileSpec, SiteSpec, StageSpec,
+    SubnetSpec, TaskSpec, TemplateSpec, WorkflowSpec,
+};
 use serde_json::{Value, json};
 
 /// A kind as a custom resource.
@@ -30,13 +33,19 @@ struct Words {
     rules: &'static [(&'static str, &'static str)],
 }
 
+/// Of a kind that says nothing of itself: how it stands is said by the source that reads it.
+const fn content(kind: &'static str, singular: &'static str, plural: &'static str, description: &'static str) -> Words {
+    let columns = &[("Age", "date", ".metadata.creationTimestamp", false)];
+    Words { kind, singular, plural, short: &[], description, columns, rules: &[] }
+}
+
 const CONTENT_SOURCE: Words = Words {
     kind: "ContentSource",
     singular: "contentsource",
     plural: "contentsources",
     // `cs` is taken: componentstatuses.
     short: &["csrc"],
-    description: "What Formwork follows: a Git repository whose commits say what machines become.",
+    description: "What Formwork follows: a Git repository, or resources of this namespace, that say what machines become.",
     columns: &[
         ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", false),
         ("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", false),
@@ -51,20 +60,29 @@ const CONTENT_SOURCE: Words = Words {
             "[has(self.branch), has(self.tag), has(self.semver), has(self.commit)].filter(given, given).size() <= 1",
             "of branch, tag, semver and commit at most one is given",
         ),
-        ("self.url.size() > 0", "url names the repository"),
         (
-            "!self.url.matches('(?i)^[[:space:]]*(http|git)://')",
+            "[has(self.url), has(self.resources)].filter(given, given).size() == 1",
+            "of url and resources exactly one is given",
+        ),
+        (
+            "!has(self.resources) || [has(self.branch), has(self.tag), has(self.semver), has(self.commit), has(self.path), \
+             has(self.secretRef)].filter(given, given).size() == 0",
+            "beside resources nothing is given that is of a repository: branch, tag, semver, commit, path, secretRef",
+        ),
+        ("!has(self.url) || self.url.size() > 0", "url names the repository"),
+        (
+            "!has(self.url) || !self.url.matches('(?i)^[[:space:]]*(http|git)://')",
             "only https://, ssh:// and paths are followed: http:// and git:// take content from anybody on the way",
         ),
         (
             // Of any scheme, as of none (`USER:PASSWORD@HOST:PATH`): what is not followed is kept and shown all the same.
-            "!self.url.matches('(?i)^[[:space:]]*https://[^/]*@') \
+            "!has(self.url) || !self.url.matches('(?i)^[[:space:]]*https://[^/]*@') \
              && !self.url.matches('(?i)^[[:space:]]*[a-z][a-z0-9+.-]*://[^/]*:[^/]*@') \
              && !self.url.matches('^[[:space:]]*[^/:@]*:[^/@]*@[^/]*:')",
             "a URL has no password in it, and over https:// no user: they belong into the Secret that secretRef names",
         ),
         (
-            "!self.url.matches('(?is)^[[:space:]]*https://.*[?#]')",
+            "!has(self.url) || !self.url.matches('(?is)^[[:space:]]*https://.*[?#]')",
             "a repository's URL has no ? and no #: a token belongs into the Secret that secretRef names",
         ),
     ],
@@ -123,17 +141,44 @@ pub fn definitions() -> Vec<Definition> {
         (CLUSTER_PROFILE, MIRRORED, (structural::of::<ClusterProfileSpec>(), structural::of::<ClusterProfileStatus>())),
     ]
     .into_iter()
-    .map(|(words, bounds, (spec, status))| definition(&words, bounded(spec, bounds), bounded(status, WRITTEN)))
+    .map(|(words, bounds, (spec, status))| definition(&words, bounded(spec, bounds), Some(bounded(status, WRITTEN))))
+    .chain(of_content())
     .collect()
 }
 
-fn definition(words: &Words, mut spec: Value, status: Value) -> Definition {
+/// Those of content that says nothing of itself.
+fn of_content() -> impl Iterator<Item = Definition> {
+    let site = "The site itself: its packs and guards. There is one at most in a namespace.";
+    let param = "What a param may be. Its name is the object's: lower-case letters, digits, `-` and `.`.";
+    [
+        (content("Site", "site", "sites", site), structural::of::<SiteSpec>()),
+        (content("Subnet", "subnet", "subnets", "A network that machines boot on."), structural::of::<SubnetSpec>()),
+        (
+            content("Enrollment", "enrollment", "enrollments", "A rule that takes in unknown machines."),
+            structural::of::<EnrollmentSpec>(),
+        ),
+        (content("Profile", "profile", "profiles", "A named set of params."), structural::of::<ProfileSpec>()),
+        (content("Param", "param", "params", param), structural::of::<ParamSpec>()),
+        (
+            content("Task", "task", "tasks", "Steps with declared params, timeout and retries."),
+            structural::of::<TaskSpec>(),
+        ),
+        (content("Stage", "stage", "stages", "A boot environment and ordered tasks."), structural::of::<StageSpec>()),
+        (content("Workflow", "workflow", "workflows", "Ordered stages."), structural::of::<WorkflowSpec>()),
+        (content("BootEnv", "bootenv", "bootenvs", "An environment to boot."), structural::of::<BootEnvSpec>()),
+        (content("Template", "template", "templates", "A template for a file."), structural::of::<TemplateSpec>()),
+    ]
+    .into_iter()
+    .map(|(words, spec)| definition(&words, bounded(spec, MIRRORED), None))
+}
+
+fn definition(words: &Words, mut spec: Value, status: Option<Value>) -> Definition {
     let rules: Vec<Value> =
         words.rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
     if let Some(spec) = spec.as_object_mut().filter(|_| !rules.is_empty()) {
         spec.insert("x-kubernetes-validations".into(), rules.into());
     }
-    let schema = json!({
+    let mut schema = json!({
         "type": "object",
         "description": words.description,
         "required": ["spec"],
@@ -142,9 +187,13 @@ fn definition(words: &Words, mut spec: Value, status: Value) -> Definition {
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
         },
     });
+    let mut subresources = json!({});
+    if let Some(status) = status {
+        schema["properties"]["status"] = status;
+        subresources = json!({"status": {}});
+    }
     let columns = words.columns.iter().map(|(name, kind, path, wide)| {
         let mut column = json!({"name": name, "type": kind, "jsonPath": path});
         if let Some(column) = column.as_object_mut().filter(|_| *wide) {
@@ -157,7 +206,7 @@ fn definition(words: &Words, mut spec: Value, status: Value) -> Definition {
         "served": true,
         "storage": true,
         "additionalPrinterColumns": columns.collect::<Vec<_>>(),
-        "subresources": {"status": {}},
+        "subresources": subresources,
         "schema": {"openAPIV3Schema": schema},
     });
     let document = json!({

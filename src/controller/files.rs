@@ -4,6 +4,7 @@
 //! ```text
 //! STATE/kubernetes/source.json              the spec that is followed; no credential is in it
 //! STATE/kubernetes/before.json              the same, once it is followed no longer: how to read what was mirrored of it
+//! STATE/kubernetes/content.git               where resources are content: a commit of each state of them
 //! STATE/kubernetes/credentials/SOURCE/KEY   keys of its Secret (0600)
 //! ```
 //!
@@ -36,6 +37,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The repository into which resources are committed.
+    pub fn content(&self) -> PathBuf {
+        self.0.join("content.git")
+    }
+
     fn credentials(&self) -> PathBuf {
         self.0.join("credentials")
     }
@@ -43,7 +49,10 @@ impl Folder {
     /// Where each key of its Secret is a file: of this URL with this Secret, and of no other.
     pub fn credentials_of(&self, spec: &ContentSourceSpec) -> PathBuf {
         let secret = spec.secret_ref.as_ref().map_or("", |secret| secret.name.as_str());
-        let digest = ring::digest::digest(&ring::digest::SHA256, format!("{}\n{secret}", spec.url).as_bytes());
+        let digest = ring::digest::digest(
+            &ring::digest::SHA256,
+            format!("{}\n{secret}", spec.url.as_deref().unwrap_or_default()).as_bytes(),
+        );
         let name: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.credentials().join(name)
     }

@@ -3,15 +3,17 @@
 //! What the API server said last goes on while it is away: the repository is followed, machines are served, and the status is
 //! written when it is back.
 
+use super::content::ContentWatch;
 use super::files::Folder;
 use super::hand::ByHand;
+use super::intent::{INVALID_SPEC, Wanted, WhyNot, remembered};
 use super::link::{self, ANSWER_TIMEOUT, Failure, Link, said, write_status};
 use super::objects::{Objects, Seen};
 use super::quarrel::Quarrel;
 use super::report::{News, news, not_chosen, status_of};
 use super::resources::{ContentSourceSpec, ContentSourceStatus};
 use super::secret::SecretWatch;
-use super::source::{Followed, Keys, choose, settings_of, source_of};
+use super::source::{Keys, choose, settings_of, source_of};
 use super::{GROUP, VERSION, now};
 use crate::fleet::Fleet;
 use crate::git::GitError;
@@ -65,33 +67,6 @@ impl Seen for Source {
     }
 }
 
-/// What is to be followed, or why nothing is.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Follow(Box<Followed>),
-    Nothing(WhyNot),
-}
-
-/// Why nothing is followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct WhyNot {
-    /// In a word that stays the same.
-    reason: &'static str,
-    /// In a sentence.
-    text: String,
-}
-
-/// The spec itself has to be mended.
-const INVALID_SPEC: &str = "InvalidSpec";
-/// It may pass by itself or by a hand elsewhere: a Secret, a source that is not there, a disk.
-const UNAVAILABLE: &str = "SourceUnavailable";
-
-impl From<String> for WhyNot {
-    fn from(text: String) -> Self {
-        Self { reason: UNAVAILABLE, text }
-    }
-}
-
 /// What is said now.
 struct Said {
     wanted: Wanted,
@@ -123,6 +98,10 @@ pub(super) struct Follow {
     recorder: Recorder,
     sources: Objects<Source>,
     secret: Option<SecretWatch>,
+    /// Resources, where they are content.
+    content: Option<ContentWatch>,
+    /// Their commit that was followed last.
+    committed: Option<String>,
     started: Instant,
     /// What is in force, of which generation, and the reconciler's number for it.
     in_force: Option<Wanted>,
@@ -161,6 +140,8 @@ impl Follow {
             by_hand,
             sources: Objects::default(),
             secret: None,
+            content: None,
+            committed: None,
             started: Instant::now(),
             in_force: None,
             generation: None,
@@ -195,6 +176,7 @@ impl Follow {
                     Err(error) => self.silent(&said(&error)),
                 },
                 () = changed(&mut self.secret) => self.undecided = true,
+                () = committed(&mut self.content) => self.undecided = true,
                 Ok(()) = status.changed() => {}
                 _ = ticks.tick() => self.undecided |= self.in_force.is_none() || self.unkept,
             }
@@ -210,18 +192,22 @@ impl Follow {
     /// was followed before are removed once that has been told to end.
     fn decide(&mut self) {
         let Some(Said { mut wanted, generation, kept }) = self.said() else { return };
-        let mut rotated = false;
+        let commit = self.content.as_ref().and_then(|content| content.known.clone()?.ok());
+        let mut rotated = self.committed != commit;
+        self.committed = commit;
         let mut unkept = false;
         if let Some((spec, keys)) = &kept {
             match self.folder.write_keys(spec, keys) {
-                Ok(changed) => rotated = changed,
+                Ok(changed) => {
+                    if changed {
+                        tracing::info!(keys = ?keys.keys().collect::<Vec<_>>(), "credentials changed");
+                    }
+                    rotated |= changed;
+                }
                 Err(error) => {
                     let why = format!("what its Secret holds cannot be put into the state directory: {error}");
                     (wanted, unkept) = (Wanted::Nothing(why.into()), true);
                 }
-            }
-            if rotated {
-                tracing::info!(keys = ?keys.keys().collect::<Vec<_>>(), "credentials changed");
             }
         }
         let changed = self.in_force.as_ref() != Some(&wanted);
@@ -234,7 +220,7 @@ impl Follow {
             }
             self.token = self.fleet.reconciler.ask();
         } else if rotated {
-            // The next look takes new ones, and is made at once.
+            // The next look takes new credentials, or a new commit of resources, and is made at once.
             self.fleet.reconciler.follower().look();
         }
         if changed || kept.is_some() || self.unkept {
@@ -250,7 +236,11 @@ impl Follow {
             }
             self.unkept = unkept || settled.is_err();
         }
+        // Where nothing is followed now, what serves is of what was followed before.
+        let spec = kept.map(|(spec, _)| spec).or_else(|| self.folder.mirrored());
+        let of_resources = spec.is_some_and(|spec| spec.resources.is_some());
         self.by_hand.send_replace(match &wanted {
+            _ if of_resources => ByHand::Content,
             Wanted::Follow(_) => ByHand::GIT,
             Wanted::Nothing(_) => ByHand::NOTHING,
         });
@@ -283,7 +273,7 @@ impl Follow {
         let (spec, generation) = match choose(self.link.source.as_deref(), self.sources.all(), &self.link.namespace) {
             Ok((_, source)) => (source.spec.clone(), source.generation),
             Err(why) => {
-                self.secret = None;
+                (self.secret, self.content) = (None, None);
                 return nothing(why.into(), None);
             }
         };
@@ -292,19 +282,30 @@ impl Follow {
             Err(text) => return nothing(WhyNot { reason: INVALID_SPEC, text }, generation),
         };
         // Before its Secret is asked for, which may have a name that there cannot be.
-        if let Err(text) = settings_of(&spec) {
+        if let Err(text) = settings_of(&spec, &self.folder.content()) {
             return nothing(WhyNot { reason: INVALID_SPEC, text }, generation);
         }
         let named = spec.secret_ref.as_ref().map(|secret| secret.name.as_str());
         if self.secret.as_ref().map(|secret| secret.name.as_str()) != named {
             self.secret = named.map(|name| SecretWatch::start(&self.link, name));
         }
+        if spec.resources.is_none() {
+            self.content = None;
+        } else if !self.replicas.is_alone() {
+            let why = "resources are read by one server alone: each of several would make other commits of them; follow a repository";
+            return nothing(WhyNot { reason: INVALID_SPEC, text: why.to_owned() }, generation);
+        } else {
+            let start = || ContentWatch::start(&self.link, self.folder.content(), &self.fleet.site);
+            if let Err(why) = self.content.get_or_insert_with(start).known.clone()? {
+                return nothing(why.into(), generation);
+            }
+        }
         let known = match &self.secret {
             Some(secret) => secret.known.clone()?,
             None => Ok(None),
         };
         let followed = known.and_then(|keys| {
-            let followed = source_of(&spec, keys.as_ref(), &self.folder.credentials_of(&spec))?;
+            let followed = source_of(&spec, keys.as_ref(), &self.folder.credentials_of(&spec), &self.folder.content())?;
             Ok((followed, keys.unwrap_or_default()))
         });
         match followed {
@@ -418,20 +419,6 @@ impl Follow {
     }
 }
 
-/// What is followed where the API server does not answer after a start: the same as before it.
-fn remembered(folder: &Folder) -> Wanted {
-    let away = "the Kubernetes API does not answer";
-    let Some(spec) = folder.remembered() else {
-        return Wanted::Nothing(format!("{away}, and nothing was followed when it did last").into());
-    };
-    match source_of(&spec, Some(&folder.keys(&spec)), &folder.credentials_of(&spec)) {
-        Ok(followed) => Wanted::Follow(Box::new(followed)),
-        Err(why) => {
-            Wanted::Nothing(format!("{away}, and what was followed last cannot be followed without it: {why}").into())
-        }
-    }
-}
-
 /// Waits for news of a Secret, where one is followed.
 async fn changed(secret: &mut Option<SecretWatch>) {
     match secret {
@@ -440,34 +427,10 @@ async fn changed(secret: &mut Option<SecretWatch>) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use zeroize::Zeroizing;
-
-    #[test]
-    fn without_an_api_server_what_was_followed_is_followed_with_its_own_credentials_and_what_was_taken_away_is_not() {
-        let state = tempfile::tempdir().unwrap();
-        let folder = Folder::open(state.path()).unwrap();
-        let spec = |url: &str| -> ContentSourceSpec {
-            serde_json::from_value(serde_json::json!({"url": url, "secretRef": {"name": "s"}})).unwrap()
-        };
-        let keys = Keys::from([("password".to_owned(), Zeroizing::new(b"hunter22".to_vec()))]);
-        let nothing = |why: &str| matches!(remembered(&folder), Wanted::Nothing(said) if said.text.contains(why));
-        assert!(nothing("nothing was followed"));
-        let (old, new) = (spec("https://old/x"), spec("https://new/x"));
-        folder.write_keys(&old, &keys).unwrap();
-        folder.remember(&old).unwrap();
-        // Killed on the way to another host: its credentials are there, and are not the old one's.
-        folder.write_keys(&new, &keys).unwrap();
-        let Wanted::Follow(followed) = remembered(&folder) else { panic!("it is followed") };
-        let expected = source_of(&old, Some(&keys), &folder.credentials_of(&old)).unwrap();
-        assert_eq!(*followed, expected);
-        assert_ne!(folder.credentials_of(&old), folder.credentials_of(&new));
-        // Its Secret is there no longer; then the source is taken away.
-        folder.write_keys(&old, &Keys::new()).unwrap();
-        assert!(nothing("neither `password` nor `ca.crt`"));
-        folder.forget().unwrap();
-        assert!(nothing("nothing was followed"));
+/// Waits for another commit of resources, where they are content.
+async fn committed(content: &mut Option<ContentWatch>) {
+    match content {
+        Some(content) => content.changed().await,
+        None => std::future::pending().await,
     }
 }

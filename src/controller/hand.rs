@@ -9,6 +9,8 @@ pub(super) enum ByHand {
     /// Nothing reads them, and each says so with this sentence. It is the same of every server that follows Git, so that two
     /// of them in one namespace do not write over each other's.
     Unread(&'static str),
+    /// They are content: what they say is theirs, and a mirror says how they stand.
+    Content,
 }
 
 /// The reason of the condition of an object that nothing reads.
@@ -28,10 +30,16 @@ impl ByHand {
          `kubectl get contentsources` says why none is",
     );
 
+    /// Whether a mirror writes what the revision declares, and over what is there by that name: not over what is content, nor over
+    /// what may be.
+    pub const fn mirrors(self) -> bool {
+        matches!(self, Self::Unread(_))
+    }
+
     /// What an object says that no mirror wrote and no revision declares; none: nothing new.
     pub const fn sentence(self) -> Option<&'static str> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Content => None,
             Self::Unread(why) => Some(why),
         }
     }

@@ -6,6 +6,7 @@
 //!  columns, names, rules (CEL) ──┘
 //!
 //!  ContentSource, Secret ──► source_of ──► follower ──► reconciler ──► status_of ──► ContentSource.status, events
+//!  resources of content ──► snapshot ──► commit in a repository of its own ──► follower
 //!  applied revision, journal ──► wanted ──┬──► diff ──► Machine, ClusterProfile
 //!  what a watch shows ────────────────────┘
 //! ```
@@ -14,10 +15,12 @@
 //! is decided by pure functions (`source`, `report`, `mirror::diff`); the tasks around them watch and write. Nobody who serves a machine
 //! ever waits for an API server.
 
+mod content;
 mod definitions;
 mod files;
 mod follow;
 mod hand;
+mod intent;
 mod link;
 mod mirror;
 mod objects;
@@ -25,13 +28,15 @@ mod quarrel;
 mod report;
 mod resources;
 mod secret;
+mod snapshot;
 mod source;
 mod structural;
 
 pub use definitions::{Definition, definitions};
 pub use link::{Link, LinkError};
 pub use resources::{
-    ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus, ResourceCondition, SecretReference,
+    ClusterProfileStatus, ContentSourceSpec, ContentSourceStatus, MachineStatus, ResourceCondition, ResourcesSource,
+    SecretReference,
 };
 
 use crate::fleet::Fleet;
@@ -54,8 +59,8 @@ const MANAGED_BY: &str = "formwork";
 /// What was followed last in this state directory, also where it was taken away since: how to read what was mirrored of it.
 /// Nothing, where nothing was.
 pub fn followed_last(state: &Path) -> Source {
-    let spec = files::Folder::open(state).ok().and_then(|folder| folder.mirrored());
-    let settings = spec.and_then(|spec| source::settings_of(&spec).ok());
+    let folder = files::Folder::open(state).ok();
+    let settings = folder.and_then(|folder| source::settings_of(&folder.mirrored()?, &folder.content()).ok());
     Source::Sources(Sources(settings.into_iter().collect()))
 }
 

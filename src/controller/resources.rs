@@ -13,14 +13,23 @@ pub struct SecretReference {
     pub name: String,
 }
 
+/// Resources of the source's own namespace: all of the kinds of content that no mirror wrote. There is nothing to choose yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourcesSource {}
+
 /// What is followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContentSourceSpec {
     /// The repository: `https://HOST/PATH`, `ssh://USER@HOST/PATH`, or a path that the server sees. Never with a
-    /// password in it, nor with a user over HTTPS; those belong into the Secret of `secretRef`.
+    /// password in it, nor with a user over HTTPS; those belong into the Secret of `secretRef`. Of `url` and `resources` one is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
-    pub url: String,
+    pub url: Option<String>,
+    /// In place of a repository: content is what is applied as resources in this namespace, `resources: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourcesSource>,
     /// The branch to follow. Of `branch`, `tag`, `semver` and `commit` at most one; none: what the repository's HEAD names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,

@@ -32,12 +32,17 @@ pub(super) struct Followed {
 }
 
 /// What a spec and its Secret say. `keys`: what the Secret holds; none: there is no such Secret, or none is named. `folder`:
-/// where each key is a file.
+/// where each key is a file. `content`: the repository into which resources are committed.
 ///
 /// # Errors
 /// Why it cannot be followed, in a sentence, and never with a word of the Secret.
-pub(super) fn source_of(spec: &ContentSourceSpec, keys: Option<&Keys>, folder: &Path) -> Result<Followed, String> {
-    let mut settings = settings_of(spec)?;
+pub(super) fn source_of(
+    spec: &ContentSourceSpec,
+    keys: Option<&Keys>,
+    folder: &Path,
+    content: &Path,
+) -> Result<Followed, String> {
+    let mut settings = settings_of(spec, content)?;
     let secret = match (&spec.secret_ref, keys) {
         (None, _) => None,
         (Some(named), Some(keys)) => Some((named.name.as_str(), keys)),
@@ -64,8 +69,13 @@ pub(super) fn source_of(spec: &ContentSourceSpec, keys: Option<&Keys>, folder: &
 ///
 /// # Errors
 /// Why it cannot be followed, in a sentence.
-pub(super) fn settings_of(spec: &ContentSourceSpec) -> Result<SourceSettings, String> {
-    let location = Location::parse(&spec.url).map_err(|error| match error {
+pub(super) fn settings_of(spec: &ContentSourceSpec, content: &Path) -> Result<SourceSettings, String> {
+    let url = match (&spec.url, &spec.resources) {
+        (Some(url), None) => url,
+        (None, Some(_)) => return of_resources(spec, content),
+        _ => return Err("of url and resources one is given, and not both".to_owned()),
+    };
+    let location = Location::parse(url).map_err(|error| match error {
         UrlError::Credentials | UrlError::Query => {
             "url: a URL with credentials in it is not taken; they belong into the Secret that secretRef names"
                 .to_owned()
@@ -112,6 +122,23 @@ pub(super) fn settings_of(spec: &ContentSourceSpec) -> Result<SourceSettings, St
         settings.subpath = Some(path.to_owned());
     }
     Ok(settings)
+}
+
+/// What is followed where resources are content.
+fn of_resources(spec: &ContentSourceSpec, content: &Path) -> Result<SourceSettings, String> {
+    let of_git = [
+        ("branch", spec.branch.is_some()),
+        ("tag", spec.tag.is_some()),
+        ("semver", spec.semver.is_some()),
+        ("commit", spec.commit.is_some()),
+        ("path", spec.path.is_some()),
+        ("secretRef", spec.secret_ref.is_some()),
+    ];
+    if let Some((field, _)) = of_git.into_iter().find(|(_, given)| *given) {
+        return Err(format!("{field}: beside resources it means nothing: leave it out"));
+    }
+    let branch = Follow::Branch(crate::git::own::BRANCH.to_owned());
+    Ok(SourceSettings::new(NAME, Location::Local(content.to_owned()), branch))
 }
 
 type Https = (Credentials, Option<std::path::PathBuf>);
@@ -197,7 +224,7 @@ mod tests {
     }
 
     fn said(spec: Value, keys: Option<&Keys>) -> Result<Followed, String> {
-        source_of(&serde_json::from_value(spec).unwrap(), keys, Path::new("/c"))
+        source_of(&serde_json::from_value(spec).unwrap(), keys, Path::new("/c"), Path::new("/own.git"))
     }
 
     #[test]
@@ -212,6 +239,7 @@ mod tests {
         let https = "https://git.example.org/site.git";
         for (spec, keys, shown, credentials, authority) in [
             (json!({"url": "/srv/site.git"}), None, "repository /srv/site.git, its HEAD", Credentials::Nobody, None),
+            (json!({"resources": {}}), None, "repository /own.git, branch main", Credentials::Nobody, None),
             (
                 json!({"url": https, "branch": "main", "path": "/lab/"}),
                 None,
@@ -295,6 +323,10 @@ mod tests {
             (json!({"url": https, "interval": "1s"}), None, "between 5s and 1d"),
             (json!({"url": https, "secretRef": {"name": "Site_git"}}), Some(keys(&[])), "is no name of a Secret"),
             (json!({"url": https, "secretRef": {"name": "a/b"}}), None, "is no name of a Secret"),
+            (json!({}), None, "of url and resources one"),
+            (json!({"url": https, "resources": {}}), None, "of url and resources one"),
+            (json!({"resources": {}, "branch": "main"}), None, "branch: beside resources"),
+            (secret(json!({"resources": {}})), Some(keys(&[])), "secretRef: beside resources"),
             (secret(json!({"url": https})), None, "there is no Secret `s`"),
             (secret(json!({"url": https})), Some(keys(&[("token", "hunter22")])), "neither `password` nor `ca.crt`"),
             (secret(json!({"url": https})), Some(keys(&[("password", "hunter22\nx")])), "`password` is not one line"),

@@ -37,6 +37,8 @@ mod mend_tests;
 mod mirror;
 mod once;
 mod origins;
+#[cfg(feature = "kubernetes")]
+pub mod own;
 mod owner;
 mod packs;
 mod prune;

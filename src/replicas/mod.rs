@@ -25,6 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
+/// The name of one that has the store to itself.
+const ALONE: &str = "alone";
+
 /// The replicas as this one sees them.
 #[derive(Clone)]
 pub struct Replicas(Arc<Shared>);
@@ -53,7 +56,7 @@ impl Default for Replicas {
 impl Replicas {
     /// The only one, which leads and answers everybody: for a store that one server has to itself.
     pub fn alone() -> Self {
-        let own = "alone".to_owned();
+        let own = ALONE.to_owned();
         Self::new(Standing { own: own.clone(), live: vec![own.clone()], leader: Some(own) })
     }
 
@@ -108,6 +111,11 @@ impl Replicas {
 
 #[cfg(feature = "kubernetes")]
 impl Replicas {
+    /// Whether it has the store to itself, and never shares it.
+    pub fn is_alone(&self) -> bool {
+        self.0.standing.borrow().own == ALONE
+    }
+
     /// Says how they stand. Whether that is something new.
     fn publish(&self, standing: Standing) -> bool {
         self.0.standing.send_if_modified(|before| {

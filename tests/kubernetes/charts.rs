@@ -427,6 +427,9 @@ fn may(cluster: &Cluster) {
     needed.insert("machines.formwork.dev --subresource=status", vec!["patch"]);
     needed.insert("clusterprofiles.formwork.dev", mirrored.to_vec());
     needed.insert("clusterprofiles.formwork.dev --subresource=status", vec!["patch"]);
+    // Of content that may be applied as resources, the first of the rule and the last.
+    needed.insert("sites.formwork.dev", vec!["get", "list", "watch"]);
+    needed.insert("templates.formwork.dev", vec!["get", "list", "watch"]);
     needed.insert("secrets/site-git", vec!["get", "list", "watch"]);
     needed.insert("events.events.k8s.io", vec!["create", "patch"]);
     let all = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];

@@ -102,10 +102,7 @@ impl Cluster {
         let definitions = formwork(&["crds"]);
         cluster.warned = cluster.piped(&definitions, &["apply", "-f", "-"]);
         cluster.warned += &cluster.apply(&definitions);
-        for kind in ["contentsources", "machines", "clusterprofiles"] {
-            let name = format!("crd/{kind}.formwork.dev");
-            cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=120s", &name]);
-        }
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=120s", "crd", "--all"]);
         Some(cluster)
     }
 

@@ -13,8 +13,11 @@ fn source(spec: &str) -> String {
 fn an_api_server_takes_explains_and_holds_the_custom_resources() {
     let Some(mut cluster) = Cluster::started("custom resources in a real API server") else { return };
     // Established says that names are free; of a schema that is not structural this says no.
-    for kind in ["contentsources", "machines", "clusterprofiles"] {
-        let definition = cluster.object("crd", &format!("{kind}.formwork.dev")).unwrap();
+    let names = cluster.kubectl(&["get", "crd", "-o", "name"]);
+    let kinds: Vec<&str> = names.lines().filter_map(|name| name.rsplit('/').next()).collect();
+    assert_eq!(kinds.len(), 13, "{names}");
+    for kind in kinds {
+        let definition = cluster.object("crd", kind).unwrap();
         let conditions = definition["status"]["conditions"].as_array().unwrap();
         let wrong = conditions.iter().find(|row| row["type"] == "NonStructuralSchema" && row["status"] == "True");
         assert!(wrong.is_none(), "{kind}: {wrong:?}");
@@ -64,7 +67,9 @@ fn an_api_server_takes_explains_and_holds_the_custom_resources() {
         (source("{url: 'https://git.example.org/site.git?private_token=secret'}"), "has no ?"),
         (source("{url: 'Https://git.example.org/site.git?private_token=secret'}"), "has no ?"),
         (source("{url: ''}"), "url names the repository"),
-        (source("{branch: main}"), "spec.url"),
+        (source("{branch: main}"), "exactly one is given"),
+        (source("{url: /srv/a, resources: {}}"), "exactly one is given"),
+        (source("{resources: {}, branch: main}"), "beside resources"),
     ] {
         let document = document.replace("{name: site}", "{name: other}").replace("{name: node-1}", "{name: node-2}");
         let output = cluster.try_apply(&document);
@@ -72,6 +77,7 @@ fn an_api_server_takes_explains_and_holds_the_custom_resources() {
         assert!(!output.status.success() && said.contains(why), "{document}\n{said}");
     }
 
+    cluster.apply(&source("{resources: {}}").replace("name: site", "name: own"));
     for (field, words) in [
         ("machine.spec.protect", "Refuses destructive stages while true."),
         ("machine.status.waitsFor", "What it waits for or does, in a sentence."),

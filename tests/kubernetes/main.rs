@@ -2,7 +2,7 @@
 //!
 //! The programs come from `KUBEBUILDER_ASSETS`, or from `scripts/kubernetes-programs`; without them a test says SKIPPED and why.
 //! `definitions` has what the API server makes of our custom resources, `follow` and `mirror`
-//! what `formwork serve --kubernetes` makes of them, `charts` what helm makes of the charts, `metrics_chart` and `store_chart` of
+//! what `formwork serve --kubernetes` makes of them, `resources` what it makes of content that is applied there, `charts` what helm makes of the charts, `metrics_chart` and `store_chart` of
 //! parts of one of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is how a test fails")]
@@ -15,5 +15,6 @@ mod definitions;
 mod follow;
 mod metrics_chart;
 mod mirror;
+mod resources;
 mod server;
 mod store_chart;

@@ -49,7 +49,10 @@ pub(super) fn diff<S: Status>(
     let mut writes = unread(marks, wanted, seen, by_hand, now);
     let Some(wanted) = wanted else { return writes };
     let of = |name: &String, wanted: &Wanted<S>| -> Option<Write<S>> {
-        let Some(seen) = seen.get(name) else { return Some(Write::Create(name.clone())) };
+        let Some(seen) = seen.get(name) else {
+            let create = by_hand.mirrors() || !wanted.status.is_declared();
+            return create.then(|| Write::Create(name.clone()));
+        };
         // Two sites that put each other's back would never come to an end.
         if is_another_sites(marks, seen) {
             return None;
@@ -58,7 +61,11 @@ pub(super) fn diff<S: Status>(
         if seen.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        if seen.spec != wanted.spec || seen.metadata.labels.as_ref() != Some(&wanted.labels) {
+        let theirs = !by_hand.mirrors() && !is_ours(marks, seen);
+        if theirs && by_hand == ByHand::Unknown {
+            return None;
+        }
+        if !theirs && (seen.spec != wanted.spec || seen.metadata.labels.as_ref() != Some(&wanted.labels)) {
             return Some(Write::Replace(name.clone()));
         }
         let status = wanted.status.settled(&seen.status, seen.metadata.generation, now);
@@ -164,7 +171,7 @@ mod tests {
         let all = |pairs: Vec<Pair<'_>>| {
             let want = pairs.iter().filter_map(|(name, it, _)| Some(((*name).to_owned(), (*it)?.clone()))).collect();
             let see = pairs.into_iter().filter_map(|(name, _, it)| Some((name.to_owned(), it?))).collect();
-            said(&diff(&marks("lab"), Some(&want), &see, ByHand::Unknown, "now"))
+            said(&diff(&marks("lab"), Some(&want), &see, ByHand::GIT, "now"))
         };
         for (what, is, should, written) in [
             ("as it should be", Some(seen(&one, "lab", 1)), Some(&one), vec![]),
@@ -231,6 +238,39 @@ mod tests {
         let row = |kind: &str| told.status.conditions.iter().find(|row| row.kind == kind).unwrap().clone();
         assert_eq!((row("Ready").status, row("Stalled").status), ("False".to_owned(), "True".to_owned()));
         assert_eq!((row("Stalled").reason.as_str(), row("Stalled").message.as_str()), ("NotRead", why));
+    }
+
+    #[test]
+    fn what_is_content_keeps_what_it_says_and_is_told_how_it_stands() {
+        let declared = |spec: u32, phase: &str, source: &str| {
+            let mut wanted = wanted(spec, phase);
+            wanted.status.source = source.to_owned();
+            wanted
+        };
+        let (git, rule) = (declared(1, "ready", "git"), declared(1, "ready", "enrollment r"));
+        let theirs = |of: &Wanted<MachineStatus>| {
+            let mut seen = seen(of, "lab", 1);
+            seen.metadata.labels = None;
+            seen
+        };
+        let other_spec = theirs(&declared(2, "ready", "git"));
+        let old = theirs(&declared(2, "working", "git"));
+        let mirrored = seen(&declared(2, "ready", "git"), "lab", 1);
+        for (what, is, wanted, by_hand, written) in [
+            ("another spec", Some(&other_spec), Some(&git), ByHand::Content, vec![]),
+            ("another status", Some(&old), Some(&git), ByHand::Content, vec!["status a"]),
+            ("nobody knows whose", Some(&old), Some(&git), ByHand::Unknown, vec![]),
+            ("deleted, and declared yet", None, Some(&git), ByHand::Content, vec![]),
+            ("not there, and nobody knows", None, Some(&git), ByHand::Unknown, vec![]),
+            ("let in by a rule", None, Some(&rule), ByHand::Content, vec!["create a"]),
+            ("a mirror from before", Some(&mirrored), Some(&git), ByHand::Content, vec!["replace a"]),
+            ("a mirror that is wanted no more", Some(&mirrored), None, ByHand::Content, vec!["delete a"]),
+            ("not declared yet", Some(&other_spec), None, ByHand::Content, vec![]),
+        ] {
+            let want = wanted.into_iter().map(|it| ("a".to_owned(), it.clone())).collect();
+            let see = is.into_iter().map(|it| ("a".to_owned(), it.clone())).collect();
+            assert_eq!(said(&diff(&marks("lab"), Some(&want), &see, by_hand, "now")), written, "{what}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ const LABEL_MAX: usize = 63;
 pub(super) trait Status: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
     /// It, as it is written: of which generation, and since when what holds. `before`: what is said now.
     fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self;
+    /// Whether content declares it, rather than a rule that let it in.
+    fn is_declared(&self) -> bool;
     /// What an object says that nothing reads. `why`: in a sentence.
     fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self;
 }
@@ -124,6 +126,10 @@ impl Status for ClusterProfileStatus {
         Self { observed_generation: generation, ..self.clone() }
     }
 
+    fn is_declared(&self) -> bool {
+        true
+    }
+
     fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self {
         Self {
             observed_generation: generation,
@@ -181,6 +187,10 @@ fn steady(text: &str) -> String {
 impl Status for MachineStatus {
     fn settled(&self, before: &Self, generation: Option<i64>, now: &str) -> Self {
         settled(self, before, generation, now)
+    }
+
+    fn is_declared(&self) -> bool {
+        self.source == "git"
     }
 
     fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self {
