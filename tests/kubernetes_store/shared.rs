@@ -60,7 +60,6 @@ impl Drop for Ending {
 
 #[test]
 fn keys_that_a_store_is_of_are_shared_and_no_others_and_an_older_store_is_not_served() {
-    let _turn = turn();
     let Some(cluster) = Cluster::started("keys that are shared") else { return };
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     let folder = tempfile::tempdir().unwrap();
