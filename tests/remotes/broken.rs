@@ -138,14 +138,17 @@ async fn what_was_fetched_and_is_damaged_on_our_own_disk_is_fetched_again() {
                 std::fs::remove_file(pack).expect("removed");
             });
         }),
-        ("no repository", |room| std::fs::write(room.join("HEAD"), "").expect("written")),
+        ("no repository", |room| std::fs::remove_file(room.join("HEAD")).expect("removed")),
     ];
     for (name, damage) in damages {
         for restarted in [false, true] {
             let mut following = Following::start(vec![over_https(&server)], &state);
             following.until_head(&last).await;
             if restarted {
+                // The first look reads all, and goes on in its thread when nobody waits for it any more: it would mend what is damaged.
+                until("it has looked", || following.status("site").last_success_unix_ms.is_some()).await;
                 drop(following);
+                tokio::time::sleep(Duration::from_secs(2)).await;
                 damage(&room);
                 following = Following::start(vec![over_https(&server)], &state);
             } else {

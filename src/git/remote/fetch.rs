@@ -222,8 +222,15 @@ impl Fetcher<'_> {
     /// In the room that is there; where that is damaged, once more in one that is made anew.
     fn look(&self, known: Option<&Known>, seen: Option<&Known>, damage: Option<String>) -> Result<Look, GitError> {
         let worn = damage.is_some() || packs(&self.room.repository) >= PACKS_MAX;
-        let usable = Repository::open_bare(&self.room.repository).ok().filter(|_| !worn);
-        let Some(repository) = usable else { return self.look_afresh(known, damage) };
+        let opened = Repository::open_bare(&self.room.repository);
+        let repository = match opened {
+            Ok(repository) if !worn => repository,
+            Ok(_) => return self.look_afresh(known, damage),
+            Err(error) => {
+                let damaged = self.room.repository.exists().then(|| error.message().to_owned());
+                return self.look_afresh(known, damage.or(damaged));
+            }
+        };
         let _ = std::fs::remove_dir_all(self.room.beside(".new"));
         clear_leftovers(repository.path());
         let found = self.fetch(&repository, known, seen.filter(|seen| has(&repository, &seen.commit)));
