@@ -26,6 +26,17 @@ const KEPT: [&str; 6] = [
     super::site::ADMINISTRATOR,
 ];
 
+/// A folder that one creation has to itself.
+#[derive(Debug)]
+pub(super) struct Alone(OwnedFd);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // By its own word: a child that was forked off and is not yet another program has the folder open too, and would keep the lock.
+        let _ = flock(&self.0, FlockOperation::NonBlockingUnlock);
+    }
+}
+
 impl StateDirectory {
     fn mark(&self) -> PathBuf {
         self.0.join(MARK)
@@ -83,12 +94,12 @@ impl StateDirectory {
 
     /// Has the folder to itself while a site is made in it; the folder is made where it is not there. Of several at once one goes
     /// on, so that no two write keys into one folder. Ends with what it gives, also when the process is killed.
-    pub(super) fn alone(&self) -> Result<OwnedFd, SiteError> {
+    pub(super) fn alone(&self) -> Result<Alone, SiteError> {
         super::site::make_folder(&self.0)?;
         let wrong = |error: std::io::Error| SiteError::File { path: self.0.clone(), error };
         let folder = OwnedFd::from(File::open(&self.0).map_err(wrong)?);
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(folder),
+            Ok(()) => Ok(Alone(folder)),
             Err(Errno::WOULDBLOCK) => {
                 let here = self.0.display();
                 let message =
