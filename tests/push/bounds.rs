@@ -129,7 +129,7 @@ fn a_push_that_is_too_large_is_refused_and_leaves_nothing() {
     ada.git(&["reset", "-q", "--hard", &first]).taken();
     std::fs::write(ada.folder.path().join("kernel"), vec![b'x'; 40 << 20]).unwrap();
     ada.commit("A kernel", &[]);
-    ada.push(&["origin", "main"]).refused(&["`kernel`", "over the limit"]);
+    ada.push(&["origin", "main"]).refused(&["kernel:1:1: larger than 16 MiB", "image folder"]);
     assert_eq!(site.branch("main"), Some(first));
 }
 
