@@ -14,6 +14,10 @@ use std::collections::BTreeSet;
 
 /// So many signs and words such as `is` stand in one tag, or in an `if`; names, text, numbers and commas are not counted.
 const SIGNS_MAX: usize = 500;
+/// So long is a line, and so many lines has a template with tags: the engine counts columns and lines in 16 bits.
+const LINE_MAX: usize = 60_000;
+/// The deepest indentation of `tojson`: what it makes is counted only when it is made.
+const INDENT_MAX: i64 = 16;
 /// So many `elif` stand in one template.
 const ELIF_MAX: usize = 200;
 /// A list is repeated at most so often, where the template made it.
@@ -104,6 +108,15 @@ pub(super) fn expression(text: &str, syntax: &SyntaxConfig) -> Result<(), Untame
 
 /// Bounds what the engine's reader takes in, since it calls itself for each sign of some chains.
 fn count(text: &str, in_expression: bool, syntax: &SyntaxConfig) -> Result<(), Untamed> {
+    let mut lines = 0;
+    for line in text.lines() {
+        lines += 1;
+        if line.len() > LINE_MAX || lines > LINE_MAX {
+            let span = Span { start_line: u16::try_from(lines).unwrap_or(u16::MAX), ..Span::default() };
+            let what = if line.len() > LINE_MAX { "bytes in one line" } else { "lines" };
+            return Err(Untamed::new(span, format!("a template with tags, of more than {LINE_MAX} {what}")));
+        }
+    }
     let (mut signs, mut elifs) = (0, 0);
     // What is no token ends it, here and in the engine.
     for (token, span) in tokenize(text, in_expression, syntax.clone()).map_while(Result::ok) {
@@ -374,6 +387,12 @@ impl<'a> Judge<'a> {
                 let input = filter.expr.as_ref().map_or(Shape::default(), |input| self.expression(input, place));
                 let arguments = self.arguments(&filter.args, place);
                 let maps = filter.name == "map" && !filter.args.iter().all(is_constant);
+                if filter.name == "tojson" && !filter.args.iter().all(is_small) {
+                    self.offence(
+                        expression.span(),
+                        format!("the indentation of `tojson` is a number to {INDENT_MAX}, written out"),
+                    );
+                }
                 match filter.name {
                     name if PLAIN_FILTERS.contains(&name) => Shape::PLAIN,
                     name if BUILDING_FILTERS.contains(&name) => self.built(expression.span(), input.with(arguments)),
@@ -468,4 +487,10 @@ impl<'a> Judge<'a> {
 
 fn is_constant(argument: &CallArg<'_>) -> bool {
     matches!(argument, CallArg::Pos(Expr::Const(_)) | CallArg::Kwarg(_, Expr::Const(_)))
+}
+
+fn is_small(argument: &CallArg<'_>) -> bool {
+    let (CallArg::Pos(Expr::Const(value)) | CallArg::Kwarg(_, Expr::Const(value))) = argument else { return false };
+    value.value.kind() == minijinja::value::ValueKind::Bool
+        || i64::try_from(value.value.clone()).is_ok_and(|indent| (0..=INDENT_MAX).contains(&indent))
 }

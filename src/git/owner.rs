@@ -272,7 +272,9 @@ impl Owner {
     /// Whether the source holds all of its newest commit. What the server's own repository has lost is put back from the mirror.
     fn is_whole(&mut self, path: &Path, revision: &Revision) -> Result<(), GitError> {
         let repository = open(path)?;
-        let own = self.mirror.path.parent().is_some_and(|state| Hosted::place(state) == path);
+        // A state directory may be given from where the server was started.
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        let own = self.mirror.path.parent().is_some_and(|state| absolute(&Hosted::place(state)) == absolute(path));
         let oid =
             git2::Oid::from_str(&revision.id).map_err(|_| GitError::BadReference { name: revision.id.clone() })?;
         self.sound.look(&repository, oid, own.then_some(&self.mirror)).map_err(|message| GitError::Damaged {

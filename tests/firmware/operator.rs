@@ -52,7 +52,8 @@ fn a_machine_boots_and_ends_its_run_by_the_word_of_a_custom_resource() {
     ));
     site.serve_from(&["--kubernetes", "--namespace", "default"], &[("KUBECONFIG", &cluster.path("kubeconfig"))]);
     cluster.wait_for("Ready", "contentsource/site");
-    let shown = cluster.object("machine", "box").expect("the machine is mirrored");
+    // The mirror follows the revision that serves; it is no part of it.
+    let shown = cluster.until("the machine is mirrored", || cluster.object("machine", "box"));
     assert_ne!(shown["status"]["phase"], "ready", "{shown}");
 
     site.power_on("box", MAC);

@@ -25,7 +25,9 @@ shows() {
     }
     echo "$found"
 }
-names=$(member_names)
+# named: the members' names. A list without one's own was read of a document that is not there yet, and would ask nothing of anybody.
+named() { member_names >names && grep -qxF "$ETCD_NAME" names && cat names; }
+names=$(until_done 60 "the names of the members" named)
 for name in $names; do
     [ "$name" != "$ETCD_NAME" ] || continue
     until_done 120 "what $name wrote, at the member on $ETCD_NAME" shows "$name" >read
