@@ -10,9 +10,12 @@ use super::loose::Loose;
 use super::mirror::Mirror;
 use super::owner::{head_of, open};
 use git2::{ObjectType, Odb, Oid, Repository};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// Objects of earlier commits are forgotten once there are so many beside as many again as the commit has.
+const FORGOTTEN_AFTER: usize = 1_000;
 
 /// A file's inode, length and times.
 type Stamp = (u64, u64, i64, i64);
@@ -39,8 +42,13 @@ pub(super) struct Sound {
     head: Option<Oid>,
     /// Packs, as they stood.
     packs: Vec<(PathBuf, Stamp)>,
-    /// Objects of the commit that were found whole: where they are, or in a pack.
+    /// Objects that were found whole, of this commit and of some before it: where they are, or in a pack. A folder is among them with
+    /// all that is in it, where nothing is wrong.
     whole: Whole,
+    /// How many they were when all were looked at.
+    all: usize,
+    /// How many were looked at for the last commit.
+    asked: usize,
     /// What is wrong.
     wrong: Option<String>,
 }
@@ -54,32 +62,48 @@ struct Reader<'a> {
     /// Where objects that are damaged are taken from; none: nothing is written.
     mirror: Option<&'a Mirror>,
     mended: usize,
+    asked: usize,
 }
 
 impl Sound {
     /// Looks; what is wrong, where something is. `mirror`: the repository is our own, and what it has lost is put back from there.
     pub(super) fn look(&mut self, repository: &Repository, head: Oid, mirror: Option<&Mirror>) -> Result<(), String> {
         let packs = packs(repository.commondir());
-        if packs != self.packs {
+        // A pack more, as a large push brings one, says nothing of those that were there.
+        let fewer = !self.packs.iter().all(|pack| packs.contains(pack));
+        if fewer {
             self.whole.retain(|_, place| place.is_some());
-            self.head = None;
         }
-        let changed = self.whole.values().flatten().any(|(path, stamp)| stamp_of(path) != Some(*stamp));
+        let changed = fewer || self.whole.values().flatten().any(|(path, stamp)| stamp_of(path) != Some(*stamp));
         if self.head != Some(head) || changed || self.wrong.is_some() {
-            self.packs = packs;
-            self.wrong = self.read(repository, head, mirror).err().map(|error| error.message().to_owned());
+            // Else a commit costs what it changes: what it has in common with those before is not looked at again.
+            let anew =
+                changed || self.wrong.is_some() || self.whole.len() > self.all.saturating_mul(2) + FORGOTTEN_AFTER;
+            self.wrong = self.read(repository, head, mirror, anew).err().map(|error| error.message().to_owned());
+            if anew {
+                self.all = self.whole.len();
+            }
             self.head = Some(head);
         }
+        self.packs = packs;
         self.wrong.clone().map_or(Ok(()), Err)
     }
 
-    fn read(&mut self, repository: &Repository, head: Oid, mirror: Option<&Mirror>) -> Result<(), git2::Error> {
+    fn read(
+        &mut self,
+        repository: &Repository,
+        head: Oid,
+        mirror: Option<&Mirror>,
+        anew: bool,
+    ) -> Result<(), git2::Error> {
         let objects = repository.commondir().join("objects");
         let loose = Loose::of(repository);
-        let mut reader = Reader { repository, loose, odb: repository.odb()?, objects, mirror, mended: 0 };
-        let before = std::mem::take(&mut self.whole);
-        let mut whole = HashMap::new();
+        let mut reader = Reader { repository, loose, odb: repository.odb()?, objects, mirror, mended: 0, asked: 0 };
+        let known = std::mem::take(&mut self.whole);
+        let (before, mut whole) = if anew { (known, Whole::new()) } else { (Whole::new(), known) };
         let found = reader.walk(head, &before, &mut whole);
+        self.asked = reader.asked;
+        tracing::debug!(objects = self.asked, "a repository on this disk was looked at");
         if reader.mended > 0 {
             tracing::warn!(
                 repository = %repository.path().display(), objects = reader.mended,
@@ -96,14 +120,18 @@ impl Reader<'_> {
     /// All that a commit is made of, with where it is.
     fn walk(&mut self, head: Oid, before: &Whole, whole: &mut Whole) -> Result<(), git2::Error> {
         self.object(head, before, whole)?;
-        let root = self.repository.find_commit(head)?.tree_id();
-        let (mut folders, mut seen) = (vec![root], HashSet::from([root]));
+        let mut folders = vec![self.repository.find_commit(head)?.tree_id()];
         while let Some(folder) = folders.pop() {
+            if whole.contains_key(&folder) {
+                continue;
+            }
             self.object(folder, before, whole)?;
             for entry in &self.repository.find_tree(folder)? {
                 match entry.kind() {
-                    Some(ObjectType::Tree) if seen.insert(entry.id()) => folders.push(entry.id()),
-                    Some(ObjectType::Blob) if seen.insert(entry.id()) => self.object(entry.id(), before, whole)?,
+                    Some(ObjectType::Tree) => folders.push(entry.id()),
+                    Some(ObjectType::Blob) if !whole.contains_key(&entry.id()) => {
+                        self.object(entry.id(), before, whole)?;
+                    }
                     _ => {}
                 }
             }
@@ -112,6 +140,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, id: Oid, before: &Whole, whole: &mut Whole) -> Result<(), git2::Error> {
+        self.asked += 1;
         let text = id.to_string();
         let (first, rest) = text.split_at(2);
         let path = self.objects.join(first).join(rest);
@@ -231,6 +260,36 @@ mod tests {
                 assert_eq!(read_through(&repository.bare(), None), Ok(head.clone()));
             }
         }
+    }
+
+    #[test]
+    fn a_commit_costs_what_it_changes_and_what_it_has_in_common_is_still_known_to_be_lost() {
+        let repository = TestRepository::new();
+        let files: Vec<(String, String)> = (0..40).map(|n| (format!("f{}/m{n}", n % 4), format!("{n}"))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let first = repository.push("one", &files);
+        let mut sound = Sound::default();
+        let mut look = |head: &str| {
+            let opened = Repository::open_bare(repository.bare()).unwrap();
+            let found = sound.look(&opened, Oid::from_str(head).unwrap(), None);
+            (found, sound.asked)
+        };
+        // The commit, five folders, forty files.
+        assert_eq!(look(&first), (Ok(()), 46));
+        // The commit, two folders, a file; in a pack of its own too.
+        let second = repository.push("two", &[("f1/m1", "other")]);
+        assert_eq!(look(&second), (Ok(()), 4));
+        repository.git_bare(&["repack", "-q"]);
+        let third = repository.push("three", &[("f2/m2", "a third")]);
+        assert_eq!(look(&third), (Ok(()), 4));
+        // What all three have.
+        let file = object(&repository, "HEAD:f3/m3");
+        std::fs::remove_file(&file).unwrap();
+        repository.git_bare(&["prune-packed"]);
+        for pack in packs(&repository.bare()) {
+            std::fs::remove_file(pack.0).unwrap();
+        }
+        assert!(look(&third).0.is_err());
     }
 
     #[test]
