@@ -21,19 +21,35 @@ pub fn commit(
     files: &BTreeMap<String, String>,
     message: impl FnOnce(&BTreeMap<String, String>) -> String,
 ) -> Result<String, GitError> {
-    let fails =
-        |error: git2::Error| GitError::Unreadable { path: path.to_owned(), message: error.message().to_owned() };
-    commit_in(path, files, message).map(|id| id.to_string()).map_err(fails)
+    let fails = |message: String| GitError::Unreadable { path: path.to_owned(), message };
+    let mut message = Some(message);
+    let mut say =
+        |before: &BTreeMap<String, String>| message.take().map_or_else(String::new, |message| message(before));
+    let first = match commit_in(path, files, &mut say) {
+        Ok(id) => return Ok(id.to_string()),
+        Err(error) => error.message().to_owned(),
+    };
+    // A power cut, most likely. What it held comes from elsewhere, and is all here; the old one stays beside it, for people to look at.
+    let mut aside = path.to_owned();
+    aside.as_mut_os_string().push(".damaged");
+    if !path.is_dir() || (aside.exists() && std::fs::remove_dir_all(&aside).is_err()) {
+        return Err(fails(first));
+    }
+    std::fs::rename(path, &aside).map_err(|error| fails(format!("{first}; and it cannot be put aside: {error}")))?;
+    tracing::warn!(repository = %path.display(), why = first, "a repository of the server's own is damaged, and is made anew");
+    commit_in(path, files, &mut say).map(|id| id.to_string()).map_err(|error| fails(error.message().to_owned()))
 }
 
 fn commit_in(
     path: &Path,
     files: &BTreeMap<String, String>,
-    message: impl FnOnce(&BTreeMap<String, String>) -> String,
+    message: &mut dyn FnMut(&BTreeMap<String, String>) -> String,
 ) -> Result<Oid, git2::Error> {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).initial_head(BRANCH).external_template(false);
     let repository = Repository::init_opts(path, &options)?;
+    // A commit that is told is on the disk.
+    repository.config()?.set_bool("core.fsyncObjectFiles", true)?;
     let parent = match repository.find_reference(REFERENCE) {
         Ok(reference) => Some(reference.peel_to_commit()?),
         Err(error) if error.code() == git2::ErrorCode::NotFound => None,
@@ -106,6 +122,16 @@ mod tests {
         let commit = repository.find_reference(REFERENCE).unwrap().peel_to_commit().unwrap();
         assert_eq!((commit.id().to_string(), commit.parent_id(0).unwrap().to_string()), (two.unwrap(), one));
         assert_eq!((commit.message().ok(), commit.tree().unwrap().len()), (Some("the machine is gone"), 1));
+        // What a power cut leaves of a reference.
+        std::fs::write(path.join(REFERENCE), "").unwrap();
+        let anew = super::commit(&path, &first, |before| format!("{} before", before.len())).unwrap();
+        let repository = Repository::open_bare(&path).unwrap();
+        let commit = repository.find_reference(REFERENCE).unwrap().peel_to_commit().unwrap();
+        assert_eq!(
+            (commit.id().to_string(), commit.parent_count(), commit.message().ok()),
+            (anew, 0, Some("0 before"))
+        );
+        assert!(folder.path().join("content.git.damaged").is_dir());
         let broken = folder.path().join("file");
         std::fs::write(&broken, "").unwrap();
         assert!(super::commit(&broken, &first, |_| String::new()).is_err());
