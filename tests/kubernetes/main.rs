@@ -12,6 +12,7 @@ mod among_replicas;
 mod charts;
 mod cluster;
 mod definitions;
+mod figures_mirror;
 mod follow;
 mod metrics_chart;
 mod mirror;

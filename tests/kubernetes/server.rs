@@ -163,6 +163,11 @@ impl Server {
         }
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub const fn http_port(&self) -> u16 {
         self.http
     }
