@@ -200,7 +200,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         None => {
             let source = source(arguments)?;
-            is_there(&source)?;
+            if let Err(error) = is_there(&source) {
+                if !StateDirectory(arguments.state_dir.clone()).served_before() {
+                    return Err(error);
+                }
+                tracing::warn!("{error}; what served last goes on, and it is looked for again and again");
+            }
             Content::Source(source)
         }
     };
@@ -323,7 +328,7 @@ fn source(arguments: &Arguments) -> Result<Source, CliError> {
     })
 }
 
-/// A source that is not there at the start is a slip of the pen; one that goes away later is waited for.
+/// A source that is not there at the first start is a slip of the pen; one that goes away later is waited for, at a start like at any other time.
 fn is_there(source: &Source) -> Result<(), CliError> {
     let (path, what, hint) = match source {
         Source::Bare { path, .. } => (path, "repository", format!("make one with: git init --bare {}", path.display())),

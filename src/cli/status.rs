@@ -13,8 +13,8 @@ use clap::Args;
 /// Shows the site: its content, what was refused and why, and how its machines are.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused, the source cannot be
-read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
+    after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused or postponed, the source
+cannot be read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
 that those logs cannot be written for another reason, or that the store cannot be reached; also with --machines, whichever are named.
 
 Examples:
@@ -107,11 +107,11 @@ fn machines(names: &[String], session: &Session) -> Result<(), CliError> {
     ends(&session.client.status()?)
 }
 
-/// What the source shows does not serve: it was refused, or the source cannot be read.
+/// What the source shows does not serve: it was refused or postponed, or the source cannot be read.
 fn is_refused(status: &SiteStatus) -> bool {
     let content = &status.content;
     let differs = content.last_attempted_revision != content.last_applied_revision;
-    content.condition == "Stalled" || (content.condition != "Reconciling" && differs)
+    content.condition == "Stalled" || content.reason == "Postponed" || (content.condition != "Reconciling" && differs)
 }
 
 fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {

@@ -124,6 +124,7 @@ impl Follower {
             given_out: VecDeque::new(),
             checked: super::loose::Checked::default(),
             sound: super::sound::Sound::default(),
+            not_copied: None,
             last_head: None,
             news: Arc::clone(&ears.news),
         };

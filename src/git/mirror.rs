@@ -57,6 +57,11 @@ pub(super) struct Mirror {
     pub(super) mended: Mended,
 }
 
+/// Whether the mirror at `path` remembers a revision that served.
+pub fn remembers(path: &Path) -> bool {
+    Repository::open_bare(path).is_ok_and(|repository| repository.find_reference(APPLIED).is_ok())
+}
+
 impl Mirror {
     /// Opens it, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, GitError> {

@@ -64,6 +64,7 @@ pub use follower::{ALONE, Follower};
 pub use init::{init, work_tree_around};
 pub use leave::{LEAVE_TRAILER, MayLeave};
 pub use limits::{DEPTH, ENTRIES, TOTAL_BYTES};
+pub use mirror::remembers;
 pub use once::{History, Written, read_once, work_tree_of};
 pub use origins::{Origins, Part};
 use owner::open;

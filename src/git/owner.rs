@@ -125,6 +125,8 @@ pub(super) struct Owner {
     pub checked: Checked,
     /// What is known of the source's newest commit.
     pub sound: Sound,
+    /// A commit of the source that could not be copied: it is looked at as closely as one that serves.
+    pub not_copied: Option<String>,
     /// The source's commit at the last look.
     pub last_head: Option<String>,
     /// Told of what happens to the source.
@@ -248,8 +250,8 @@ impl Owner {
         let path = match &self.source {
             Source::Bare { path, branch, .. } => {
                 let (path, revision) = (path.clone(), head_of(path, branch.as_deref())?);
-                // One that is not mirrored yet is read whole when it is.
-                if self.mirror.holds(&revision.id) {
+                // One that is not mirrored yet is read whole when it is, or is found not to be.
+                if self.mirror.holds(&revision.id) || self.not_copied.as_ref() == Some(&revision.id) {
                     self.is_whole(&path, &revision)?;
                 }
                 return Ok(revision);
@@ -308,7 +310,12 @@ impl Owner {
         }
         let repository = open(&path)?;
         let origin = Origin { repository: &repository, path: &path, subpath };
-        let (copied, tree) = self.mirror.bring(&origin, id)?;
+        let brought = self.mirror.bring(&origin, id);
+        self.not_copied = brought.is_err().then(|| id.to_owned());
+        if self.not_copied.is_some() {
+            drop(self.hints.try_send(Request::Look));
+        }
+        let (copied, tree) = brought?;
         self.mirrored(id);
         tracing::debug!(revision = id, copied, read = self.mirror.files_read(), "revision mirrored");
         Ok(tree)

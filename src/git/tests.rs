@@ -170,7 +170,11 @@ async fn a_damaged_repository_is_named_as_such_and_works_again_once_mended() {
     assert!(matches!(&error, GitError::Damaged { revision, .. } if *revision == second), "{error}");
     assert!(!error.is_fault_of_revision());
     assert_eq!(text(&follower.tree(&first).await.expect("the last good one"), "site.yaml"), "one");
+    // From then on the source says so itself, until it is whole.
+    let damaged = |sight: &Sight| matches!(sight, Sight::Unavailable(GitError::Damaged { .. }));
+    until(&follower, "damaged", damaged).await;
     std::fs::write(&object, whole).expect("mended");
+    until_head(&follower, &second).await;
     assert_eq!(text(&follower.tree(&second).await.expect("mended"), "site.yaml"), "two");
 
     std::fs::rename(repository.bare().join("objects"), repository.beside("objects")).expect("damaged");

@@ -73,34 +73,51 @@ impl<C: Send + Sync + 'static> Task<C> {
         }
     }
 
-    /// The revision applied last, from the mirror: it serves before the source is looked at. Where the mirror does not know it
-    /// any more, the journal does.
+    /// The revision applied last, from the mirror: it serves before the source is looked at. Which that is, the journal says: what
+    /// only the mirror remembers was never applied (the process ended, or the disk was full, before it was written down), and is
+    /// looked at anew like any other, by who may hold it back.
     pub(super) async fn restore(&mut self, journal: Option<String>) -> Result<(), ReconcileError> {
         let shared = Arc::clone(&self.shared);
-        let mirrored = shared.parts.follower.applied().await?;
-        // Where others apply revisions, too, the mirror may be far behind the journal.
-        let first =
-            if shared.parts.others { journal.clone().or(mirrored) } else { mirrored.or_else(|| journal.clone()) };
-        let Some(id) = first else { return Ok(()) };
-        let built = match shared.build(&id).await {
+        if let Some(id) = &journal
+            && self.serve_again(id, false).await?
+        {
+            return Ok(());
+        }
+        // A store that was put back, or begun anew, beside a mirror that stayed. Where others apply revisions, too, it may be far behind.
+        if !shared.parts.others
+            && let Some(id) = shared.parts.follower.applied().await?
+            && journal.as_ref() != Some(&id)
+            && shared.standing.lock().await.hold.allows(&id)
+        {
+            self.serve_again(&id, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a revision that the mirror has serves now. `unknown`: the journal does not know it, and is told first.
+    async fn serve_again(&mut self, id: &str, unknown: bool) -> Result<bool, ReconcileError> {
+        let shared = Arc::clone(&self.shared);
+        let built = match shared.build(id).await {
             Ok(built) => built,
             Err(failure) => {
-                let error = failure.into_error(&id);
+                let error = failure.into_error(id);
                 tracing::warn!(%error, "the revision applied last does not serve");
-                return Ok(());
+                return Ok(false);
             }
         };
-        let revision = shared.parts.follower.revision(&id).await?;
+        let revision = shared.parts.follower.revision(id).await?;
         let mut standing = shared.standing.lock().await;
-        // The journal does not know it where the process ended between remembering and recording it.
-        let signed_by = decide::signers_of(standing.last_event.as_ref(), &id);
-        if journal.as_ref() != Some(&id) {
+        let signed_by = decide::signers_of(standing.last_event.as_ref(), id);
+        if unknown {
             let event = decide::applied_event(&revision, built.census, &built.site, signed_by.clone());
-            record_in_turn(&shared, &mut standing, event, Some(&revision)).await?;
+            if let Err(error) = record_in_turn(&shared, &mut standing, event, Some(&revision)).await {
+                tracing::warn!(%error, revision = id, "the revision that the mirror has cannot be written down, and does not serve");
+                return Ok(false);
+            }
         }
         self.swap(&mut standing, &revision, &built, signed_by).await;
         self.restored = Some(revision);
-        Ok(())
+        Ok(true)
     }
 
     pub(super) async fn run(mut self) {

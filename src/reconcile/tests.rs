@@ -228,6 +228,32 @@ async fn nothing_serves_that_is_not_in_the_journal_and_a_full_store_only_postpon
 }
 
 #[tokio::test]
+async fn what_could_not_be_written_down_serves_after_no_restart_and_is_held_back_like_any_other() {
+    let mut site = Site::new().await;
+    let good = site.repository.push("good", &[("machines", "a")]);
+    site.attempted(&good).await;
+    site.store.full.store(true, Ordering::SeqCst);
+    let next = site.repository.push("next", &[("machines", "a b")]);
+    site.attempted(&next).await;
+    // The disk is full still: what served goes on.
+    site.restart().await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(1), "at once");
+    // It is tried again after a while; before that, somebody says wait.
+    site.attempted(&next).await;
+    site.store.full.store(false, Ordering::SeqCst);
+    // A restart asks nobody's leave: suspended is suspended.
+    site.reconciler().suspend("ann", "a freeze").await.expect("suspended");
+    site.restart().await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(1), "at once");
+    site.until("it is seen", |status| status.attempted.as_ref().is_some_and(|it| it.outcome == Outcome::Waiting)).await;
+    assert_eq!(site.serves().map(|words| words.len()), Some(1));
+    let applied = site.events().into_iter().filter(|(word, _)| *word == "applied").map(|(_, revision)| revision);
+    assert_eq!(applied.collect::<Vec<_>>(), [good]);
+    site.reconciler().resume("ann", "", &[]).await.expect("resumed");
+    site.until("it serves", |status| status.applied.as_ref().is_some_and(|it| it.revision == next)).await;
+}
+
+#[tokio::test]
 async fn a_revision_with_a_damaged_object_is_applied_once_the_repository_is_mended() {
     let site = Site::new().await;
     let good = site.repository.push("good", &[("machines", "a")]);

@@ -5,6 +5,9 @@
 use super::status::{Attempt, Outcome, Status};
 use serde::{Deserialize, Serialize};
 
+/// So many tries in a row that were postponed: about a quarter of a minute.
+const STALLED_AFTER: u32 = 5;
+
 /// The one word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Condition {
@@ -137,11 +140,18 @@ fn followed(status: &Status, head: &str, serving: String) -> Verdict {
         }
         Outcome::Postponed { reason } => {
             let again = format!("revision {} is tried again: {reason}", short(head));
-            Verdict::new(Condition::Reconciling, "Postponed", format!("{again}; {serving}"))
+            Verdict::new(postponed(status, head), "Postponed", format!("{again}; {serving}"))
         }
         // What held it back was lifted a moment ago.
         Outcome::Waiting | Outcome::Overtaken => loading("loaded"),
     }
+}
+
+/// What may pass by itself is not called stalled at once; what did not pass, after so many tries, is somebody's to mend.
+fn postponed(status: &Status, revision: &str) -> Condition {
+    let word = Outcome::Postponed { reason: String::new() }.as_str();
+    let tries = status.recent.last().filter(|last| last.revision == revision && last.outcome == word);
+    if tries.is_some_and(|last| last.times >= STALLED_AFTER) { Condition::Stalled } else { Condition::Reconciling }
 }
 
 /// The pinned revision does not serve (yet).
@@ -153,7 +163,8 @@ fn pin_to_come(status: &Status, pinned: &str, serving: &str) -> Verdict {
             Verdict::new(Condition::Stalled, "PinRefused", message)
         }
         Some((Outcome::Postponed { reason }, _)) => {
-            Verdict::new(Condition::Reconciling, "Postponed", format!("{held}; it is tried again: {reason}; {serving}"))
+            let message = format!("{held}; it is tried again: {reason}; {serving}");
+            Verdict::new(postponed(status, pinned), "Postponed", message)
         }
         _ => Verdict::new(Condition::Reconciling, "Loading", format!("{held}; it is being loaded; {serving}")),
     }
@@ -230,6 +241,29 @@ mod tests {
 
     fn word() -> Word {
         Word { by: "ann".into(), reason: "audit".into(), since_unix_ms: 5 }
+    }
+
+    #[test]
+    fn what_is_postponed_again_and_again_is_stalled() {
+        let outcome = Outcome::Postponed { reason: "no room".into() };
+        for (revision, times, condition) in [
+            ("b", 1, Condition::Reconciling),
+            ("b", 4, Condition::Reconciling),
+            ("b", 5, Condition::Stalled),
+            ("a", 9, Condition::Reconciling),
+        ] {
+            let mut status = status(Some("b"), Some("a"), Some(("b", outcome.clone())));
+            status.recent.push(super::super::status::Recent {
+                revision: revision.into(),
+                summary: String::new(),
+                at_unix_ms: 1,
+                outcome: outcome.as_str().into(),
+                count: 0,
+                times,
+            });
+            let verdict = verdict(&status);
+            assert_eq!((verdict.condition, verdict.reason), (condition, "Postponed"), "{revision} {times}");
+        }
     }
 
     #[test]

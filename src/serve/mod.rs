@@ -264,7 +264,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     policies.trusted_before = crate::reconcile::trusted_sources(store.as_ref())?;
     let (ears, news) =
         sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone(), Arc::clone(&store));
-    let mirror = options.state.0.join("mirror.git");
+    let mirror = options.state.mirror();
     let receiving = api::push::Receiving::new(options.state.users(), &source, hosted).at(&server.https);
     let follower = match &cluster {
         // The cluster says what is looked at.

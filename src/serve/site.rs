@@ -221,6 +221,16 @@ impl StateDirectory {
         ALONG.into_iter().filter(|name| self.0.join(name).exists()).collect()
     }
 
+    /// Whether a revision served here before, which serves at the next start though its source is away.
+    pub fn served_before(&self) -> bool {
+        crate::git::remembers(&self.mirror())
+    }
+
+    /// The mirror of what is followed.
+    pub(super) fn mirror(&self) -> PathBuf {
+        self.0.join("mirror.git")
+    }
+
     /// The file that says where the store lies, where that is not here.
     pub fn elsewhere_file(&self) -> PathBuf {
         self.0.join(STORE_ELSEWHERE)

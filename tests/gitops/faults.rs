@@ -297,6 +297,22 @@ fn damage_of_what_serves_already_is_told_within_a_moment_and_so_is_its_mending()
     }
 }
 
+// A disk that is not mounted yet when the machine starts is no reason to serve nothing.
+#[test]
+fn a_start_without_the_repository_serves_what_served_last_and_follows_it_when_it_is_there() {
+    let mut site = Site::started();
+    let first = site.head();
+    site.applied(&first);
+    site.kill();
+    std::fs::rename(site.bare(), site.path("away.git")).unwrap();
+    site.start();
+    let content = told(&site, "it is away", "0", |content| content["reason"] == "SourceUnavailable");
+    assert_eq!((&content["lastAppliedRevision"], site.ends(&["status"]).0), (&first.clone().into(), 1));
+    assert!(site.said().contains("what served last goes on"), "{}", site.said());
+    std::fs::rename(site.path("away.git"), site.bare()).unwrap();
+    told(&site, "it is there again", "0", |content| content["condition"] == "Ready");
+}
+
 // A list of many machines is made of one revision, and says of which, though others begin to serve while it is made.
 #[test]
 fn a_list_is_of_one_revision_while_pushes_come() {
