@@ -8,7 +8,6 @@ use crate::net::routes::{Opens, Route, Routes};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,17 +17,24 @@ const HOOK_BYTES_MAX: usize = 1 << 20;
 const REFUSALS_AT_ONCE: f64 = 300.0;
 const REFUSALS_A_SECOND: f64 = 10.0;
 
+/// Which webhook a source has now.
+type Declared = dyn Fn(&str) -> Option<Webhook> + Send + Sync;
+
 /// Whom webhooks may come from, and who is told.
 pub struct Hooks {
-    sources: BTreeMap<String, Webhook>,
+    declared: Box<Declared>,
     wake: Box<dyn Fn(&str) + Send + Sync>,
     refusals: Mutex<(f64, Instant)>,
 }
 
 impl Hooks {
-    /// Webhooks by the name of their source; `wake` is told of a good one, and must not wait.
-    pub fn new(sources: BTreeMap<String, Webhook>, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { sources, wake: Box::new(wake), refusals: Mutex::new((REFUSALS_AT_ONCE, Instant::now())) }
+    /// Webhooks by the name of their source, asked for each; `wake` is told of a good one. Neither may wait.
+    pub fn new(
+        declared: impl Fn(&str) -> Option<Webhook> + Send + Sync + 'static,
+        wake: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        let refusals = Mutex::new((REFUSALS_AT_ONCE, Instant::now()));
+        Self { declared: Box::new(declared), wake: Box::new(wake), refusals }
     }
 
     /// How many refusals are left now.
@@ -41,7 +47,7 @@ impl Hooks {
     }
 
     fn is_good(&self, source: &str, headers: &HeaderMap, body: &[u8]) -> bool {
-        let Some(webhook) = self.sources.get(source) else { return false };
+        let Some(webhook) = (self.declared)(source) else { return false };
         let secret = match Secret::read(&webhook.secret_file) {
             Ok(secret) => secret,
             Err(error) => {

@@ -55,6 +55,7 @@ mod serve;
 mod session;
 mod simulate;
 mod site;
+mod sources_file;
 mod status;
 mod stdout;
 mod store;

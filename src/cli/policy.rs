@@ -12,6 +12,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Why a file of a server that runs is not read.
+pub(super) const NO_END: &str =
+    "its last line has no end: it may be half written, and is read anew only when it ends with a line break";
+
 /// Reads the policy, and the files that it names beside it, so that a server can read them again.
 pub(super) fn policy(path: &Path) -> Result<TrustFile, CliError> {
     let (policy, files) = match read(path, false) {
@@ -67,9 +71,7 @@ fn read_guarded(path: &Path, whole: bool) -> io::Result<Vec<u8>> {
     }
     let bytes = whole_file(file, FILE_MAX)?;
     if whole && !bytes.ends_with(b"\n") {
-        let why =
-            "its last line has no end: it may be half written, and is read anew only when it ends with a line break";
-        return Err(io::Error::other(why));
+        return Err(io::Error::other(NO_END));
     }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use super::failure;
 use super::keeping::{ReplicaAt, StoreAt};
 use super::located::{At, located, named, trust};
 use super::log::Log;
+use super::sources_file::sources_file;
 use crate::api::ReadOnce;
 use crate::archive::Place;
 use crate::git::Source;
@@ -190,8 +191,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(pid) = arguments.enter {
         serve::enter(pid).map_err(|error| failed(&error))?;
     }
-    let read_once: Vec<ReadOnce> =
-        [&arguments.sources, &arguments.images].into_iter().flatten().map(|path| ReadOnce::of(path)).collect();
+    let read_once: Vec<ReadOnce> = arguments.images.iter().map(|path| ReadOnce::of(path)).collect();
+    let (signers, identities) = (arguments.trust.as_deref(), arguments.age_identities.as_deref());
+    // As it was before it was read: what is written to it since is read again.
+    let sources = arguments.sources.as_deref();
+    let sources = sources.map(|path| sources_file(path, &arguments.replica, signers, identities));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
     let content = match in_cluster(arguments, &runtime)? {
         Some(content) => content,
@@ -210,8 +214,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     };
     arguments.replica.may_follow(&content)?;
-    let keys = super::age_identities::files(arguments.age_identities.as_deref(), sources_of(&content))?;
-    let (trust, trust_of) = trust(arguments.trust.as_deref(), sources_of(&content))?;
+    let keys = super::age_identities::files(identities, sources_of(&content))?;
+    let (trust, trust_of) = trust(signers, sources_of(&content))?;
     let object_store = arguments.object_store.as_deref().map(Place::parse).transpose().map_err(|error| {
         // What was typed is not shown again: there may be a secret in it.
         CliError::Usage { message: format!("--object-store: {error}"), hint: None }
@@ -237,6 +241,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         logs_here: arguments.logs_here.saturating_mul(1 << 20),
         trust,
         trust_of,
+        sources,
         read_once,
         keys,
         administrators,

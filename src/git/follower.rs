@@ -4,7 +4,7 @@ use super::mirror::Mirror;
 use super::origins::{Part as OriginPart, packs};
 use super::owner::{Looked, Owner, Reply, Request};
 use super::remote::{
-    Asked, Ears, Follow, Location, Remote, SourceSettings, SourceStatus, Sources, parts_of, room_of, start,
+    Before, Ears, Follow, Location, Policies, Remote, SourceSettings, SourceStatus, parts_of, room_of,
 };
 use super::{GitError, PackCache, Revision, Sight, Source, Verifier};
 use crate::content::{Finding, Tree};
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -33,46 +32,39 @@ pub const ALONE: &str = "site";
 
 /// Follows one source at a time. Dropping it ends the thread.
 pub struct Follower {
-    source: ArcSwap<Source>,
-    requests: SyncSender<Request>,
+    pub(super) source: ArcSwap<Source>,
+    pub(super) requests: SyncSender<Request>,
     sight: watch::Receiver<Sight>,
     /// The last request for a look, and the last that what is seen answers.
-    requested: Arc<AtomicU64>,
+    pub(super) requested: Arc<AtomicU64>,
     answered: watch::Receiver<u64>,
     stop: Arc<AtomicBool>,
     /// Where packs are fetched to; none: they are not.
     packs: Option<PackCache>,
     /// They are fetched for what is followed now.
-    fetches_packs: AtomicBool,
+    pub(super) fetches_packs: AtomicBool,
     /// Of sources with threads of their own: those.
     remote: Mutex<Remotes>,
     /// What such threads need: the folder of what is fetched, and who hears of it.
-    rooms: PathBuf,
-    ears: Ears,
+    pub(super) rooms: PathBuf,
+    pub(super) ears: Ears,
+    /// Who may sign for which of several sources that are followed now.
+    pub(super) policies: ArcSwap<Policies>,
     next_look: Arc<AtomicI64>,
     looked: Arc<Looked>,
     /// Rises whenever a source with a thread of its own stands otherwise.
-    told: watch::Sender<u64>,
+    pub(super) told: watch::Sender<u64>,
     /// Which commits were asked for elsewhere by their id, and when.
     brought: Mutex<VecDeque<(String, Instant)>>,
 }
 
 /// Threads that look at sources.
 #[derive(Default)]
-struct Remotes {
+pub(super) struct Remotes {
     /// Of what is followed now.
-    now: Option<Remote>,
+    pub now: Option<Remote>,
     /// Of what was followed before, on their way out.
-    before: Vec<JoinHandle<()>>,
-}
-
-impl Remotes {
-    fn end(&mut self) {
-        if let Some(remote) = self.now.take() {
-            self.before.extend(remote.end());
-        }
-        self.before.retain(|thread| !thread.is_finished());
-    }
+    pub before: Vec<Before>,
 }
 
 impl Follower {
@@ -146,53 +138,19 @@ impl Follower {
             fetches_packs: AtomicBool::new(true),
             remote: Mutex::default(),
             rooms: mirror_path.with_file_name("remotes"),
+            policies: ArcSwap::from_pointee(ears.policies.clone()),
             ears,
             brought: Mutex::default(),
         })
     }
 
-    fn remotes(&self) -> MutexGuard<'_, Remotes> {
+    pub(super) fn remotes(&self) -> MutexGuard<'_, Remotes> {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is followed.
     pub fn source(&self) -> Arc<Source> {
         self.source.load_full()
-    }
-
-    /// Follows these from now on, in place of what was followed. Nothing that the others show is seen after this; what serves
-    /// goes on until a revision of these is applied.
-    ///
-    /// # Errors
-    /// The thread does not take it, or others cannot be had: then nothing is followed, and it may be said again.
-    pub fn follow(&self, sources: Sources, fetch_packs: bool) -> Result<(), GitError> {
-        let mut remotes = self.remotes();
-        remotes.end();
-        self.send(Request::Follow(sources.clone()))?;
-        self.fetches_packs.store(fetch_packs, Ordering::Release);
-        self.source.store(Arc::new(Source::Sources(sources.clone())));
-        let before = std::mem::take(&mut remotes.before);
-        remotes.now = Some(self.started(&sources, before)?);
-        drop(remotes);
-        self.told.send_modify(|count| *count = count.wrapping_add(1));
-        Ok(())
-    }
-
-    fn started(&self, sources: &Sources, before: Vec<JoinHandle<()>>) -> Result<Remote, GitError> {
-        let asked =
-            Asked { owner: self.requests.clone(), requested: Arc::clone(&self.requested), told: self.told.clone() };
-        start(sources, &self.rooms, self.ears.clone(), asked, before)
-    }
-
-    /// Follows nothing from now on, for this reason. What serves goes on.
-    ///
-    /// # Errors
-    /// The thread does not take it: it may be said again.
-    pub fn follow_nothing(&self, why: GitError) -> Result<(), GitError> {
-        let mut remotes = self.remotes();
-        remotes.end();
-        let requested = self.requested.load(Ordering::Acquire);
-        self.send(Request::Present(Sight::Unavailable(why), requested, Arc::default()))
     }
 
     /// What the last look showed; changes within a second of a push.
@@ -482,7 +440,7 @@ impl Follower {
         answer.await.map_err(|_| GitError::Stopped)?
     }
 
-    fn send(&self, request: Request) -> Result<(), GitError> {
+    pub(super) fn send(&self, request: Request) -> Result<(), GitError> {
         self.requests.try_send(request).map_err(|e| match e {
             std::sync::mpsc::TrySendError::Full(_) => GitError::Busy,
             std::sync::mpsc::TrySendError::Disconnected(_) => GitError::Stopped,

@@ -48,6 +48,7 @@ pub mod remote;
 mod rewritten;
 mod sound;
 mod source;
+mod switch;
 mod verified;
 mod verify;
 mod walk;

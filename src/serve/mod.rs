@@ -15,6 +15,7 @@ mod namespace;
 mod shared;
 mod site;
 mod sources;
+mod sources_file;
 mod statuses;
 mod together;
 mod trusted;
@@ -27,6 +28,7 @@ pub use keeping::Keeping;
 pub use listen::bind;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};
+pub use sources_file::{ReadSourcesAgain, SourcesFile, SourcesSaid};
 pub use trusted::{KeyFiles, ReadAgain, ReadKeysAgain, TrustFile};
 
 use crate::api::{self, App, Others};
@@ -90,6 +92,8 @@ pub struct Options {
     pub trust: Option<TrustFile>,
     /// Who may sign for each of several sources, by its name.
     pub trust_of: BTreeMap<String, TrustFile>,
+    /// The sources.yaml that the sources are read from, where one is.
+    pub sources: Option<SourcesFile>,
     /// The files of these that were read and are not read again.
     pub read_once: Vec<api::ReadOnce>,
     /// The administrators' listener, opened before anything else (and before a network namespace was entered).
@@ -204,7 +208,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let logs = LogStore::open(&options.state.0.join("logs")).map_err(ServeError::Logs)?;
     let logs = Arc::new(if here.is_some() { logs } else { logs.beside_a_store_elsewhere() });
     let keys_of_signers = options.state.0.join("signers");
-    let (verifier, mut policies, mut watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
+    let (verifier, policed, mut watched) = sources::verifiers(options.trust, options.trust_of, &keys_of_signers)?;
     let (count, applied) = watch::channel(0);
     let hook = Arc::new(Applied {
         replicas: OnceLock::new(),
@@ -217,7 +221,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     });
     let keys_in_force = Arc::new(KeysInForce::new(options.keys.keys));
     watched.extend(trusted::Watched::keys(options.keys.files, options.keys.read, &keys_in_force));
-    let build = crate::reconcile::catalogs_by(keys_in_force);
+    let build = crate::reconcile::catalogs_by(Arc::clone(&keys_in_force));
     // In a cluster that may be said later.
     let may_fetch = options.fetch_packs || !matches!(options.content, Content::Source(_) | Content::Hosted { .. });
     let packs = may_fetch.then(|| packs(&options.state)).transpose()?;
@@ -261,7 +265,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         https: format!("https://{}:{}", options.address, options.api_port),
         site: site.clone(),
     });
-    policies.trusted_before = crate::reconcile::trusted_sources(store.as_ref())?;
+    let policies = policed.policies(store.as_ref())?;
     let (ears, news) =
         sources::ears(Arc::clone(&build), (verifier.clone(), policies), packs.clone(), Arc::clone(&store));
     let mirror = options.state.mirror();
@@ -274,6 +278,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let follower = Arc::new(follower.fetching_packs(packs));
     let receiving = Arc::new(receiving.checking(Arc::clone(&follower), verifier.clone()));
     let push_url = receiving.url();
+    let following = sources_file::Following {
+        follower: Arc::clone(&follower),
+        keys: keys_in_force,
+        store: Arc::clone(&store),
+        signers: keys_of_signers,
+        policed,
+    };
+    watched.extend(options.sources.map(|file| following.watch(file)));
     let hooks = Arc::new(sources::hooks(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower: Arc::clone(&follower),

@@ -11,9 +11,9 @@ use crate::git::{Ears, Follower, MayLeave, PackCache, Source, Verifier};
 use crate::journal::{Event, RefusedCommit, Stream};
 use crate::reconcile::{Allowance, Build};
 use crate::replicas::Replicas;
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Store, StoreError};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -23,8 +23,33 @@ const NEWS: usize = 256;
 /// How many findings an event keeps.
 const FINDINGS_KEPT: usize = 20;
 
+/// Who judges by which policy, and the file that it is read from.
+#[derive(Clone, Default)]
+pub(super) struct Policed {
+    /// Of the whole: the file.
+    pub whole: Option<PathBuf>,
+    /// Of each of several sources, by its name.
+    pub of: BTreeMap<String, (PathBuf, Arc<Verifier>)>,
+}
+
+impl Policed {
+    /// Who may sign for which source, and which commit of each the journal says was trusted last.
+    pub(super) fn policies(&self, store: &dyn Store) -> Result<Policies, StoreError> {
+        let verifiers = self.of.iter().map(|(name, (_, verifier))| (name.clone(), Arc::clone(verifier))).collect();
+        Ok(Policies { verifiers, trusted_before: crate::reconcile::trusted_sources(store)? })
+    }
+}
+
+/// Who judges by a policy, and what is to be watched for changes. `of`: the one of several sources that it is about; `keys`: the
+/// folder that keys are imported to.
+pub(super) fn verifier(file: TrustFile, of: Option<&str>, keys: &Path) -> Result<(Arc<Verifier>, Watched), String> {
+    let made = Arc::new(Verifier::new(file.policy.clone(), keys)?);
+    let watched = Watched::policy(file, of.map(str::to_owned), &made);
+    Ok((made, watched))
+}
+
 /// Who may sign for the whole, who for each of several sources, and what is to be watched for changes.
-type Verifiers = (Option<Arc<Verifier>>, Policies, Vec<Watched>);
+type Verifiers = (Option<Arc<Verifier>>, Policed, Vec<Watched>);
 
 /// Who may sign: keys lie in a folder each.
 pub(super) fn verifiers(
@@ -32,16 +57,20 @@ pub(super) fn verifiers(
     of: BTreeMap<String, TrustFile>,
     keys: &Path,
 ) -> Result<Verifiers, ServeError> {
-    let mut watched = Vec::new();
-    let mut verifier = |file: TrustFile, keys: &Path| {
-        let made = Verifier::new(file.policy.clone(), keys).map(Arc::new).map_err(ServeError::Trust)?;
-        watched.push(Watched::policy(file, &made));
+    let (mut policed, mut watched) = (Policed::default(), Vec::new());
+    policed.whole = whole.as_ref().map(|file| file.path.clone());
+    let mut made = |file: TrustFile, of: Option<&str>, keys: &Path| {
+        let (made, watch) = verifier(file, of, keys).map_err(ServeError::Trust)?;
+        watched.push(watch);
         Ok::<_, ServeError>(made)
     };
-    let whole = whole.map(|file| verifier(file, keys)).transpose()?;
-    let verifiers = of.into_iter().map(|(name, file)| Ok((name.clone(), verifier(file, &keys.join(&name))?)));
-    let verifiers = verifiers.collect::<Result<_, ServeError>>()?;
-    Ok((whole, Policies { verifiers, ..Policies::default() }, watched))
+    let whole = whole.map(|file| made(file, None, keys)).transpose()?;
+    for (name, file) in of {
+        let path = file.path.clone();
+        let verifier = made(file, Some(&name), &keys.join(&name))?;
+        policed.of.insert(name, (path, verifier));
+    }
+    Ok((whole, policed, watched))
 }
 
 /// Who judges mounted sources, and what they tell.
@@ -73,17 +102,15 @@ pub(super) fn ears(
     (ears, news)
 }
 
-/// The webhooks that sources.yaml declares.
+/// The webhooks that sources.yaml declares now.
 pub(super) fn hooks(follower: &Arc<Follower>) -> Hooks {
-    let source = follower.source();
-    let sources = match &*source {
-        Source::Sources(sources) => sources.0.as_slice(),
-        _ => &[],
+    let (declared, woken) = (Arc::clone(follower), Arc::clone(follower));
+    let webhook = move |name: &str| match &*declared.source() {
+        Source::Sources(sources) => sources.0.iter().find(|source| source.name == name)?.webhook.clone(),
+        Source::Bare { .. } | Source::Directory { .. } => None,
     };
-    let declared = sources.iter().filter_map(|source| Some((source.name.clone(), source.webhook.clone()?))).collect();
-    let follower = Arc::clone(follower);
-    Hooks::new(declared, move |source| {
-        follower.webhook(source);
+    Hooks::new(webhook, move |source| {
+        woken.webhook(source);
     })
 }
 

@@ -2,7 +2,7 @@
 //! thread of its own with a bounded queue, so that a forge that is away delays nothing.
 
 use crate::git::remote::forge::{Report, State, send};
-use crate::git::remote::{Forge, SourceSettings, SourceStatus};
+use crate::git::remote::{Forge, SourceStatus};
 use crate::git::{Follower, Source};
 use crate::inspect::change::{Became, Change};
 use crate::reconcile::{Outcome, Status};
@@ -109,42 +109,35 @@ pub(super) async fn tell(
     line: Line,
     replicas: Replicas,
 ) {
-    let declared: Vec<(SourceSettings, Forge)> = match &*follower.source() {
-        Source::Sources(sources) => {
-            sources.0.iter().filter_map(|source| Some((source.clone(), source.forge.clone()?))).collect()
-        }
-        _ => Vec::new(),
-    };
-    if declared.is_empty() {
-        return std::future::pending().await;
-    }
-    let (sender, receiver) = sync_channel(QUEUE);
-    let heard = Arc::clone(&follower);
-    let answered = move |source: &str, taken| heard.reported(source, Some(taken), now_unix_ms());
-    let started =
-        std::thread::Builder::new().name("formwork-forge".to_owned()).spawn(move || deliver(&receiver, &answered));
-    if let Err(error) = started {
-        tracing::error!(%error, "commit statuses are not sent");
-        return std::future::pending().await;
-    }
-    let mut told: BTreeMap<String, Report> = BTreeMap::new();
+    let mut sender: Option<SyncSender<Waiting>> = None;
+    // By the source's name: which forge was told what last.
+    let mut told: BTreeMap<String, (Forge, Report)> = BTreeMap::new();
     loop {
         let now = Arc::clone(&status.borrow_and_update());
+        // What is followed may be another since.
+        let declared = declared(&follower.source());
+        told.retain(|name, (forge, _)| declared.iter().any(|(of, declared)| of == name && declared == forge));
+        if sender.is_none() && !declared.is_empty() {
+            sender = started(&follower);
+            if sender.is_none() {
+                return std::future::pending().await;
+            }
+        }
         let sources = follower.sources();
         let does = now.attempted.as_ref().and_then(|attempt| line.of(&attempt.revision));
         // Of several servers that follow the same the one that leads tells, and knows what is taken.
         if !replicas.leads() {
-            declared.iter().for_each(|(settings, _)| follower.reported(&settings.name, None, now_unix_ms()));
+            declared.iter().for_each(|(name, _)| follower.reported(name, None, now_unix_ms()));
         }
-        for (settings, forge) in declared.iter().filter(|_| replicas.leads()) {
-            let Some(found) = sources.iter().find(|source| source.name == settings.name) else { continue };
-            let Some(report) =
-                verdict(&now, found, does.as_deref()).filter(|report| told.get(&settings.name) != Some(report))
+        for (name, forge) in declared.iter().filter(|_| replicas.leads()) {
+            let Some(found) = sources.iter().find(|source| source.name == *name) else { continue };
+            let Some(report) = verdict(&now, found, does.as_deref())
+                .filter(|report| told.get(name).is_none_or(|(_, said)| said != report))
             else {
                 continue;
             };
-            if offer(&sender, settings, forge, &report) {
-                told.insert(settings.name.clone(), report);
+            if sender.as_ref().is_some_and(|sender| offer(sender, name, forge, &report)) {
+                told.insert(name.clone(), (forge.clone(), report));
             }
         }
         if let Ok(Err(_)) = tokio::time::timeout(LOOK_EVERY, status.changed()).await {
@@ -153,15 +146,38 @@ pub(super) async fn tell(
     }
 }
 
+/// Which sources have a forge that is told.
+fn declared(source: &Source) -> Vec<(String, Forge)> {
+    match source {
+        Source::Sources(sources) => {
+            sources.0.iter().filter_map(|source| Some((source.name.clone(), source.forge.clone()?))).collect()
+        }
+        Source::Bare { .. } | Source::Directory { .. } => Vec::new(),
+    }
+}
+
+/// Starts the thread that sends.
+fn started(follower: &Arc<Follower>) -> Option<SyncSender<Waiting>> {
+    let (sender, receiver) = sync_channel(QUEUE);
+    let heard = Arc::clone(follower);
+    let answered = move |source: &str, taken| heard.reported(source, Some(taken), now_unix_ms());
+    let thread = std::thread::Builder::new().name("formwork-forge".to_owned());
+    if let Err(error) = thread.spawn(move || deliver(&receiver, &answered)) {
+        tracing::error!(%error, "commit statuses are not sent");
+        return None;
+    }
+    Some(sender)
+}
+
 fn now_unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Hands a report to the thread. False: its queue is full; it is offered again.
-fn offer(sender: &SyncSender<Waiting>, settings: &SourceSettings, forge: &Forge, report: &Report) -> bool {
+fn offer(sender: &SyncSender<Waiting>, source: &str, forge: &Forge, report: &Report) -> bool {
     let waiting = Waiting {
-        source: settings.name.clone(),
+        source: source.to_owned(),
         forge: forge.clone(),
         report: report.clone(),
         tries: 0,

@@ -1,11 +1,12 @@
-//! Who may sign, and what opens encrypted files, is read again when the files that say it change, without a restart: never what is
-//! half written, and where what is new is not sound, what was read before stays in force.
+//! Who may sign, what opens encrypted files and which repositories are followed is read again when the files that say it change,
+//! without a restart: never what is half written, and where what is new is not sound, what was read before stays in force.
 
 use crate::api::{ChangedFile, PolicyFiles, ReadOnce};
 use crate::content::sops::Keys;
 use crate::git::Verifier;
 use crate::reconcile::KeysInForce;
 use crate::trust::Policy;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So long they have to be as they are before they are read: whoever writes them has ended.
 const SETTLED: Duration = Duration::from_secs(3);
+/// After so long a file that names others is tried again where it was not taken in.
+const TRIED_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reads a policy again, with the files that were read for it; else why that is not possible, as shown to people.
 pub type ReadAgain = dyn Fn() -> Result<(Policy, Vec<ReadOnce>), String> + Send + Sync;
@@ -43,13 +46,67 @@ pub struct KeyFiles {
     pub read: Arc<ReadKeysAgain>,
 }
 
-/// Reads files again and puts what they say in force: the files as they were then. None: they were written to meanwhile.
-type TakeIn = dyn Fn() -> Result<Option<Vec<ReadOnce>>, String> + Send + Sync;
+/// Reads files again and puts what they say in force. None: they were written to meanwhile, or it cannot be done at this moment.
+pub(super) type TakeIn = dyn Fn() -> Result<Option<TakenIn>, String> + Send + Sync;
+
+/// Files whose words are in force.
+#[derive(Default)]
+pub(super) struct TakenIn {
+    /// As they were when they were read.
+    pub files: Vec<ReadOnce>,
+    /// What other files are watched from now on; none: those that are.
+    pub others: Option<Others>,
+}
+
+impl TakenIn {
+    /// These, and no others than before.
+    pub(super) fn files(files: Vec<ReadOnce>) -> Self {
+        Self { files, others: None }
+    }
+}
+
+/// Where others are followed, other files say who may sign for them and what opens their secrets.
+pub(super) struct Others {
+    /// Of these sources the policies are watched on, as is that of the whole.
+    pub stay: BTreeSet<String>,
+    /// These are watched besides.
+    pub new: Vec<Watched>,
+}
+
+/// What files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    /// Who may sign: for this one of several sources, or for the whole.
+    Signers(Option<String>),
+    /// What opens encrypted files.
+    Keys,
+    /// Which repositories are followed.
+    Sources,
+}
+
+impl What {
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Signers(_) => "who may sign",
+            Self::Keys => "what opens encrypted files",
+            Self::Sources => "which repositories are followed",
+        }
+    }
+
+    /// Whether files that say it are watched on.
+    fn stays(&self, others: &Others) -> bool {
+        match self {
+            Self::Signers(Some(source)) => others.stay.contains(source),
+            Self::Signers(None) | Self::Sources => true,
+            Self::Keys => false,
+        }
+    }
+}
 
 /// Files that are read again when they change.
 pub(super) struct Watched {
     /// What they say.
-    what: &'static str,
+    what: What,
     path: PathBuf,
     files: Vec<ReadOnce>,
     take_in: Arc<TakeIn>,
@@ -57,6 +114,10 @@ pub(super) struct Watched {
     changing: Option<(Vec<ReadOnce>, Instant)>,
     /// These were tried, and are not taken in for this.
     refused: Option<(Vec<ReadOnce>, String)>,
+    /// When they are tried again as they are: what they name may be mended without them.
+    again: Option<Instant>,
+    /// What others are watched since.
+    others: Option<Others>,
 }
 
 /// Nobody wrote to them since they were compared; else they are looked at next time.
@@ -76,18 +137,18 @@ enum Came {
 }
 
 impl Watched {
-    /// The files of a policy, and who judges by it.
-    pub(super) fn policy(file: TrustFile, verifier: &Arc<Verifier>) -> Self {
+    /// The files of a policy, for whom it is, and who judges by it.
+    pub(super) fn policy(file: TrustFile, of: Option<String>, verifier: &Arc<Verifier>) -> Self {
         let TrustFile { path, files, read, .. } = file;
         let verifier = Arc::clone(verifier);
         let take_in = move || {
             let (policy, files) = read()?;
             match are_whole(&files) {
-                true => verifier.replace(policy).map(|()| Some(files)),
+                true => verifier.replace(policy).map(|()| Some(TakenIn::files(files))),
                 false => Ok(None),
             }
         };
-        Self::new("who may sign", path, files, Arc::new(take_in))
+        Self::new(What::Signers(of), path, files, Arc::new(take_in))
     }
 
     /// The files of identities, and what is built by them. None: there are no files.
@@ -100,25 +161,27 @@ impl Watched {
                 return Ok(None);
             }
             in_force.replace(keys);
-            Ok(Some(files))
+            Ok(Some(TakenIn::files(files)))
         };
-        Some(Self::new("what opens encrypted files", path, files, Arc::new(take_in)))
+        Some(Self::new(What::Keys, path, files, Arc::new(take_in)))
     }
 
-    fn new(what: &'static str, path: PathBuf, files: Vec<ReadOnce>, take_in: Arc<TakeIn>) -> Self {
-        Self { what, path, files, take_in, changing: None, refused: None }
+    pub(super) fn new(what: What, path: PathBuf, files: Vec<ReadOnce>, take_in: Arc<TakeIn>) -> Self {
+        Self { what, path, files, take_in, changing: None, refused: None, again: None, others: None }
     }
 
     /// Takes in what changed, once it is whole. Reads the disk.
     fn look(&mut self, now: Instant) -> Came {
         let seen: Vec<ReadOnce> = self.files.iter().map(ReadOnce::again).collect();
         if seen == self.files {
-            (self.changing, self.refused) = (None, None);
+            (self.changing, self.refused, self.again) = (None, None, None);
             return Came::Nothing;
         }
-        if self.refused.as_ref().is_some_and(|(refused, _)| *refused == seen) {
+        let refused = self.refused.as_ref().filter(|(refused, _)| *refused == seen);
+        if refused.is_some() && self.again.is_none_or(|at| now < at) {
             return Came::Nothing;
         }
+        let said = refused.map(|(_, why)| why.clone());
         let since = match self.changing.take() {
             Some((before, since)) if before == seen => since,
             _ => now,
@@ -129,13 +192,16 @@ impl Watched {
         }
         match (self.take_in)() {
             Ok(None) => Came::Nothing,
-            Ok(Some(files)) => {
-                (self.files, self.changing, self.refused) = (files, None, None);
+            Ok(Some(taken)) => {
+                (self.files, self.others) = (taken.files, taken.others);
+                (self.changing, self.refused, self.again) = (None, None, None);
                 Came::InForce
             }
             Err(why) => {
                 self.refused = Some((seen, why.clone()));
-                Came::Refused(why)
+                self.again = (self.what == What::Sources).then(|| now + TRIED_AGAIN);
+                // Said once.
+                if said.as_ref() == Some(&why) { Came::Nothing } else { Came::Refused(why) }
             }
         }
     }
@@ -167,8 +233,12 @@ pub(super) async fn follow(mut watched: Vec<Watched>, told: PolicyFiles, renewed
         tokio::time::sleep(LOOK_EVERY).await;
         let look = tokio::task::spawn_blocking(move || {
             let now = Instant::now();
-            let look = |watched: &mut Watched| (watched.what, watched.path.clone(), watched.look(now));
+            let look = |watched: &mut Watched| (watched.what.words(), watched.path.clone(), watched.look(now));
             let came: Vec<(&'static str, PathBuf, Came)> = watched.iter_mut().map(look).collect();
+            if let Some(others) = watched.iter_mut().find_map(|watched| watched.others.take()) {
+                watched.retain(|watched| watched.what.stays(&others));
+                watched.extend(others.new);
+            }
             let changed = watched.iter().flat_map(Watched::changed).collect();
             (watched, came, changed)
         });
@@ -218,7 +288,7 @@ mod tests {
         let keys = path.with_file_name("signers");
         let verifier = Arc::new(Verifier::new(policy.clone(), &keys).expect("a verifier"));
         let file = TrustFile { path: path.to_owned(), policy, files, read: Arc::new(read) };
-        (Watched::policy(file, &verifier), verifier)
+        (Watched::policy(file, None, &verifier), verifier)
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod bed;
 mod behind;
 mod broken;
 mod brought;
+mod changed;
 mod follows;
 mod forge_stand_in;
 mod held;

@@ -7,7 +7,6 @@ use crate::net::routes::Opens;
 use axum::body::Body;
 use axum::http::Request;
 use ring::hmac;
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use tower::ServiceExt as _;
@@ -20,10 +19,13 @@ pub(super) fn of(folder: &Path) -> Hooks {
     std::fs::write(&secret_file, SECRET).expect("written");
     std::fs::set_permissions(&secret_file, std::fs::Permissions::from_mode(0o600)).expect("closed");
     let webhook = Webhook { kind: WebhookKind::Github, secret_file };
-    Hooks::new(BTreeMap::from([("one".to_owned(), webhook)]), move |source| {
-        let before = std::fs::read_to_string(&woken).unwrap_or_default();
-        std::fs::write(&woken, format!("{before}{source}\n")).expect("written");
-    })
+    Hooks::new(
+        move |source| (source == "one").then(|| webhook.clone()),
+        move |source| {
+            let before = std::fs::read_to_string(&woken).unwrap_or_default();
+            std::fs::write(&woken, format!("{before}{source}\n")).expect("written");
+        },
+    )
 }
 
 fn signature(secret: &str, body: &[u8]) -> String {

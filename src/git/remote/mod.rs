@@ -52,7 +52,7 @@ pub use url::{Location, UrlError, keyscan};
 
 pub(super) use compose::{Part, message_of, parts_of};
 pub use conductor::Ears;
-pub(super) use start::{Asked, Remote, start};
+pub(super) use start::{Asked, Before, Remote, start};
 
 mod start;
 

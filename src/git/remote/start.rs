@@ -28,6 +28,20 @@ pub(in crate::git) struct Asked {
     pub told: watch::Sender<u64>,
 }
 
+/// A thread of what was followed before, which may still be at work.
+#[derive(Debug)]
+pub(in crate::git) struct Before {
+    /// Whose room it works in; none: it puts sources together.
+    source: Option<String>,
+    pub thread: JoinHandle<()>,
+}
+
+impl Before {
+    fn wait(self) {
+        drop(self.thread.join());
+    }
+}
+
 /// The threads that look at sources, and how to reach them.
 #[derive(Debug)]
 pub(in crate::git) struct Remote {
@@ -36,13 +50,13 @@ pub(in crate::git) struct Remote {
     /// How the sources stand.
     pub board: Arc<Board>,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Before>,
 }
 
 impl Remote {
     /// Tells its threads to end, and waits for none of them: a fetch may take its time. What they present from now on is not
     /// shown.
-    pub(in crate::git) fn end(self) -> Vec<JoinHandle<()>> {
+    pub(in crate::git) fn end(self) -> Vec<Before> {
         self.stop.store(true, Ordering::Release);
         self.threads
     }
@@ -90,7 +104,8 @@ impl Remote {
 }
 
 /// Starts a poller a source and the conductor. `state`: the folder that what is fetched lies in; `before`: threads of what was
-/// followed before, which may still be at work in that folder: nobody looks before they have ended.
+/// followed before, which may still be at work in that folder: nobody looks before those have ended that have the same room, and
+/// who puts sources together. A fetch of one source that takes its time holds back no other.
 ///
 /// # Errors
 /// The folder or a thread cannot be had.
@@ -99,14 +114,15 @@ pub(in crate::git) fn start(
     state: &Path,
     ears: Ears,
     asked: Asked,
-    before: Vec<JoinHandle<()>>,
+    before: Vec<Before>,
 ) -> Result<Remote, GitError> {
     let fails = |error: std::io::Error| GitError::Mirror { path: state.to_owned(), message: error.to_string() };
     std::fs::create_dir_all(state).map_err(fails)?;
     let board = Arc::new(Board::new(sources, asked.told));
     let rooms: Vec<Room> = sources.0.iter().map(|settings| Room::new(state, settings)).collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let before = Arc::new(Mutex::new(before));
+    let (conductors, mut pollers): (Vec<_>, Vec<_>) = before.into_iter().partition(|before| before.source.is_none());
+    let conductors = Arc::new(Mutex::new(conductors));
     let (mut hints, mut threads) = (Vec::new(), Vec::new());
     for (index, (settings, room)) in sources.0.iter().zip(&rooms).enumerate() {
         let (sender, receiver) = sync_channel(HINTS);
@@ -122,18 +138,24 @@ pub(in crate::git) fn start(
             checked: ears.checked(&settings.name, &asked.owner),
         };
         let thread = std::thread::Builder::new().name("formwork-look".to_owned());
-        let before = Arc::clone(&before);
+        let source = Some(settings.name.clone());
+        let (own, others): (Vec<_>, Vec<_>) = pollers.into_iter().partition(|before| before.source == source);
+        pollers = others;
+        let conductors = Arc::clone(&conductors);
         let run = move || {
             // Whoever comes second waits for the lock, and so for the same threads.
-            let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
-            before.drain(..).for_each(|thread| drop(thread.join()));
-            drop(before);
+            let mut conductors = conductors.lock().unwrap_or_else(PoisonError::into_inner);
+            conductors.drain(..).for_each(Before::wait);
+            drop(conductors);
+            own.into_iter().for_each(Before::wait);
             poller.run();
         };
-        threads.push(thread.spawn(run).map_err(fails)?);
+        threads.push(Before { source, thread: thread.spawn(run).map_err(fails)? });
     }
     let conductor = Conductor::new(sources.clone(), rooms, Arc::clone(&board), ears, asked.owner, Arc::clone(&stop));
     let thread = std::thread::Builder::new().name("formwork-sources".to_owned());
-    threads.push(thread.spawn(move || conductor.run()).map_err(fails)?);
+    threads.push(Before { source: None, thread: thread.spawn(move || conductor.run()).map_err(fails)? });
+    // Whose source is followed no longer, and may be once more before it has ended.
+    threads.extend(pollers);
     Ok(Remote { hints, board, stop, threads })
 }
