@@ -24,6 +24,7 @@ mod history;
 mod hook;
 mod https;
 mod job;
+mod last_seen;
 mod leaving;
 mod permit;
 mod poller;
@@ -52,6 +53,7 @@ pub use url::{Location, UrlError, keyscan};
 
 pub(super) use compose::{Part, message_of, parts_of};
 pub use conductor::Ears;
+pub(super) use last_seen::LastSeen;
 pub(super) use start::{Asked, Before, Remote, start};
 
 mod start;
