@@ -83,6 +83,7 @@ pub(super) fn content_status(app: &App) -> ContentStatus {
         signed_by: status.applied.as_ref().map(|applied| applied.signed_by.clone()).unwrap_or_default(),
         last_applied_revision: status.applied.map(|applied| applied.revision),
         loading_revision: status.loading,
+        loading_since_unix_ms: status.loading_since_unix_ms,
         condition: verdict.condition.as_str().to_owned(),
         reason: verdict.reason.to_owned(),
         message: verdict.message,

@@ -306,6 +306,9 @@ pub struct ContentStatus {
     /// The revision that is worked on now.
     #[serde(default)]
     pub loading_revision: Option<String>,
+    /// Since when, Unix milliseconds.
+    #[serde(default)]
+    pub loading_since_unix_ms: Option<i64>,
     /// `Ready`, `Reconciling` or `Stalled`.
     pub condition: String,
     /// Why, in a word that stays the same: `Applied`, `Looking`, `Loading`, `Postponed`, `Refused`, `SourceUnavailable`,

@@ -100,6 +100,7 @@ spec: {stages: [look]}
             foresee: Arc::new(Blind),
             verifier: None,
             others: false,
+            longest: crate::reconcile::LOAD_MOST,
         };
         let reconciler: Reconciler<Catalog> = Reconciler::start(parts).await.unwrap();
         let keys = Arc::clone(&self.keys);

@@ -23,6 +23,8 @@ pub struct Now {
     pub source_available: bool,
     /// The sources, one by one.
     pub sources: Vec<Followed>,
+    /// For how long the revision that is worked on now has been loaded, seconds; 0: none is.
+    pub loading_seconds: f64,
     /// Findings of the last attempt.
     pub findings: usize,
     /// Machines by phase.
@@ -103,6 +105,8 @@ impl Now {
         to.register("content_condition", help, family("condition", truths(&self.content)));
         to.register("content_suspended", "1: a person said that nothing new is applied", truth(self.suspended));
         to.register("content_pinned", "1: a person went back to an earlier revision", truth(self.pinned));
+        let help = "For how long the revision that is worked on now has been loaded; 0: none is";
+        to.register("content_loading_seconds", help, ConstGauge::new(self.loading_seconds));
         let help = "1: the source could be read at the last look; of several, all of them";
         to.register("content_source_available", help, truth(self.source_available));
         let sources = |of: fn(&Followed) -> bool| {

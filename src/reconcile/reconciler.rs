@@ -2,6 +2,7 @@
 
 use super::guards::{gone_sources, guard, guard_leave, guard_site, guard_wipe};
 use super::history::{PAGE, Past};
+use super::in_time::{in_time, until_late};
 use super::mounted::with_parts;
 use super::pinned::Pinned;
 pub(super) use super::serving::Standing;
@@ -9,7 +10,7 @@ use super::status::{Outcome, Status};
 use super::task::Task;
 use super::{Allowance, Build, Built, Foresee, allowance, decide};
 use crate::catalog::Catalog;
-use crate::content::{Stop, Tree};
+use crate::content::Tree;
 use crate::git::{Follower, GitError, Revision, Verifier};
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, BoxFuture, Operation, Store, StoreError};
@@ -60,6 +61,8 @@ pub struct Parts<C = Catalog> {
     pub verifier: Option<Arc<Verifier>>,
     /// Other servers on the same store apply revisions, too: the one that the journal names last is for all to serve.
     pub others: bool,
+    /// So long a revision is built, at most.
+    pub longest: Duration,
 }
 
 /// Why a question to the reconciler has no answer.
@@ -374,12 +377,13 @@ impl<C: Send + Sync + 'static> Shared<C> {
         revision: &str,
     ) -> Result<Built<C>, Vec<String>> {
         let turn = Arc::clone(&self.builds).acquire_owned().await;
-        let (build, revision, stop) = (Arc::clone(build), revision.to_owned(), Stop::default());
+        let (build, revision, most) = (Arc::clone(build), revision.to_owned(), self.parts.longest);
+        let stop = until_late(most);
         // Compiling takes milliseconds of one core: not on a thread that answers machines. Where nobody waits for it any more
         // it is left off, and its turn is the next one's.
         let _stops = stop.on_drop();
         let compiled = tokio::task::spawn_blocking(move || {
-            let answer = build(&tree, &revision, &stop);
+            let answer = in_time(&*build, &tree, &revision, &stop, most);
             drop(turn);
             answer
         });

@@ -111,6 +111,11 @@ pub struct Status {
     pub unavailable_reason: Option<&'static str>,
     /// The revision that is worked on now.
     pub loading: Option<String>,
+    /// Since when, Unix milliseconds.
+    pub loading_since_unix_ms: Option<i64>,
+    /// It takes long enough to say so.
+    #[serde(skip)]
+    pub loads_slowly: bool,
     /// The last attempt.
     pub attempted: Option<Attempt>,
     /// The revision that serves.

@@ -1,6 +1,7 @@
 //! The task that carries out what [`super::decide`] says.
 
 use super::decide::{self, Patience};
+use super::in_time::LOAD_SLOW;
 use super::reconciler::{Change, Failure, ReconcileError, Shared, Standing, now_unix_ms};
 use super::status::{AppliedRevision, Attempt, Outcome, Recent};
 use super::{Allowance, Built, history::KEPT};
@@ -220,9 +221,22 @@ impl<C: Send + Sync + 'static> Task<C> {
     /// `sights`: what is watched for a newer one meanwhile; none for a pinned revision, which nothing overtakes.
     async fn attempt(&mut self, revision: &Revision, sights: Option<watch::Receiver<Sight>>) {
         let shared = Arc::clone(&self.shared);
-        shared.update(|status| status.loading = Some(revision.id.clone()));
+        shared.update(|status| {
+            (status.loading, status.loading_since_unix_ms) = (Some(revision.id.clone()), Some(now_unix_ms()));
+        });
         let began = Instant::now();
-        let (outcome, findings) = match self.try_revision(revision, sights).await {
+        let tried = {
+            let mut trying = Box::pin(self.try_revision(revision, sights));
+            match tokio::time::timeout(LOAD_SLOW, &mut trying).await {
+                Ok(tried) => tried,
+                Err(_) => {
+                    shared.update(|status| status.loads_slowly = true);
+                    tracing::warn!(revision = revision.id, "a revision has been loaded for longer than a minute");
+                    trying.await
+                }
+            }
+        };
+        let (outcome, findings) = match tried {
             Ok(warnings) => (Outcome::Applied, warnings),
             Err(Stop::Waiting(warnings)) => (Outcome::Waiting, warnings),
             Err(Stop::Refused(findings)) => {
@@ -268,7 +282,7 @@ impl<C: Send + Sync + 'static> Task<C> {
         };
         let applied = attempt.outcome == Outcome::Applied;
         shared.update(|status| {
-            status.loading = None;
+            (status.loading, status.loading_since_unix_ms, status.loads_slowly) = (None, None, false);
             status.remember(recent);
             // Nothing is known of what was thrown away half-way.
             if attempt.outcome != Outcome::Overtaken {

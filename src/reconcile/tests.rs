@@ -22,8 +22,11 @@ fn build(tree: &Tree, _revision: &str, stop: &Stop) -> Result<Built<Words>, Vec<
     if tree.files.contains_key("slow") {
         std::thread::sleep(SLOW);
     }
-    while tree.files.contains_key("endless") && !stop.is_asked() {
-        std::thread::sleep(Duration::from_millis(5));
+    if tree.files.contains_key("endless") {
+        while !stop.is_asked() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return Err(vec!["machines:1:1: error: it was not looked at to its end".to_owned()]);
     }
     let text = tree.files.get("machines").map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
     let words: Words = text.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
@@ -55,6 +58,8 @@ pub(super) struct Site {
     told: Arc<Told>,
     /// Other servers are on the same store.
     pub(super) others: bool,
+    /// A revision may be built for so long.
+    longest: Duration,
     reconciler: Option<Reconciler<Words>>,
 }
 
@@ -65,6 +70,7 @@ impl Site {
             store: Arc::new(MemoryStore::default()),
             told: Arc::new(Told::default()),
             others: false,
+            longest: super::LOAD_MOST,
             reconciler: None,
         };
         site.restart().await;
@@ -86,6 +92,7 @@ impl Site {
             foresee: Arc::new(Blind),
             verifier: None,
             others: self.others,
+            longest: self.longest,
         };
         self.reconciler = Some(Reconciler::start(parts).await.expect("it starts"));
     }
@@ -309,6 +316,25 @@ async fn another_folder_of_the_same_commit_is_applied_and_the_status_says_what_i
         assert!(status.source.ends_with(&format!("folder {folder}")), "{}", status.source);
         assert_eq!(site.serves().map(|words| words.len()), Some(machines));
     }
+}
+
+#[tokio::test]
+async fn a_revision_that_is_built_for_ever_is_given_up_and_keeps_no_other_waiting() {
+    let mut site = Site::new().await;
+    site.longest = Duration::from_millis(300);
+    site.restart().await;
+    let good = site.repository.push("good", &[("machines", "a b")]);
+    site.attempted(&good).await;
+    let endless = site.repository.push("endless", &[("endless", "")]);
+    let loading = |status: &Status| status.loading.as_ref() == Some(&endless) && status.loading_since_unix_ms.is_some();
+    site.until("it is loaded", loading).await;
+    let status = site.attempted(&endless).await;
+    let attempt = status.attempted.as_ref().expect("an attempt");
+    assert!(attempt.outcome == Outcome::Refused && attempt.findings[0].contains("is given up"), "{attempt:?}");
+    assert_eq!((status.loading_since_unix_ms, site.serves()), (None, Some(vec!["a".to_owned(), "b".to_owned()])));
+    site.repository.git(&["rm", "-q", "endless"]);
+    let next = site.repository.push("next", &[("machines", "a b c")]);
+    assert_eq!(site.attempted(&next).await.condition().0, Condition::Ready);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ pub(super) fn verdict(status: &Status) -> Verdict {
 /// Nothing holds it back: what came of the head.
 fn followed(status: &Status, head: &str, serving: String) -> Verdict {
     let loading = |what: &str| {
-        let message = format!("revision {} is being {what}; {serving}", short(head));
+        let message = format!("revision {} is being {what}{}; {serving}", short(head), slowly(status, head));
         Verdict::new(Condition::Reconciling, "Loading", message)
     };
     let Some(last) = last_of(status, head) else {
@@ -166,7 +166,22 @@ fn pin_to_come(status: &Status, pinned: &str, serving: &str) -> Verdict {
             let message = format!("{held}; it is tried again: {reason}; {serving}");
             Verdict::new(postponed(status, pinned), "Postponed", message)
         }
-        _ => Verdict::new(Condition::Reconciling, "Loading", format!("{held}; it is being loaded; {serving}")),
+        _ => {
+            let message = format!("{held}; it is being loaded{}; {serving}", slowly(status, pinned));
+            Verdict::new(Condition::Reconciling, "Loading", message)
+        }
+    }
+}
+
+/// Since when a revision is loaded, where that takes long.
+fn slowly(status: &Status, revision: &str) -> String {
+    let since = status.loading_since_unix_ms.filter(|_| status.loads_slowly);
+    let since = since.filter(|_| status.loading.as_deref() == Some(revision));
+    match since.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
+        Some(at) => {
+            format!(" since {}, and is given up where that takes ten minutes", at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        }
+        None => String::new(),
     }
 }
 
@@ -280,6 +295,11 @@ mod tests {
             status.unavailable = Some("no repository".into());
             status
         };
+        let slow = |revision: &str, mut status: Status| {
+            status.loading = Some(revision.into());
+            (status.loading_since_unix_ms, status.loads_slowly) = (Some(1_700_000_000_000), true);
+            status
+        };
         let postponed = || Outcome::Postponed { reason: "no room".into() };
         let mut lines = Vec::new();
         for status in [
@@ -304,6 +324,8 @@ mod tests {
             pinned("a", status(Some("b"), Some("b"), Some(("a", postponed())))),
             suspended(pinned("a", status(Some("b"), Some("a"), Some(("b", Outcome::Waiting))))),
             status(Some("b"), Some("a"), Some(("b", Outcome::Waiting))),
+            slow("b", status(Some("b"), Some("a"), Some(("a", Outcome::Applied)))),
+            slow("a", pinned("a", status(Some("b"), Some("b"), Some(("b", Outcome::Applied))))),
         ] {
             let verdict = verdict(&status);
             lines.push(format!("{} {}: {}", verdict.condition.as_str(), verdict.reason, verdict.message));
@@ -332,6 +354,8 @@ mod tests {
         Reconciling Postponed: revision a is pinned by ann (audit); it is tried again: no room; revision b serves
         Stalled Pinned: suspended by ann (audit), still looking; revision a is pinned by ann (audit); revision b is good and waits; revision a serves
         Reconciling Loading: revision b is being loaded; revision a serves
+        Reconciling Loading: revision b is being loaded since 2023-11-14T22:13:20Z, and is given up where that takes ten minutes; revision a serves
+        Reconciling Loading: revision a is pinned by ann (audit); it is being loaded since 2023-11-14T22:13:20Z, and is given up where that takes ten minutes; revision b serves
         ");
     }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
 /// Its bounds are its own: it is looked at when the other listeners have no place left.
@@ -84,6 +84,7 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         pinned: content.pinned.is_some(),
         source_available: content.unavailable.is_none() && sources.iter().all(|source| source.up),
         sources,
+        loading_seconds: content.loading_since_unix_ms.map_or(0.0, seconds_since),
         findings: content.attempted.as_ref().map_or(0, |attempt| attempt.count),
         phases: each(Phase::ALL, &phases),
         standings: each(Standing::ALL, &standings),
@@ -95,6 +96,11 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         job_logs_failing,
         process,
     }
+}
+
+fn seconds_since(unix_ms: i64) -> f64 {
+    let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
+    SystemTime::now().duration_since(at).unwrap_or_default().as_secs_f64()
 }
 
 /// How a source stands: whatever it is that keeps its newest commit from being used is told by itself.

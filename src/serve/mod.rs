@@ -296,6 +296,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
         verifier,
         others: among_others,
+        longest: crate::reconcile::LOAD_MOST,
     })
     .await?;
     let (told, line) = (reconciler.status(), hook.line.clone());

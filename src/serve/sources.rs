@@ -5,11 +5,11 @@ use super::ServeError;
 use super::trusted::{TrustFile, Watched};
 use crate::api::Hooks;
 use crate::catalog::Catalog;
-use crate::content::{Stop, count_of};
+use crate::content::count_of;
 use crate::git::remote::{Policies, SourceEvent};
 use crate::git::{Ears, Follower, MayLeave, PackCache, Source, Verifier};
 use crate::journal::{Event, RefusedCommit, Stream};
-use crate::reconcile::{Allowance, Build};
+use crate::reconcile::{Allowance, Build, LOAD_MOST, in_time, until_late};
 use crate::replicas::Replicas;
 use crate::store::{Batch, Store, StoreError};
 use std::collections::BTreeMap;
@@ -82,7 +82,9 @@ pub(super) fn ears(
 ) -> (Ears, Receiver<SourceEvent>) {
     let (sender, news) = channel(NEWS);
     let ears = Ears {
-        judge: Some(Arc::new(move |tree, revision| build(tree, revision, &Stop::default()).map(drop))),
+        judge: Some(Arc::new(move |tree, revision| {
+            in_time(&*build, tree, revision, &until_late(LOAD_MOST), LOAD_MOST).map(drop)
+        })),
         allowed: Some(Arc::new(move |commit| match Allowance::of(store.as_ref(), commit) {
             Ok(allowed) => allowed.leave,
             Err(error) => {
