@@ -124,6 +124,37 @@ fn a_push_by_ssh_is_judged_by_the_running_server_and_refused_without_it() {
 }
 
 #[test]
+fn a_push_by_ssh_that_is_good_and_that_git_refuses_by_itself_is_among_the_rejected_ones() {
+    let site = Site::new(|folder| Content::Repository(bare(folder)));
+    let repository = site.path("own.git");
+    let Some(sshd) = Sshd::start(site.folder.path()) else { return };
+    let text = repository.display().to_string();
+    assert!(site.type_in(&["hook", "install", &text]).status.success());
+    let ada = site.person();
+    let first = ada.commit("The first machines", SITE);
+    sshd.push(&ada, &repository, &["--", "main"]).taken();
+    site.until_applied(&first);
+    let hook = repository.join("hooks/update");
+    std::fs::write(&hook, "#!/bin/sh\necho not on a friday >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    ada.commit("Add node-3", &[("machines/node-3.yaml", &node(3))]);
+    sshd.push(&ada, &repository, &["--", "main"]).refused(&["not on a friday"]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    let pushes = loop {
+        let said = site.type_in(&["status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        if status["pushes"]["rejected"] != 0 {
+            break status["pushes"].clone();
+        }
+        assert!(std::time::Instant::now() < end, "{status:#}");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    };
+    assert_eq!(pushes["rejected"], 1);
+    let reason = pushes["recent"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("git did not move main"), "{pushes:#}");
+}
+
+#[test]
 fn a_hook_that_asks_the_api_has_the_rights_of_its_token() {
     let site = Site::new(|folder| Content::Repository(bare(folder)));
     let repository = site.path("own.git");

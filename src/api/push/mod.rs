@@ -14,6 +14,7 @@ mod report;
 mod shown;
 mod socket;
 mod status;
+mod unmoved;
 mod wire;
 
 pub(super) use http::{routes, visitor};
@@ -47,6 +48,7 @@ pub struct Receiving {
     checks: Option<checks::Checks>,
     open: Mutex<HashMap<String, Open>>,
     rejected: Mutex<PushStatus>,
+    awaited: Mutex<Vec<unmoved::Awaited>>,
 }
 
 /// A push over HTTPS that is under way.
@@ -81,6 +83,7 @@ impl Receiving {
             checks: None,
             open: Mutex::default(),
             rejected: Mutex::default(),
+            awaited: Mutex::default(),
         }
     }
 
@@ -240,12 +243,22 @@ pub(super) async fn answer(app: &App, question: Question, trusted: Option<Pusher
     };
     match question.hook {
         Hook::PreReceive => {
-            let (by, branches) = (pusher.name.clone(), branches(&question));
+            let (by, branches, moves) = (pusher.name.clone(), branches(&question), unmoved::Moves::of(&question));
             let answer = judge::in_time(judge::JUDGE_MAX, judge::judge(app, question, pusher)).await;
             app.receiving.note(&by, &branches, app.fleet.clock.now_unix_ms(), &answer);
+            if let (Some(moves), Answer::Judged(verdict)) = (moves, &answer)
+                && verdict.accepted
+                && !verdict.dry_run
+            {
+                let fleet = Arc::clone(&app.fleet);
+                app.receiving.await_moves(&by, moves, move || fleet.clock.now_unix_ms());
+            }
             answer
         }
-        Hook::PostReceive => judge::wait(app, question).await,
+        Hook::PostReceive => {
+            app.receiving.have_moved(&question);
+            judge::wait(app, question).await
+        }
     }
 }
 
