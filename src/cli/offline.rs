@@ -7,7 +7,7 @@ use super::suggest;
 use super::validate::read_directory;
 use crate::catalog::{Catalog, MachineView, ServerInfo, builtin_packs, from_tree};
 use crate::content::{Place as ContentPlace, Tree};
-use crate::git::{History, Origins, read_once};
+use crate::git::{GitError, History, Origins, read_once};
 use crate::inspect::{Commit, Lacks, Subject, Trace};
 use crate::journal::MachineState;
 use crate::params::ClusterKeys;
@@ -71,8 +71,12 @@ impl Place {
         }
         let Some(path) = &self.repository else { return Ok(None) };
         let subpath = self.path.as_deref();
-        let (revision, mut tree) = read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref())
-            .map_err(|error| CliError::Usage { message: error.to_string(), hint: None })?;
+        let (revision, mut tree) =
+            read_once(path, self.branch.as_deref(), subpath, self.revision.as_deref()).map_err(|error| {
+                let hint = "restore it from a backup, or clone it anew from where it is whole";
+                let hint = matches!(error, GitError::Damaged { .. }).then(|| hint.to_owned());
+                CliError::Usage { message: error.to_string(), hint }
+            })?;
         super::pack::lay_in_fetched(&mut tree);
         let catalog = compile(&tree, &revision.id, &path.display().to_string(), &Base::of_folder(subpath))?;
         let history = History::of_repository(path, &revision.id, subpath);

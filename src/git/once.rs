@@ -33,7 +33,14 @@ pub fn read_once(
             revision_of(&commit.map_err(|_| GitError::UnknownRevision { revision: name.to_owned() })?)
         }
     };
-    let tree = Mirror::borrowed(path, open(path)?).tree(&found.id, subpath)?;
+    let tree = Mirror::borrowed(path, open(path)?).tree(&found.id, subpath);
+    // It is no mirror, and nobody makes it anew.
+    let tree = tree.map_err(|error| match error {
+        GitError::Mirror { message, .. } => {
+            GitError::Damaged { revision: found.id.clone(), path: path.to_owned(), message }
+        }
+        other => other,
+    })?;
     Ok((found, tree))
 }
 

@@ -1,7 +1,7 @@
 //! Against real repositories, written by the real `git`.
 
 use super::test_repository::TestRepository;
-use super::{Follower, GitError, Sight, Source};
+use super::{Follower, GitError, Sight, Source, read_once};
 use crate::content::{FileKind, Tree};
 use std::time::Duration;
 
@@ -179,6 +179,25 @@ async fn a_damaged_repository_is_named_as_such_and_works_again_once_mended() {
 
     std::fs::rename(repository.bare().join("objects"), repository.beside("objects")).expect("damaged");
     until(&follower, "unreadable", |sight| matches!(sight, Sight::Unavailable(GitError::Unreadable { .. }))).await;
+}
+
+#[test]
+fn one_look_at_a_damaged_repository_says_so_of_it_and_of_no_mirror() {
+    let repository = TestRepository::new();
+    let id = repository.push("one", &[("deep/site/a.yaml", "1")]);
+    assert!(read_once(&repository.bare(), Some("main"), Some("deep/site"), None).is_ok());
+    for object in ["HEAD:deep/site/a.yaml", "HEAD:deep/site", "HEAD:deep", "HEAD^{tree}", "HEAD"] {
+        let object = repository.git(&["rev-parse", object]);
+        let (first, rest) = object.split_at(2);
+        let path = repository.bare().join("objects").join(first).join(rest);
+        let whole = std::fs::read(&path).expect("a loose object");
+        std::fs::remove_file(&path).expect("removed");
+        let error = read_once(&repository.bare(), Some("main"), Some("deep/site"), None).expect_err("damaged");
+        assert!(matches!(&error, GitError::Damaged { revision, .. } if *revision == id), "{object}: {error:?}");
+        let said = error.to_string();
+        assert!(said.contains("fsck") && !said.contains("mirror"), "{said}");
+        std::fs::write(&path, whole).expect("mended");
+    }
 }
 
 #[tokio::test]
