@@ -35,6 +35,7 @@ mod mend;
 #[cfg(test)]
 mod mend_tests;
 mod mirror;
+mod older;
 mod once;
 mod origins;
 #[cfg(feature = "kubernetes")]
@@ -66,6 +67,7 @@ pub use init::{init, work_tree_around};
 pub use leave::{LEAVE_TRAILER, MayLeave};
 pub use limits::{DEPTH, ENTRIES, TOTAL_BYTES};
 pub use mirror::remembers;
+pub use older::{Looked, read_history};
 pub use once::{History, Written, read_once, work_tree_of};
 pub use origins::{Origins, Part};
 use owner::open;

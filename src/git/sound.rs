@@ -166,18 +166,22 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
-    /// What is too large to be content, a picture beside it, is not read by anybody here.
     fn read(&self, id: Oid) -> Result<(), git2::Error> {
-        let size = match self.loose.find(id)? {
-            Some(object) => object.size,
-            None => self.odb.read_header(id)?.0,
-        };
-        if size > OBJECT_BYTES {
-            return Ok(());
-        }
-        self.loose.check(id)?;
-        self.odb.read(id).map(drop)
+        read_object(&self.loose, &self.odb, id)
     }
+}
+
+/// Reads an object. What is too large to be content, a picture beside it, is not read by anybody here.
+pub(super) fn read_object(loose: &Loose, odb: &Odb<'_>, id: Oid) -> Result<(), git2::Error> {
+    let size = match loose.find(id)? {
+        Some(object) => object.size,
+        None => odb.read_header(id)?.0,
+    };
+    if size > OBJECT_BYTES {
+        return Ok(());
+    }
+    loose.check(id)?;
+    odb.read(id).map(drop)
 }
 
 /// An object that the mirror holds whole.

@@ -10,7 +10,7 @@ use crate::cli::sentence::count;
 use crate::content::kinds::FileSource;
 use crate::git::receive::{Hosted, folder_of, is_noexec};
 use crate::git::regular::{FILE_MAX, read_regular};
-use crate::git::{GitError, read_through};
+use crate::git::{GitError, Looked, read_history, read_through};
 use crate::net::files::Folder;
 use crate::net::tftp::FIRST_LOADERS;
 use crate::serve::StateDirectory;
@@ -20,7 +20,10 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// So long the history of the hosted repository is read.
+const HISTORY_WITHIN: Duration = Duration::from_secs(10);
 /// A certificate that ends sooner is worth a word, seconds.
 const SOON_SECONDS: i64 = 90 * 86_400;
 
@@ -68,6 +71,7 @@ pub(super) fn state(folder: &Path, stored: Stored, pod: Option<&Pod>) -> Vec<Che
     }
     checks.extend(hooks(folder));
     checks.extend(hosted(folder));
+    checks.extend(hosted_history(folder));
     let mut wrong = Vec::new();
     let mut secret = vec![folder.join("administrator.json"), folder.join("administrators.json")];
     for below in ["keys", "secrets"] {
@@ -110,6 +114,38 @@ fn hosted(folder: &Path) -> Option<Check> {
             Some(Check::fail(name, error.to_string(), remedy))
         }
     }
+}
+
+/// Whether it holds all of its history, as far as that can be read within a moment.
+fn hosted_history(folder: &Path) -> Option<Check> {
+    let (name, place) = ("hosted history", Hosted::place(folder));
+    if !place.join("objects").is_dir() {
+        return None;
+    }
+    let fsck = || format!("git -C {} fsck", place.display());
+    match read_history(&place, HISTORY_WITHIN) {
+        Ok(Looked { commits: 0, all: true }) => None,
+        Ok(Looked { commits, all: true }) => Some(Check::ok(name, format!("{} whole", are(commits)))),
+        Ok(Looked { commits, all: false }) => {
+            let says = format!(
+                "the newest {} whole; older ones were not looked at within {} s, {} does",
+                are(commits),
+                HISTORY_WITHIN.as_secs(),
+                fsck()
+            );
+            Some(Check::ok(name, says))
+        }
+        // Of the newest commit that is said already.
+        Err(_) if read_through(&place, None).is_err() => None,
+        Err(error) => {
+            let remedy = "what serves is whole, and nobody can clone this: push it again from a clone, or start anew (docs/git.md)";
+            Some(Check::warn(name, error.to_string(), remedy))
+        }
+    }
+}
+
+fn are(commits: usize) -> String {
+    if commits == 1 { "1 commit is".to_owned() } else { format!("{commits} commits are") }
 }
 
 /// Whether git would run the hooks of the repository that people push to. Nothing is said where there is none, and could be one.
