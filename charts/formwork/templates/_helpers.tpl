@@ -69,6 +69,7 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/* What is wrong with the values together, beyond what their schema can say. */}}
 {{- define "formwork.check" -}}
+{{- include "formwork.checkValues" . }}
 {{- $picked := list }}
 {{- range $word := list "branch" "tag" "semver" "commit" }}
 {{- if index $.Values.source $word }}{{ $picked = append $picked (printf "source.%s" $word) }}{{ end }}
@@ -83,9 +84,6 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- else if $metrics.serviceMonitor.enabled }}
 {{- fail "metrics.serviceMonitor.enabled: there is nothing to scrape without metrics.enabled" }}
-{{- end }}
-{{- if or (hasPrefix "http://" .Values.source.url) (hasPrefix "git://" .Values.source.url) }}
-{{- fail "source.url: whoever is on the way could change what it gives; use https:// or ssh://" }}
 {{- end }}
 {{- if and (ne .Values.network.mode "hostNetwork") (not .Values.network.address) }}
 {{- fail (printf "network.address: with network.mode %s, say the IPv4 address that machines reach the server at" .Values.network.mode) }}
