@@ -476,3 +476,24 @@ fn may(cluster: &Cluster) {
         assert!(!can(NAMESPACE, what), "{what}");
     }
 }
+
+#[test]
+fn who_may_speak_to_the_api_includes_the_releases_own_pods_and_its_test() {
+    let Some(helm) = Helm::find("who_may_speak_to_the_api_includes_the_releases_own_pods_and_its_test") else { return };
+    let from = "networkPolicy.from[0].podSelector.matchLabels.role=administrator";
+    let objects = helm.rendered(&["--values", &values("relay"), "--set", "networkPolicy.enabled=true", "--set", from]);
+    let rules = of_kind(&objects, "NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
+    let api = rules.iter().find(|rule| rule["ports"][0]["port"] == "cluster-api").unwrap();
+    let labels: Vec<&Value> =
+        api["from"].as_array().unwrap().iter().map(|it| &it["podSelector"]["matchLabels"]).collect();
+    assert_eq!(labels[0]["role"], "administrator", "{api}");
+    let of_the_servers = &of_kind(&objects, "StatefulSet")["spec"]["template"]["metadata"]["labels"];
+    let of_the_test = &of_kind(&objects, "Pod")["metadata"]["labels"];
+    for pod in [of_the_servers, of_the_test] {
+        let is_let_in = |labels: &Value| labels.as_object().unwrap().iter().all(|(key, value)| pod[key] == *value);
+        assert!(labels.iter().any(|labels| is_let_in(labels)), "{pod}: {api}");
+    }
+    // Services and the StatefulSet do not take the test's pod for a server.
+    let selector = of_kind(&objects, "StatefulSet")["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    assert!(selector.iter().any(|(key, value)| of_the_test[key] != *value), "{of_the_test}");
+}

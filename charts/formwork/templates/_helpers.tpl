@@ -17,6 +17,12 @@ app.kubernetes.io/name: {{ include "formwork.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The pod of `helm test`. */}}
+{{- define "formwork.testSelector" -}}
+app.kubernetes.io/name: {{ include "formwork.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "formwork.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "formwork.selector" . }}
