@@ -13,8 +13,13 @@ const SET: &str = "site.name=lab,store.kind=kubernetes,store.namespace=formwork-
 
 /// The documents of the book that make the rights by hand.
 fn written() -> String {
+    shown("store-rights.yaml")
+}
+
+/// A file that the book shows.
+fn shown(file: &str) -> String {
     let page = std::fs::read_to_string(repository("docs/kubernetes-store.md")).unwrap();
-    let (_, rest) = page.split_once("```yaml file=kubernetes/store-rights.yaml\n").unwrap();
+    let (_, rest) = page.split_once(&format!("```yaml file=kubernetes/{file}\n")).unwrap();
     rest.split("```").next().unwrap().to_owned()
 }
 
@@ -202,4 +207,42 @@ fn a_release_keeps_its_store_in_the_secrets_of_one_namespace_and_sees_no_others(
     assert!(!refused.status.success() && said.contains("a site is made once"), "{said}");
     helm.run(Some(&cluster), &["uninstall", "formwork", "--namespace", NAMESPACE]);
     assert!(may(&cluster, STORE).is_empty());
+}
+
+#[test]
+fn the_pod_that_fills_a_volume_may_speak_with_the_api_server_beside_either_kind_of_release() {
+    let test = "the_pod_that_fills_a_volume_may_speak_with_the_api_server_beside_either_kind_of_release";
+    let Some(helm) = Helm::find(test) else { return };
+    let Some(cluster) = Cluster::started(test) else { return };
+    for namespace in [NAMESPACE, STORE] {
+        cluster.kubectl(&["create", "namespace", namespace]);
+    }
+    // Where a namespace asks for the strictest of the standards, the pod is one that it takes.
+    cluster.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]);
+    std::fs::write(cluster.path("fill.yaml"), shown("fill.yaml")).unwrap();
+    let (file, chart) = (cluster.path("fill.yaml").display().to_string(), chart());
+    let release = |verb: &str, set: &str| {
+        let none = format!("replicas=0,{set}");
+        let reuse: &[&str] = if verb == "upgrade" { &["--reuse-values"] } else { &[] };
+        let words = [&[verb, "formwork", &chart, "--namespace", NAMESPACE, "--set", &none], reuse].concat();
+        helm.run(Some(&cluster), &words);
+        let account = cluster.object_in(NAMESPACE, "serviceaccount", "formwork").unwrap();
+        assert_eq!(account["automountServiceAccountToken"], false, "a pod says so itself: {account:#}");
+        cluster.kubectl(&["apply", "--namespace", NAMESPACE, "-f", &file]);
+        let pod = cluster.object_in(NAMESPACE, "pod", "fill").unwrap();
+        let token = pod["spec"]["volumes"].as_array().unwrap().iter().any(|volume| {
+            volume["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"))
+                && volume["projected"].is_object()
+        });
+        assert!(token, "{set}: {pod:#}");
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+        let at = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.iter().any(|mount| mount["mountPath"] == at), "{set}: {pod:#}");
+        cluster.kubectl(&["delete", "pod", "fill", "--namespace", NAMESPACE, "--grace-period=0", "--force"]);
+    };
+    // A release whose store is a file of its volume, and the same one when its store moves into the cluster.
+    release("install", "site.name=lab");
+    release("upgrade", SET);
+    let may = may(&cluster, STORE);
+    assert!(["get", "list", "watch", "create", "delete"].iter().all(|verb| may.contains(verb)), "{may:?}");
 }
