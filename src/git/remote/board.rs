@@ -57,16 +57,48 @@ pub struct SourceStatus {
     pub reporting: Option<Reporting>,
 }
 
+/// Why one commit of a source does not go into the site. It says nothing of any other commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The commit.
+    pub commit: String,
+    /// The findings.
+    pub findings: Vec<String>,
+    /// They are about who signed it.
+    pub is_untrusted: bool,
+    /// It is for the machines that would leave by it.
+    pub is_guarded: bool,
+}
+
 /// What is written about one source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entry {
+    /// Without what follows from the refusal: see [`Entry::shown`].
     pub status: SourceStatus,
+    /// Why a commit of it was not taken when it was judged last, which may have been an earlier one than is shown now.
+    pub refused: Option<Refusal>,
     /// What to use of it, where anything was ever found.
     pub known: Option<Known>,
     /// What it shows and is not followed, where its branch was rewritten.
     pub held: Option<Known>,
     /// Why the last look failed.
     pub failure: Option<GitError>,
+}
+
+impl Entry {
+    /// How the source stands. A look may show a new commit long before that is judged: what was found of another is not its own.
+    fn shown(&self) -> SourceStatus {
+        let mut status = self.status.clone();
+        let of = |commit: Option<&String>| self.refused.as_ref().filter(|it| commit == Some(&it.commit));
+        if let Some(refused) = of(self.status.head.as_ref()) {
+            status.findings.clone_from(&refused.findings);
+            status.is_untrusted = refused.is_untrusted;
+        }
+        // One that is followed can be let through, also where another one is shown and held.
+        let followed = self.known.as_ref().map(|known| &known.commit);
+        status.guarded = of(followed).filter(|it| it.is_guarded).map(|it| it.commit.clone());
+        status
+    }
 }
 
 /// All of them, in the order of the sources.
@@ -145,7 +177,7 @@ impl Board {
 
     /// How all sources stand.
     pub fn status(&self) -> Vec<SourceStatus> {
-        self.lock().1.iter().map(|entry| entry.status.clone()).collect()
+        self.lock().1.iter().map(Entry::shown).collect()
     }
 }
 
@@ -164,6 +196,43 @@ mod tests {
     use super::super::follow::Follow;
     use super::super::url::Location;
     use super::*;
+
+    #[test]
+    fn what_was_found_of_a_commit_is_said_of_no_other() {
+        let team = SourceSettings::new("team", Location::Local("/x".into()), Follow::Default);
+        let board = Board::new(&Sources(vec![team]), watch::channel(0).0);
+        let known = |commit: &str| Known {
+            reference: "refs/heads/main".to_owned(),
+            id: commit.to_owned(),
+            commit: commit.to_owned(),
+        };
+        let look = |followed: &str, held: Option<&str>| {
+            board.write(0, |entry| {
+                (entry.known, entry.held) = (Some(known(followed)), held.map(known));
+                entry.status.head = Some(held.unwrap_or(followed).to_owned());
+            });
+        };
+        let refuse = |commit: &str| {
+            let findings = vec!["tenants/a/net.yaml:2:7: error: x".to_owned()];
+            let refused = Refusal { commit: commit.to_owned(), findings, is_untrusted: true, is_guarded: true };
+            board.write_quietly(0, |entry| entry.refused = Some(refused));
+        };
+        let said = || {
+            let status = board.status().remove(0);
+            (status.findings.len(), status.is_untrusted, status.guarded)
+        };
+        look("bad", None);
+        assert_eq!(said(), (0, false, None), "nobody has judged it yet");
+        refuse("bad");
+        assert_eq!(said(), (1, true, Some("bad".to_owned())));
+        look("good", None);
+        assert_eq!(said(), (0, false, None), "the next one, before it is judged");
+        // It was judged while the next one came.
+        refuse("bad");
+        assert_eq!(said(), (0, false, None));
+        look("bad", Some("rewritten"));
+        assert_eq!(said(), (0, false, Some("bad".to_owned())), "another one is shown, and held");
+    }
 
     #[test]
     fn what_a_forge_takes_is_told_with_since_when_and_only_where_it_changes() {

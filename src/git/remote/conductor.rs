@@ -1,7 +1,7 @@
 //! The thread that puts together what the pollers found: of one source its commit; of several a commit of our own, in which
 //! each mounted source stands as far as it is good.
 
-use super::board::{Board, Entry};
+use super::board::{Board, Entry, Refusal};
 use super::compose::{Part, Verdict, decide, merged};
 use super::fetch::{Known, Room};
 use super::history::Checked;
@@ -437,20 +437,22 @@ impl Conductor {
                 _ => self.used.get(index).and_then(Option::as_ref).map(|held| held.revision.id.clone()),
             };
             let found = refused.iter().find(|refused| refused.index == index);
-            let (findings, is_untrusted) =
-                (found.map(|it| it.findings.clone()), found.is_some_and(|it| it.is_untrusted));
-            let guarded = found.filter(|it| it.is_guarded).and(entry.known.as_ref()).map(|known| known.commit.clone());
+            // Of the commit that was judged: what is shown may be a newer one by now.
+            let refusal = found.zip(entry.known.as_ref()).map(|(found, known)| Refusal {
+                commit: known.commit.clone(),
+                findings: found.findings.clone(),
+                is_untrusted: found.is_untrusted,
+                is_guarded: found.is_guarded,
+            });
             let good = self.signatures.get(index).and_then(|signatures| signatures.good.as_ref());
             let good = good.filter(|good| used.as_ref() == Some(&good.commit));
             let signed_by = good.map(|good| good.by.clone()).unwrap_or_default();
             self.board.write_quietly(index, |entry| {
                 entry.status.used = used;
                 entry.status.signed_by = signed_by;
-                entry.status.findings = findings.clone().unwrap_or_default();
-                entry.status.is_untrusted = is_untrusted;
-                entry.status.guarded = guarded;
+                entry.refused.clone_from(&refusal);
             });
-            let (Some(findings), Some(known)) = (findings, &entry.known) else { continue };
+            let (Some(Refusal { findings, .. }), Some(known)) = (refusal, &entry.known) else { continue };
             let Some(told) = self.told.get_mut(index).filter(|told| told.as_ref() != Some(&known.commit)) else {
                 continue;
             };
