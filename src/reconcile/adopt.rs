@@ -69,7 +69,8 @@ impl<C: Send + Sync + 'static> Task<C> {
             outcome: Outcome::Applied,
         };
         log(&revision, &attempt.outcome, &[]);
-        shared.update(|status| status.attempted = Some(attempt));
+        let parts = follower.parts(&revision);
+        shared.update(|status| status.tried(attempt, parts));
         self.tell(revision, previous).await;
         self.keep(Some(id)).await;
         // What the source shows may be older; what it shows after this look is not.

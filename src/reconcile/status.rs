@@ -142,6 +142,9 @@ pub struct Status {
     pub sources: Vec<Standing>,
     /// Which commit of each source the revision that serves is made of, by the source's name.
     pub applied_parts: BTreeMap<String, String>,
+    /// A revision that was attempted, and which commit of each source it is made of.
+    #[serde(skip)]
+    pub attempted_parts: (String, BTreeMap<String, String>),
 }
 
 impl Status {
@@ -164,6 +167,19 @@ impl Status {
     /// The commit of a source that is in the revision that serves.
     pub fn applied_of(&self, source: &str) -> Option<&str> {
         self.applied_parts.get(source).map(String::as_str)
+    }
+
+    /// The commit of a source that is in the revision of the last attempt.
+    pub fn attempted_of(&self, source: &str) -> Option<&str> {
+        let (revision, parts) = &self.attempted_parts;
+        self.attempted.as_ref().filter(|attempt| attempt.revision == *revision)?;
+        parts.get(source).map(String::as_str)
+    }
+
+    /// Takes in what was attempted, and what that revision is made of.
+    pub(super) fn tried(&mut self, attempt: Attempt, parts: Vec<(String, String)>) {
+        self.attempted_parts = (attempt.revision.clone(), parts.into_iter().collect());
+        self.attempted = Some(attempt);
     }
 
     /// Takes in what is followed, and a sight of it.

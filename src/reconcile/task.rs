@@ -281,12 +281,13 @@ impl<C: Send + Sync + 'static> Task<C> {
             outcome,
         };
         let applied = attempt.outcome == Outcome::Applied;
+        let parts = shared.parts.follower.parts(revision);
         shared.update(|status| {
             (status.loading, status.loading_since_unix_ms, status.loads_slowly) = (None, None, false);
             status.remember(recent);
             // Nothing is known of what was thrown away half-way.
             if attempt.outcome != Outcome::Overtaken {
-                status.attempted = Some(attempt);
+                status.tried(attempt, parts);
             }
         });
         if applied {

@@ -1,5 +1,6 @@
 //! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
 
+mod brought;
 mod chores;
 mod connections;
 mod content;
@@ -46,6 +47,7 @@ use crate::reconcile::{Change, Foresee, Foreseen, Hook, KeysInForce, Outcome, Pa
 use crate::replicas::Replicas;
 use crate::store::logs::LogStore;
 use crate::store::{BoxFuture, Store, StoreError};
+use brought::Brought;
 use desk::Desk;
 use keeping::Opening;
 use std::collections::BTreeMap;
@@ -111,8 +113,10 @@ struct Applied {
     /// The fleet, once it is there: what a revision would do cannot be told before.
     fleet: watch::Sender<Option<Arc<Fleet>>>,
     count: watch::Sender<u64>,
-    /// What the revision tried last does, in a line: for commit statuses.
-    line: statuses::Line,
+    /// Set before the first revision is looked at.
+    follower: OnceLock<Arc<Follower>>,
+    /// What each source's commit did when it came to serve: for commit statuses.
+    brought: Brought,
     standings: Arc<api::Standings>,
     metrics: Metrics,
 }
@@ -121,6 +125,9 @@ impl Hook for Applied {
     fn applied(&self, change: Change) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             tracing::debug!(revision = change.revision.id, "taken in");
+            if let Some(follower) = self.follower.get() {
+                self.brought.serves(&change.revision.id, &brought::parts(follower, &change.revision));
+            }
             if let Some(before) = &change.previous {
                 self.standings.revise(before, &change.catalog);
             }
@@ -147,7 +154,9 @@ impl Foresee for Applied {
             };
             let Some(fleet) = fleet else { return Foreseen::under(&serving) };
             let change = fleet.foresee(Some(Arc::clone(&serving)), next).await;
-            self.line.put(&change);
+            if let Some(follower) = self.follower.get() {
+                self.brought.foresee(&change, &brought::mounts(follower));
+            }
             Foreseen::of(&change, &serving)
         })
     }
@@ -215,7 +224,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         parts: OnceLock::new(),
         fleet: watch::Sender::new(None),
         count,
-        line: statuses::Line::default(),
+        follower: OnceLock::new(),
+        brought: Brought::default(),
         standings: Arc::default(),
         metrics: metrics.clone(),
     });
@@ -287,6 +297,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     };
     watched.extend(options.sources.map(|file| following.watch(file)));
     let hooks = Arc::new(sources::hooks(&follower));
+    let _ = hook.follower.set(Arc::clone(&follower));
     let reconciler: Reconciler<Catalog> = Reconciler::start(Parts {
         follower: Arc::clone(&follower),
         store: Arc::clone(&store),
@@ -299,7 +310,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         longest: crate::reconcile::LOAD_MOST,
     })
     .await?;
-    let (told, line) = (reconciler.status(), hook.line.clone());
+    let (told, brought) = (reconciler.status(), hook.brought.clone());
     let secrets = Secrets::in_folder(options.state.0.join("secrets"));
     let fleet =
         Arc::new(Fleet::load(Arc::clone(&store), reconciler, Arc::clone(&keys), site, fingerprint, secrets, clock)?);
@@ -317,9 +328,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     if let Some(kept) = kept {
         together::spawn(&mut services, &fleet, &desk, &replicas, kept);
     }
-    let once = replicas.clone();
+    let (once, forge_store) = (replicas.clone(), Arc::clone(&store));
     services.spawn(async move {
-        statuses::tell(follower, told, line, once).await;
+        statuses::tell(follower, told, brought, forge_store, once).await;
         Ok(())
     });
     services.spawn(sources::record(Arc::clone(&store), news, replicas.clone()));

@@ -1,16 +1,18 @@
 //! Commit statuses: what became of each source's commit is told to its forge. Decided from what the status says; sent by a
 //! thread of its own with a bounded queue, so that a forge that is away delays nothing.
 
+use super::brought::Brought;
 use crate::git::remote::forge::{Report, State, send};
 use crate::git::remote::{Forge, SourceStatus};
 use crate::git::{Follower, Source};
-use crate::inspect::change::{Became, Change};
 use crate::reconcile::{Outcome, Status};
 use crate::replicas::Replicas;
+use crate::store::{Batch, Operation, Space, Store, StoreError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 /// Reports that may wait to be taken up by the thread, and in it to be sent.
@@ -24,64 +26,37 @@ const PAUSE_FIRST: Duration = Duration::from_secs(2);
 /// The longest pause.
 const PAUSE_MOST: Duration = Duration::from_secs(300);
 
-/// What the revision that was tried last does, in a line.
-#[derive(Clone, Default)]
-pub(super) struct Line(Arc<Mutex<Option<(String, String)>>>);
+/// Before a source's name: what its forge was told last, in the store, so that a server that is started anew, or leads from now
+/// on, does not say again what was said.
+const TOLD: &str = "reported/";
 
-impl Line {
-    /// Remembers it.
-    pub(super) fn put(&self, change: &Change) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((change.to.clone(), in_a_line(change)));
-    }
-
-    /// Of this revision.
-    fn of(&self, revision: &str) -> Option<String> {
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.as_ref().filter(|(of, _)| of == revision).map(|(_, line)| line.clone())
-    }
-}
-
-/// A change as forges have room for it. Pure.
-fn in_a_line(change: &Change) -> String {
-    let of = |became: Became| change.objects.iter().filter(|object| object.became == became).count();
-    let objects = [(Became::Added, "added"), (Became::Changed, "changed"), (Became::Removed, "removed")]
-        .map(|(became, word)| (of(became), word));
-    let objects = objects.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
-    let machines = change.counts.iter().map(|(follows, count)| {
-        let (one, many) = follows.words();
-        if *count == 1 { format!("1 machine {one}") } else { format!("{count} machines {many}") }
-    });
-    let parts: Vec<String> = objects.chain(machines).collect();
-    if parts.is_empty() { "nothing changes".to_owned() } else { parts.join(", ") }
-}
-
-/// What is to be said of a source's newest commit. Pure. `line`: what the revision does, where that is known. `None`: nothing
-/// was ever seen of it.
-fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option<Report> {
+/// What is to be said of a source's newest commit. Pure. `brought`: of one that serves, what it brought where anybody foresaw it;
+/// none: that it serves is not taken in yet. `None`: nothing was ever seen of it, or the word is to come.
+///
+/// What became of a revision is said of the commits that it is made of, and of no others: a newer commit is seen before the
+/// revision that it goes into.
+fn verdict(status: &Status, source: &SourceStatus, brought: Option<Option<&str>>) -> Option<Report> {
     let commit = source.head.clone()?;
     let report =
         |state, description: &str| Some(Report { commit: commit.clone(), state, description: description.to_owned() });
     if let Some(finding) = source.findings.first() {
         return report(State::Failure, finding);
     }
-    // The newest commit is not what is used: its branch was rewritten and is held, or it is not taken up yet.
-    if source.used.as_ref() != Some(&commit) {
-        return match &source.failure {
-            Some(failure) if source.is_held => report(State::Failure, failure),
-            _ => report(State::Pending, "it is being loaded"),
+    // Its branch was rewritten, and is held.
+    if let Some(failure) = source.failure.as_ref().filter(|_| source.is_held) {
+        return report(State::Failure, failure);
+    }
+    // It serves, whatever became of another source's commit since.
+    if status.applied_of(&source.name) == Some(&commit) {
+        return match brought? {
+            Some(line) => report(State::Success, &format!("it serves: {line}")),
+            None => report(State::Success, &serves(status)),
         };
     }
-    let attempted = status.attempted.as_ref().filter(|attempt| Some(&attempt.revision) == status.head.as_ref());
+    let attempted = status.attempted.as_ref().filter(|_| status.attempted_of(&source.name) == Some(&commit));
     let Some(attempt) = attempted else { return report(State::Pending, "it is being loaded") };
     match &attempt.outcome {
-        Outcome::Applied => {
-            let machines = status.applied.as_ref().map_or(0, |applied| applied.machines);
-            let machines = if machines == 1 { "1 machine".to_owned() } else { format!("{machines} machines") };
-            match line {
-                Some(line) => report(State::Success, &format!("it serves: {line}")),
-                None => report(State::Success, &format!("it serves; the site declares {machines}")),
-            }
-        }
+        Outcome::Applied => report(State::Pending, "it is being loaded"),
         Outcome::Waiting => {
             report(State::Pending, "it is good and waits: following is suspended, or another revision is pinned")
         }
@@ -102,43 +77,97 @@ fn verdict(status: &Status, source: &SourceStatus, line: Option<&str>) -> Option
     }
 }
 
+/// What is said of a commit that serves where what it brought is not known: it is the first one of all, or was applied before
+/// this program began.
+fn serves(status: &Status) -> String {
+    match status.applied.as_ref().map_or(0, |applied| applied.machines) {
+        1 => "it serves; the site declares 1 machine".to_owned(),
+        machines => format!("it serves; the site declares {machines} machines"),
+    }
+}
+
+/// Whether a forge is to hear this after what it heard last of this source. What a commit brought is said once.
+fn is_news(last: Option<&Report>, report: &Report) -> bool {
+    let is_said = |last: &Report| {
+        last == report
+            || (last.commit == report.commit && (last.state, report.state) == (State::Success, State::Success))
+    };
+    !last.is_some_and(is_said)
+}
+
+/// What the forges of these sources heard last, as the store has it.
+fn told_before<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> BTreeMap<String, Report> {
+    let told = sources.filter_map(|source| {
+        let written = store.get(Space::Meta, &format!("{TOLD}{source}"));
+        let written =
+            written.inspect_err(|error| tracing::warn!(%error, source, "what its forge was told is not known"));
+        Some((source.to_owned(), serde_json::from_slice(&written.ok()??).ok()?))
+    });
+    told.collect()
+}
+
+/// Writes down what a forge took.
+async fn remember(store: &dyn Store, source: &str, report: &Report) {
+    let value = serde_json::to_vec(report).map_err(|error| StoreError::TooLarge(error.to_string()));
+    let written = match value {
+        Ok(value) => {
+            let put = Operation::Put { space: Space::Meta, key: format!("{TOLD}{source}"), value: Some(value) };
+            store.commit(Batch { operations: vec![put], ..Batch::default() }, now_unix_ms()).await.map(drop)
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        tracing::warn!(%error, source, "what its forge was told could not be written down; it may be told again");
+    }
+}
+
 /// Watches what becomes of commits and tells the forges. Ends only with the server.
 pub(super) async fn tell(
     follower: Arc<Follower>,
     mut status: watch::Receiver<Arc<Status>>,
-    line: Line,
+    brought: Brought,
+    store: Arc<dyn Store>,
     replicas: Replicas,
 ) {
     let mut sender: Option<SyncSender<Waiting>> = None;
-    // By the source's name: which forge was told what last.
-    let mut told: BTreeMap<String, (Forge, Report)> = BTreeMap::new();
+    let (tell_taken, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    // By the source's name: its forge, and what that was told last, by this server or another one.
+    let mut forges: BTreeMap<String, Forge> = BTreeMap::new();
+    let mut told: Option<BTreeMap<String, Report>> = None;
     loop {
         let now = Arc::clone(&status.borrow_and_update());
         // What is followed may be another since.
         let declared = declared(&follower.source());
-        told.retain(|name, (forge, _)| declared.iter().any(|(of, declared)| of == name && declared == forge));
+        if let Some(told) = &mut told {
+            told.retain(|name, _| declared.iter().any(|(of, forge)| of == name && forges.get(name) == Some(forge)));
+        }
+        forges = declared.iter().cloned().collect();
         if sender.is_none() && !declared.is_empty() {
-            sender = started(&follower);
+            sender = started(&follower, &tell_taken);
             if sender.is_none() {
                 return std::future::pending().await;
             }
         }
         let sources = follower.sources();
-        let does = now.attempted.as_ref().and_then(|attempt| line.of(&attempt.revision));
-        // Of several servers that follow the same the one that leads tells, and knows what is taken.
-        if !replicas.leads() {
-            declared.iter().for_each(|(name, _)| follower.reported(name, None, now_unix_ms()));
+        while let Ok((source, report)) = taken.try_recv() {
+            remember(store.as_ref(), &source, &report).await;
         }
-        for (name, forge) in declared.iter().filter(|_| replicas.leads()) {
-            let Some(found) = sources.iter().find(|source| source.name == *name) else { continue };
-            let Some(report) = verdict(&now, found, does.as_deref())
-                .filter(|report| told.get(name).is_none_or(|(_, said)| said != report))
-            else {
-                continue;
-            };
-            if sender.as_ref().is_some_and(|sender| offer(sender, name, forge, &report)) {
-                told.insert(name.clone(), (forge.clone(), report));
+        // Of several servers that follow the same the one that leads tells, and knows what is taken.
+        if replicas.leads() {
+            let told =
+                told.get_or_insert_with(|| told_before(store.as_ref(), declared.iter().map(|(name, _)| name.as_str())));
+            for (name, forge) in &declared {
+                let Some(found) = sources.iter().find(|source| source.name == *name) else { continue };
+                let line = found.head.as_deref().and_then(|head| brought.of(name, head));
+                let report = verdict(&now, found, line.as_ref().map(Option::as_deref));
+                let Some(report) = report.filter(|report| is_news(told.get(name), report)) else { continue };
+                if sender.as_ref().is_some_and(|sender| offer(sender, name, forge, &report)) {
+                    told.insert(name.clone(), report);
+                }
             }
+        } else {
+            told = None;
+            declared.iter().for_each(|(name, _)| follower.reported(name, None, now_unix_ms()));
         }
         if let Ok(Err(_)) = tokio::time::timeout(LOOK_EVERY, status.changed()).await {
             return std::future::pending().await;
@@ -156,11 +185,16 @@ fn declared(source: &Source) -> Vec<(String, Forge)> {
     }
 }
 
-/// Starts the thread that sends.
-fn started(follower: &Arc<Follower>) -> Option<SyncSender<Waiting>> {
+/// Starts the thread that sends; `taken`: hears what a forge took.
+fn started(follower: &Arc<Follower>, taken: &UnboundedSender<(String, Report)>) -> Option<SyncSender<Waiting>> {
     let (sender, receiver) = sync_channel(QUEUE);
-    let heard = Arc::clone(follower);
-    let answered = move |source: &str, taken| heard.reported(source, Some(taken), now_unix_ms());
+    let (heard, taken) = (Arc::clone(follower), taken.clone());
+    let answered = move |source: &str, report: &Report, answer: Result<(), String>| {
+        if answer.is_ok() {
+            let _ = taken.send((source.to_owned(), report.clone()));
+        }
+        heard.reported(source, Some(answer), now_unix_ms());
+    };
     let thread = std::thread::Builder::new().name("formwork-forge".to_owned());
     if let Err(error) = thread.spawn(move || deliver(&receiver, &answered)) {
         tracing::error!(%error, "commit statuses are not sent");
@@ -211,7 +245,7 @@ fn put(queue: &mut Vec<Waiting>, new: Waiting) {
 }
 
 /// The thread: sends what is due, and says whether it was taken.
-fn deliver(receiver: &Receiver<Waiting>, answered: &impl Fn(&str, Result<(), String>)) {
+fn deliver(receiver: &Receiver<Waiting>, answered: &impl Fn(&str, &Report, Result<(), String>)) {
     let mut queue: Vec<Waiting> = Vec::new();
     loop {
         let now = Instant::now();
@@ -229,7 +263,7 @@ fn deliver(receiver: &Receiver<Waiting>, answered: &impl Fn(&str, Result<(), Str
         let mut waiting = queue.remove(index);
         let taken = send(&waiting.forge, &waiting.report);
         let of = |why: &String| format!("{} of {}: {why}", waiting.forge.url, waiting.forge.project);
-        answered(&waiting.source, taken.clone().map_err(|error| of(&error.why)));
+        answered(&waiting.source, &waiting.report, taken.clone().map_err(|error| of(&error.why)));
         let Err(error) = taken else { continue };
         waiting.tries += 1;
         let again = error.again && waiting.tries < TRIES;
@@ -277,6 +311,7 @@ mod tests {
                 machines: 3,
                 signed_by: Vec::new(),
             }),
+            attempted_parts: ("r1".to_owned(), [("one".to_owned(), "c1".to_owned())].into()),
             ..Status::default()
         }
     }
@@ -284,11 +319,13 @@ mod tests {
     #[test]
     fn a_commit_is_told_what_became_of_it_and_nobody_is_blamed_for_anothers_file() {
         let say = |status: &Status, source: &SourceStatus| {
-            verdict(status, source, None).map(|report| (report.state, report.description))
+            verdict(status, source, Some(None)).map(|report| (report.state, report.description))
         };
         let told = |state, text: &str| Some((state, text.to_owned()));
         let refused = status(Outcome::Refused, &["a.yaml:1:1: error: x", "tenants/b/b.yaml:1:1: error: y"]);
-        let applied = status(Outcome::Applied, &[]);
+        let served = [("one".to_owned(), "c1".to_owned())].into();
+        let applied = Status { applied_parts: served, ..status(Outcome::Applied, &[]) };
+        assert_eq!(verdict(&applied, &source(None), None), None, "what it brought is to come");
         assert_eq!(say(&applied, &source(None)), told(State::Success, "it serves; the site declares 3 machines"));
         assert_eq!(say(&refused, &source(None)), told(State::Failure, "a.yaml:1:1: error: x"));
         assert_eq!(say(&refused, &source(Some("tenants/b"))), told(State::Failure, "tenants/b/b.yaml:1:1: error: y"));
@@ -296,16 +333,22 @@ mod tests {
             say(&refused, &source(Some("tenants/a"))),
             told(State::Pending, "it waits: the site is refused for what another source says")
         );
-        let with = verdict(&applied, &source(None), Some("1 changed, 1 machine begins a run"));
+        let with = verdict(&applied, &source(None), Some(Some("1 changed, 1 machine begins a run")));
         assert_eq!(
             with.map(|report| report.description).as_deref(),
             Some("it serves: 1 changed, 1 machine begins a run")
         );
-        let older = Status { head: Some("r2".to_owned()), ..applied.clone() };
-        assert_eq!(say(&older, &source(None)), told(State::Pending, "it is being loaded"));
+        // A newer one is seen before the revision that it goes into: what became of the one before says nothing of it.
+        for before in [&refused, &applied] {
+            let newer = SourceStatus { head: Some("c2".to_owned()), used: Some("c2".to_owned()), ..source(None) };
+            assert_eq!(say(before, &newer), told(State::Pending, "it is being loaded"));
+        }
+        // It serves, and another source's commit is refused.
+        let other = Status { applied_parts: [("one".to_owned(), "c1".to_owned())].into(), ..refused.clone() };
+        assert_eq!(say(&other, &source(Some("tenants/b"))).map(|(state, _)| state), Some(State::Success));
         let mut held = source(None);
-        held.used = Some("c0".to_owned());
-        held.failure = Some("x: main was rewritten from c0 to c1".to_owned());
+        held.head = Some("c2".to_owned());
+        held.failure = Some("x: main was rewritten from c1 to c2".to_owned());
         held.is_held = true;
         assert_eq!(say(&applied, &held).map(|(state, _)| state), Some(State::Failure));
         let mut forbidden = source(Some("tenants/a"));
@@ -315,6 +358,27 @@ mod tests {
         let (state, text) = say(&postponed, &source(None)).expect("a word");
         assert!(state == State::Pending && !text.contains('/') && text.contains("tried again"), "{text}");
         assert_eq!(say(&applied, &SourceStatus::default()), None);
+    }
+
+    #[test]
+    fn what_a_commit_brought_is_said_once() {
+        let report = |commit: &str, state, description: &str| Report {
+            commit: commit.to_owned(),
+            state,
+            description: description.to_owned(),
+        };
+        let brought = report("c1", State::Success, "it serves: 4 added");
+        for (last, now, news) in [
+            (None, brought.clone(), true),
+            (Some(&brought), brought.clone(), false),
+            // After a restart nobody knows any more.
+            (Some(&brought), report("c1", State::Success, "it serves; the site declares 4 machines"), false),
+            (Some(&brought), report("c2", State::Success, "it serves: 1 changed"), true),
+            (Some(&brought), report("c1", State::Failure, "nobody trusted signed it"), true),
+            (Some(&report("c1", State::Pending, "it is being loaded")), brought.clone(), true),
+        ] {
+            assert_eq!(is_news(last, &now), news, "{last:?} {now:?}");
+        }
     }
 
     #[test]

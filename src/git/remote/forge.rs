@@ -4,6 +4,7 @@
 use super::secret::Secret;
 use super::settings::{Forge, ForgeKind};
 use super::tls;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const DESCRIPTION_MAX: usize = 140;
 const CONTEXT: &str = "formwork";
 
 /// What became of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum State {
     /// It is on its way.
     Pending,
@@ -26,7 +28,8 @@ pub enum State {
 }
 
 /// What is said of one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The commit.
     pub commit: String,
