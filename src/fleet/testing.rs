@@ -99,6 +99,7 @@ spec: {stages: [look]}
             hook: Arc::new(Quiet),
             foresee: Arc::new(Blind),
             verifier: None,
+            hosted: false,
             others: false,
             longest: crate::reconcile::LOAD_MOST,
         };

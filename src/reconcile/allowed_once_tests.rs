@@ -2,7 +2,7 @@
 
 use super::reconciler::now_unix_ms;
 use super::tests::Site;
-use super::{Allowance, HoldError, Outcome, Status};
+use super::{Allowance, HoldError, Outcome, Promise, Status, said_in};
 use crate::git::Revision;
 use crate::journal::{Event, Stream};
 use crate::store::{Batch, Operation, Space, Store as _};
@@ -94,4 +94,23 @@ async fn what_another_server_used_up_refuses_nothing_that_it_applied() {
     site.until("it serves here, too", |status| applied(status) == Some(empty.id.as_str())).await;
     let after: Vec<_> = site.events().into_iter().skip_while(|(_, id)| *id == full).collect();
     assert_eq!(after, [("refused", empty.id.clone()), ("applied", empty.id)], "and is not refused after it");
+}
+
+#[tokio::test]
+async fn in_the_servers_own_repository_a_message_counts_only_for_who_is_known_to_have_pushed_it() {
+    let mut site = Site::new().await;
+    site.hosted = true;
+    site.restart().await;
+    let full = site.repository.push("full", &[("machines", "a b c")]);
+    site.attempted(&full).await;
+    let message = "all gone\n\nFormwork-Empty: yes";
+    let empty = site.repository.push(message, &[("machines", " ")]);
+    let status = site.attempted(&empty).await;
+    assert_eq!((outcome(&status), applied(&status)), (Some(Outcome::Refused), Some(full.as_str())));
+    // As its push is judged: what the message says is promised, as far as the pusher may say it.
+    let allowed = Allowance { by: "ada".into(), at_unix_ms: now_unix_ms(), ..said_in(message) };
+    let promise = Promise { by: "ada".into(), branch: "main".into(), allowed, ..Promise::default() };
+    promise.put(site.store.as_ref(), &empty).await.expect("promised");
+    site.reconciler().ask();
+    site.until("it serves", |status| applied(status) == Some(empty.as_str())).await;
 }

@@ -1,6 +1,6 @@
 //! The guard against wiping many machines by one commit.
 
-use super::{Allowance, Foreseen, Loss, guard_bound, guard_wipe};
+use super::{Allowance, Foreseen, Loss, guard_bound, guard_wipe, said_in};
 use crate::content::Place;
 use crate::content::kinds::WipeGuard;
 use crate::git::Revision;
@@ -92,7 +92,6 @@ fn the_hint_is_a_line_to_copy_that_works() {
 #[test]
 fn the_guard_itself_is_loosened_by_a_word_only() {
     let guard = |share, at_least| WipeGuard { share, at_least };
-    let none = Allowance::default();
     for (serving, next, message, allowed) in [
         (guard(25, 3), guard(25, 3), "", true),
         (guard(25, 3), guard(10, 1), "", true),
@@ -106,13 +105,13 @@ fn the_guard_itself_is_loosened_by_a_word_only() {
         (guard(25, 3), guard(100, 3), "wider\n\nFormwork-Allow-Wipe: all\n", true),
         (guard(25, 3), guard(100, 3), "Formwork-Allow-Wipe: node-1", false),
     ] {
-        let answer = guard_bound(serving, next, "site.yaml:5:3", message, &none);
+        let answer = guard_bound(serving, next, "site.yaml:5:3", &said_in(message));
         assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
         let all = Allowance { wipe_all: true, ..Allowance::default() };
-        assert_eq!(guard_bound(serving, next, "site.yaml:5:3", "", &all), Ok(()), "{serving:?} {next:?}");
+        assert_eq!(guard_bound(serving, next, "site.yaml:5:3", &all), Ok(()), "{serving:?} {next:?}");
     }
     let named = Allowance { wipe: ["node-1".to_owned()].into(), ..Allowance::default() };
-    let finding = guard_bound(guard(25, 3), guard(100, 3), "site.yaml:5:3", "", &named).unwrap_err();
+    let finding = guard_bound(guard(25, 3), guard(100, 3), "site.yaml:5:3", &named).unwrap_err();
     for part in ["site.yaml:5:3: error: it loosens spec.wipeGuard", "`share: 100, atLeast: 3`", "-o allow-wipe=all"] {
         assert!(finding.contains(part), "{part} is not in:\n{finding}");
     }

@@ -4,7 +4,7 @@ use super::guards::gone_sources;
 use super::tests::Site;
 use super::{
     Allowance, Census, Foreseen, GoneSource, HoldError, Loss, Outcome, SiteName, guard_leave, guard_leave_bound,
-    guard_site,
+    guard_site, said_in,
 };
 use crate::content::Place;
 use crate::content::kinds::LeaveGuard;
@@ -120,11 +120,10 @@ fn the_guard_against_leaving_is_loosened_by_a_word_only() {
         (guard(25, 3), guard(100, 3), "Formwork-Allow-Leave: all", true),
         (guard(25, 3), guard(100, 3), "Formwork-Allow-Leave: 9", false),
     ] {
-        let answer = guard_leave_bound(serving, next, "site.yaml:5:3", message, &Allowance::default());
+        let answer = guard_leave_bound(serving, next, "site.yaml:5:3", &said_in(message));
         assert_eq!(answer.is_ok(), allowed, "{serving:?} {next:?} {message:?}: {answer:?}");
     }
-    let finding =
-        guard_leave_bound(guard(25, 3), guard(100, 3), "site.yaml:5:3", "", &Allowance::default()).unwrap_err();
+    let finding = guard_leave_bound(guard(25, 3), guard(100, 3), "site.yaml:5:3", &Allowance::default()).unwrap_err();
     assert!(
         finding.contains("site.yaml:5:3: error: it loosens spec.leaveGuard") && finding.contains("allow-leave=all")
     );

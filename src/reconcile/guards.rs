@@ -112,20 +112,25 @@ pub(super) fn spoken(message: &str) -> Allowance {
     }
 }
 
+/// All that a commit's message allows.
+pub fn said_in(message: &str) -> Allowance {
+    let mut names = message.lines().filter_map(|line| line.trim().strip_prefix(RENAME_TRAILER)).map(str::trim);
+    Allowance {
+        empty: empty_is_meant(message, &Allowance::default()),
+        rename: names.rfind(|name| !name.is_empty()).map(str::to_owned),
+        ..spoken(message)
+    }
+}
+
 /// Refuses a push that loosens the guard against wiping itself, unless its pusher may wipe and says so: else whoever may push
 /// would lift the bound with one commit, and wipe with the next.
 ///
 /// # Errors
-/// The finding, which names both bounds and the word. `place` is where the new one stands.
-pub fn guard_bound(
-    serving: WipeGuard,
-    next: WipeGuard,
-    place: &str,
-    message: &str,
-    allowed: &Allowance,
-) -> Result<(), String> {
+/// The finding, which names both bounds and the word. `place` is where the new one stands; `allowed`: by the push, and by the
+/// commit's message as far as its pusher may say it.
+pub fn guard_bound(serving: WipeGuard, next: WipeGuard, place: &str, allowed: &Allowance) -> Result<(), String> {
     let loosened = next.share > serving.share || next.at_least > serving.at_least;
-    if !loosened || allowed.wipe_all || wipe_words(message).contains(&"all") {
+    if !loosened || allowed.wipe_all {
         return Ok(());
     }
     let told = |guard: WipeGuard| format!("share: {}, atLeast: {}", guard.share, guard.at_least);
@@ -186,11 +191,10 @@ pub fn guard_leave_bound(
     serving: LeaveGuard,
     next: LeaveGuard,
     place: &str,
-    message: &str,
     allowed: &Allowance,
 ) -> Result<(), String> {
     let loosened = next.share > serving.share || next.at_least > serving.at_least;
-    if !loosened || allowed.leave.and(&MayLeave::of_message(message)).all {
+    if !loosened || allowed.leave.all {
         return Ok(());
     }
     let told = |guard: LeaveGuard| format!("share: {}, atLeast: {}", guard.share, guard.at_least);

@@ -48,7 +48,7 @@ mod tests;
 pub use allowance::{Allowance, Promise};
 pub use build::{KeysInForce, catalogs, catalogs_by, sealed_catalogs};
 pub use foresee::{Blind, Foresee, Foreseen, Loss};
-pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe, of_push};
+pub use guards::{GoneSource, guard_bound, guard_leave, guard_leave_bound, guard_site, guard_wipe, of_push, said_in};
 pub use history::{HistoryRow, NoWayBack, REVISION_LEAST, trusted_sources};
 pub use in_time::{LOAD_MOST, in_time, until_late};
 pub use mounted::Held;

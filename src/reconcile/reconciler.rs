@@ -59,6 +59,9 @@ pub struct Parts<C = Catalog> {
     pub foresee: Arc<dyn Foresee<C>>,
     /// By what policy revisions are signed; none: signatures are not asked for.
     pub verifier: Option<Arc<Verifier>>,
+    /// What is followed is the server's own repository, where a push is judged by who pushes: what a commit's message allows counts
+    /// as it was promised then, for who pushed it, and never by itself.
+    pub hosted: bool,
     /// Other servers on the same store apply revisions, too: the one that the journal names last is for all to serve.
     pub others: bool,
     /// So long a revision is built, at most.
@@ -411,7 +414,7 @@ impl<C: Send + Sync + 'static> Shared<C> {
         let stale = before.as_ref().is_some_and(|before| decide::says_again(&before.message, &revision.message));
         let gone = before.map(|before| gone_sources(&before.message, &revision.message)).unwrap_or_default();
         let silent = Revision { message: String::new(), ..revision.clone() };
-        let revision = if stale { &silent } else { revision };
+        let revision = if stale || self.parts.hosted { &silent } else { revision };
         let one = |finding| vec![finding];
         if !back {
             guard_site(standing.site.as_deref(), &built.site, revision, allowed).map_err(one)?;

@@ -56,6 +56,8 @@ pub(super) struct Site {
     pub(super) repository: TestRepository,
     pub(super) store: Arc<MemoryStore>,
     told: Arc<Told>,
+    /// What is followed is the server's own repository.
+    pub(super) hosted: bool,
     /// Other servers are on the same store.
     pub(super) others: bool,
     /// A revision may be built for so long.
@@ -69,6 +71,7 @@ impl Site {
             repository: TestRepository::new(),
             store: Arc::new(MemoryStore::default()),
             told: Arc::new(Told::default()),
+            hosted: false,
             others: false,
             longest: super::LOAD_MOST,
             reconciler: None,
@@ -91,6 +94,7 @@ impl Site {
             hook: Arc::clone(&self.told) as Arc<dyn Hook<Words>>,
             foresee: Arc::new(Blind),
             verifier: None,
+            hosted: self.hosted,
             others: self.others,
             longest: self.longest,
         };

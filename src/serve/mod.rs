@@ -306,6 +306,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         hook: Arc::clone(&hook) as Arc<dyn Hook>,
         foresee: Arc::clone(&hook) as Arc<dyn Foresee>,
         verifier,
+        hosted: hosts,
         others: among_others,
         longest: crate::reconcile::LOAD_MOST,
     })

@@ -56,7 +56,10 @@ fn a_push_by_which_many_machines_leave_is_refused_until_it_is_meant() {
     // Nor by the message of a commit, nor by lifting the bound first.
     bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
     bob.git(&["commit", "-q", "--amend", "-m", "Lost\n\nFormwork-Allow-Leave: all"]).taken();
-    bob.push(&["origin", "HEAD:main"]).refused(&["5 of 8 machines would leave"]);
+    bob.push(&["origin", "HEAD:main"]).refused(&[
+        "5 of 8 machines would leave",
+        "you may not push a commit whose message has the line `Formwork-Allow-Leave: …`",
+    ]);
     bob.git(&["reset", "-q", "--hard", &eight]).taken();
     let lifted = format!("{}spec: {{leaveGuard: {{share: 100}}}}\n", SITE[0].1);
     bob.commit("Lift the bound", &[("site.yaml", &lifted)]);

@@ -60,14 +60,15 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     let clone = bob.folder.path().display().to_string();
     bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
     bob.git(&["commit", "-q", "--amend", "-m", "Anew\n\nFormwork-Allow-Wipe: all"]).taken();
-    bob.push(&["origin", "HEAD:main"]).refused(&["it would wipe 3 of 3 machines"]);
+    let line = "you may not push a commit whose message has the line `Formwork-Allow-Wipe: …`";
+    bob.push(&["origin", "HEAD:main"]).refused(&["it would wipe 3 of 3 machines", line]);
     assert_eq!(site.applied(), Some(second.clone()));
     // Nor by lifting the bound first.
     bob.git(&["reset", "-q", "--hard", &second]).taken();
     bob.commit("Lift the bound", &[("site.yaml", &guarded.replace("10", "100"))]);
     bob.push(&["origin", "HEAD:main"]).refused(&["site.yaml:4:8: it loosens spec.wipeGuard", "-o allow-wipe=all"]);
     bob.git(&["commit", "-q", "--amend", "-m", "Lift it\n\nFormwork-Allow-Wipe: all"]).taken();
-    bob.push(&["origin", "HEAD:main"]).refused(&["it loosens spec.wipeGuard"]);
+    bob.push(&["origin", "HEAD:main"]).refused(&["it loosens spec.wipeGuard", line]);
     ada.git(&["fetch", "-q", &clone, "HEAD"]).taken();
     let lift = ["-o", "dry-run", "-o", "allow-wipe=all", "origin", "FETCH_HEAD:refs/heads/main"];
     ada.push(&lift).refused(&["this push would be accepted"]);
@@ -93,4 +94,57 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     // What was allowed was allowed to that revision.
     declare(&ada, "And again", 3);
     ada.push(&["origin", "main"]).refused(&["it would wipe"]);
+}
+
+/// What a commit does when it is applied may be more than it did when it was pushed: what its message allows is asked about at once.
+#[test]
+fn a_line_in_a_message_counts_for_who_may_say_it_also_where_it_was_not_needed_when_it_was_pushed() {
+    let site = Site::hosted();
+    let ada = site.person();
+    let guarded = format!("{}spec: {{wipeGuard: {{share: 10, atLeast: 1}}}}\n", SITE[0].1);
+    ada.commit("The first machines", SITE);
+    let first = ada.commit("Take simulated machines in", &[("site.yaml", &guarded), ("machines/rule.yaml", RULE)]);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&first);
+    let bob = Person::new(&site, "bob", &site.user("bob", &["--read", "--push", "main"]));
+    bob.git(&["fetch", "-q", "origin", "main"]).taken();
+    bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
+    let suspended = site.type_in(&["suspend", "--reason", "the switch is replaced"]);
+    assert!(suspended.status.success(), "{}", String::from_utf8_lossy(&suspended.stderr));
+
+    // No machine has walked: nothing would be wiped now.
+    let third = declare(&bob, "Names\n\nFormwork-Allow-Wipe: all", 2);
+    let line = "you may not push a commit whose message has the line `Formwork-Allow-Wipe: …`";
+    let said = bob.push(&["origin", "main"]).refused(&[line, "--may wipe", "git commit --amend"]);
+    assert!(!said.remote().contains("it would wipe"), "{}", said.remote());
+    // Past the hook, so that nobody is known to have pushed it.
+    let (repository, clone) = (site.repository(), bob.folder.path().display().to_string());
+    let bare = |words: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.arg("--git-dir").arg(&repository).args(words);
+        assert!(command.status().expect("git").success(), "{words:?}");
+    };
+    bare(&["fetch", "-q", &clone, "main:refs/heads/main"]);
+    let http = site.http_port().to_string();
+    let words = ["simulate", "--server", "127.0.0.1", "--http-port", &http, "--machines", "3", "--script-only"];
+    let quick = ["--boot-seconds", "0..0", "--task-seconds", "0..0", "--limit-seconds", "300"];
+    let walked = site.type_in(&[words.as_slice(), &quick].concat());
+    assert!(walked.status.success(), "{}", String::from_utf8_lossy(&walked.stderr));
+    let resumed = site.type_in(&["resume"]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    super::site::until("it is refused", || {
+        let status = site.type_in(&["status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        status["content"]["reason"] == "Refused" && status["content"]["lastAttemptedRevision"] == third.as_str()
+    });
+    assert_eq!(site.applied(), Some(first));
+
+    // The same by somebody who may, and said with the push.
+    ada.git(&["fetch", "-q", &clone, "main"]).taken();
+    ada.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
+    let fourth = declare(&ada, "Names, and anew\n\nFormwork-Allow-Wipe: rack-1, rack-2, rack-3", 3);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&fourth);
+    let history = site.type_in(&["history", "-o", "json"]);
+    assert!(String::from_utf8_lossy(&history.stdout).contains("allow-wipe=rack-1,rack-2,rack-3"));
 }

@@ -1,6 +1,7 @@
 //! What a push would do: read from its quarantine, loaded, compiled and guarded as the reconciler will, compared with what serves.
 
 use super::checks::Pushed;
+use super::said::said;
 use super::{Answer, Applied, Other, Pusher, Question, Shown, Verdict};
 use crate::api::App;
 use crate::api::words::{allowance, unknown_names};
@@ -86,15 +87,18 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
         return Answer::Judged(Box::new(verdict));
     }
     let rights = pusher.rights;
-    let said = Vec::from_iter(options.rewrite.then(|| "allow-rewrite".to_owned()));
-    let allowed = allowance(app, pusher.name, options);
+    let rewrite = Vec::from_iter(options.rewrite.then(|| "allow-rewrite".to_owned()));
+    let mut allowed = allowance(app, pusher.name, options);
     let moved = seen.moves.iter().find(|(update, _)| update.is_branch(&seen.followed));
     if let Some((Update { old, new: Some(new), .. }, _)) = moved {
         verdict.followed = true;
         verdict.old.clone_from(old);
         verdict.new = Some(new.clone());
         match content(app, &seen, new, &allowed, &rights).await {
-            Ok(content) => content.into_verdict(&mut verdict),
+            Ok(content) => {
+                allowed = content.said.and(&allowed);
+                content.into_verdict(&mut verdict);
+            }
             Err(error) => return unable(&error),
         }
     }
@@ -103,7 +107,7 @@ pub(super) async fn judge(app: &App, question: Question, pusher: Pusher) -> Answ
     if verdict.accepted
         && !verdict.dry_run
         && let Some(new) = &verdict.new
-        && let Err(error) = promise(app, &verdict, new, (&allowed, said)).await
+        && let Err(error) = promise(app, &verdict, new, (&allowed, rewrite)).await
     {
         if allowed.is_some() {
             return Answer::unable(error.to_string(), Some("what was allowed could not be written down; push again"));
@@ -202,6 +206,9 @@ fn within(ours: &std::path::Path, theirs: &std::path::Path) -> bool {
 /// What the content of a revision came to.
 struct Content {
     revision: Revision,
+    /// What its message allows, as far as its pusher may say that, and what of it they may not.
+    said: Allowance,
+    refusals: Vec<Refusal>,
     signed_by: Vec<String>,
     findings: Vec<Shown>,
     left_out: usize,
@@ -213,11 +220,13 @@ impl Content {
     /// Of a revision that is not even compiled.
     fn refused(revision: Revision, texts: &[String]) -> Self {
         let (findings, left_out) = shown(texts, &Tree::default());
-        Self { revision, signed_by: Vec::new(), findings, left_out, change: None, machines: 0 }
+        let (said, refusals) = (Allowance::default(), Vec::new());
+        Self { revision, said, refusals, signed_by: Vec::new(), findings, left_out, change: None, machines: 0 }
     }
 
     fn into_verdict(self, verdict: &mut Verdict) {
         verdict.summary = self.revision.summary;
+        verdict.refusals.extend(self.refusals);
         verdict.signed_by = self.signed_by;
         verdict.findings = self.findings;
         verdict.left_out = self.left_out;
@@ -280,58 +289,50 @@ async fn content(app: &App, seen: &Seen, id: &str, allowed: &Allowance, rights: 
         Ok(tree) => Arc::new(tree),
         Err(finding) => return Ok(Content::refused(revision, &[finding])),
     };
-    // What a commit's message allows counts as far as its pusher may allow it.
+    // What a commit's message allows counts as far as its pusher may allow it, and by nothing but what is promised with the push.
+    let (said, refusals) = said(&revision.message, rights);
     let silent = Revision { message: String::new(), ..revision.clone() };
-    let spoken = |may: May| if rights.may.contains(&may) { &revision } else { &silent };
-    let judged = app.fleet.reconciler.judge(Arc::clone(&tree), spoken(May::Empty), allowed).await;
+    let (words, allowed) = (allowed, &said.and(allowed));
+    let judged = app.fleet.reconciler.judge(Arc::clone(&tree), &silent, allowed).await;
     let (texts, change, machines) = match judged {
         Ok(built) => {
             let serving = app.fleet.current();
             let change = app.fleet.foresee(serving.clone(), Arc::clone(&built.catalog)).await;
             let mut texts = built.warnings.clone();
             let known = app.fleet.reconciler.site().await;
-            let renamed = guard_site(known.as_deref(), &built.site, spoken(May::Rename), allowed).err();
+            let renamed = guard_site(known.as_deref(), &built.site, &silent, allowed).err();
             texts.extend(renamed.map(|finding| of_push(&finding).to_owned()));
             if let Some(serving) = serving {
-                texts.extend(guarded((&serving, &built), &change, &tree, spoken, allowed));
+                texts.extend(guarded((&serving, &built), &change, &tree, &silent, allowed));
             }
-            texts.extend(unknown_names(app, Some(&built.catalog), allowed, Said::BY_PUSH, FINDINGS_MAX));
+            texts.extend(unknown_names(app, Some(&built.catalog), words, Said::BY_PUSH, FINDINGS_MAX));
             (texts, Some(change), built.census.machines)
         }
         Err(findings) => (findings.iter().map(|finding| of_push(finding).to_owned()).collect(), None, 0),
     };
     let texts: Vec<String> = texts.iter().map(|text| by_rights(text, &rights.may)).collect();
     let (findings, left_out) = shown(&texts, &tree);
-    Ok(Content { revision, signed_by, findings, left_out, change, machines })
+    Ok(Content { revision, said, refusals, signed_by, findings, left_out, change, machines })
 }
 
 /// What the guards say. The reconciler will ask the same of the same; here it is asked once for the answer and the guards, and
-/// also whether a bound itself is loosened. `spoken`: the revision with what its message says, as far as its pusher may say that.
-fn guarded<'a>(
+/// also whether a bound itself is loosened.
+fn guarded(
     (serving, built): (&Catalog, &Built),
     change: &Change,
     tree: &Tree,
-    spoken: impl Fn(May) -> &'a Revision,
+    revision: &Revision,
     allowed: &Allowance,
 ) -> Vec<String> {
     let foreseen = Foreseen::of(change, serving);
     let next = &built.catalog;
-    let (wipe, mut leave) = (spoken(May::Wipe), spoken(May::Leave).clone());
-    // From many to none is the other right's to say, and means this as well.
-    if built.census.machines == 0 {
-        leave.message = format!("{}\n{}", leave.message, spoken(May::Empty).message);
-    }
+    let wipe_place = bound_place(tree, "wipeGuard:");
+    let leave_place = bound_place(tree, "leaveGuard:");
     let said = [
-        guard_wipe(&foreseen, wipe, allowed),
-        guard_leave(&foreseen, &[], built.census, &leave, allowed),
-        guard_bound(serving.wipe_guard(), next.wipe_guard(), &bound_place(tree, "wipeGuard:"), &wipe.message, allowed),
-        guard_leave_bound(
-            serving.leave_guard(),
-            next.leave_guard(),
-            &bound_place(tree, "leaveGuard:"),
-            &leave.message,
-            allowed,
-        ),
+        guard_wipe(&foreseen, revision, allowed),
+        guard_leave(&foreseen, &[], built.census, revision, allowed),
+        guard_bound(serving.wipe_guard(), next.wipe_guard(), &wipe_place, allowed),
+        guard_leave_bound(serving.leave_guard(), next.leave_guard(), &leave_place, allowed),
     ];
     said.into_iter().filter_map(Result::err).map(|finding| of_push(&finding).to_owned()).collect()
 }

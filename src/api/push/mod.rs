@@ -11,6 +11,7 @@ mod checks;
 mod http;
 mod judge;
 mod report;
+mod said;
 mod shown;
 mod socket;
 mod status;
