@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn an_export_says_what_it_holds_what_goes_along_and_what_comes_next() {
         let moved = Moved { move_id: "ab".into(), moved_unix_ms: 0 };
-        let header = Header { site: "lab".into(), authority: "cd".into(), from: None, moved };
+        let header = Header { site: "lab".into(), authority: "cd".into(), from: None, end: None, moved };
         for (again, words) in [(false, "nothing serves from it any more"), (true, "marked as moved before")] {
             let exported = Exported { header: header.clone(), counts: COUNTS, again };
             let written = Written { file: Path::new("site.move"), exported: &exported, along: vec!["keys", "logs"] };

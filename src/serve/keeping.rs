@@ -317,7 +317,7 @@ impl Keeping {
                     metrics,
                     on_fatal,
                     served_meanwhile,
-                    seen: Some(state.join("store-seen")),
+                    seen: Some(store_seen(state)),
                     ..KubernetesOptions::default()
                 };
                 let connect = client::connect(kube::Config::clone(config), namespace.clone());
@@ -325,6 +325,12 @@ impl Keeping {
             }
         })
     }
+}
+
+/// The file of a state directory that keeps how far the log of a store elsewhere was seen.
+#[cfg(feature = "kubernetes")]
+pub fn store_seen(state: &Path) -> std::path::PathBuf {
+    state.join("store-seen")
 }
 
 /// How long a store is waited for that says so.

@@ -26,6 +26,8 @@ mod waiting;
 pub use content::Content;
 pub use error::ServeError;
 pub use keeping::Keeping;
+#[cfg(feature = "kubernetes")]
+pub use keeping::store_seen;
 pub use listen::bind;
 pub use namespace::{NamespaceError, enter};
 pub use site::{HOOK_SOCKET, SiteError, StateDirectory};

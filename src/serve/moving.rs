@@ -32,7 +32,8 @@ pub fn export(keeping: &Keeping, state: &StateDirectory, to: &Path, watch: &dyn 
         Keeping::Kubernetes { config, namespace, .. } => {
             let connect = || client::connect(kube::Config::clone(config), namespace.clone());
             let now_ms = keeping.clock().now_ms();
-            let place = kubernetes::Place { connect: &connect, authority: &authority, now_ms };
+            let seen = super::keeping::store_seen(&state.0);
+            let place = kubernetes::Place { connect: &connect, authority: &authority, now_ms, seen: Some(&seen) };
             kubernetes::export(&place, whose, to, watch)?
         }
     })
@@ -51,6 +52,8 @@ pub fn import(
     let authority = authority(state)?;
     is_of_own_authority(&file.header, &authority, state)?;
     is_not_elsewhere(&file.header, state, keeping.elsewhere())?;
+    #[cfg(feature = "kubernetes")]
+    kubernetes::is_not_older(file, &super::keeping::store_seen(&state.0))?;
     let imported = match keeping {
         Keeping::Embedded => {
             let imported = embedded::import(file, &state.0, watch)?;
@@ -62,7 +65,8 @@ pub fn import(
             is_not_here(state)?;
             let connect = || client::connect(kube::Config::clone(config), namespace.clone());
             let now_ms = keeping.clock().now_ms();
-            let place = kubernetes::Place { connect: &connect, authority: &authority, now_ms };
+            let seen = super::keeping::store_seen(&state.0);
+            let place = kubernetes::Place { connect: &connect, authority: &authority, now_ms, seen: Some(&seen) };
             kubernetes::import(file, &place, watch)?
         }
     };

@@ -6,7 +6,7 @@ use super::{Arguments, Check};
 use crate::cli::error::CliError;
 use crate::cli::sentence::count;
 use crate::controller::{GROUP, VERSION};
-use crate::serve::Keeping;
+use crate::serve::{Keeping, store_seen};
 use crate::store::StoreError;
 use crate::store::kubernetes::{Glance, KubernetesStore, client, kept};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -164,7 +164,8 @@ async fn kinds(client: &kube::Client) -> Result<Vec<String>, String> {
 fn stored(config: &kube::Config, namespace: &str, shares: bool, state: &Path, pod: Option<&Pod>) -> Vec<Check> {
     let certificate = std::fs::read_to_string(state.join("keys/authority.pem")).ok();
     let authority = certificate.as_deref().and_then(|certificate| crate::identity::ca_fingerprint(certificate).ok());
-    let glance = KubernetesStore::look(client::connect(config.clone(), namespace.to_owned()), authority.as_deref());
+    let connect = client::connect(config.clone(), namespace.to_owned());
+    let glance = KubernetesStore::look(connect, authority.as_deref(), Some(&store_seen(state)));
     let mut checks = vec![judge_store(namespace, certificate.is_some(), pod, glance)];
     if shares {
         let found = kept::find(config.clone(), namespace);

@@ -248,12 +248,13 @@ impl KubernetesStore {
         Ok(Self { queue: Some(queue), thread: Some(thread), shared, metrics })
     }
 
-    /// Reads a store whole, as a server does that opens it, and leaves it as it is. `authority`: as [`Options::authority`].
+    /// Reads a store whole, as a server does that opens it, and leaves it as it is. `authority` and `seen`: as in [`Options`].
     ///
     /// # Errors
     /// Those of [`KubernetesStore::open`].
-    pub fn look(connect: Connect, authority: Option<&str>) -> Result<Glance, StoreError> {
-        let options = Options { authority: authority.map(str::to_owned), ..Options::default() };
+    pub fn look(connect: Connect, authority: Option<&str>, seen: Option<&Path>) -> Result<Glance, StoreError> {
+        let (authority, seen) = (authority.map(str::to_owned), seen.map(Path::to_owned));
+        let options = Options { authority, seen, ..Options::default() };
         let bytes_max = options.state_bytes;
         on_own_thread(move || {
             runtime()?.block_on(async {

@@ -10,9 +10,9 @@ use super::read::{self, Unread};
 use super::segment::{Effect, Segment, Snapshot};
 use super::shared::{AUTHORITY, HOLDER, RESTORED, Shared};
 use super::state::State;
-use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime};
+use super::{Connect, KubernetesStore, Options, Sharing, on_own_thread, random, runtime, seen};
 use crate::store::encoding::space_key;
-use crate::store::moving::{self, Exported, Imported, MOVED, Movable, MoveFile, Moved, Whose};
+use crate::store::moving::{self, Exported, Imported, LogEnd, MOVED, Movable, MoveFile, Moved, Whose};
 use crate::store::{Operation, Space, StoreError, Watch};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Place<'a> {
     pub authority: &'a str,
     /// The lifetime clock, milliseconds.
     pub now_ms: u64,
+    /// The file that keeps how far its log was seen ([`Options::seen`]): one that came back older is neither marked nor written.
+    pub seen: Option<&'a std::path::Path>,
 }
 
 /// Marks a store as moved, which ends whoever has it, and writes it to the new file `to`.
@@ -59,6 +61,21 @@ pub fn import(file: &MoveFile, place: &Place<'_>, watch: &dyn Watch) -> Result<I
     Ok(Imported::Made)
 }
 
+/// Refuses a file of a store whose log went on beyond it, as the file `seen` of the state directory has it: it was written of one that
+/// came back from a backup, by somebody who had not seen more.
+///
+/// # Errors
+/// [`StoreError::Open`] says what was seen and what to do.
+pub fn is_not_older(file: &MoveFile, seen: &std::path::Path) -> Result<(), StoreError> {
+    let (Some(end), Some(before)) = (&file.header.end, seen::Seen::read(seen)?) else { return Ok(()) };
+    let uid_of = |number| (number == end.segment).then(|| end.uid.clone());
+    before.judge(end, uid_of).map_err(|what| {
+        StoreError::Open(format!(
+            "the file was written of a store that was older than it had been: {what}. Etcd had come back from a backup, and what              happened since is not in the file: an installed machine would run its workflow again. Nothing was written. Put the              store back where it was (formwork import FILE, with a state directory that has its keys and no file store-seen), say              that it came back (formwork store restored), and export it again; machines are then held until adopted",
+        ))
+    })
+}
+
 /// Asks the API server in a thread and runtime of its own.
 fn asked<T: Send + 'static, F: Future<Output = Result<T, StoreError>>>(
     place: &Place<'_>,
@@ -70,19 +87,31 @@ fn asked<T: Send + 'static, F: Future<Output = Result<T, StoreError>>>(
 
 /// The whole state of this moment. Nothing is written, and nobody is told.
 pub(super) async fn look(objects: Arc<dyn Objects>, options: Options) -> Result<(Arc<State>, String), StoreError> {
+    read_whole(objects, options).await.map(|Read { state, place, .. }| (state, place))
+}
+
+async fn read_whole(objects: Arc<dyn Objects>, options: Options) -> Result<Read, StoreError> {
     let place = objects.place();
     let start = read::load(&*objects).await?;
     let shared = Shared::new(objects, Options { moved: true, ..options }, String::new(), start);
     read::catch_up(&shared).await?;
     shared.is_of_own_authority()?;
-    Ok((shared.state(), place))
+    seen::is_not_older(&shared)?;
+    Ok(Read { state: shared.state(), place, end: shared.seen() })
+}
+
+/// What was read of a store.
+struct Read {
+    state: Arc<State>,
+    place: String,
+    end: LogEnd,
 }
 
 /// A store that is there.
 struct Remote<'a> {
     place: &'a Place<'a>,
     /// What was read last, and where.
-    read: RefCell<(Arc<State>, String)>,
+    read: RefCell<Read>,
 }
 
 impl<'a> Remote<'a> {
@@ -90,9 +119,9 @@ impl<'a> Remote<'a> {
         Ok(Self { place, read: RefCell::new(Self::look(place)?) })
     }
 
-    fn look(place: &Place<'_>) -> Result<(Arc<State>, String), StoreError> {
+    fn look(place: &Place<'_>) -> Result<Read, StoreError> {
         let options = Self::options(place);
-        asked(place, |objects| look(objects, options))
+        asked(place, |objects| read_whole(objects, options))
     }
 
     /// What fails here fails the move, not the process. Taken over, so that a server of before the mark ends, too.
@@ -101,6 +130,7 @@ impl<'a> Remote<'a> {
             now_ms: place.now_ms,
             sharing: Sharing::Alone,
             authority: Some(place.authority.to_owned()),
+            seen: place.seen.map(std::path::Path::to_owned),
             moved: true,
             // A full one moves, too.
             state_bytes: u64::MAX,
@@ -110,7 +140,7 @@ impl<'a> Remote<'a> {
     }
 
     fn state(&self) -> Arc<State> {
-        Arc::clone(&self.read.borrow().0)
+        Arc::clone(&self.read.borrow().state)
     }
 }
 
@@ -141,7 +171,11 @@ impl Movable for Remote<'_> {
     }
 
     fn place(&self) -> String {
-        self.read.borrow().1.clone()
+        self.read.borrow().place.clone()
+    }
+
+    fn end(&self) -> Option<LogEnd> {
+        Some(self.read.borrow().end.clone())
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::shared::{RESTORED, Shared};
 use super::state::State;
+pub(super) use crate::store::moving::LogEnd as Seen;
 use crate::store::{Space, StoreError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,20 +16,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 /// One at a time writes it, and never an older word after a newer.
 static WRITES: Mutex<()> = Mutex::new(());
-
-/// The end of a log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Seen {
-    /// The uid of the store itself.
-    pub(super) store: String,
-    /// When a person said last that it came back from a backup; 0: never.
-    pub(super) restored_unix_ms: u64,
-    /// The last segment.
-    pub(super) segment: u64,
-    /// Its object's uid, where it is known.
-    pub(super) uid: String,
-}
 
 /// When a person said of this state last that it came back from a backup.
 pub(super) fn restored(state: &State) -> u64 {
@@ -56,7 +43,7 @@ impl Seen {
     }
 
     /// What the file holds; `None`: there is none.
-    fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -44,9 +44,26 @@ pub struct Header {
     pub authority: String,
     /// Where the store lay, where that was no state directory.
     pub from: Option<String>,
+    /// Where its log ended, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<LogEnd>,
     /// Which move.
     #[serde(flatten)]
     pub moved: Moved,
+}
+
+/// The end of a log that several may read, and that a backup of what keeps it brings back shorter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogEnd {
+    /// The uid of the store itself.
+    pub store: String,
+    /// When a person said last that it came back from a backup; 0: never.
+    pub restored_unix_ms: u64,
+    /// The last segment.
+    pub segment: u64,
+    /// Its object's uid, where it is known.
+    pub uid: String,
 }
 
 /// What a file holds.
@@ -155,6 +172,10 @@ pub(super) trait Movable {
     fn effects(&self, put: &mut dyn FnMut(Effect)) -> Result<(), StoreError>;
     /// Where it is.
     fn place(&self) -> String;
+    /// Where its log ends; none: it has none.
+    fn end(&self) -> Option<LogEnd> {
+        None
+    }
 }
 
 fn moved(store: &dyn Movable) -> Result<Option<Moved>, StoreError> {
@@ -182,7 +203,7 @@ pub(super) fn export(
         }
     };
     let (authority, from) = (whose.authority.to_owned(), whose.from.map(str::to_owned));
-    let header = Header { site, authority, from, moved: marked };
+    let header = Header { site, authority, from, end: store.end(), moved: marked };
     let written = write(store, &header, file.out(), watch).and_then(|(counts, _)| file.finish().map(|()| counts));
     let marked = |text| format!("{text}; the store in {} is marked as moved: export it again", store.place());
     let counts = written.map_err(|error| match error {

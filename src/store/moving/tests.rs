@@ -196,7 +196,7 @@ fn what_is_no_whole_file_of_this_version_is_refused_with_what_it_is() {
 /// A file of these effects, with a good digest.
 fn file_of(effects: Vec<Effect>) -> Vec<u8> {
     let moved = super::Moved { move_id: "m".into(), moved_unix_ms: NOW };
-    let header = super::Header { site: "lab".into(), authority: "aa".into(), from: None, moved };
+    let header = super::Header { site: "lab".into(), authority: "aa".into(), from: None, end: None, moved };
     let mut bytes = Vec::new();
     let mut sink = Sink::begin(&mut bytes, &header).unwrap();
     effects.into_iter().for_each(|effect| sink.put(effect));

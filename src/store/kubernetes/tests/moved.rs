@@ -20,11 +20,11 @@ fn whose() -> Whose<'static> {
 }
 
 fn move_out(memory: &Arc<Memory>, to: &Path) -> Result<Exported, StoreError> {
-    export(&Place { connect: &|| memory.connect(), authority: AUTHORITY, now_ms: 0 }, whose(), to, &())
+    export(&Place { connect: &|| memory.connect(), authority: AUTHORITY, now_ms: 0, seen: None }, whose(), to, &())
 }
 
 fn move_in(memory: &Arc<Memory>, from: &Path) -> Result<Imported, StoreError> {
-    let place = Place { connect: &|| memory.connect(), authority: AUTHORITY, now_ms: 0 };
+    let place = Place { connect: &|| memory.connect(), authority: AUTHORITY, now_ms: 0, seen: None };
     import(&MoveFile::open(from, &())?, &place, &())
 }
 
@@ -164,6 +164,56 @@ fn a_store_of_another_site_is_neither_marked_nor_read() {
     let refused = move_out(&memory, &folder.path().join("out.move")).unwrap_err().to_string();
     assert!(refused.contains("the keys here are those of another"), "{refused}");
     assert_eq!((memory.names(), folder.path().join("out.move").exists()), (vec!["formwork-store".to_owned()], false));
+}
+
+#[test]
+fn a_store_that_came_back_older_is_not_moved_out_and_what_says_so_holds_its_machines_where_it_moves() {
+    let (memory, folder) = (site(), tempfile::tempdir().unwrap());
+    let file = |name: &str| folder.path().join(name);
+    let (seen, other) = (file("store-seen"), file("other-seen"));
+    let connect = || memory.connect();
+    let place = |seen| Place { connect: &connect, authority: AUTHORITY, now_ms: 0, seen };
+
+    let opened = || {
+        let authority = Some(AUTHORITY.to_owned());
+        let options =
+            Options { sharing: Sharing::Alone, seen: Some(seen.clone()), authority, ..Fatal::default().options() };
+        KubernetesStore::open(memory.connect(), options)
+    };
+    let runtime = runtime();
+    let store = opened().unwrap();
+    runtime.block_on(store.commit(decided(&machine("m"), 0, "before"), NOW)).unwrap();
+    let older = memory.backup();
+    runtime.block_on(store.commit(decided(&machine("m"), 1, "installed"), NOW)).unwrap();
+    drop(store);
+    memory.restore(older);
+    let names = memory.names();
+    let refused = export(&place(Some(seen.as_path())), whose(), &file("refused.move"), &()).unwrap_err().to_string();
+    assert!(refused.contains("is older than it was") && refused.contains("store restored"), "{refused}");
+    assert_eq!(
+        (memory.names(), file("refused.move").exists()),
+        (names, false),
+        "it is not marked, and no file is there"
+    );
+    let looked = KubernetesStore::look(memory.connect(), Some(AUTHORITY), Some(&seen)).unwrap_err().to_string();
+    assert!(looked.contains("is older than it was"), "{looked}");
+
+    // Whoever did not see more can write a file; where more was seen, it is not taken.
+    export(&place(Some(other.as_path())), whose(), &file("blind.move"), &()).unwrap();
+    let blind = MoveFile::open(&file("blind.move"), &()).unwrap();
+    let refused = super::super::moving::is_not_older(&blind, &seen).unwrap_err().to_string();
+    assert!(refused.contains("older than it had been") && refused.contains("export it again"), "{refused}");
+    assert!(super::super::moving::is_not_older(&blind, &other).is_ok());
+    assert_eq!(import(&blind, &place(Some(other.as_path())), &()).unwrap(), Imported::PutBack);
+
+    // A person says so: then it moves, and its machines are held there as here.
+    KubernetesStore::restored(memory.connect(), Some(AUTHORITY.to_owned()), 0, &()).unwrap();
+    export(&place(Some(seen.as_path())), whose(), &file("out.move"), &()).unwrap();
+    let moved = MoveFile::open(&file("out.move"), &()).unwrap();
+    super::super::moving::is_not_older(&moved, &seen).unwrap();
+    embedded::import(&moved, &file("new"), &()).unwrap();
+    let events = EmbeddedStore::open(&file("new")).unwrap().events_of(&machine("m"), 0, 10).unwrap();
+    assert!(events.iter().any(|record| matches!(record.event, Event::StoreRestored { .. })), "{events:?}");
 }
 
 #[test]
