@@ -155,9 +155,14 @@ metadata: {name: look}
 spec: {bootEnv: ram, tasks: [look]}
 ---
 apiVersion: formwork.dev/v1alpha1
+kind: Stage
+metadata: {name: again}
+spec: {bootEnv: ram, tasks: [look]}
+---
+apiVersion: formwork.dev/v1alpha1
 kind: Workflow
 metadata: {name: build}
-spec: {stages: [look]}
+spec: {stages: [look, again]}
 ";
 
 #[test]
@@ -215,4 +220,39 @@ fn a_machine_that_walks_its_workflow_is_seen_to_its_end() {
         let reasons = cluster.kubectl(&["get", "events", "--field-selector", &of, "-o", "jsonpath={.items[*].reason}"]);
         ["RunStarted", "StageReached", "RunFinished"].iter().all(|reason| reasons.contains(reason)).then_some(())
     });
+    // Each stage with its own words, though all are reached.
+    cluster.until("each stage is told", || {
+        let notes = cluster.kubectl(&["get", "events", "--field-selector", &of, "-o", "jsonpath={.items[*].message}"]);
+        ["run 1 reached stage look", "run 1 reached stage again"].iter().all(|note| notes.contains(note)).then_some(())
+    });
+}
+
+#[test]
+fn an_object_that_a_quota_refuses_is_told_to_the_source_and_the_others_go_on() {
+    let Some(cluster) = Cluster::started("an object that a quota refuses") else { return };
+    let mut server = Server::new(&cluster);
+    server.write("machines/b.yaml", &machine("b", 2, ""));
+    server.push("two machines");
+    cluster.apply(
+        "{apiVersion: v1, kind: ResourceQuota, metadata: {name: few}, spec: {hard: {count/machines.formwork.dev: 1}}}",
+    );
+    // A controller would count what is there, before which the quota lets nothing through.
+    let counted =
+        r#"{"status": {"hard": {"count/machines.formwork.dev": "1"}, "used": {"count/machines.formwork.dev": "0"}}}"#;
+    cluster.kubectl(&["patch", "resourcequota", "few", "--subresource=status", "--type=merge", "-p", counted]);
+    server.start(&[]);
+    cluster.apply(&source("site", &server, ""));
+    cluster.wait_for("Ready", "contentsource/site");
+    let of = "involvedObject.kind=ContentSource,involvedObject.name=site,reason=ObjectRefused";
+    let note = cluster.until("the source is told", || {
+        let notes = cluster.kubectl(&["get", "events", "--field-selector", of, "-o", "jsonpath={.items[*].message}"]);
+        (!notes.is_empty()).then_some(notes)
+    });
+    assert!(note.contains("Machine/") && note.contains("exceeded quota"), "{note}");
+    // The one that was taken says how it stands.
+    cluster.until("the other is shown", || {
+        let shown = ["a", "b"].iter().filter_map(|name| cluster.object("machine", name)).collect::<Vec<_>>();
+        (shown.len() == 1 && shown[0]["status"]["phase"] == "expected").then_some(())
+    });
+    assert!(!server.said().contains("the mirror cannot be written now"), "{}", server.said());
 }

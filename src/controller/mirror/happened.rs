@@ -13,10 +13,21 @@ const WAITING: usize = 256;
 /// So many are told at a turn.
 const AT_ONCE: usize = 8;
 
+/// The action of an event: what was done, and by which note. Of events with one reason and action one is made, which keeps the note of the first.
+fn action(what: String, note: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, note.as_bytes());
+    let first = digest.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+    format!("{what} {first:016x}")
+}
+
 /// What an event of the journal is to who looks at the machine in the cluster; most are nothing.
 pub(super) fn news(happened: &Happened) -> Option<News> {
-    let normal = |reason, action: String, note| Some(News { warning: false, reason, action, note });
-    let warning = |reason, action: String, note| Some(News { warning: true, reason, action, note });
+    let told = |warning, reason, what: String, note: String| {
+        let note = in_bytes(note);
+        Some(News { warning, reason, action: action(what, &note), note })
+    };
+    let normal = |reason, what, note| told(false, reason, what, note);
+    let warning = |reason, what, note| told(true, reason, what, note);
     match happened {
         Happened::RunStarted { run, workflow, revision, reason, .. } => normal(
             "RunStarted",
@@ -74,7 +85,7 @@ impl Waiting {
             let event = Event {
                 type_: if news.warning { EventType::Warning } else { EventType::Normal },
                 reason: news.reason.to_owned(),
-                note: Some(in_bytes(news.note)),
+                note: Some(news.note),
                 action: news.action,
                 secondary: None,
             };
@@ -114,6 +125,46 @@ mod tests {
         assert_eq!(failed, Some((true, "JobFailed", "job j1 failed with exit code 3".to_owned())));
         assert_eq!(told(&ended(JobOutcome::Done)), None);
         assert_eq!(told(&Happened::StoreRestored { backup_unix_ms: 1 }), None);
+    }
+
+    #[test]
+    fn events_that_say_something_else_are_told_apart_and_the_same_again_is_the_same() {
+        let reached = |stage: &str| Happened::JobGranted {
+            job: "j".into(),
+            run: 1,
+            stage: stage.into(),
+            task: "t".into(),
+            task_index: 0,
+            attempt: 1,
+            stage_index: 0,
+            digest: String::new(),
+            boot_id: String::new(),
+            destructive: false,
+            timeout_seconds: 1,
+        };
+        let failed = |job: &str| Happened::JobEnded {
+            job: job.into(),
+            outcome: JobOutcome::Failed,
+            exit_code: None,
+            message: None,
+            requests: Vec::new(),
+            log_at: None,
+        };
+        let diverged = |reason: &str| Happened::RunDiverged { run: 1, revision: "r".into(), reason: reason.into() };
+        let long = "s".repeat(5_000);
+        let all = [
+            reached("alpha"),
+            reached("beta"),
+            reached(&long),
+            failed("j1"),
+            failed("j2"),
+            diverged("one"),
+            diverged("other"),
+        ];
+        let actions: std::collections::BTreeSet<String> = all.iter().map(|it| news(it).unwrap().action).collect();
+        assert_eq!(actions.len(), all.len(), "{actions:?}");
+        assert!(actions.iter().all(|action| action.len() <= 128), "as an API server takes it: {actions:?}");
+        assert_eq!(news(&reached("beta")), news(&reached("beta")));
     }
 
     #[test]
