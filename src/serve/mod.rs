@@ -1,5 +1,6 @@
 //! Puts the parts together: opens the state directory, follows the source, serves the boot network and the API.
 
+mod applied;
 mod brought;
 mod chores;
 mod connections;
@@ -37,7 +38,7 @@ pub use trusted::{KeyFiles, ReadAgain, ReadKeysAgain, TrustFile};
 use crate::api::{self, App, Others};
 use crate::archive::{self, Archive};
 use crate::catalog::{Catalog, ServerInfo};
-use crate::fleet::{Entry, Fleet, Secrets};
+use crate::fleet::{Fleet, Secrets};
 use crate::git::{Follower, GitError, PackCache};
 use crate::journal::Retention;
 use crate::metrics::Metrics;
@@ -45,10 +46,10 @@ use crate::net::dhcp::{DhcpConfig, DhcpService};
 use crate::net::files::Folder;
 use crate::net::http::HttpConfig;
 use crate::net::tftp::{Loaders, TftpService};
-use crate::reconcile::{Change, Foresee, Foreseen, Hook, KeysInForce, Outcome, Parts, Reconciler};
-use crate::replicas::Replicas;
+use crate::reconcile::{Foresee, Hook, KeysInForce, Parts, Reconciler};
 use crate::store::logs::LogStore;
-use crate::store::{BoxFuture, Store, StoreError};
+use crate::store::{Store, StoreError};
+use applied::{Applied, settle, take_in};
 use brought::Brought;
 use desk::Desk;
 use keeping::Opening;
@@ -104,88 +105,6 @@ pub struct Options {
     pub administrators: Option<TcpListener>,
     /// The listener for what is counted, opened likewise.
     pub metrics: Option<TcpListener>,
-}
-
-/// What a new revision changes in a running server.
-struct Applied {
-    /// Set with the parts.
-    replicas: OnceLock<Replicas>,
-    /// Set once the fleet is there; revisions before that are taken in at its making.
-    parts: OnceLock<(Arc<Fleet>, Arc<Desk>)>,
-    /// The fleet, once it is there: what a revision would do cannot be told before.
-    fleet: watch::Sender<Option<Arc<Fleet>>>,
-    count: watch::Sender<u64>,
-    /// Set before the first revision is looked at.
-    follower: OnceLock<Arc<Follower>>,
-    /// What each source's commit did when it came to serve: for commit statuses.
-    brought: Brought,
-    standings: Arc<api::Standings>,
-    metrics: Metrics,
-}
-
-impl Hook for Applied {
-    fn applied(&self, change: Change) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            tracing::debug!(revision = change.revision.id, "taken in");
-            if let Some(follower) = self.follower.get() {
-                self.brought.serves(&change.revision.id, &brought::parts(follower, &change.revision));
-            }
-            if let Some(before) = &change.previous {
-                self.standings.revise(before, &change.catalog);
-            }
-            if let Some((fleet, desk)) = self.parts.get() {
-                let leads = self.replicas.get().is_none_or(Replicas::leads);
-                take_in(fleet, desk, change.previous.as_deref(), leads).await;
-            }
-            self.count.send_modify(|count| *count = count.wrapping_add(1));
-        })
-    }
-
-    fn attempted(&self, outcome: &Outcome, took: Duration) {
-        self.metrics.reconcile.attempted(outcome.as_str(), took);
-    }
-}
-
-impl Foresee for Applied {
-    fn foresee(&self, serving: Arc<Catalog>, next: Arc<Catalog>) -> BoxFuture<'_, Foreseen> {
-        let mut fleet = self.fleet.subscribe();
-        Box::pin(async move {
-            let fleet = match fleet.wait_for(Option::is_some).await {
-                Ok(fleet) => fleet.clone(),
-                Err(_) => None,
-            };
-            let Some(fleet) = fleet else { return Foreseen::under(&serving) };
-            let change = fleet.foresee(Some(Arc::clone(&serving)), next).await;
-            if let Some(follower) = self.follower.get() {
-                self.brought.foresee(&change, &brought::mounts(follower));
-            }
-            Foreseen::of(&change, &serving)
-        })
-    }
-}
-
-/// Takes in the revision that serves: networks first, since boxes ask for their addresses at this moment; members; and, once for
-/// a site, what follows from it for every machine that is known and not the same as in the revision before.
-async fn take_in(fleet: &Fleet, desk: &Desk, before: Option<&Catalog>, leads: bool) {
-    desk.refresh_network(before);
-    fleet.refresh_members_after(before, &[]);
-    let to_settle = fleet.to_settle(before);
-    if leads {
-        settle(fleet, &to_settle).await;
-    }
-    fleet.refresh_members_after(before, &to_settle);
-}
-
-/// Writes down what follows from the revision that serves for these machines, and for clusters.
-async fn settle(fleet: &Fleet, machines: &[Arc<Entry>]) {
-    for entry in machines {
-        if let Err(error) = fleet.settle(entry).await {
-            tracing::error!(machine = entry.name, %error, "a revision's consequences could not be written down");
-        }
-    }
-    if let Err(error) = fleet.settle_clusters().await {
-        tracing::error!(%error, "a revision's consequences for clusters could not be written down");
-    }
 }
 
 /// Runs the server until `stop`.
