@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 /// Reports that may wait to be taken up by the thread, and in it to be sent.
@@ -130,7 +130,8 @@ pub(super) async fn tell(
     replicas: Replicas,
 ) {
     let mut sender: Option<SyncSender<Waiting>> = None;
-    let (tell_taken, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    // What does not fit is told again after a restart, and no more than that.
+    let (tell_taken, mut taken) = tokio::sync::mpsc::channel(QUEUE);
     // By the source's name: its forge, and what that was told last, by this server or another one.
     let mut forges: BTreeMap<String, Forge> = BTreeMap::new();
     let mut told: Option<BTreeMap<String, Report>> = None;
@@ -186,12 +187,12 @@ fn declared(source: &Source) -> Vec<(String, Forge)> {
 }
 
 /// Starts the thread that sends; `taken`: hears what a forge took.
-fn started(follower: &Arc<Follower>, taken: &UnboundedSender<(String, Report)>) -> Option<SyncSender<Waiting>> {
+fn started(follower: &Arc<Follower>, taken: &Sender<(String, Report)>) -> Option<SyncSender<Waiting>> {
     let (sender, receiver) = sync_channel(QUEUE);
     let (heard, taken) = (Arc::clone(follower), taken.clone());
     let answered = move |source: &str, report: &Report, answer: Result<(), String>| {
         if answer.is_ok() {
-            let _ = taken.send((source.to_owned(), report.clone()));
+            let _ = taken.try_send((source.to_owned(), report.clone()));
         }
         heard.reported(source, Some(answer), now_unix_ms());
     };

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// git moves what was found good within this: nothing but its own looks and other hooks lie between.
 const MOVED_WITHIN: Duration = Duration::from_secs(20);
 
+/// So many pushes are awaited at once: of more it is not told what git made of them.
+const AWAITED_MAX: usize = 256;
+
 /// What git was told that it may move, and is not known to have moved.
 #[derive(Debug)]
 pub(super) struct Awaited {
@@ -26,7 +29,7 @@ impl Receiving {
         moves: Moves,
         now_unix_ms: impl Fn() -> i64 + Send + 'static,
     ) {
-        let number = self.await_these(moves);
+        let Some(number) = self.await_these(moves) else { return };
         let (receiving, by) = (Arc::clone(self), by.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(MOVED_WITHIN).await;
@@ -42,11 +45,15 @@ impl Receiving {
         });
     }
 
-    fn await_these(&self, Moves { repository, updates }: Moves) -> u64 {
+    /// None: too many are awaited.
+    fn await_these(&self, Moves { repository, updates }: Moves) -> Option<u64> {
         let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        if awaited.len() >= AWAITED_MAX {
+            return None;
+        }
         let number = awaited.last().map_or(0, |last| last.number.wrapping_add(1));
         awaited.push(Awaited { number, repository, updates });
-        number
+        Some(number)
     }
 
     /// Git says that it moved these.
@@ -119,8 +126,8 @@ mod tests {
             options: Vec::new(),
         };
         assert!(Moves::of(&question(Some("https"), Vec::new())).is_none());
-        let await_these =
-            |updates: &[Update]| receiving.await_these(Moves::of(&question(None, updates.to_vec())).expect("by ssh"));
+        let awaits = |updates: &[Update]| receiving.await_these(Moves::of(&question(None, updates.to_vec())).unwrap());
+        let await_these = |updates: &[Update]| awaits(updates).unwrap();
         // It is there; it is gone; it is somewhere else.
         let come = update(Some(&first), Some(&second), "main");
         let (gone, stays) = (update(Some(&first), None, "gone"), update(Some(&second), None, "main"));
@@ -139,5 +146,10 @@ mod tests {
             (await_these(std::slice::from_ref(&refused)), await_these(&[update(None, Some(&first), "x")]));
         receiving.have_moved(&question(None, vec![refused]));
         assert_eq!((receiving.unmoved(said), receiving.unmoved(other).as_deref()), (None, Some("x")));
+        // No more wait than the bound, and when one is over there is room again.
+        let numbers: Vec<u64> = (0..AWAITED_MAX).map(|_| await_these(&[])).collect();
+        assert_eq!(awaits(&[]), None);
+        assert_eq!(receiving.unmoved(numbers[0]), None);
+        assert!(awaits(&[]).is_some());
     }
 }
