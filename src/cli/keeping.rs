@@ -27,7 +27,7 @@ pub struct StoreAt {
 }
 
 /// Whether a server has its store alone.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ReplicaAt {
     /// With --store kubernetes: the name of this server among several that serve the site together, each with another name (docs/kubernetes-store.md).
     #[arg(long, value_name = "NAME", env = "FORMWORK_REPLICA")]

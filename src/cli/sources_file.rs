@@ -19,7 +19,7 @@ pub(super) fn sources_file(
     signers: Option<&Path>,
     identities: Option<&Path>,
 ) -> SourcesFile {
-    let (again, replica) = (path.to_owned(), ReplicaAt { replica: replica.replica.clone() });
+    let (again, replica) = (path.to_owned(), replica.clone());
     let (signers, identities) = (signers.map(Path::to_owned), identities.map(Path::to_owned));
     let read = move || read(&again, &replica, signers.as_ref(), identities.as_ref());
     SourcesFile { file: ReadOnce::of(path), read: Arc::new(read) }

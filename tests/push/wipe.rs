@@ -27,15 +27,26 @@ fn declare(person: &Person<'_>, message: &str, run: usize) -> String {
     person.commit(message, &files)
 }
 
+/// A site that lets one machine be wiped by a commit.
+fn site_guarded() -> String {
+    format!("{}spec: {{wipeGuard: {{share: 10, atLeast: 1}}}}\n", SITE[0].1)
+}
+
+/// Who pushed a site that lets one machine be wiped by a commit, and takes simulated ones in; it serves.
+fn guarded(site: &Site) -> Person<'_> {
+    let ada = site.person();
+    ada.commit("The first machines", SITE);
+    let first =
+        ada.commit("Take simulated machines in", &[("site.yaml", &site_guarded()), ("machines/rule.yaml", RULE)]);
+    ada.push(&["origin", "main"]).taken();
+    site.until_applied(&first);
+    ada
+}
+
 #[test]
 fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     let site = Site::hosted();
-    let ada = site.person();
-    let guarded = format!("{}spec: {{wipeGuard: {{share: 10, atLeast: 1}}}}\n", SITE[0].1);
-    ada.commit("The first machines", SITE);
-    let first = ada.commit("Take simulated machines in", &[("site.yaml", &guarded), ("machines/rule.yaml", RULE)]);
-    ada.push(&["origin", "main"]).taken();
-    site.until_applied(&first);
+    let ada = guarded(&site);
     // Three machines walk the workflow to its end.
     let http = site.http_port().to_string();
     let words = ["simulate", "--server", "127.0.0.1", "--http-port", &http, "--machines", "3", "--script-only"];
@@ -65,7 +76,7 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
     assert_eq!(site.applied(), Some(second.clone()));
     // Nor by lifting the bound first.
     bob.git(&["reset", "-q", "--hard", &second]).taken();
-    bob.commit("Lift the bound", &[("site.yaml", &guarded.replace("10", "100"))]);
+    bob.commit("Lift the bound", &[("site.yaml", &site_guarded().replace("10", "100"))]);
     bob.push(&["origin", "HEAD:main"]).refused(&["site.yaml:4:8: it loosens spec.wipeGuard", "-o allow-wipe=all"]);
     bob.git(&["commit", "-q", "--amend", "-m", "Lift it\n\nFormwork-Allow-Wipe: all"]).taken();
     bob.push(&["origin", "HEAD:main"]).refused(&["it loosens spec.wipeGuard", line]);
@@ -100,12 +111,8 @@ fn a_push_that_would_wipe_machines_is_refused_until_they_are_named() {
 #[test]
 fn a_line_in_a_message_counts_for_who_may_say_it_also_where_it_was_not_needed_when_it_was_pushed() {
     let site = Site::hosted();
-    let ada = site.person();
-    let guarded = format!("{}spec: {{wipeGuard: {{share: 10, atLeast: 1}}}}\n", SITE[0].1);
-    ada.commit("The first machines", SITE);
-    let first = ada.commit("Take simulated machines in", &[("site.yaml", &guarded), ("machines/rule.yaml", RULE)]);
-    ada.push(&["origin", "main"]).taken();
-    site.until_applied(&first);
+    let ada = guarded(&site);
+    let first = site.applied().expect("it serves");
     let bob = Person::new(&site, "bob", &site.user("bob", &["--read", "--push", "main"]));
     bob.git(&["fetch", "-q", "origin", "main"]).taken();
     bob.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
