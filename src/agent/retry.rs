@@ -7,7 +7,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Pauses double up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A server's `Retry-After` is honoured up to this: a typing error must not park a machine for a day.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
 /// What came of one try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

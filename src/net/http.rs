@@ -27,19 +27,19 @@ use std::convert::Infallible;
 use std::io::{Seek, SeekFrom};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 use tracing::{debug, warn};
 
 mod installer;
 mod range;
+mod streams;
 
 use range::{Wanted, wanted};
+use streams::{Full, Streams};
 
-/// Files sent at once: beyond it a client is told to come again.
-const STREAMS: usize = 1024;
-/// A piece of a file in memory, bytes: with [`STREAMS`], the bound on what slow clients cost.
+/// A piece of a file in memory, bytes: with [`streams::STREAMS`], the bound on what slow clients cost.
 const PIECE_BYTES: usize = 128 << 10;
 /// A held machine asks again after so many seconds when its answer cannot be made into a script.
 const RETRY_SECONDS: u32 = 30;
@@ -55,19 +55,22 @@ pub struct HttpConfig {
     pub ca_pem: Bytes,
     /// The port this is served on, for `autoexec.ipxe`.
     pub http_port: u16,
+    /// The address this is served at: who asks from it is on this host.
+    pub own: IpAddr,
 }
 
 struct Served<D> {
     desk: Arc<D>,
     config: HttpConfig,
-    streams: Arc<Semaphore>,
+    streams: Streams,
     metrics: Boot,
 }
 
 /// The routes of the boot network. Serve them with `into_make_service_with_connect_info::<SocketAddr>()`: scripts and
 /// overlays go by the peer's address.
 pub fn routes<D: BootDesk>(desk: Arc<D>, config: HttpConfig, metrics: Boot) -> Router {
-    let served = Arc::new(Served { desk, config, streams: Arc::new(Semaphore::new(STREAMS)), metrics });
+    let streams = Streams::new(config.own);
+    let served = Arc::new(Served { desk, config, streams, metrics });
     // Nothing here asks for a token: what an overlay needs is judged by the desk.
     entries::<D>().into_router(|_, _| Ok::<_, Infallible>(())).with_state(served)
 }
@@ -264,12 +267,26 @@ async fn loader<D: BootDesk>(State(served): State<Arc<Served<D>>>, Path(name): P
 
 async fn file<D: BootDesk>(
     State(served): State<Arc<Served<D>>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(path): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(room) = Arc::clone(&served.streams).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "busy, ask again").into_response();
+    let peer = plain(peer.ip());
+    let room = match served.streams.place(peer) {
+        Ok(room) => room,
+        Err(full) => {
+            let why = match full {
+                Full::All => "busy: as many files as may be are being sent; ask again\n",
+                Full::Address => {
+                    "busy: as many files as one address may take at a time are being sent to yours; ask again\n"
+                }
+            };
+            if served.streams.tell(Instant::now()) {
+                warn!(%peer, %path, "a file is not sent now, {}", why.trim_end());
+            }
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], why).into_response();
+        }
     };
     let folder = Arc::clone(&served.config.images);
     let name = path.clone();

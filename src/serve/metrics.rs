@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
 /// Its bounds are its own: it is looked at when the other listeners have no place left.
-const LIMITS: Limits = Limits { connections: 64, of_one_peer: 16, idle: Duration::from_secs(60) };
+const LIMITS: Limits = Limits { connections: 64, of_one_peer: 16, idle: Duration::from_secs(60), pace: None };
 /// So much of a revision is shown.
 const REVISION: usize = 10;
 

@@ -355,11 +355,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         loaders: Arc::clone(&loaders),
         ca_pem: keys.authority_certificate().to_owned().into(),
         http_port: options.http_port,
+        own: IpAddr::V4(own),
     };
     let http_listener = bind(SocketAddr::new(IpAddr::V4(own), options.http_port), listen::HTTP_PORT)?;
     let routes = crate::net::http::routes(Arc::clone(&desk), http, metrics.boot.clone());
     let routes = metrics::around(routes, &metrics, "boot");
-    services.spawn(async move { listen::serve_plain(http_listener, bounded, "boot files", routes).await });
+    services.spawn(async move {
+        listen::serve_plain(http_listener, bounded.at(connections::PACE), "boot files", routes).await
+    });
     if let Some(listener) = options.metrics {
         let scraped = metrics::Scraped { app, desk: Arc::clone(&desk), metrics: metrics.clone() };
         services.spawn(metrics::serve(listener, scraped));

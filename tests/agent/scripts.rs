@@ -103,6 +103,8 @@ fn an_image_comes_over_broken_connections_and_only_onto_a_claimed_disk() {
         ring::digest::digest(&ring::digest::SHA256, &image).as_ref().iter().map(|b| format!("{b:02x}")).collect();
     server.site().files.insert("image.raw".into(), image.clone());
     server.site().break_files_at = vec![5_000_000, 1_000_000];
+    // More than the failures after which a download is given up: who waits for its turn has not failed.
+    server.site().busy_files = 9;
     let mut job = script(
         "j1",
         &format!(
@@ -133,6 +135,7 @@ fn an_image_comes_over_broken_connections_and_only_onto_a_claimed_disk() {
         "unclaimed 1\n",
         "claimed 0\n",
         "taken up again",
+        "waits for its turn",
         "read back and equal",
         r#"{"state":"marked","site":"lab","machine":"node-1","run":1}"#,
         "wrong 1\n",

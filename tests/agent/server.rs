@@ -60,6 +60,8 @@ pub struct Site {
     pub log_requests: usize,
     /// So many requests are answered with 503 first.
     pub unavailable: u32,
+    /// So many files are answered with 503 first: as many are sent as may be.
+    pub busy_files: u32,
     /// Tokens are good for one use only, so that each second one meets a 401.
     pub short_tokens: bool,
     /// No token is good any more, and an exchange is refused with this code.
@@ -214,7 +216,8 @@ fn converse<S: Read + Write>(mut stream: BufReader<S>, site: &Mutex<Site>) {
         let (reply, cut) = {
             let mut site = site.lock().unwrap();
             let reply = answer(&mut site, &asked);
-            let cut = asked.path.starts_with("/files/").then(|| site.break_files_at.pop()).flatten();
+            let sends = asked.path.starts_with("/files/") && !matches!(reply, Reply::Answer(503, ..));
+            let cut = sends.then(|| site.break_files_at.pop()).flatten();
             (reply, cut)
         };
         let Reply::Answer(status, headers, body) = reply else { return };
@@ -267,6 +270,10 @@ fn tokens(site: &mut Site) -> Value {
 
 fn answer(site: &mut Site, asked: &Asked) -> Reply {
     if let Some(name) = asked.path.strip_prefix("/files/") {
+        if site.busy_files > 0 {
+            site.busy_files -= 1;
+            return Reply::Answer(503, vec![("retry-after", "0".into())], Vec::new());
+        }
         return file(site, name, asked);
     }
     if site.unavailable > 0 {

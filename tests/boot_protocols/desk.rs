@@ -142,6 +142,7 @@ impl Server {
             loaders,
             ca_pem: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
             http_port: 8080,
+            own: Ipv4Addr::LOCALHOST.into(),
         };
         let routes = http::routes(Arc::clone(desk), config, metrics.boot.clone());
         tasks.spawn(async move {

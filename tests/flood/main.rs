@@ -162,6 +162,40 @@ fn thousands_of_silent_and_half_open_connections_close_nothing_to_others_and_are
 }
 
 #[test]
+fn who_takes_files_slowly_takes_no_more_than_its_share_and_others_get_theirs() {
+    many();
+    let server = Server::start();
+    std::fs::write(server.folder.path().join("images/big"), vec![7; 32 << 20]).unwrap();
+    std::fs::write(server.folder.path().join("images/small"), b"all of it").unwrap();
+    let asked = |last: u8, file: &str| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+        socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], server.http)).into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let request = format!("GET /files/{file} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        (stream, String::from_utf8_lossy(&first).into_owned())
+    };
+    // They ask for a large file and take its first bytes. One address gets 128 of the 1,024 places.
+    let slow: Vec<_> = (0..200).map(|_| asked(2, "big")).collect();
+    let sent = slow.iter().filter(|(_, first)| first == "HTTP/1.1 200").count();
+    let turned_away = slow.iter().filter(|(_, first)| first == "HTTP/1.1 503").count();
+    assert_eq!((sent, turned_away), (128, 72));
+    let (mut stream, first) = asked(3, "small");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(first == "HTTP/1.1 200" && rest.ends_with("all of it"), "{first}{rest}");
+    // Who takes nothing for a minute is let go of, and its places are free again.
+    server.until("a slow reader's place is free", || asked(2, "small").1 == "HTTP/1.1 200");
+    server.answers();
+    drop(slow);
+}
+
+#[test]
 fn requests_that_are_too_much_are_refused_and_what_is_no_request_ends_the_connection() {
     let server = Server::start();
     let long = format!("GET /boot/start HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(4 << 20));

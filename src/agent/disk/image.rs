@@ -1,6 +1,7 @@
 //! Where an image comes from: over HTTP, taken up again where a connection broke, its checksum taken on the way.
 
 use super::DiskError;
+use crate::agent::retry;
 use crate::agent::transport::{hex, http_agent};
 use ring::digest::{Context, SHA256};
 use ruzstd::decoding::StreamingDecoder;
@@ -14,6 +15,22 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Broken connections in a row, without a byte between, after which it is given up.
 const MOST_FAILURES: u32 = 8;
 
+/// A server that is busy, and says so, is waited for so long in all without a byte between.
+const LONGEST_BUSY: Duration = Duration::from_secs(3_600);
+/// The longest pause between two questions to it, where it asks for none longer.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_secs(30);
+/// How long one is waited for that does not say how long.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why nothing comes.
+enum Broken {
+    /// What the server says plainly does not change by asking again.
+    Refused(io::Error),
+    /// It sends to others, and said when to come again.
+    Busy(Duration),
+    Other(io::Error),
+}
+
 /// A download: reading goes on over broken connections.
 pub struct Download {
     agent: ureq::Agent,
@@ -23,6 +40,8 @@ pub struct Download {
     reader: Option<BodyReader<'static>>,
     digest: Context,
     failures: u32,
+    /// How long a busy server was waited for since the last byte.
+    busy: Duration,
 }
 
 impl Download {
@@ -41,6 +60,7 @@ impl Download {
             reader: None,
             digest: Context::new(&SHA256),
             failures: 0,
+            busy: Duration::ZERO,
         })
     }
 
@@ -54,19 +74,28 @@ impl Download {
         hex(self.digest.finish().as_ref())
     }
 
-    fn open(&mut self) -> io::Result<BodyReader<'static>> {
+    fn open(&mut self) -> Result<BodyReader<'static>, Broken> {
         let mut request = self.agent.get(&self.url);
         if self.offset > 0 {
             request = request.header("range", format!("bytes={}-", self.offset));
         }
-        let response = request.call().map_err(io::Error::other)?;
+        let response = request.call().map_err(|error| Broken::Other(io::Error::other(error)))?;
         let status = response.status().as_u16();
         let fits = if self.offset == 0 { status == 200 } else { status == 206 };
         if !fits {
-            let reason = format!("{} answered {status}", self.url);
-            // What the server says plainly does not change by asking again.
-            let kind = if (400..500).contains(&status) { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
-            return Err(io::Error::new(kind, reason));
+            let reason = io::Error::other(format!("{} answered {status}", self.url));
+            return Err(match status {
+                429 | 503 => {
+                    let asked = response
+                        .headers()
+                        .get("retry-after")
+                        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                    let pause = asked.map_or(BUSY_PAUSE, Duration::from_secs);
+                    Broken::Busy(pause.clamp(Duration::from_secs(1), retry::LONGEST_RETRY_AFTER))
+                }
+                400..500 => Broken::Refused(reason),
+                _ => Broken::Other(reason),
+            });
         }
         if let (0, Some(length)) = (self.offset, response.body().content_length()) {
             self.total = Some(length);
@@ -79,34 +108,56 @@ impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let result = match self.reader.as_mut() {
-                Some(reader) => reader.read(buffer),
+                Some(reader) => reader.read(buffer).map_err(Broken::Other),
                 None => match self.open() {
                     Ok(reader) => {
                         self.reader = Some(reader);
                         continue;
                     }
-                    Err(error) => Err(error),
+                    Err(broken) => Err(broken),
                 },
             };
-            let error = match result {
+            let broken = match result {
                 Ok(0) if self.total.is_some_and(|total| self.offset < total) => {
-                    io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended early")
+                    Broken::Other(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended early"))
                 }
                 Ok(size) => {
                     self.digest.update(buffer.get(..size).unwrap_or_default());
                     self.offset += size as u64;
                     self.failures = 0;
+                    self.busy = Duration::ZERO;
                     return Ok(size);
                 }
-                Err(error) => error,
+                Err(broken) => broken,
             };
             self.reader = None;
-            self.failures += 1;
-            if error.kind() == io::ErrorKind::NotFound || self.failures > MOST_FAILURES {
-                return Err(error);
+            match broken {
+                Broken::Refused(error) => return Err(error),
+                Broken::Busy(_) if self.busy >= LONGEST_BUSY => {
+                    return Err(io::Error::other(format!(
+                        "{} was busy for {} minutes",
+                        self.url,
+                        self.busy.as_secs() / 60
+                    )));
+                }
+                Broken::Busy(pause) => {
+                    if self.busy.is_zero() {
+                        eprintln!("the server sends as many files as it may: the download waits for its turn");
+                    }
+                    // Machines that all wait ask less and less often.
+                    let pause = pause.max((self.busy / 4).min(LONGEST_BUSY_PAUSE));
+                    self.busy += pause;
+                    std::thread::sleep(pause);
+                }
+                Broken::Other(error) => {
+                    self.failures += 1;
+                    if self.failures > MOST_FAILURES {
+                        return Err(error);
+                    }
+                    eprintln!("the download broke off at {} bytes and is taken up again: {error}", self.offset);
+                    std::thread::sleep(Duration::from_millis(250 << self.failures.min(5)));
+                }
             }
-            eprintln!("the download broke off at {} bytes and is taken up again: {error}", self.offset);
-            std::thread::sleep(Duration::from_millis(250 << self.failures.min(5)));
         }
     }
 }
