@@ -54,8 +54,14 @@ pub struct SourceRow {
     pub signed_by: Vec<String>,
     /// Why its head is not used: `file:line:column: error: …`.
     pub findings: Vec<String>,
+    /// What its repository, where that is on this disk, has lost of its older commits: nobody can clone it. What serves does not depend on it.
+    #[serde(default)]
+    pub damage: Option<String>,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
+    /// Since when it has been asked and has not answered, Unix milliseconds; none: it is not being asked, or is on this disk.
+    #[serde(default)]
+    pub asked_unix_ms: Option<i64>,
     /// Bytes downloaded since the server's start.
     pub fetched_bytes: u64,
     /// The last request for a look (`token`) that it was looked at after, with or without success.
@@ -98,7 +104,9 @@ impl SourceRow {
             failure: status.failure,
             signed_by: if alone.is_empty() { status.signed_by } else { alone },
             findings: status.findings,
+            damage: status.damage,
             next_look_unix_ms: status.next_look_unix_ms,
+            asked_unix_ms: status.asked_unix_ms,
             fetched_bytes: status.fetched_bytes,
             observed_request: status.observed_request,
         }

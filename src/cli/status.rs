@@ -14,8 +14,8 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code 1 says that what the source shows does not serve and does not come to it by itself (it was refused or postponed, the source
-cannot be read, or somebody suspended or pinned), that the disk of the store or of the jobs' logs is full,
-that those logs cannot be written for another reason, or that the store cannot be reached; also with --machines, whichever are named.
+cannot be read, or somebody suspended or pinned), that a repository on the server's disk has lost something of its history, that the disk
+of the store or of the jobs' logs is full, that those logs cannot be written for another reason, or that the store cannot be reached; also with --machines, whichever are named.
 
 Examples:
   formwork status
@@ -54,10 +54,17 @@ fn ends(status: &SiteStatus) -> Result<(), CliError> {
     if is_refused(status) {
         return Err(CliError::NotSo(status.content.message.clone()));
     }
-    match status.sources.iter().find_map(|source| Some((source.name.as_str(), source.trouble()?))) {
-        Some((name, trouble)) => Err(CliError::NotSo(format!("source {name}: {trouble}"))),
-        None => Ok(()),
-    }
+    let wrong = |source: &SourceRow| {
+        let why = source.trouble().map(str::to_owned).or_else(|| history(source))?;
+        Some(format!("source {}: {why}", source.name))
+    };
+    status.sources.iter().find_map(wrong).map_or(Ok(()), |why| Err(CliError::NotSo(why)))
+}
+
+/// That a repository on the server's disk has lost something of its older commits.
+fn history(source: &SourceRow) -> Option<String> {
+    let damage = source.damage.as_ref()?;
+    Some(format!("{damage}; what serves is whole, and nobody can clone it: docs/git.md"))
 }
 
 /// What is wrong with the store, in a sentence.
@@ -145,6 +152,9 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     }
     for source in &status.sources {
         rows.push(source_of(source, clock));
+        if let Some(why) = history(source) {
+            rows.push(vec!["history".into(), Word::new(format!("{}: {why}", source.name), Tone::Bad)]);
+        }
         if let Some((why, since)) = source.not_reported() {
             let said = format!("{}: commit statuses are not taken since {}: {why}", source.name, clock.ago(since));
             rows.push(vec!["forge".into(), Word::new(said, Tone::Waiting)]);
@@ -218,10 +228,19 @@ fn rejected(pushes: &PushStatus, clock: &Clock) -> String {
     format!("{count} rejected since the start{}", last.unwrap_or_default())
 }
 
+/// A source that is asked and does not answer is said to be silent after so long, milliseconds.
+const SILENT_MS: i64 = 5_000;
+
 /// One followed source in a line: how it stands and since when, what it shows, when it was seen, what serves of it, what is wrong.
 fn source_of(source: &SourceRow, clock: &Clock) -> Vec<Word> {
     let short = |id: &Option<String>| id.as_deref().map_or("nothing", |id| id.get(..10).unwrap_or(id)).to_owned();
     let seen = source.last_success_unix_ms.map_or("never seen".to_owned(), |at| format!("seen {}", clock.ago(at)));
+    // Every look is a question: only one that stays without an answer is worth a word.
+    let asked = source.asked_unix_ms.filter(|at| clock.until(at.saturating_add(SILENT_MS)) <= 0);
+    let seen = match asked {
+        Some(at) => format!("{seen}, asked {} and silent since", clock.ago(at)),
+        None => seen,
+    };
     let shows = format!("{} of {} ({seen})", short(&source.head), source.follows);
     let serves =
         if source.applied == source.head { "serves".to_owned() } else { format!("{} serves", short(&source.applied)) };
@@ -350,6 +369,7 @@ mod tests {
         let mut away = source("platform");
         (away.condition, away.since_unix_ms) = ("Stalled".to_owned(), Some(1_795_384_936_000));
         away.message = "https://git.example.org/site.git: no answer".to_owned();
+        away.asked_unix_ms = Some(1_795_384_990_000);
         let mut refused = source("team-b");
         refused.condition = "Stalled".to_owned();
         refused.applied = refused.used.clone();
@@ -364,14 +384,23 @@ mod tests {
             message: "https://git.example.org of o/r: it does not take the token (HTTP 401)".to_owned(),
             last_transition_unix_ms: 1_795_384_936_000,
         }];
-        status.sources = vec![away, unheard, refused];
+        let mut old = source("hosted");
+        old.damage = Some("commit 77 in /state/git/site.git is damaged: object 88 is gone".to_owned());
+        let mut good = status.clone();
+        (good.content.condition, good.content.last_attempted_revision) = ("Ready".to_owned(), Some("aaaa".to_owned()));
+        assert!(ends(&good).is_ok());
+        good.sources = vec![old.clone()];
+        assert!(matches!(ends(&good), Err(CliError::NotSo(why)) if why.contains("object 88 is gone")));
+        status.sources = vec![away, unheard, refused, old];
         let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
         for line in [
-            "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago), serves; \
-             https://git.example.org/site.git: no answer",
+            "source     platform: Stalled since 1m00s ago: 1234567890 of branch main (seen 12s ago, asked 6s ago and silent since), \
+             serves; https://git.example.org/site.git: no answer",
             "source     team-a: 1234567890 of branch main (seen 12s ago) serves",
             "forge      team-a: commit statuses are not taken since 1m00s ago: https://git.example.org of o/r: it does not take \
              the token (HTTP 401)",
+            "history    hosted: commit 77 in /state/git/site.git is damaged: object 88 is gone; what serves is whole, and nobody can \
+             clone it: docs/git.md",
             "source     team-b: Stalled: 1234567890 of branch main (seen 12s ago), 1111111111 serves; commit 1234567890 is \
              refused with 1 finding; its last good commit is used (1111111111)",
             "tenants/b/x.yaml:2:7: error: source `team-b` may not declare a Subnet",

@@ -1,5 +1,6 @@
 //! The program's handle to the thread that owns libgit2.
 
+use super::history::History;
 use super::mirror::Mirror;
 use super::origins::{Part as OriginPart, packs};
 use super::owner::{Looked, Owner, Reply, Request};
@@ -54,6 +55,8 @@ pub struct Follower {
     looked: Arc<Looked>,
     /// Rises whenever a source with a thread of its own stands otherwise.
     pub(super) told: watch::Sender<u64>,
+    /// Whether repositories on this disk hold all of their history.
+    pub(super) history: History,
     /// Which commits were asked for elsewhere by their id, and when.
     brought: Mutex<VecDeque<(String, Instant)>>,
 }
@@ -116,6 +119,7 @@ impl Follower {
             given_out: VecDeque::new(),
             checked: super::loose::Checked::default(),
             sound: super::sound::Sound::default(),
+            frame: super::frame::Frame::default(),
             not_copied: None,
             last_head: None,
             news: Arc::clone(&ears.news),
@@ -124,8 +128,12 @@ impl Follower {
             .name("formwork-git".to_owned())
             .spawn(move || owner.run())
             .map_err(|e| GitError::Mirror { path: mirror_path.clone(), message: e.to_string() })?;
+        let told = watch::Sender::new(0_u64);
+        let tell = told.clone();
+        let history = History::start(&source, move || tell.send_modify(|count| *count = count.wrapping_add(1)));
         Ok(Self {
             source: ArcSwap::from_pointee(source),
+            history,
             requests,
             sight,
             requested: Arc::default(),
@@ -133,7 +141,7 @@ impl Follower {
             stop,
             next_look,
             looked,
-            told: watch::Sender::new(0),
+            told,
             packs: None,
             fetches_packs: AtomicBool::new(true),
             remote: Mutex::default(),
@@ -197,13 +205,25 @@ impl Follower {
     /// How each source stands: one on the local disk alone as one; none where nobody said yet what is followed.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let (url, follows) = match &*self.source.load_full() {
-            Source::Sources(_) => {
-                return self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default();
+            Source::Sources(sources) => {
+                let mut rows = self.remotes().now.as_ref().map(|remote| remote.board.status()).unwrap_or_default();
+                for row in &mut rows {
+                    let of = sources.0.iter().find(|source| source.name == row.name).map(|source| &source.location);
+                    row.damage = match of {
+                        Some(Location::Local(path)) => self.history.damage(path),
+                        _ => None,
+                    };
+                }
+                return rows;
             }
             Source::Directory { path } => (path.display().to_string(), "what lies there".to_owned()),
             Source::Bare { path, branch, .. } => {
                 (path.display().to_string(), branch.clone().map_or(Follow::Default, Follow::Branch).to_string())
             }
+        };
+        let damage = match &*self.source.load_full() {
+            Source::Bare { path, .. } => self.history.damage(path),
+            Source::Directory { .. } | Source::Sources(_) => None,
         };
         let at = |time: &AtomicI64| Some(time.load(Ordering::Acquire)).filter(|at| *at != 0);
         let (head, failure) = match &*self.sight.borrow() {
@@ -222,6 +242,7 @@ impl Follower {
             last_failure_unix_ms: at(&self.looked.failure_unix_ms),
             next_look_unix_ms: self.next_look_unix_ms(),
             observed_request: *self.answered.borrow(),
+            damage,
             ..SourceStatus::default()
         }]
     }

@@ -125,6 +125,8 @@ pub(super) struct Owner {
     pub checked: Checked,
     /// What is known of the source's newest commit.
     pub sound: Sound,
+    /// What is known of the source's settings and packed references.
+    pub frame: super::frame::Frame,
     /// A commit of the source that could not be copied: it is looked at as closely as one that serves.
     pub not_copied: Option<String>,
     /// The source's commit at the last look.
@@ -250,6 +252,8 @@ impl Owner {
         let path = match &self.source {
             Source::Bare { path, branch, .. } => {
                 let (path, revision) = (path.clone(), head_of(path, branch.as_deref())?);
+                let unreadable = |message| GitError::Unreadable { path: path.clone(), message };
+                self.frame.look(&open(&path)?).map_err(unreadable)?;
                 // One that is not mirrored yet is read whole when it is, or is found not to be.
                 if self.mirror.holds(&revision.id) || self.not_copied.as_ref() == Some(&revision.id) {
                     self.is_whole(&path, &revision)?;

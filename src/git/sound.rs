@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const FORGOTTEN_AFTER: usize = 1_000;
 
 /// A file's inode, length and times.
-type Stamp = (u64, u64, i64, i64);
+pub(super) type Stamp = (u64, u64, i64, i64);
 
 /// Objects that were found whole: the file of each, or none of its own: in a pack.
 type Whole = HashMap<Oid, Option<(PathBuf, Stamp)>>;
@@ -192,7 +192,7 @@ fn taken(mirror: &Mirror, id: Oid) -> Option<(ObjectType, Vec<u8>)> {
     Some((object.kind(), object.data().to_vec()))
 }
 
-fn stamp_of(path: &Path) -> Option<Stamp> {
+pub(super) fn stamp_of(path: &Path) -> Option<Stamp> {
     let about = path.metadata().ok()?;
     Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
 }

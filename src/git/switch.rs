@@ -29,7 +29,9 @@ impl Follower {
         remotes.end();
         self.send(Request::Follow(sources.clone()))?;
         self.fetches_packs.store(fetch_packs, Ordering::Release);
-        self.source.store(Arc::new(Source::Sources(sources.clone())));
+        let source = Source::Sources(sources.clone());
+        self.history.follow(&source);
+        self.source.store(Arc::new(source));
         let before = std::mem::take(&mut remotes.before);
         remotes.now = Some(self.started(&sources, before)?);
         drop(remotes);

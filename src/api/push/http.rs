@@ -127,6 +127,13 @@ async fn hooks_stand(hosted: &Hosted, visitor: &Visitor) -> Result<(), ApiError>
             tracing::warn!(by, hooks, "hooks were not as this server writes them, and were written anew before a push");
             Ok(())
         }
+        Err(error @ GitError::Missing { .. }) => {
+            tracing::error!(by, %error, "a push was refused: the repository is not there");
+            let message = format!("no push is taken now: {error}");
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "repository-missing", message)
+                .hint("at the server: bring its folder back (is a disk not mounted?); a server that is started without it begins an empty one")
+                .plain())
+        }
         Err(error) => {
             tracing::error!(by, %error, "a push was refused: the hooks that ask before it is taken would not run");
             let message = format!("no push is taken now: {error}");

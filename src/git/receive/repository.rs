@@ -116,8 +116,13 @@ impl Hosted {
     /// run. What was not as it has to be is written anew, and named. Blocks for a moment.
     ///
     /// # Errors
-    /// [`GitError::Hooks`]: it would not run them, and what to do about it. No push may be taken.
+    /// [`GitError::Hooks`]: it would not run them, and what to do about it; [`GitError::Missing`]: the repository is not there, and nothing
+    /// is written. No push may be taken.
     pub fn stand(&self) -> Result<Vec<String>, GitError> {
+        // Away with a disk that is not mounted, say: what would be made in its place would be empty, and hidden when it comes back.
+        if !self.path().join("objects").is_dir() {
+            return Err(GitError::Missing { path: self.path() });
+        }
         let stood = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).stand();
         stood.map_err(|message| GitError::Hooks { path: self.path(), message })
     }
@@ -164,6 +169,13 @@ mod tests {
         assert_eq!(read("receive.advertisePushOptions"), "true");
         assert_eq!(std::fs::read_to_string(second.path().join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
         assert!(second.path().join("hooks/pre-receive").is_file());
+        // Away, it stays away: nothing is made in its place but by a start.
+        let aside = folder.path().join("aside");
+        std::fs::rename(second.path(), &aside).unwrap();
+        assert_eq!(second.stand(), Err(GitError::Missing { path: second.path() }));
+        assert!(!second.path().exists());
+        std::fs::rename(&aside, second.path()).unwrap();
+        assert_eq!(second.stand(), Ok(Vec::new()));
         // What a push left that is long over goes; one that is under way stays.
         let objects = second.path().join("objects");
         let quarantines = ["tmp_objdir-incoming-old", "tmp_objdir-incoming-new"].map(|name| objects.join(name));

@@ -49,12 +49,16 @@ pub struct SourceStatus {
     pub guarded: Option<String>,
     /// When it is looked at next, Unix milliseconds.
     pub next_look_unix_ms: Option<i64>,
+    /// Since when it has been asked and has not answered, Unix milliseconds; none: it is not being asked, or is on this disk.
+    pub asked_unix_ms: Option<i64>,
     /// Bytes downloaded since the start.
     pub fetched_bytes: u64,
     /// The last request for a look that was there when the last look began: it was made, whatever came of it.
     pub observed_request: u64,
     /// Whether its forge takes commit statuses; none: it has none, or was told nothing yet. Nothing that serves depends on it.
     pub reporting: Option<Reporting>,
+    /// What its repository, where that is on this disk, has lost of its older commits. Nothing that serves depends on it.
+    pub damage: Option<String>,
 }
 
 /// Why one commit of a source does not go into the site. It says nothing of any other commit.

@@ -60,6 +60,9 @@ impl Poller {
             let mut bytes = 0;
             let request = self.requested.load(Ordering::Acquire);
             let wanted = self.checked.as_ref().map_or_else(|| Ok(Wanted::default()), Checked::wanted);
+            if !matches!(self.settings.location, Location::Local(_)) {
+                self.board.write_quietly(self.index, |entry| entry.status.asked_unix_ms = Some(now_unix_ms()));
+            }
             let found = wanted.clone().and_then(|wanted| {
                 let seen = Seen { known: known.as_ref(), held: held.as_ref() };
                 look(&self.settings, &self.room, seen, &wanted, &mut bytes)
@@ -187,6 +190,7 @@ impl Poller {
             let status = &mut entry.status;
             status.head = held.as_ref().or(known.as_ref()).map(|known| known.commit.clone());
             status.observed_request = request;
+            status.asked_unix_ms = None;
             status.fetched_bytes = status.fetched_bytes.saturating_add(bytes);
             status.next_look_unix_ms = Some(now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)));
             match &failure {
