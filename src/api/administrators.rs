@@ -204,11 +204,13 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         (changed, private.open_to_others())
     });
     let (changed, open_to_others) = files.await.unwrap_or_default();
+    let sources = sources.into_iter().map(|source| SourceRow::of(source, &standing)).collect();
     Json(SiteStatus {
         site: app.fleet.site.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_fingerprint: app.fleet.fingerprint.clone(),
-        content: content_status(&app),
+        // From the same status as the rows: else it could say what none of them says yet.
+        content: content_status(&app, standing),
         machines,
         drift,
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
@@ -218,7 +220,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
         changed_files: changed,
-        sources: sources.into_iter().map(|source| SourceRow::of(source, &standing)).collect(),
+        sources,
     })
 }
 

@@ -8,7 +8,7 @@ use super::views::{AllowBody, AskAnswer, ContentStatus, HoldBody, List, Reconcil
 use super::{ApiError, App, words};
 use crate::inspect::{MachineStanding, Standing};
 use crate::net::routes::{Opens, Route, Routes};
-use crate::reconcile::{Allowance, Held, HistoryRow, HoldError, NoWayBack, ReconcileError};
+use crate::reconcile::{Allowance, Held, HistoryRow, HoldError, NoWayBack, ReconcileError, Status};
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
@@ -71,9 +71,8 @@ pub(super) fn routes() -> Routes<App> {
         .route(get("/v1/drift", "How each machine stands to Git").gives::<List<MachineStanding>>(), drift)
 }
 
-/// How content stands, as administrators are shown it.
-pub(super) fn content_status(app: &App) -> ContentStatus {
-    let status = app.fleet.content_status();
+/// How content stands, as administrators are shown it: beside rows that are made of the same status.
+pub(super) fn content_status(app: &App, status: Status) -> ContentStatus {
     let verdict = status.verdict();
     let attempted = status.attempted;
     ContentStatus {
