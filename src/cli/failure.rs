@@ -155,6 +155,14 @@ fn held_by(what: &str, port: u16) -> String {
 /// What to do where there is no store. Where a site's keys are, a new site would end what they are trusted for.
 pub fn without_store(state: &Path) -> String {
     let shown = state.display();
+    if let Some(aside) = embedded::put_aside(state) {
+        return format!(
+            "it lies in {aside}, where a restore put it: `mv {aside} {there}` takes it back as it was, or \
+             formwork store restore BACKUP --replace --state-dir {shown} puts a backup in its place",
+            aside = aside.display(),
+            there = embedded::file(state).display()
+        );
+    }
     match StateDirectory(state.to_owned()).keys_of_a_site() {
         Ok(there) if there.is_empty() => format!("formwork site create NAME --state-dir {shown} makes one, once"),
         _ => format!(

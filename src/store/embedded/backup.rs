@@ -1,7 +1,7 @@
 //! A copy of a store in one file: one snapshot, every value written anew, verified before it has its name.
 
 use super::check::{self, Report};
-use super::files::{FileMedium, Lock, begin_file, copy_private, finish_file, partial};
+use super::files::{FileMedium, Lock, Partial, copy_private, open_failed};
 use super::medium::{self, Medium, meaning};
 use super::tables::{CLUSTERS, ENGINE, EVENTS, FIRSTS, HEADS, LEASES, PARTS, STREAMS, VALUES};
 use crate::store::{StoreError, Watch};
@@ -9,6 +9,7 @@ use redb::{
     Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
     WriteTransaction,
 };
+use std::fs::File;
 use std::path::Path;
 
 /// Memory for pages while copying, bytes.
@@ -41,26 +42,29 @@ pub fn backup_watched(dir: &Path, to: &Path, watch: &dyn Watch) -> Result<Report
 /// # Errors
 /// As [`backup`].
 pub fn backup_of_copy(from: &Path, to: &Path, each: &dyn Fn(u64), watch: &dyn Watch) -> Result<Report, StoreError> {
-    whole_or_nothing(to, |medium| {
-        copy_private(from, &medium.path(), each)?;
+    whole_or_nothing(to, |medium, file| {
+        copy_private(from, file, &medium.path(), each)?;
         check::check_file_watched(&medium.path(), watch)
     })
 }
 
 /// Makes a file beside `to` and gives it that name once it is whole. What cannot be made whole leaves nothing behind; what a
-/// process that was killed left there is written over by the next one.
+/// process that was killed left there is taken away by the next one.
 fn whole_or_nothing(
     to: &Path,
-    make: impl FnOnce(&FileMedium) -> Result<Report, StoreError>,
+    make: impl FnOnce(&FileMedium, &mut File) -> Result<Report, StoreError>,
 ) -> Result<Report, StoreError> {
-    let medium = begin_file(to, &partial(to))?;
-    let made = make(&medium).and_then(|report| finish_file(&medium.path(), to).map(|()| report));
-    made.inspect_err(|_| drop(std::fs::remove_file(medium.path())))
+    if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| open_failed(folder, &error))?;
+    }
+    let (partial, mut file) = Partial::begin(to)?;
+    let report = make(&FileMedium::at(partial.path().to_owned()), &mut file)?;
+    partial.finish().map(|()| report)
 }
 
 /// Copies a snapshot to the new file `to`.
 pub(super) fn copy(snapshot: &ReadTransaction, to: &Path, watch: &dyn Watch) -> Result<Report, StoreError> {
-    whole_or_nothing(to, |medium| write(snapshot, medium, watch))
+    whole_or_nothing(to, |medium, _| write(snapshot, medium, watch))
 }
 
 /// Writes the copy, and reads it again.

@@ -19,9 +19,13 @@ const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
 /// A backup while it is made ready; a left-over of an interrupted restore is written over.
 const RESTORED_FILE: &str = "store.redb.restored";
+/// A store that a restored one took the place of; then when, Unix milliseconds.
+const ASIDE_PREFIX: &str = "store.redb.replaced-";
 /// Held by the process that has the store open.
 const LOCK_FILE: &str = "store.lock";
 
+/// How the name of a file ends that is made.
+const PARTIAL_SUFFIX: &str = ".new";
 /// What is copied at once, bytes.
 const COPIED_AT_ONCE: u64 = 1 << 20;
 
@@ -57,8 +61,12 @@ pub fn is_open(dir: &Path) -> bool {
 /// Copies a backup to beside where the store will be.
 pub(super) fn copy_in(from: &Path, dir: &Path) -> Result<FileMedium, StoreError> {
     FileMedium::of(from)?;
-    let to = dir.join(RESTORED_FILE);
-    copy_private(from, &to, &|_| ())?;
+    let to = restored(dir);
+    // Of a restore that was interrupted; never written through what somebody put there.
+    let _ = std::fs::remove_file(&to);
+    let mut target =
+        private(OpenOptions::new().write(true).create_new(true), &to).map_err(|error| open_failed(&to, &error))?;
+    copy_private(from, &mut target, &to, &|_| ())?;
     Ok(FileMedium::at(to))
 }
 
@@ -72,18 +80,41 @@ pub(super) fn forget_restored(dir: &Path) {
     let _ = std::fs::remove_file(restored(dir));
 }
 
-/// Puts the restored store in its place, durably. A store that was there is put aside, under the name that is given back.
+/// Puts the restored store in its place, durably. A store that was there is put aside, under the name that is given back; at each
+/// moment there is one store or the other in its place.
 pub(super) fn finish_restore(dir: &Path, now_unix_ms: i64) -> Result<Option<PathBuf>, StoreError> {
-    let store = dir.join(FILE);
-    let mut aside = None;
-    if store.exists() {
-        let kept = dir.join(format!("{FILE}.replaced-{now_unix_ms}"));
+    let (ready, store) = (restored(dir), dir.join(FILE));
+    if !store.exists() {
+        let aside = put_aside(dir);
+        return finish_file(&ready, &store).map(|()| aside);
+    }
+    let kept = dir.join(format!("{ASIDE_PREFIX}{now_unix_ms}"));
+    if let Err(error) = std::fs::hard_link(&store, &kept) {
+        tracing::debug!(%error, "the disk gives a file no second name");
         renameat_with(CWD, &store, CWD, &kept, RenameFlags::NOREPLACE)
             .map_err(|error| open_failed(&kept, &error.into()))?;
-        aside = Some(kept);
+        return finish_file(&ready, &store).map(|()| Some(kept));
     }
-    finish_file(&dir.join(RESTORED_FILE), &store)?;
-    Ok(aside)
+    let named = File::open(&ready).and_then(|file| file.sync_all()).and_then(|()| {
+        // The other name first, also after a power cut.
+        let folder = File::open(dir)?;
+        folder.sync_all()?;
+        std::fs::rename(&ready, &store)?;
+        folder.sync_all()
+    });
+    named.map(|()| Some(kept)).map_err(|error| open_failed(&store, &error))
+}
+
+/// Where the store lies that a restore put aside without putting another in its place: one that was killed in between, where the disk
+/// gives a file no second name, or whose store was taken away since. The newest of them; none where there is a store in its place.
+pub fn put_aside(dir: &Path) -> Option<PathBuf> {
+    if dir.join(FILE).symlink_metadata().is_ok() {
+        return None;
+    }
+    let when = |name: &std::ffi::OsStr| name.to_str()?.strip_prefix(ASIDE_PREFIX)?.parse::<i64>().ok();
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let newest = entries.filter_map(|entry| Some((when(&entry.file_name())?, entry.path()))).max();
+    newest.map(|(_, path)| path)
 }
 
 /// The lock of a store's directory; let go when dropped or when the process ends, however it ends.
@@ -140,7 +171,12 @@ impl Lock {
 }
 
 fn refuse_none(dir: &Path) -> Result<(), StoreError> {
-    if find(dir)? { Ok(()) } else { Err(StoreError::Path(format!("there is no store in {}", dir.display()))) }
+    if find(dir)? {
+        return Ok(());
+    }
+    let aside =
+        put_aside(dir).map(|aside| format!("; a restore put the one that was there aside as {}", aside.display()));
+    Err(StoreError::Path(format!("there is no store in {}{}", dir.display(), aside.unwrap_or_default())))
 }
 
 /// Whether it is the medium, or who asks, that does not let a file be written; nothing is wrong with the file.
@@ -150,7 +186,14 @@ fn cannot_write(error: &io::Error) -> bool {
 
 /// Begins a new store beside where it will be; refuses where there is one.
 pub(super) fn begin_new(dir: &Path) -> Result<FileMedium, StoreError> {
-    begin_file(&dir.join(FILE), &dir.join(NEW_FILE))
+    let (store, new) = (dir.join(FILE), dir.join(NEW_FILE));
+    if store.exists() {
+        let store = store.display();
+        return Err(StoreError::Open(format!("there is a store in {store} already; it is never written over")));
+    }
+    private(OpenOptions::new().read(true).write(true).create(true).truncate(true), &new)
+        .map_err(|error| open_failed(&new, &error))?;
+    Ok(FileMedium::at(new))
 }
 
 /// Takes away a new store that could not be finished. A failure leaves a file that the next one writes over.
@@ -163,35 +206,82 @@ pub(super) fn finish_new(dir: &Path) -> Result<(), StoreError> {
     finish_file(&dir.join(NEW_FILE), &dir.join(FILE))
 }
 
-/// How a file is called while it is made.
-pub(in crate::store) fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+/// A file while it is made, under a name of its own beside the one it will have; gone where it is not finished. Its folder may be
+/// somebody else's, too: nothing that is there is opened or written over.
+#[derive(Debug)]
+pub(in crate::store) struct Partial {
+    path: PathBuf,
+    partial: PathBuf,
 }
 
-/// Begins the file `path` under the name `partial`; refuses where there is one.
-pub(super) fn begin_file(path: &Path, partial: &Path) -> Result<FileMedium, StoreError> {
-    if path.exists() {
-        let path = path.display();
-        return Err(StoreError::Open(format!("there is a store in {path} already; it is never written over")));
+impl Partial {
+    /// Begins the file `path`, readable by its owner alone; refuses where there is anything of that name.
+    pub(in crate::store) fn begin(path: &Path) -> Result<(Self, File), StoreError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Open(format!(
+                "{} is there already, and nothing is written over it; name a new file",
+                path.display()
+            )));
+        }
+        sweep(path);
+        let id = crate::identity::new_id().map_err(|error| StoreError::Io(error.to_string()))?;
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(format!(".{}-{id}{PARTIAL_SUFFIX}", std::process::id()));
+        let partial = PathBuf::from(partial);
+        let file = private(OpenOptions::new().read(true).write(true).create_new(true), &partial)
+            .map_err(|error| open_failed(&partial, &error))?;
+        Ok((Self { path: path.to_owned(), partial }, file))
     }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| open_failed(folder, &error))?;
+
+    /// How it is called until it is finished.
+    pub(in crate::store) fn path(&self) -> &Path {
+        &self.partial
     }
-    private(OpenOptions::new().read(true).write(true).create(true).truncate(true), partial)
-        .map_err(|error| open_failed(partial, &error))?;
-    Ok(FileMedium::at(partial.to_owned()))
+
+    /// Gives it its name, durably; one that got there meanwhile stays.
+    pub(in crate::store) fn finish(self) -> Result<(), StoreError> {
+        finish_file(&self.partial, &self.path)
+    }
 }
 
-/// Copies a file to a new one that is readable by its owner alone, durably.
-pub(super) fn copy_private(from: &Path, to: &Path, each: &dyn Fn(u64)) -> Result<(), StoreError> {
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After its end there is none of that name.
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
+/// Takes away what this user's processes that were killed left of the same file. A failure leaves it.
+fn sweep(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(std::ffi::OsStr::to_str)) else {
+        return;
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let own = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let maker = entry.file_name().to_str().and_then(|file| maker_of(name, file));
+        let ended = maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        let of_this_user = |about: std::fs::Metadata| about.is_file() && about.uid() == own;
+        if ended && Path::new("/proc/self").exists() && entry.metadata().is_ok_and(of_this_user) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The process that made a file of this name on its way to `name`; none where it is another file.
+fn maker_of(name: &str, file: &str) -> Option<u32> {
+    let own = file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(PARTIAL_SUFFIX)?;
+    let (pid, id) = own.split_once('-')?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    pid.parse().ok().filter(|_| is_id)
+}
+
+/// Copies a file to one that was just made, durably.
+pub(super) fn copy_private(from: &Path, target: &mut File, to: &Path, each: &dyn Fn(u64)) -> Result<(), StoreError> {
     let mut source = File::open(from).map_err(|error| open_failed(from, &error))?;
-    let mut target = private(OpenOptions::new().write(true).create(true).truncate(true), to)
-        .map_err(|error| open_failed(to, &error))?;
     let mut copy = || -> io::Result<()> {
         loop {
-            let copied = io::copy(&mut source.by_ref().take(COPIED_AT_ONCE), &mut target)?;
+            let copied = io::copy(&mut source.by_ref().take(COPIED_AT_ONCE), target)?;
             if copied == 0 {
                 return target.sync_all();
             }
@@ -202,7 +292,7 @@ pub(super) fn copy_private(from: &Path, to: &Path, each: &dyn Fn(u64)) -> Result
 }
 
 /// Gives a finished file its name, durably; one that got there meanwhile stays.
-pub(in crate::store) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
+pub(super) fn finish_file(partial: &Path, path: &Path) -> Result<(), StoreError> {
     let dir = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -256,6 +346,11 @@ impl FileMedium {
     /// Where it is.
     pub(super) fn path(&self) -> PathBuf {
         self.path.clone()
+    }
+
+    /// The store of a directory, in its place or put aside.
+    pub(super) fn latest(dir: &Path) -> Result<Self, StoreError> {
+        Self::of(&put_aside(dir).unwrap_or_else(|| dir.join(FILE)))
     }
 
     /// The store of a directory; an empty file is refused here, because the engine would make a new store of it.

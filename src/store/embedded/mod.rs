@@ -30,8 +30,8 @@ pub use super::Watch;
 pub use backup::{backup, backup_of_copy, backup_watched};
 pub use check::{Report, check, check_file, check_file_watched, check_watched};
 pub use dump::{DumpError, dump, dump_file};
-pub use files::{exists, file, find, is_open};
-pub(super) use files::{finish_file, open_failed, partial};
+pub(super) use files::{Partial, open_failed};
+pub use files::{exists, file, find, is_open, put_aside};
 pub use moving::{export, import, moved};
 pub use restore::{Restored, restore, restore_watched};
 

@@ -56,6 +56,15 @@ pub fn restore_watched(
             dir.display()
         )));
     }
+    if let Some(aside) = files::put_aside(dir).filter(|_| !replace) {
+        return Err(StoreError::Open(format!(
+            "a restore put the store of {} aside as {}, and none in its place: --replace puts the backup there and leaves that aside; \
+             `mv` it to {} to have it again as it was",
+            dir.display(),
+            aside.display(),
+            files::file(dir).display()
+        )));
+    }
     watch.begins("copying the backup", 0);
     let now_unix_ms = now_unix_ms();
     let ready =
@@ -113,9 +122,10 @@ fn site_of(store: &EmbeddedStore) -> Option<String> {
     String::from_utf8(store.get(Space::Meta, "site").ok()??).ok()
 }
 
-/// The site of the store that is there already; not known where there is none or it cannot be read, which is why it is replaced.
+/// The site of the store that is there already, or was put aside; not known where there is none or it cannot be read, which is why it
+/// is replaced. Nothing is written to it: the restore may be refused yet.
 fn site_in(dir: &Path) -> Option<String> {
-    let medium = FileMedium::existing(dir).ok()?;
+    let medium = FileMedium::latest(dir).ok()?.only_read();
     let database = medium::open(&medium, 64 << 20, false).ok()?;
     let values = database.begin_read().ok()?.open_table(VALUES).ok()?;
     let site = values.get((space_key(Space::Meta), "site")).ok()??;

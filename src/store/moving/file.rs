@@ -12,13 +12,12 @@ use super::super::effect::{Digest, Effect, Reader, Writer};
 use super::super::encoding::{decode, stream_key};
 use super::{Counts, Header};
 use crate::journal::Record;
-use crate::store::embedded::{finish_file, open_failed, partial};
+use crate::store::embedded::{Partial, open_failed};
 use crate::store::{Lease, StoreError, Watch};
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// First bytes of a file; the last one is the version of the format.
@@ -33,26 +32,15 @@ const SUM_BYTES: u64 = 32;
 /// A file while it is written; gone where it is not finished.
 #[derive(Debug)]
 pub(super) struct NewFile {
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     out: BufWriter<File>,
 }
 
 impl NewFile {
     /// Begins it beside where it will be, readable by its owner alone.
     pub(super) fn begin(path: &Path) -> Result<Self, StoreError> {
-        if std::fs::symlink_metadata(path).is_ok() {
-            return Err(StoreError::Open(format!(
-                "{} is there already, and nothing is written over it; name a new file",
-                path.display()
-            )));
-        }
-        let partial = partial(path);
-        // What is left of an interrupted export.
-        let _ = std::fs::remove_file(&partial);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-        let file = file.map_err(|error| open_failed(&partial, &error))?;
-        Ok(Self { path: path.to_owned(), partial, out: BufWriter::new(file) })
+        let (partial, file) = Partial::begin(path)?;
+        Ok(Self { partial, out: BufWriter::new(file) })
     }
 
     pub(super) fn out(&mut self) -> &mut dyn Write {
@@ -61,15 +49,8 @@ impl NewFile {
 
     /// Gives it its name, durably.
     pub(super) fn finish(mut self) -> Result<(), StoreError> {
-        self.out.flush().map_err(|error| open_failed(&self.partial, &error))?;
-        finish_file(&self.partial, &self.path)
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // After its end there is none of that name.
-        let _ = std::fs::remove_file(&self.partial);
+        self.out.flush().map_err(|error| open_failed(self.partial.path(), &error))?;
+        self.partial.finish()
     }
 }
 

@@ -133,11 +133,14 @@ fn a_file_that_cannot_be_written_marks_nothing_and_is_its_owners_alone() {
     let nowhere = site.folder.path().join("nowhere/site.move");
     assert!(embedded::export(&site.state(), WHOSE, &nowhere, &()).is_err());
     assert!(EmbeddedStore::open(&site.state()).is_ok());
-    // What an interrupted export left behind.
-    std::fs::write(site.folder.path().join("site.move.new"), "half").unwrap();
+    // What an interrupted export left behind, and what somebody else has there.
+    let left = site.folder.path().join(format!("site.move.{}-{}.new", u32::MAX, "0".repeat(32)));
+    let others = site.folder.path().join("site.move.new");
+    std::fs::write(&left, "half").unwrap();
+    std::fs::write(&others, "somebody's").unwrap();
     site.export().unwrap();
     assert_eq!(std::fs::metadata(site.file()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!site.folder.path().join("site.move.new").exists());
+    assert!(!left.exists() && std::fs::read(&others).unwrap() == b"somebody's");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::journal::{Event, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, conformance_tests, decided, machine};
 use crate::store::{Batch, Operation, Space, Store, StoreError};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 fn fresh() -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -138,13 +139,35 @@ fn a_copy_has_its_name_when_it_is_whole_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     EmbeddedStore::create(dir.path(), "lab", true).unwrap();
     let (from, to) = (dir.path().join("store.redb"), dir.path().join("copy.redb"));
-    let beside = dir.path().join("copy.redb.new");
-    let look = |_| assert!(beside.exists() && !to.exists());
-    // Broken off in the middle, as by a kill: the name is free, and what is left is in nobody's way.
-    let broken = std::panic::catch_unwind(|| backup_of_copy(&from, &to, &|_| panic!("killed"), &()));
-    assert!(broken.is_err() && !to.exists() && beside.exists());
+    let beside = || -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_str().is_some_and(|path| path.contains("copy.redb."))).collect()
+    };
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let look = |_| {
+        assert!(beside().len() == 4 && !to.exists(), "{:?}", beside());
+        assert_eq!(beside().iter().filter(|path| mode(path) == 0o600).count(), 1);
+    };
+    // What others have there, by whatever name, is neither followed nor written: nor what only looks like a left-over.
+    let (others, link) = (dir.path().join("copy.redb.new"), dir.path().join("copy.redb.link.new"));
+    std::fs::write(&others, "somebody's").unwrap();
+    std::os::unix::fs::symlink(&others, &link).unwrap();
+    let of_one_that_lives = dir.path().join(format!("copy.redb.{}-{}.new", std::process::id(), "0".repeat(32)));
+    std::fs::write(&of_one_that_lives, "under way").unwrap();
+    // That of a process that was killed is taken away.
+    std::fs::write(dir.path().join(format!("copy.redb.{}-{}.new", u32::MAX, "f".repeat(32))), "left").unwrap();
     assert_eq!(backup_of_copy(&from, &to, &look, &()).unwrap(), check(dir.path()).unwrap());
-    assert!(to.exists() && !beside.exists());
+    assert!(to.exists() && mode(&to) == 0o600 && beside().len() == 3);
+    assert_eq!(std::fs::read(&others).unwrap(), b"somebody's");
+    std::fs::remove_file(&to).unwrap();
+    let broken = std::panic::catch_unwind(|| backup_of_copy(&from, &to, &|_| panic!("broken off"), &()));
+    assert!(broken.is_err() && !to.exists() && beside().len() == 3);
+    // Nor is a link in its own place followed, wherever it leads.
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &to).unwrap();
+    let refused = backup_of_copy(&from, &to, &|_| (), &()).unwrap_err();
+    assert!(matches!(refused, StoreError::Open(_)) && !dir.path().join("nowhere").exists(), "{refused}");
+    std::fs::remove_file(&to).unwrap();
+    backup_of_copy(&from, &to, &|_| (), &()).unwrap();
     let refused = backup_of_copy(&from, &to, &|_| (), &()).unwrap_err();
     assert!(matches!(refused, StoreError::Open(_)) && to.exists(), "{refused}");
     // What is not whole gets no name and takes no room.
@@ -152,7 +175,7 @@ fn a_copy_has_its_name_when_it_is_whole_and_not_before() {
     let bytes = std::fs::read(&from).unwrap();
     std::fs::write(&from, &bytes[..bytes.len() / 2]).unwrap();
     backup_of_copy(&from, &to, &|_| (), &()).unwrap_err();
-    assert!(!to.exists() && !beside.exists());
+    assert!(!to.exists() && beside().len() == 3);
 }
 
 #[tokio::test]

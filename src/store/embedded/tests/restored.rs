@@ -5,7 +5,7 @@ use crate::journal::{Event, MachineState, Stream};
 use crate::store::conformance::clusters::{ask, member, put};
 use crate::store::conformance::{NOW, machine};
 use crate::store::embedded::{
-    EmbeddedStore, Watch, backup, backup_watched, check, check_watched, restore, restore_watched,
+    EmbeddedStore, Watch, backup, backup_watched, check, check_watched, put_aside, restore, restore_watched,
 };
 use crate::store::{Batch, Operation, Space, Store, StoreError};
 use std::path::Path;
@@ -120,6 +120,87 @@ fn a_backup_of_another_site_replaces_nothing() {
     // A store that cannot be read says no site, and is what a backup is for.
     std::fs::write(other.path().join("store.redb"), b"nothing").unwrap();
     restore(&copy, other.path(), true).unwrap();
+}
+
+/// The file of a store, whether its last write was long ago.
+fn untouched(store: &Path) -> bool {
+    store.metadata().unwrap().modified().unwrap() == LONG_AGO
+}
+
+const LONG_AGO: std::time::SystemTime = std::time::UNIX_EPOCH;
+
+#[test]
+fn a_restore_that_is_refused_does_not_write_the_store_that_is_there() {
+    let (dir, kept, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    EmbeddedStore::create(other.path(), "rehearsal", true).unwrap();
+    let store = other.path().join("store.redb");
+    let before = std::fs::read(&store).unwrap();
+    std::fs::File::open(&store).unwrap().set_modified(LONG_AGO).unwrap();
+    let refused = restore(&copy, other.path(), true).unwrap_err();
+    assert!(refused.to_string().contains("site rehearsal"), "{refused}");
+    assert!(untouched(&store) && std::fs::read(&store).unwrap() == before);
+    std::fs::write(&copy, "damaged").unwrap();
+    restore(&copy, other.path(), true).unwrap_err();
+    assert!(untouched(&store) && !other.path().join("store.redb.restored").exists());
+}
+
+#[test]
+fn a_store_that_a_killed_restore_put_aside_is_found() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let copy = kept.path().join("backup.redb");
+    backup(dir.path(), &copy).unwrap();
+    let (store, aside) = (dir.path().join("store.redb"), dir.path().join("store.redb.replaced-1700000000000"));
+    assert_eq!(put_aside(dir.path()), None);
+    // As killed between two renames, with what it had made ready beside it; and an older one.
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::write(dir.path().join("store.redb.restored"), "made ready").unwrap();
+    std::fs::write(dir.path().join("store.redb.replaced-9"), "older").unwrap();
+    assert_eq!(put_aside(dir.path()).as_ref(), Some(&aside));
+    let named = aside.display().to_string();
+    for said in [
+        EmbeddedStore::open(dir.path()).unwrap_err(),
+        check(dir.path()).unwrap_err(),
+        restore(&copy, dir.path(), false).unwrap_err(),
+    ] {
+        assert!(said.to_string().contains(&named), "{said}");
+    }
+    // Another site's backup is not put in its place either.
+    let (other, of_other) = (tempfile::tempdir().unwrap(), kept.path().join("other.redb"));
+    EmbeddedStore::create(other.path(), "rehearsal", true).unwrap();
+    backup(other.path(), &of_other).unwrap();
+    assert!(restore(&of_other, dir.path(), true).unwrap_err().to_string().contains("site rehearsal"));
+    assert_eq!(restore(&copy, dir.path(), true).unwrap().replaced, Some(aside.clone()));
+    assert!(check(dir.path()).is_ok() && aside.exists());
+    assert_eq!(put_aside(dir.path()), None, "there is a store in its place");
+}
+
+#[test]
+fn while_a_restored_store_takes_the_place_of_another_there_is_one() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let (copy, store) = (kept.path().join("backup.redb"), dir.path().join("store.redb"));
+    backup(dir.path(), &copy).unwrap();
+    let (done, there) = (std::sync::atomic::AtomicBool::new(false), store.clone());
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut looked = 0_u64;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(there.symlink_metadata().is_ok(), "there was no store");
+                looked += 1;
+            }
+            looked
+        });
+        for _ in 0..5 {
+            let aside = restore(&copy, dir.path(), true).unwrap().replaced.unwrap();
+            assert!(aside.exists());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(watching.join().unwrap() > 0);
+    });
 }
 
 #[test]
