@@ -226,7 +226,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
 
 fn store_status(health: &crate::store::Health) -> StoreStatus {
     let (condition, message) = match (&health.unreachable, &health.full) {
-        (None, None) => ("Ready", String::new()),
+        (None, None) => ("Ready", health.little_room.clone().unwrap_or_default()),
         (Some(why), _) => ("Unreachable", format!("nothing can be written until it answers: {why}")),
         (None, Some(why)) => ("Full", format!("nothing can be written until there is room: {why}")),
     };
@@ -408,6 +408,7 @@ mod tests {
         for (health, condition, message) in [
             (Health::default(), "Ready", ""),
             (
+            (Health { little_room: why(), ..Health::default() }, "Ready", "so it is"),
                 Health { full: why(), ..Health::default() },
                 "Full",
                 "nothing can be written until there is room: so it is",

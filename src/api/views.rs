@@ -281,7 +281,7 @@ pub struct SnapshotMade {
 pub struct StoreStatus {
     /// `Ready`; `Full`: it is only read until there is room; or `Unreachable`: only what is known here is read until it answers.
     pub condition: String,
-    /// Why, in a sentence; empty where all is well.
+    /// Why, in a sentence; empty where all is well. Of one that is `Ready`: that little room is left.
     pub message: String,
     /// What it takes on the disk, bytes.
     pub bytes: u64,

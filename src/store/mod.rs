@@ -171,6 +171,8 @@ pub struct Health {
     pub full: Option<String>,
     /// Why what keeps the data cannot be asked now, so that nothing can be written either; `None`: it answers.
     pub unreachable: Option<String>,
+    /// That there is little room left, before there is none; `None`: there is enough, or it is not known.
+    pub little_room: Option<String>,
     /// What it takes on the disk, bytes.
     pub bytes: u64,
 }

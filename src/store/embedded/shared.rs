@@ -2,7 +2,7 @@
 
 use super::medium::{self, Fault, Medium};
 use super::tables::Start;
-use super::writer::{RESERVE_BYTES, little_room};
+use super::writer::{RESERVE_BYTES, little_room, soon_full};
 use super::{OnFatal, Options};
 use crate::cluster::Document;
 use crate::store::watches::Watches;
@@ -134,12 +134,14 @@ impl Shared {
     /// was full and has room again will be found so by the next write.
     pub(super) fn health(&self) -> Health {
         let full = self.full.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let full = match self.medium.room_bytes() {
+        let room = self.medium.room_bytes();
+        let full = match room {
             Ok(room) if room >= RESERVE_BYTES => None,
             Ok(room) => full.or_else(|| Some(little_room(room))),
             Err(_) => full,
         };
-        Health { full, unreachable: None, bytes: self.medium.taken_bytes().unwrap_or(0) }
+        let little_room = room.ok().filter(|_| full.is_none()).and_then(soon_full);
+        Health { full, unreachable: None, little_room, bytes: self.medium.taken_bytes().unwrap_or(0) }
     }
 
     pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {

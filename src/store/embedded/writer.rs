@@ -33,6 +33,21 @@ pub(super) fn little_room(room: u64) -> String {
     format!("{room} bytes are left, {RESERVE_BYTES} are kept in reserve")
 }
 
+/// With less room than this (bytes) people are told, before nothing is written any more.
+const LITTLE_BYTES: u64 = 512 << 20;
+
+/// That so many bytes will soon be too few; none where they are enough.
+pub(super) fn soon_full(room: u64) -> Option<String> {
+    let mib = |bytes: u64| bytes >> 20;
+    (room < LITTLE_BYTES).then(|| {
+        format!(
+            "{} MiB are left on its disk, and below {} MiB nothing is written: make room",
+            mib(room),
+            mib(RESERVE_BYTES)
+        )
+    })
+}
+
 /// Where an answer goes.
 type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 

@@ -473,7 +473,7 @@ impl Shared {
         let bytes = self.log_bytes.load(Ordering::Relaxed).saturating_add(self.snapshot_bytes.load(Ordering::Relaxed));
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         let why = |full: bool| away.as_ref().filter(|away| away.full == full).map(|away| away.why.clone());
-        Health { full: why(true), unreachable: why(false), bytes }
+        Health { full: why(true), unreachable: why(false), little_room: None, bytes }
     }
 
     pub(super) fn watch_events(&self) -> watch::Receiver<u64> {

@@ -91,9 +91,14 @@ async fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
 async fn with_little_room_nothing_is_tried_and_reading_goes_on() {
     let (disk, recorder) = (new_disk(), Recorder::default());
     let store = start(&disk, &recorder).unwrap();
-    assert_eq!(store.health().full, None);
+    assert_eq!((store.health().full, store.health().little_room), (None, None));
+    disk.set_room(Some(300 << 20));
+    let said = store.health();
+    let said = said.little_room.filter(|_| said.full.is_none());
+    assert!(said.is_some_and(|said| said.starts_with("300 MiB are left")), "before it is full");
     disk.set_room(Some(1 << 20));
     assert!(store.health().full.is_some_and(|why| why.starts_with("1048576 bytes")), "before a write is refused");
+    assert_eq!(store.health().little_room, None);
     let calls = disk.calls();
     assert!(matches!(store.commit(decided(&machine("m"), 0, "x"), NOW).await, Err(StoreError::Full(_))));
     assert_eq!(disk.calls(), calls, "the disk is left alone");
