@@ -286,7 +286,7 @@ fn read<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
     }
 }
 
-/// Bodies that machines send, answers that agents read, what scripts say to their agent, what administrators ask.
+/// Bodies that machines send (a test holds them to what the routes take), answers that agents read, what scripts say to their agent, what administrators ask.
 pub fn messages(bytes: &[u8]) {
     read::<wire::ExchangeRequest>(bytes);
     read::<wire::RenewRequest>(bytes);
@@ -294,7 +294,13 @@ pub fn messages(bytes: &[u8]) {
     read::<wire::NextRequest>(bytes);
     read::<wire::FactsReport>(bytes);
     read::<wire::JobEnd>(bytes);
+    read::<api::views::Heartbeat>(bytes);
+    read::<api::views::DiskTicketRequest>(bytes);
     read::<api::views::AskBody>(bytes);
+    read::<api::views::AdoptBody>(bytes);
+    read::<api::views::AllowBody>(bytes);
+    read::<api::views::HoldBody>(bytes);
+    read::<api::views::RollbackBody>(bytes);
     read::<wire::ExchangeAnswer>(bytes);
     read::<wire::NextAnswer>(bytes);
     read::<wire::BootFile>(bytes);

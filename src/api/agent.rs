@@ -264,8 +264,8 @@ async fn facts(
 }
 
 /// What an agent says while it works.
-#[derive(Deserialize, JsonSchema)]
-struct Heartbeat {
+#[derive(Deserialize, Serialize, JsonSchema)]
+pub struct Heartbeat {
     /// The job it works on, if it does.
     #[serde(default)]
     job: Option<String>,
@@ -287,8 +287,8 @@ async fn heartbeat(State(app): State<App>, machine: Machine, Json(beat): Json<He
 }
 
 /// For which job.
-#[derive(Deserialize, JsonSchema)]
-struct DiskTicketRequest {
+#[derive(Deserialize, Serialize, JsonSchema)]
+pub struct DiskTicketRequest {
     /// The open job of a destructive stage.
     job: String,
 }

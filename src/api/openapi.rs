@@ -282,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn every_body_that_a_route_takes_is_fuzzed() {
+        let targets = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/src/targets.rs");
+        let targets = std::fs::read_to_string(targets).expect("the fuzzer's targets");
+        let document = document();
+        let schemas = operations(&document).filter_map(|operation| {
+            operation.pointer("/requestBody/content/application~1json/schema/$ref").and_then(Value::as_str)
+        });
+        let bodies: BTreeSet<&str> = schemas.filter_map(|schema| schema.rsplit('/').next()).collect();
+        assert!(bodies.len() > 10, "{bodies:?}");
+        for body in bodies {
+            assert!(targets.contains(&format!("::{body}>(bytes)")), "{body} is not among the fuzzed messages");
+        }
+    }
+
+    #[test]
     fn the_document_is_the_one_in_docs() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
         let text = serde_json::to_string_pretty(&document()).expect("text") + "\n";

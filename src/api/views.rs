@@ -2,6 +2,7 @@
 
 mod logs;
 
+pub use super::agent::{DiskTicketRequest, Heartbeat};
 pub use super::followed::SourceRow;
 pub use super::push::{PushStatus, RejectedPush};
 /// `GET /v1/boxes`: boxes that are no machines.
