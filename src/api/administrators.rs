@@ -216,6 +216,7 @@ async fn status(State(app): State<App>, _: Administrator) -> Json<SiteStatus> {
         holds_unknown: app.fleet.trust() == Trust::HoldUnknown,
         store: store_status(&app.fleet.store.health()),
         logs: LogsStatus { object_store: app.archive.as_deref().map(uploads_status), ..logs_status(lack(&app)) },
+        enrollment: app.fleet.enrolments_waited().1.unwrap_or_default(),
         open_to_others,
         files: app.fleet.file_troubles().values().cloned().collect(),
         pushes: app.receiving.rejected(),
@@ -407,8 +408,8 @@ mod tests {
         let why = || Some("so it is".to_owned());
         for (health, condition, message) in [
             (Health::default(), "Ready", ""),
-            (
             (Health { little_room: why(), ..Health::default() }, "Ready", "so it is"),
+            (
                 Health { full: why(), ..Health::default() },
                 "Full",
                 "nothing can be written until there is room: so it is",

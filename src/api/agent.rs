@@ -258,9 +258,21 @@ async fn facts(
         let message = format!("the machine's facts would be {size} bytes; {FACTS_MAX} is the most");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "facts-too-large", message));
     }
+    let bytes = serde_json::to_vec(&changed).map_or(u64::MAX, |bytes| bytes.len() as u64);
+    entry.may_report(&app.fleet.clock, bytes).map_err(|ms| too_many_facts(&entry.name, bytes, ms))?;
     let job = state.run.as_ref().and_then(|run| run.job.as_ref()).map(|job| job.id.clone());
     app.fleet.record(entry, &state, vec![Event::FactsReported { facts: changed, job }]).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The refusal of a report that has to wait.
+fn too_many_facts(machine: &str, bytes: u64, wait_ms: u64) -> ApiError {
+    let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+    let message =
+        format!("{machine} changes its facts too often: this report of {bytes} bytes is taken in {seconds} seconds");
+    let hint = "60 changes and 4 MiB are taken at once, then 10 and 64 KiB a minute; report what changes seldom, and several facts in \
+                one report. The agent waits and asks again by itself";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-facts", message).hint(hint).retry(seconds)
 }
 
 /// What an agent says while it works.

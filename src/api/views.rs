@@ -235,6 +235,9 @@ pub struct SiteStatus {
     /// What jobs print: whether it can be written down.
     #[serde(default)]
     pub logs: LogsStatus,
+    /// Why boxes that a rule would take in have to wait, in a sentence; empty where none does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub enrollment: String,
     /// Keys and tokens of the server that are open to others on its host, in sentences.
     #[serde(default)]
     pub open_to_others: Vec<String>,

@@ -236,6 +236,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             runs: arguments.keep_runs,
             age_ms: i64::from(arguments.keep_days).saturating_mul(24 * 3600 * 1000),
             events: arguments.keep_events,
+            ..Retention::default()
         },
         object_store,
         logs_here: arguments.logs_here.saturating_mul(1 << 20),

@@ -166,7 +166,11 @@ fn render(status: &SiteStatus, clock: &Clock, style: Style) -> String {
     }
     if !status.store.message.is_empty() {
         let said = format!("{}: {}", status.store.condition, status.store.message);
-        rows.push(vec!["store".into(), Word::new(said, Tone::Bad)]);
+        let tone = if status.store.condition == "Ready" { Tone::Waiting } else { Tone::Bad };
+        rows.push(vec!["store".into(), Word::new(said, tone)]);
+    }
+    if !status.enrollment.is_empty() {
+        rows.push(vec!["enrollment".into(), Word::new(status.enrollment.as_str(), Tone::Waiting)]);
     }
     if !status.logs.message.is_empty() {
         let said = format!("{}: {}", status.logs.condition, status.logs.message);
@@ -287,6 +291,7 @@ mod tests {
         SiteStatus {
             store: StoreStatus::default(),
             logs: LogsStatus::default(),
+            enrollment: String::new(),
             open_to_others: Vec::new(),
             site: "lab".to_owned(),
             version: "0.1.0".to_owned(),
@@ -430,6 +435,18 @@ mod tests {
         pinned     aaaa (Add node-4) since 22:02:16 (1m00s ago) by ann (the kernel hangs); newest seen bbbb, which waits
         again      in 3s
         ");
+    }
+
+    #[test]
+    fn what_is_not_wrong_yet_is_told_and_is_no_failure() {
+        let mut status = status();
+        status.content.condition = "Ready".to_owned();
+        status.store.condition = "Ready".to_owned();
+        status.store.message = "300 MiB are left on its disk".to_owned();
+        status.enrollment = "boxes have to wait".to_owned();
+        let text = render(&status, &Clock::fixed(1_795_384_996_000), Style::default());
+        assert!(text.contains("store       Ready: 300 MiB are left") && text.contains("enrollment  boxes"), "{text}");
+        assert_eq!(store_trouble(&status.store), None);
     }
 
     #[test]

@@ -60,6 +60,7 @@ async fn status(State(site): State<Shared>) -> Json<SiteStatus> {
     Json(SiteStatus {
         store: crate::api::views::StoreStatus::default(),
         logs: crate::api::views::LogsStatus::default(),
+        enrollment: String::new(),
         open_to_others: Vec::new(),
         site: "lab".to_owned(),
         version: "0.1.0".to_owned(),

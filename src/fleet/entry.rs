@@ -1,5 +1,6 @@
 //! One machine in memory: its folded state, whose turn it is to write about it, and what is known only while this process lives.
 
+use super::bucket::Reported;
 use super::clock::Clock;
 use crate::journal::{MachineState, Record};
 use crate::workflow::silence::Heard;
@@ -25,6 +26,8 @@ pub struct Entry {
     pub(super) turn: tokio::sync::Mutex<()>,
     changed: watch::Sender<u64>,
     live: Mutex<Live>,
+    /// What it reported of itself lately.
+    reported: Mutex<Reported>,
     /// What followed from a revision could not be written down.
     owed: AtomicBool,
 }
@@ -66,6 +69,7 @@ impl Entry {
             turn: tokio::sync::Mutex::new(()),
             changed: watch::Sender::new(0),
             live: Mutex::new(Live::default()),
+            reported: Mutex::default(),
             owed: AtomicBool::new(false),
         }
     }
@@ -146,6 +150,16 @@ impl Entry {
             listening_since_unix_ms: clock.started_unix_ms(),
             now_unix_ms: clock.now_unix_ms(),
         }
+    }
+
+    /// Whether facts of so many bytes may be written down now; else how many milliseconds the machine has to wait. Who may counts.
+    ///
+    /// # Errors
+    /// Those milliseconds.
+    pub fn may_report(&self, clock: &Clock, bytes: u64) -> Result<(), u64> {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        *reported = reported.take(clock.now_ms(), bytes)?;
+        Ok(())
     }
 
     /// Whether a new lease of this address is worth an event: not the same again within a minute.

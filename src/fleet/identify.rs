@@ -1,5 +1,6 @@
 //! From a box that shows itself to a machine: declared, enrolled, taken in by a rule now, or nothing.
 
+use super::bucket::{Enrolling, Enrolment};
 use super::entry::Entry;
 use super::machines::{BoxRow, Fleet, Identity, Told};
 use crate::catalog::{Catalog, Enrollment, MachineView, Seen, Selection};
@@ -85,6 +86,14 @@ fn held_unknown(rule: &Enrollment) -> String {
 fn name_taken(rule: &Enrollment, name: &str, other: &str) -> String {
     format!("rule {} would name it {name}, as it did {other}", rule.name)
 }
+
+/// Why a box has to wait for what it would become.
+fn enrols_later(rule: &Enrollment, name: &str) -> String {
+    format!("rule {} takes it in as {name} a little later: {ENROLS}. It asks again by itself", rule.name)
+}
+
+/// How many are taken in, in words.
+const ENROLS: &str = "rules take in 12,000 boxes at once, then 600 a minute";
 
 /// A declared machine that is another until its next word.
 #[derive(Debug, Clone)]
@@ -182,6 +191,11 @@ impl Fleet {
             let reason = format!("rule {} would name it {name}, which is declared for another box", rule.name);
             return Ok(Resolved::Hold { reason });
         }
+        // Before anything is remembered of the name: names are made up as easily as cards.
+        let is_new = self.known(&name).is_none();
+        if is_new && !self.may_enrol() {
+            return Ok(Resolved::Hold { reason: enrols_later(rule, &name) });
+        }
         let entry = self.entry(&name);
         let _turn = entry.turn.lock().await;
         let state = entry.state();
@@ -189,6 +203,9 @@ impl Fleet {
             return Ok(Resolved::Hold { reason: name_taken(rule, &name, &other.mac) });
         }
         if state.enrolled.is_none() {
+            if !is_new && !self.may_enrol() {
+                return Ok(Resolved::Hold { reason: enrols_later(rule, &name) });
+            }
             let event = Event::Enrolled {
                 rule: rule.name.to_string(),
                 mac: mac.clone(),
@@ -338,6 +355,27 @@ impl Fleet {
             tracing::warn!("boxes that are no machines are not written down for a minute: there are too many");
         }
         told.count <= BOX_EVENTS_A_MINUTE
+    }
+
+    /// Whether a rule may make a machine of one more box now: anybody on the boot network can make up cards, and a machine stays.
+    fn may_enrol(&self) -> bool {
+        let mut enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, came_to) = enrolling.ask(self.clock.now_ms());
+        *enrolling = next;
+        if let Enrolment::Waits(Some(count)) = came_to {
+            tracing::warn!(asked = count, "boxes that a rule would take in have to wait: {ENROLS}");
+        }
+        came_to == Enrolment::Taken
+    }
+
+    /// How often a box that a rule would take in had to wait, and why some do at this time.
+    pub fn enrolments_waited(&self) -> (u64, Option<String>) {
+        let enrolling: Enrolling = *self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = format!(
+            "boxes that a rule would take in have to wait: {ENROLS}. Where no such many were switched on, somebody on the boot \
+             network makes up cards"
+        );
+        (enrolling.waited, enrolling.is_behind(self.clock.now_ms()).then_some(why))
     }
 
     /// Writes down that a box showed itself, at most once a minute.

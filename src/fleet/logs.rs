@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// So many are let go in one commit.
 const AT_ONCE: usize = 4_096;
+/// Events that are in memory at a time: one may hold a machine's 256 KiB of facts.
+const READ_AT_ONCE: usize = 32;
 
 /// Why logs are not on the disk yet.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +43,16 @@ struct OfMachine {
 impl OfMachine {
     fn read_on(&mut self, store: &dyn Store, stream: &Stream) -> Result<(), StoreError> {
         if store.head(stream)? > self.next {
-            for record in store.events_of(stream, self.next, usize::MAX)? {
-                self.next = record.index.saturating_add(1);
-                if let Event::JobGranted { job, .. } = record.event {
-                    self.jobs.push_back((record.sequence, job));
+            loop {
+                let records = store.events_of(stream, self.next, READ_AT_ONCE)?;
+                if records.is_empty() {
+                    break;
+                }
+                for record in records {
+                    self.next = record.index.saturating_add(1);
+                    if let Event::JobGranted { job, .. } = record.event {
+                        self.jobs.push_back((record.sequence, job));
+                    }
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! States are projections: made from the store's events at start, moved on by what is committed since, by this server and by
 //! others on the same store, in the one order that the store gave all events ([`super::take_in`]).
 
+use super::bucket::Enrolling;
 use super::clock::Clock;
 use super::entry::Entry;
 use super::index::Index;
@@ -81,6 +82,8 @@ pub struct Fleet {
     pub(super) members: ArcSwap<HashMap<String, Arc<[String]>>>,
     trusted: AtomicBool,
     pub(super) told_of_boxes: Mutex<Told>,
+    /// Boxes that rules made machines of lately.
+    pub(super) enrolling: Mutex<Enrolling>,
     pub(super) file_troubles: ArcSwap<BTreeMap<String, String>>,
     /// The last event that was taken in. Whoever takes in holds it.
     pub(super) taken_in: Mutex<u64>,
@@ -129,6 +132,7 @@ impl Fleet {
             members: ArcSwap::default(),
             trusted: AtomicBool::new(false),
             told_of_boxes: Mutex::default(),
+            enrolling: Mutex::default(),
             file_troubles: ArcSwap::default(),
             taken_in: Mutex::default(),
             others: AtomicBool::new(false),

@@ -4,7 +4,10 @@
 
 #[cfg(test)]
 mod approval_tests;
+mod bucket;
 mod clock;
+#[cfg(test)]
+mod counting;
 mod decide;
 mod entry;
 mod files;

@@ -4,7 +4,7 @@
 use super::entry::Entry;
 use super::machines::Fleet;
 use crate::archive::Archive;
-use crate::journal::{Event, Retention, Stream, fold_below};
+use crate::journal::{Cut, Event, MachineState, Retention, Stream, fold_below};
 use crate::store::logs::LogStore;
 use crate::store::{Batch, Operation, StoreError};
 use std::collections::HashMap;
@@ -12,8 +12,10 @@ use std::collections::HashMap;
 /// A stream is looked at again when it has grown by so many events, or after a day.
 const GROWN: u64 = 50;
 const DAY_MS: u64 = 24 * 3600 * 1000;
-/// Events of a plain stream that go in one commit.
+/// Events of a stream that go in one commit.
 const AT_ONCE: u64 = 5_000;
+/// Events of it that are in memory at a time: one may hold a machine's 256 KiB of facts, and be many times that once it is read.
+const READ_AT_ONCE: usize = 32;
 
 /// Which streams were looked at: their head then, and when.
 #[derive(Debug, Default)]
@@ -82,38 +84,61 @@ impl Fleet {
 
     async fn retain_machine(&self, entry: &Entry, logs: Logs<'_>, policy: &Retention) -> Result<u64, StoreError> {
         let stream = Stream::Machine(entry.name.clone());
-        let records = self.store.events_of(&stream, 0, usize::MAX)?;
-        let Some(below) = policy.cut_machine(&records, self.clock.now_unix_ms()) else { return Ok(0) };
-        let (state, jobs) = fold_below(&records, below, &entry.state());
-        // Logs first: after a power cut in between, the same events go again, and no log is left that nothing names.
-        for job in jobs {
-            logs.remove(&job).await;
+        let (first, cut) = self.look_through(&stream, policy).await?;
+        let Some(end) = cut.machine() else { return Ok(0) };
+        let (mut state, mut next, mut folded_to) = (MachineState::default(), first, first);
+        // The stream as it stands after each part is whole: an end in between costs nothing but the rest.
+        while next < end {
+            let records = self.store.events_of(&stream, next, READ_AT_ONCE)?;
+            let Some(last) = records.last() else { break };
+            next = end.min(last.index.saturating_add(1));
+            let (folded, jobs) = fold_below(state, &records, next, &entry.state());
+            state = folded;
+            // Logs first: after a power cut in between, the same events go again, and no log is left that nothing names.
+            for job in jobs {
+                logs.remove(&job).await;
+            }
+            if next < end && next.saturating_sub(folded_to) < AT_ONCE {
+                continue;
+            }
+            let made_at = *self.store.watch_events().borrow();
+            // Two machines may have shown one MAC: whose it is follows from the order of their events, which a fold hides.
+            let macs = self.owned(&entry.name, &state);
+            let folded = Some(Box::new(Event::Folded { made_at, macs, state: Box::new(state.clone()) }));
+            self.compact(stream.clone(), next, folded).await?;
+            folded_to = next;
         }
-        let made_at = *self.store.watch_events().borrow();
-        // Two machines may have shown one MAC: whose it is follows from the order of their events, which a fold hides.
-        let macs = self.owned(&entry.name, &state);
-        let folded = Some(Box::new(Event::Folded { made_at, macs, state: Box::new(state) }));
-        self.compact(stream, below, folded).await?;
-        Ok(count_below(&records, below))
+        Ok(folded_to.saturating_sub(first))
     }
 
     async fn retain_plain(&self, stream: &Stream, policy: &Retention) -> Result<u64, StoreError> {
-        let records = self.store.events_of(stream, 0, usize::MAX)?;
-        let Some(end) = policy.cut_plain(&records, self.clock.now_unix_ms()) else { return Ok(0) };
-        let mut below = records.first().map_or(0, |record| record.index);
+        let (first, cut) = self.look_through(stream, policy).await?;
+        let Some(end) = cut.plain() else { return Ok(0) };
+        let mut below = first;
         while below < end {
             below = end.min(below.saturating_add(AT_ONCE));
             self.compact(stream.clone(), below, None).await?;
         }
-        Ok(count_below(&records, end))
+        Ok(end.saturating_sub(first))
+    }
+
+    /// Reads all of a stream, and keeps nothing of it but its first index and where it is cut.
+    async fn look_through(&self, stream: &Stream, policy: &Retention) -> Result<(u64, Cut), StoreError> {
+        let mut cut = policy.cut(self.clock.now_unix_ms());
+        let (mut first, mut next) = (None, 0);
+        loop {
+            let records = self.store.events_of(stream, next, READ_AT_ONCE)?;
+            let Some(last) = records.last() else { return Ok((first.unwrap_or(0), cut)) };
+            next = last.index.saturating_add(1);
+            first = first.or_else(|| records.first().map(|record| record.index));
+            records.iter().for_each(|record| cut.take(record));
+            // Machines are answered meanwhile.
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn compact(&self, stream: Stream, below: u64, folded: Option<Box<Event>>) -> Result<(), StoreError> {
         let operations = vec![Operation::Compact { stream, below, folded }];
         self.commit(Batch { operations, ..Batch::default() }).await.map(|_| ())
     }
-}
-
-fn count_below(records: &[crate::journal::Record], below: u64) -> u64 {
-    records.first().map_or(0, |record| below.saturating_sub(record.index))
 }

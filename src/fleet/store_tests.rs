@@ -106,6 +106,43 @@ async fn old_runs_are_folded_with_their_logs_and_a_restart_knows_the_same() {
 }
 
 #[tokio::test]
+async fn a_stream_of_any_length_is_read_and_folded_in_parts() {
+    let mut lab = Lab::new(true, "").await;
+    let logs = crate::store::logs::LogStore::open(&lab.dir.path().join("logs")).unwrap();
+    let stream = Stream::Machine("node".into());
+    let reported = |number: u64| Event::FactsReported {
+        facts: serde_json::Map::from_iter([(format!("fact-{}", number % 7), number.into())]),
+        job: None,
+    };
+    // More than goes in one commit; a job's grant is in the first part, and the job is over.
+    let mut events = vec![started(1), granted(1, "old"), Event::RunFinished { run: 1 }, started(2)];
+    events.extend((0..11_000).map(reported));
+    logs.append("old", 0, b"what it printed").unwrap();
+    for some in events.chunks(4_000) {
+        let events = some.iter().map(|event| (stream.clone(), event.clone())).collect();
+        lab.fleet().commit(Batch { events, ..Batch::default() }).await.unwrap();
+    }
+    let boxes = |number: u64| {
+        let mac = "02:00:00:00:00:01".to_owned();
+        let event = Event::Seen { mac: mac.clone(), subnet: None, by: number.to_string(), architecture: None };
+        (Stream::Box(mac), event)
+    };
+    lab.fleet().commit(Batch { events: (0..2_000).map(boxes).collect(), ..Batch::default() }).await.unwrap();
+    let before = lab.fleet().entry("node").state();
+    lab.start().await;
+    let policy = crate::journal::Retention { events: 50, ..Default::default() };
+    let logs = Logs { here: &logs, archive: None };
+    let dropped = lab.fleet().retain(logs, &policy, &mut Looked::default()).await.unwrap();
+    assert_eq!(dropped, 11_004 - 50 + 2_000 - 50);
+    lab.fleet().named_jobs(&mut Granted::default()).unwrap();
+    assert!(lab.most_read() <= 128, "{} events were in memory at once", lab.most_read());
+    assert_eq!(lab.fleet().store.events_of(&stream, 0, usize::MAX).unwrap().len(), 51, "with what they came to");
+    assert_eq!(logs.here.length("old").unwrap(), 0, "the log went with its job");
+    lab.start().await;
+    assert!(lab.fleet().entry("node").state() == before, "{:?}", lab.fleet().entry("node").state());
+}
+
+#[tokio::test]
 async fn among_others_nothing_new_is_decided_on_a_revision_that_is_not_the_applied_one() {
     let declared = "
 kind: Machine

@@ -10,8 +10,8 @@ use crate::store::{Batch, StoreError};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-/// How many events are read at a time.
-const PAGE: usize = 4096;
+/// How many events are read at a time: one may hold a machine's 256 KiB of facts.
+const PAGE: usize = 128;
 
 impl Fleet {
     /// Takes in what a commit of this server appended, and what others appended before it.

@@ -1,5 +1,6 @@
 //! A fleet on a real store and a folder of content, for tests.
 
+use super::counting::Counting;
 use super::{Clock, Entry, Fleet, Resolved, Secrets};
 use crate::catalog::Catalog;
 use crate::content::sops::Keys;
@@ -13,6 +14,7 @@ use crate::wire::HardwareIdentity;
 use crate::workflow::{Action, Running};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 struct Quiet;
@@ -28,6 +30,7 @@ pub(crate) struct Lab {
     pub dir: tempfile::TempDir,
     pub keys: Arc<SiteKeys>,
     fleet: Option<Arc<Fleet>>,
+    store: Option<Arc<Counting>>,
 }
 
 impl Lab {
@@ -36,7 +39,7 @@ impl Lab {
         EmbeddedStore::create(&dir.path().join("store"), "lab", fresh).unwrap();
         std::fs::create_dir(dir.path().join("content")).unwrap();
         let keys = Arc::new(SiteKeys::generate("lab").unwrap());
-        let mut lab = Self { dir, keys, fleet: None };
+        let mut lab = Self { dir, keys, fleet: None, store: None };
         lab.write(content);
         lab.start().await;
         lab
@@ -74,7 +77,8 @@ spec: {stages: [look]}
 
     pub async fn start(&mut self) {
         self.fleet = None;
-        let store: Arc<dyn Store> = {
+        self.store = None;
+        let inner: Arc<dyn Store> = {
             // The one before lets go of its lock when its writer has ended.
             let mut tries = 0;
             loop {
@@ -88,6 +92,9 @@ spec: {stages: [look]}
                 }
             }
         };
+        let counting = Arc::new(Counting { inner, most: AtomicUsize::new(0) });
+        let store: Arc<dyn Store> = Arc::clone(&counting) as Arc<dyn Store>;
+        self.store = Some(counting);
         let source = Source::Directory { path: self.folder() };
         let follower = Arc::new(Follower::start(source, &self.dir.path().join("mirror.git")).unwrap());
         let build = crate::reconcile::catalogs(Keys::Unknown);
@@ -126,6 +133,11 @@ spec: {stages: [look]}
 
     pub fn fleet(&self) -> &Arc<Fleet> {
         self.fleet.as_ref().unwrap()
+    }
+
+    /// The most events that one question to the store gave since it was opened.
+    pub fn most_read(&self) -> usize {
+        self.store.as_ref().unwrap().most.load(Ordering::Relaxed)
     }
 
     pub async fn declare(&self, matches: &str, rule: &str) {

@@ -351,3 +351,26 @@ async fn a_board_that_moves_between_machines_that_are_both_in_git_takes_nothing_
     assert_eq!((two.name.as_str(), lab.boots(&two).await.as_str()), ("two", "ram"));
     assert!(one.state().run.is_some() && two.state().adopted.is_none());
 }
+
+#[tokio::test]
+async fn boxes_that_are_too_many_wait_until_a_rule_takes_them_in() {
+    let lab = Lab::new(true, RULE).await;
+    let enrolled = lab.machine(&box_with(None)).await;
+    assert_eq!(lab.fleet().enrolments_waited(), (0, None));
+    // A moment ahead, so that nothing is given back while this runs.
+    let ahead = lab.fleet().clock.now_ms() + 3_600_000;
+    *lab.fleet().enrolling.lock().unwrap() = bucket::Enrolling::all_at_once(ahead);
+    let another = HardwareIdentity { macs: vec!["52:54:00:00:00:08".into()], uuid: None, serial: None };
+    for asked in 1..=3 {
+        let Resolved::Hold { reason } = lab.show(&another).await else { panic!("it was taken in") };
+        assert!(reason.contains("rule rule takes it in as node-525400000008 a little later"), "{reason}");
+        assert!(reason.contains("600 a minute"), "{reason}");
+        let (waited, why) = lab.fleet().enrolments_waited();
+        assert!(waited == asked && why.is_some_and(|why| why.contains("have to wait")));
+    }
+    assert!(lab.fleet().known("node-525400000008").is_none(), "nothing is remembered of it");
+    // Who is a machine already is not held up.
+    assert_eq!(lab.machine(&box_with(None)).await.name, enrolled.name);
+    *lab.fleet().enrolling.lock().unwrap() = bucket::Enrolling::default();
+    assert_eq!(lab.machine(&another).await.name, "node-525400000008");
+}

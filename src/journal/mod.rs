@@ -15,7 +15,7 @@ pub use event::Event;
 pub use hold::{Hold, Pin, Word};
 pub use parts::{Ask, RefusedCommit};
 pub use record::{Record, Stream};
-pub use retention::{Retention, fold_below, jobs_of};
+pub use retention::{Cut, Retention, fold_below, jobs_of};
 pub use run::{Job, Run, RunStatus, TaskEnd, TaskRecord};
 pub use state::{Awaiting, Boot, EnrolledBy, LOCAL, MachineState, Offer, TicketUse};
 pub use tasks::Tasks;

@@ -1,6 +1,7 @@
 //! What is so at the moment at which somebody asks.
 
 use super::process::Process;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
@@ -31,6 +32,8 @@ pub struct Now {
     pub phases: Vec<(String, u32)>,
     /// Machines and boxes by how they stand to Git.
     pub standings: Vec<(String, u32)>,
+    /// How often a box that a rule would take in had to wait.
+    pub enrollments_delayed: u64,
     /// The subnets that are served.
     pub pools: Vec<Pool>,
     /// What the store takes, bytes.
@@ -130,6 +133,8 @@ impl Now {
         to.register("machines", "Machines, by the phase they are in", family("phase", counts(&self.phases)));
         let help = "Machines, by how they stand to Git; boxes that are no machines are `unknown`";
         to.register("machines_by_standing", help, family("standing", counts(&self.standings)));
+        let help = "How often a box that a rule would take in had to wait, since there were too many";
+        to.register("enrollments_delayed", help, ConstCounter::new(self.enrollments_delayed));
         let pools = |number: fn(&Pool) -> u64| self.pools.iter().map(move |pool| (pool.subnet.clone(), number(pool)));
         let help = "Addresses that are leased now, reserved ones among them";
         to.register("dhcp_leases", help, family("subnet", pools(|pool| pool.leases)));

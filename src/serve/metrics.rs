@@ -88,6 +88,7 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         findings: content.attempted.as_ref().map_or(0, |attempt| attempt.count),
         phases: each(Phase::ALL, &phases),
         standings: each(Standing::ALL, &standings),
+        enrollments_delayed: fleet.enrolments_waited().0,
         pools: pools(desk, fleet.clock.now_ms()),
         store_bytes: store.bytes,
         store: conditions.map(|(condition, holds)| (condition.to_owned(), holds)).to_vec(),

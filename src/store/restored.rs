@@ -15,7 +15,7 @@ const GENERATIONS: u64 = 1_000_000;
 /// Streams written in one commit.
 const AT_ONCE: usize = 1_000;
 /// Events read at a time.
-const PAGE: usize = 1_000;
+const PAGE: usize = 128;
 
 /// Writes down that this store is an old one: when its last event was written, Unix milliseconds, and how many machines are held.
 pub(super) fn hold(

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A change of facts: each key replaces the fact of that name; `null` removes it. At most 256 KiB.
+/// A change of facts: each key replaces the fact of that name; `null` removes it. At most 256 KiB. What changes
+/// nothing is free; of changes 60 and 4 MiB are taken at once, then 10 and 64 KiB a minute, and the answer is else 429 with `Retry-After`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long a command goes on trying when there is no answer and it was told no other time.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The same for facts: the server takes so many a minute, and says how long the next has to wait (four minutes for the largest).
+const FACTS_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why a command failed, and the exit code that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,11 @@ impl Asked<'_> {
 
     /// A request with the machine token, tried for two minutes; a refusal is a failure.
     pub fn machine(&self, request: Request) -> Result<Response, Failure> {
-        let patience = Patience::Until(Instant::now() + PATIENCE);
+        self.machine_within(request, PATIENCE)
+    }
+
+    fn machine_within(&self, request: Request, patience: Duration) -> Result<Response, Failure> {
+        let patience = Patience::Until(Instant::now() + patience);
         let answered = self.connection.ask(request, patience, &|| self.stop());
         let response = answered.map_err(|error| Failure::plain(error.to_string()))?;
         if response.is_success() { Ok(response) } else { Err(refusal(&response)) }
@@ -116,19 +122,19 @@ fn fact(asked: &Asked<'_>, rest: &[String]) -> Done {
         "remove" => Value::Null,
         other => return Err(format!("`fact {other}` is no command; it is `fact set` or `fact remove`").into()),
     };
-    asked.machine(facts_request(FactsReport { facts: [(name, value)].into_iter().collect() }))?;
+    report(asked, &FactsReport { facts: [(name, value)].into_iter().collect() })?;
     Ok((String::new(), 0))
 }
 
 fn report_facts(asked: &Asked<'_>) -> Done {
-    let report: FactsReport = serde_json::from_str(asked.input.as_deref().unwrap_or_default())
+    let reported: FactsReport = serde_json::from_str(asked.input.as_deref().unwrap_or_default())
         .map_err(|error| format!("the facts cannot be read: {error}"))?;
-    asked.machine(facts_request(report))?;
+    report(asked, &reported)?;
     Ok((String::new(), 0))
 }
 
-fn facts_request(report: FactsReport) -> Request {
-    Request::post_json("/v1/agent/facts", &report)
+fn report(asked: &Asked<'_>, report: &FactsReport) -> Result<(), Failure> {
+    asked.machine_within(Request::post_json("/v1/agent/facts", report), FACTS_PATIENCE).map(drop)
 }
 
 fn request(asked: &Asked<'_>, rest: &[String]) -> Done {

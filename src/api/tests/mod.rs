@@ -1,6 +1,7 @@
 //! The routes on a whole server without its sockets.
 
 mod asks;
+mod facts;
 mod health;
 mod hooks;
 mod standings;

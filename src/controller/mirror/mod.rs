@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How the documents of clusters stand is told so often: each telling is a write to etcd, and machines write all day.
 const CLUSTERS_EVERY: Duration = Duration::from_secs(5);
 /// Events read at a time.
-const PAGE: usize = 1_000;
+const PAGE: usize = 128;
 
 /// Which machines are to be looked at.
 enum Stale {

@@ -140,7 +140,7 @@ proptest! {
         let mut kept = all.clone();
         for cut in [first, second] {
             let cut = cut.min(kept.len() - 1).max(1);
-            let (state, _) = fold_below(&kept, kept[cut].index, &now);
+            let (state, _) = fold_below(MachineState::default(), &kept, kept[cut].index, &now);
             let folded = Event::Folded { made_at: 1, macs: Vec::new(), state: Box::new(state) };
             let place = Record { event: folded, ..kept[cut - 1].clone() };
             // As the store keeps it.
@@ -178,7 +178,7 @@ fn logs_go_with_the_jobs_that_nothing_shows_any_more() {
         destructive_allowed: true,
     };
     let mut kept = places(vec![started(1), granted("a", "one"), granted("b", "one"), granted("c", "two")]);
-    let (state, jobs) = fold_below(&kept, 3, &MachineState::fold(&kept));
+    let (state, jobs) = fold_below(MachineState::default(), &kept, 3, &MachineState::fold(&kept));
     assert_eq!(jobs, ["a"], "b and c are the last of their tasks in the run that is shown");
     let place =
         Record { event: Event::Folded { made_at: 1, macs: Vec::new(), state: Box::new(state) }, ..kept[2].clone() };
@@ -188,6 +188,6 @@ fn logs_go_with_the_jobs_that_nothing_shows_any_more() {
         (next.index, next.sequence, next.event) = (last.index + 1, last.sequence + 1, event);
         kept.push(next);
     }
-    let (_, jobs) = fold_below(&kept, 4, &MachineState::fold(&kept));
+    let (_, jobs) = fold_below(MachineState::default(), &kept, 4, &MachineState::fold(&kept));
     assert_eq!(jobs, ["b", "c"], "also those that only the fold before still knew");
 }

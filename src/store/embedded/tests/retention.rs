@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::failures::{new_disk, start_with};
 use crate::cluster;
-use crate::journal::{Event, MachineState, Record, Retention, Stream, fold_below};
+use crate::journal::{Cut, Event, MachineState, Record, Retention, Stream, fold_below};
 use crate::store::conformance::clusters::{ask, put};
 use crate::store::conformance::{NOW, decided, machine};
 use crate::store::embedded::tables::{self, CLUSTERS, ENGINE, FIRSTS, PARTS, SCHEMA, SCHEMA_KEY};
@@ -62,6 +62,12 @@ fn run(number: u64) -> Vec<Event> {
     events
 }
 
+fn cut(policy: &Retention, records: &[Record], now_unix_ms: i64) -> Cut {
+    let mut cut = policy.cut(now_unix_ms);
+    records.iter().for_each(|record| cut.take(record));
+    cut
+}
+
 /// Walks runs on machines by turns, so many on each, and now and then drops what is not kept. Gives what the disk takes after each
 /// thousand of all.
 fn walk(disk: &Disk, machines: u64, runs: u64, policy: &Retention) -> Vec<usize> {
@@ -78,8 +84,8 @@ fn walk(disk: &Disk, machines: u64, runs: u64, policy: &Retention) -> Vec<usize>
             committed.records.iter().for_each(|record| state.apply(record));
             if number % 50 == 0 {
                 let records = store.events_of(stream, 0, usize::MAX).unwrap();
-                if let Some(below) = policy.cut_machine(&records, NOW) {
-                    let (folded, jobs) = fold_below(&records, below, state);
+                if let Some(below) = cut(policy, &records, NOW).machine() {
+                    let (folded, jobs) = fold_below(MachineState::default(), &records, below, state);
                     assert!(!jobs.is_empty() && jobs.iter().all(|job| job.starts_with("job-")));
                     let folded = Event::Folded { made_at: number, macs: Vec::new(), state: Box::new(folded) };
                     let compact = Operation::Compact { stream: stream.clone(), below, folded: Some(Box::new(folded)) };
@@ -323,14 +329,36 @@ fn cuts_keep_whole_runs_what_is_young_and_never_too_many() {
             })
             .collect()
     };
-    let policy = Retention { runs: 3, age_ms: 1_000_000, events: 10_000 };
-    assert_eq!(policy.cut_machine(&records(3), 0), None);
-    assert_eq!(policy.cut_machine(&records(100), 0), Some(97 * 8), "three runs, whole");
+    let policy = Retention { runs: 3, age_ms: 1_000_000, events: 10_000, facts_bytes: 1_000_000 };
+    assert_eq!(cut(&policy, &records(3), 0).machine(), None);
+    assert_eq!(cut(&policy, &records(100), 0).machine(), Some(97 * 8), "three runs, whole");
     let old = Retention { age_ms: 5_000, runs: 1_000, ..policy };
-    assert_eq!(old.cut_machine(&records(100), 100_000), Some(94 * 8), "five seconds");
-    assert_eq!(old.cut_machine(&records(100), i64::MAX), Some(99 * 8), "of the last run, all");
+    assert_eq!(cut(&old, &records(100), 100_000).machine(), Some(94 * 8), "five seconds");
+    assert_eq!(cut(&old, &records(100), i64::MAX).machine(), Some(99 * 8), "of the last run, all");
     let few = Retention { events: 10, runs: 1_000, ..policy };
-    assert_eq!(few.cut_machine(&records(100), 0), Some(790), "whatever they are about");
-    assert_eq!(few.cut_plain(&records(100), 0), Some(790));
-    assert_eq!(old.cut_plain(&records(100), i64::MAX), Some(799), "the newest stays");
+    assert_eq!(cut(&few, &records(100), 0).machine(), Some(790), "whatever they are about");
+    assert_eq!(cut(&few, &records(100), 0).plain(), Some(790));
+    assert_eq!(cut(&old, &records(100), i64::MAX).plain(), Some(799), "the newest stays");
+}
+
+#[test]
+fn cuts_keep_so_many_bytes_of_facts() {
+    let reported = |index: u64, bytes: usize| Record {
+        sequence: index + 1,
+        stream: Stream::Machine("m".into()),
+        index,
+        at_unix_ms: 0,
+        event: Event::FactsReported {
+            facts: serde_json::Map::from_iter([("a".to_owned(), "x".repeat(bytes).into())]),
+            job: None,
+        },
+    };
+    let policy = Retention { facts_bytes: 10_000, ..Retention::default() };
+    // `{"a":""}` is eight bytes.
+    let records: Vec<Record> = (0..300).map(|index| reported(index, 992)).collect();
+    assert_eq!(cut(&policy, &records, 0).machine(), Some(290));
+    let mut records: Vec<Record> = (0..300).map(|index| reported(index, 10)).collect();
+    assert_eq!(cut(&policy, &records, 0).machine(), None);
+    records.push(reported(300, 20_000));
+    assert_eq!(cut(&policy, &records, 0).machine(), Some(300), "the newest stays, whatever its size");
 }
