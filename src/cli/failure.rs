@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_a_restore_put_aside_is_named_with_how_it_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let aside = folder.path().join("store.redb.replaced-1700000000000");
+        std::fs::write(&aside, "the store").unwrap();
+        let back = format!("`mv {} {}`", aside.display(), folder.path().join("store.redb").display());
+        let error = has_store(folder.path()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.hint().is_some_and(|hint| hint.contains(&back)), "{error}");
+        let missing = ServeError::Store(StoreError::Path("no store".to_owned()));
+        let error = of_server(&missing, folder.path(), &[]);
+        assert!(error.hint().is_some_and(|hint| hint.contains(&back) && hint.contains("--replace")), "{error}");
+        std::fs::rename(&aside, folder.path().join("store.redb")).unwrap();
+        assert!(has_store(folder.path()).is_ok());
+    }
+
+    #[test]
     fn what_was_named_wrongly_ends_with_two_and_what_failed_with_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb"), "a store").unwrap();
