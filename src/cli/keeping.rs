@@ -1,7 +1,9 @@
 //! Where a site's data is kept, as commands are told.
 
 use super::error::CliError;
+use crate::content::names;
 use crate::git::Source;
+use crate::replicas::ALONE;
 use crate::serve::{Content, Keeping};
 use clap::{Args, ValueEnum};
 
@@ -35,6 +37,28 @@ pub struct ReplicaAt {
 }
 
 impl ReplicaAt {
+    /// Whether it goes with where the store is, and is a name that a Lease can have.
+    pub fn may_be(&self, store: &StoreAt) -> Result<(), CliError> {
+        let Some(name) = &self.replica else { return Ok(()) };
+        let usage = |message: String, hint: &str| Err(CliError::Usage { message, hint: Some(hint.to_owned()) });
+        if store.store == Place::Embedded {
+            return usage(
+                format!(
+                    "--replica {name} is about a store that several servers can reach, and this one is a file of this machine"
+                ),
+                "add --store kubernetes, and --store-namespace NAME where it is not the namespace of the context; or leave --replica out",
+            );
+        }
+        if !names::is_label(name) || name == ALONE {
+            return usage(
+                format!("--replica: `{name}` is no name of a replica"),
+                "lower-case letters, digits and `-`, 63 at most, beginning and ending with a letter or digit, such as the pod's name; \
+                 `alone` is what a server without others is called",
+            );
+        }
+        Ok(())
+    }
+
     /// Several servers follow one repository, each for itself; what lies in one of them the others cannot have.
     pub fn may_follow(&self, content: &Content) -> Result<(), CliError> {
         let (message, hint) = match content {
@@ -62,11 +86,8 @@ impl StoreAt {
 
     /// The same for a server, which may be one of several.
     pub fn keeping_of(&self, replica: Option<&str>) -> Result<Keeping, CliError> {
+        ReplicaAt { replica: replica.map(str::to_owned) }.may_be(self)?;
         match self.store {
-            Place::Embedded if replica.is_some() => Err(CliError::Usage {
-                message: "--replica is about a store that several servers can reach".to_owned(),
-                hint: Some("add --store kubernetes; on a file of this machine there is one server".to_owned()),
-            }),
             Place::Embedded if self.store_namespace.is_some() => Err(CliError::Usage {
                 message: "--store-namespace is about a store in Kubernetes".to_owned(),
                 hint: Some("add --store kubernetes".to_owned()),
@@ -110,5 +131,25 @@ mod tests {
         }
         let at = StoreAt { store: Place::Embedded, store_namespace: None };
         assert!(at.keeping_of(Some("a")).unwrap_err().to_string().contains("several servers can reach"));
+    }
+
+    #[test]
+    fn a_replica_needs_a_store_that_others_reach_and_a_name_that_a_lease_can_have() {
+        let named = |name: &str| ReplicaAt { replica: Some(name.to_owned()) };
+        let at = |store| StoreAt { store, store_namespace: None };
+        assert!(ReplicaAt { replica: None }.may_be(&at(Place::Embedded)).is_ok());
+        let error = named("a").may_be(&at(Place::Embedded)).unwrap_err();
+        assert!(
+            error.exit_code() == 2 && error.hint().is_some_and(|hint| hint.contains("--store kubernetes")),
+            "{error}"
+        );
+        #[cfg(feature = "kubernetes")]
+        for (name, taken) in
+            [("formwork-0", true), ("", false), ("A", false), ("a.b", false), ("-a", false), ("alone", false)]
+        {
+            let judged = named(name).may_be(&at(Place::Kubernetes));
+            assert_eq!(judged.is_ok(), taken, "{name}");
+            assert!(judged.err().is_none_or(|error| error.exit_code() == 2), "{name}");
+        }
     }
 }

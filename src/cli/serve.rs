@@ -182,6 +182,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         .with_ansi(colour)
         .init();
     apart(arguments.http_port, arguments.api_port)?;
+    // Before anything is looked at that has to be there.
+    arguments.replica.may_be(&arguments.store)?;
     let listen = |address: SocketAddr, option: &'static str| {
         serve::bind(address, option).map_err(|error| failure::of_server(&error, &arguments.state_dir, &[]))
     };

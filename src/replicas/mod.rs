@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
 /// The name of one that has the store to itself.
-const ALONE: &str = "alone";
+pub const ALONE: &str = "alone";
 
 /// The replicas as this one sees them.
 #[derive(Clone)]

@@ -76,6 +76,18 @@ fn a_doctor_says_what_a_server_would_meet_in_kubernetes() {
     });
     is(&doctor(&server, &state, &[]), "store", "ok", "site lab");
 
+    // A right that is given by the name of the source, as the chart's Role does, is asked for by its name.
+    let role = ["-n", "doctor", "create", "role", "status", "--verb=patch", "--resource-name=site"];
+    cluster.kubectl(&[&role[..], &["--resource=contentsources.formwork.dev/status"]].concat());
+    cluster.kubectl(&["-n", "doctor", "create", "rolebinding", "status", "--role=status", "--user=formwork"]);
+    let follows = ["--kubernetes", "--namespace", "doctor"];
+    cluster.until("the right on the status is known", || {
+        let checks = doctor(&server, &state, &[&follows[..], &["--content-source", "site"]].concat());
+        let found = checks.into_iter().find(|check| check.0 == "right on contentsources/status")?;
+        (found.1 == "ok" && found.2.contains("patch of site")).then_some(())
+    });
+    is(&doctor(&server, &state, &follows), "right on contentsources/status", "fail", "may not patch");
+
     // Nobody answers.
     let port = free_port();
     let text = std::fs::read_to_string(&administrator).unwrap();

@@ -10,7 +10,8 @@ use crate::serve::{Keeping, store_seen};
 use crate::store::StoreError;
 use crate::store::kubernetes::{Glance, KubernetesStore, client, kept};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
+use kube::core::discovery::ApiResource;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,19 @@ pub(super) struct Right {
     resource: &'static str,
     verbs: &'static [&'static str],
     book: &'static str,
+    /// It is given by the name of the source: the chart's Role names the one that the server follows.
+    of_source: bool,
+}
+
+impl Right {
+    const fn on(
+        group: &'static str,
+        resource: &'static str,
+        verbs: &'static [&'static str],
+        book: &'static str,
+    ) -> Self {
+        Self { group, resource, verbs, book, of_source: false }
+    }
 }
 
 const STORE_BOOK: &str = "docs/kubernetes-store.md";
@@ -32,24 +46,18 @@ const SOURCE_BOOK: &str = "docs/kubernetes.md";
 const MIRRORED: &[&str] = &["get", "list", "watch", "create", "update", "delete"];
 
 /// For the store.
-const SECRETS: Right =
-    Right { group: "", resource: "secrets", verbs: &["get", "list", "watch", "create", "delete"], book: STORE_BOOK };
+const SECRETS: Right = Right::on("", "secrets", &["get", "list", "watch", "create", "delete"], STORE_BOOK);
 /// For one of several servers on it.
-const LEASES: Right = Right {
-    group: "coordination.k8s.io",
-    resource: "leases",
-    verbs: &["list", "create", "update", "delete"],
-    book: STORE_BOOK,
-};
+const LEASES: Right = Right::on("coordination.k8s.io", "leases", &["list", "create", "update", "delete"], STORE_BOOK);
 /// For a server that follows a ContentSource. Which Secret it reads the source says.
 const FOLLOWS: [Right; 7] = [
-    Right { group: GROUP, resource: "contentsources", verbs: &["get", "list", "watch"], book: SOURCE_BOOK },
-    Right { group: GROUP, resource: "machines", verbs: MIRRORED, book: SOURCE_BOOK },
-    Right { group: GROUP, resource: "clusterprofiles", verbs: MIRRORED, book: SOURCE_BOOK },
-    Right { group: GROUP, resource: "contentsources/status", verbs: &["patch"], book: SOURCE_BOOK },
-    Right { group: GROUP, resource: "machines/status", verbs: &["patch"], book: SOURCE_BOOK },
-    Right { group: GROUP, resource: "clusterprofiles/status", verbs: &["patch"], book: SOURCE_BOOK },
-    Right { group: "events.k8s.io", resource: "events", verbs: &["create", "patch"], book: SOURCE_BOOK },
+    Right::on(GROUP, "contentsources", &["get", "list", "watch"], SOURCE_BOOK),
+    Right::on(GROUP, "machines", MIRRORED, SOURCE_BOOK),
+    Right::on(GROUP, "clusterprofiles", MIRRORED, SOURCE_BOOK),
+    Right { of_source: true, ..Right::on(GROUP, "contentsources/status", &["patch"], SOURCE_BOOK) },
+    Right::on(GROUP, "machines/status", &["patch"], SOURCE_BOOK),
+    Right::on(GROUP, "clusterprofiles/status", &["patch"], SOURCE_BOOK),
+    Right::on("events.k8s.io", "events", &["create", "patch"], SOURCE_BOOK),
 ];
 /// The kinds that have to be known there.
 const KINDS: [&str; 3] = ["ContentSource", "Machine", "ClusterProfile"];
@@ -64,7 +72,7 @@ pub(super) fn checks(
     let mut checks = Vec::new();
     if let Keeping::Kubernetes { config, namespace, replica } = keeping {
         let rights: Vec<Right> = std::iter::once(SECRETS).chain(replica.iter().map(|_| LEASES)).collect();
-        let (reached, more) = asked(kube::Config::clone(config), namespace, &rights, false)?;
+        let (reached, more) = asked(kube::Config::clone(config), namespace, &rights, None)?;
         checks.extend(more);
         if reached {
             checks.extend(stored(config, namespace, replica.is_some(), state, pod));
@@ -77,18 +85,19 @@ pub(super) fn checks(
         else {
             return Ok(checks);
         };
-        let (_, more) = asked(*config, &namespace, &FOLLOWS, true)?;
+        let (_, more) = asked(*config, &namespace, &FOLLOWS, Some(arguments.content_source.as_deref()))?;
         checks.extend(more.into_iter().filter(|check| !checks.contains(check)).collect::<Vec<_>>());
     }
     Ok(checks)
 }
 
-/// Whether the API server answers, and what may be done there.
+/// Whether the API server answers, and what may be done there. `follows`: the kinds of Formwork are asked for, too, and the rights on the
+/// source of that name; `Some(None)`: on the only one there is.
 fn asked(
     mut config: kube::Config,
     namespace: &str,
     rights: &[Right],
-    follows: bool,
+    follows: Option<Option<&str>>,
 ) -> Result<(bool, Vec<Check>), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::NotSo(format!("nothing can be asked: {error}")))?;
@@ -105,14 +114,43 @@ fn asked(
         if !reached {
             return Ok((false, checks));
         }
-        if follows {
+        let mut source = None;
+        if let Some(named) = follows {
             checks.push(judge_kinds(kinds(&client).await));
+            source = match named {
+                Some(named) => Some(named.to_owned()),
+                None => only(&sources(&client, namespace).await.unwrap_or_default()),
+            };
         }
         for right in rights {
-            checks.push(judge_right(namespace, right, lacking(&client, namespace, right).await));
+            let name = source.as_deref().filter(|_| right.of_source);
+            checks.push(judge_right(namespace, right, name, lacking(&client, namespace, right, name).await));
         }
         Ok((true, checks))
     })
+}
+
+/// The names of the sources of the namespace.
+async fn sources(client: &kube::Client, namespace: &str) -> Result<Vec<String>, String> {
+    let resource = ApiResource {
+        group: GROUP.to_owned(),
+        version: VERSION.to_owned(),
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "ContentSource".to_owned(),
+        plural: "contentsources".to_owned(),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    // Two say as much as a thousand.
+    let listed = within(api.list(&ListParams::default().limit(2))).await?;
+    Ok(listed.items.into_iter().filter_map(|object| object.metadata.name).collect())
+}
+
+/// The one that is followed where nobody names one.
+fn only(names: &[String]) -> Option<String> {
+    match names {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
 }
 
 async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
@@ -122,23 +160,17 @@ async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, S
     }
 }
 
-/// The verbs that are not allowed.
-async fn lacking(client: &kube::Client, namespace: &str, right: &Right) -> Result<Vec<&'static str>, String> {
+/// The verbs that are not allowed, on the object of that name where one is given.
+async fn lacking(
+    client: &kube::Client,
+    namespace: &str,
+    right: &Right,
+    name: Option<&str>,
+) -> Result<Vec<&'static str>, String> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let (resource, subresource) = match right.resource.split_once('/') {
-        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-        None => (right.resource, None),
-    };
     let mut lacking = Vec::new();
     for verb in right.verbs {
-        let attributes = ResourceAttributes {
-            group: Some(right.group.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource: subresource.clone(),
-            verb: Some((*verb).to_owned()),
-            namespace: Some(namespace.to_owned()),
-            ..ResourceAttributes::default()
-        };
+        let attributes = question(namespace, right, verb, name);
         let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
         let review = SelfSubjectAccessReview { spec, ..Default::default() };
         let answer = within(reviews.create(&PostParams::default(), &review)).await?;
@@ -147,6 +179,22 @@ async fn lacking(client: &kube::Client, namespace: &str, right: &Right) -> Resul
         }
     }
     Ok(lacking)
+}
+
+fn question(namespace: &str, right: &Right, verb: &str, name: Option<&str>) -> ResourceAttributes {
+    let (resource, subresource) = match right.resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (right.resource, None),
+    };
+    ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource,
+        verb: Some(verb.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: name.map(str::to_owned),
+        ..ResourceAttributes::default()
+    }
 }
 
 /// The kinds of Formwork that the API server knows.
@@ -200,20 +248,31 @@ pub(super) fn judge_kinds(known: Result<Vec<String>, String>) -> Check {
     }
 }
 
-pub(super) fn judge_right(namespace: &str, right: &Right, lacking: Result<Vec<&str>, String>) -> Check {
+/// `of`: the object by whose name it was asked.
+pub(super) fn judge_right(
+    namespace: &str,
+    right: &Right,
+    of: Option<&str>,
+    lacking: Result<Vec<&str>, String>,
+) -> Check {
     let name = format!("right on {}", right.resource);
+    let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
     let group = if right.group.is_empty() { String::new() } else { format!(" of {}", right.group) };
     match lacking {
         Ok(lacking) if lacking.is_empty() => {
-            Check::ok(name, format!("{} in namespace {namespace}", right.verbs.join(", ")))
+            Check::ok(name, format!("{}{of} in namespace {namespace}", right.verbs.join(", ")))
         }
         Ok(lacking) => {
             let says = format!(
-                "this account may not {} {}{group} in namespace {namespace}",
+                "this account may not {} {}{of}{group} in namespace {namespace}",
                 lacking.join(", "),
                 right.resource
             );
-            Check::fail(name, says, format!("give it a Role there, as {} has it", right.book))
+            let mut remedy = format!("give it a Role there, as {} has it", right.book);
+            if right.of_source && of.is_empty() {
+                remedy += "; one that names a source gives it for that alone: say which by --content-source NAME";
+            }
+            Check::fail(name, says, remedy)
         }
         Err(why) => {
             let verb = right.verbs.first().copied().unwrap_or("get");
@@ -330,14 +389,31 @@ mod tests {
         is(&kinds(&[]), Fail, "does not know ContentSource, Machine, ClusterProfile");
         is(&judge_kinds(Err("later".into())), Warn, "later");
 
-        is(&judge_right("lab", &SECRETS, Ok(vec![])), Good, "get, list, watch, create, delete in namespace lab");
+        is(&judge_right("lab", &SECRETS, None, Ok(vec![])), Good, "get, list, watch, create, delete in namespace lab");
         is(
-            &judge_right("lab", &SECRETS, Ok(vec!["watch", "delete"])),
+            &judge_right("lab", &SECRETS, None, Ok(vec!["watch", "delete"])),
             Fail,
             "may not watch, delete secrets in namespace lab",
         );
-        is(&judge_right("lab", &LEASES, Ok(vec!["list"])), Fail, "may not list leases of coordination.k8s.io");
-        is(&judge_right("lab", &LEASES, Err("forbidden".into())), Warn, "forbidden");
+        is(&judge_right("lab", &LEASES, None, Ok(vec!["list"])), Fail, "may not list leases of coordination.k8s.io");
+        is(&judge_right("lab", &LEASES, None, Err("forbidden".into())), Warn, "forbidden");
+    }
+
+    #[test]
+    fn the_right_on_the_status_of_a_source_is_asked_for_by_its_name_as_the_charts_role_gives_it() {
+        let by_name: Vec<&str> = FOLLOWS.iter().filter(|right| right.of_source).map(|right| right.resource).collect();
+        assert_eq!(by_name, ["contentsources/status"]);
+        let status = FOLLOWS.iter().find(|right| right.of_source).unwrap();
+        let asked = question("lab", status, "patch", Some("site"));
+        let words = [asked.resource, asked.subresource, asked.name, asked.verb].map(Option::unwrap_or_default);
+        assert_eq!(words, ["contentsources", "status", "site", "patch"]);
+        let of = |name: Option<&str>, lacking: Vec<&'static str>| judge_right("lab", status, name, Ok(lacking));
+        is(&of(Some("site"), vec![]), Good, "patch of site in namespace lab");
+        is(&of(Some("site"), vec!["patch"]), Fail, "may not patch contentsources/status of site of formwork.dev");
+        let unnamed = of(None, vec!["patch"]);
+        assert!(unnamed.remedy.is_some_and(|remedy| remedy.contains("--content-source NAME")));
+        let names = |names: &[&str]| only(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!((names(&[]), names(&["a"]), names(&["a", "b"])), (None, Some("a".to_owned()), None));
     }
 
     #[test]

@@ -77,6 +77,10 @@ pub struct Arguments {
     #[cfg(feature = "kubernetes")]
     #[arg(long, value_name = "NAME", env = "FORMWORK_NAMESPACE")]
     namespace: Option<String>,
+    /// The name of the ContentSource, whose status the server writes; where not given, the only one of the namespace.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "NAME", env = "FORMWORK_CONTENT_SOURCE")]
+    content_source: Option<String>,
     #[command(flatten)]
     content: offline::Place,
     #[command(flatten)]
