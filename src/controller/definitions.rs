@@ -85,6 +85,21 @@ const CONTENT_SOURCE: Words = Words {
             "!has(self.url) || !self.url.matches('(?is)^[[:space:]]*https://.*[?#]')",
             "a repository's URL has no ? and no #: a token belongs into the Secret that secretRef names",
         ),
+        (
+            "!has(self.url) || self.url.size() == 0 \
+             || self.url.matches('^(https://[^/]+/.|ssh://[^/]+/.|file:///|/|[^/:-][^/:]*:/?[^/])')",
+            "url is https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH, or a path that begins with /",
+        ),
+        (
+            "!has(self.commit) || self.commit.matches('^[0-9a-f]{40}$')",
+            "commit is all 40 characters of a commit's id, in lower case",
+        ),
+        (
+            // A day is no unit of durations here.
+            "!has(self.interval) || self.interval.contains('d') || (duration(self.interval.trim()) >= duration('5s') \
+             && duration(self.interval.trim()) <= duration('24h'))",
+            "interval is between 5s and 1d",
+        ),
     ],
 };
 
@@ -105,10 +120,27 @@ const MACHINE: Words = Words {
         ("Last seen", "string", ".status.lastSeen", true),
         ("Age", "date", ".metadata.creationTimestamp", false),
     ],
-    rules: &[(
-        "(has(self.match.macs) && self.match.macs.size() > 0) || has(self.match.uuid) || has(self.match.serial)",
-        "match says which box it is: at least one of macs, uuid and serial",
-    )],
+    // What Git takes is taken, however it is written ([`crate::content::junk`]): what is refused is refused there, too.
+    rules: &[
+        (
+            "(has(self.match.macs) && self.match.macs.size() > 0) || has(self.match.uuid) || has(self.match.serial)",
+            "match says which box it is: at least one of macs, uuid and serial",
+        ),
+        (
+            "!has(self.match.macs) || self.match.macs.all(mac, mac.matches('^([0-9A-Fa-f][02468ACEace]([:.-][0-9A-Fa-f]{2}){5}\
+             |[.]*[0-9A-Fa-f][.]*[02468ACEace][.]*([0-9A-Fa-f][.]*){10})$'))",
+            "a MAC address is six bytes such as 52:54:00:00:00:01, and no group address",
+        ),
+        (
+            "!has(self.match.uuid) \
+             || self.match.uuid.trim().matches('^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$')",
+            "a UUID is written as `dmidecode -s system-uuid` shows it",
+        ),
+        (
+            "!has(self.match.serial) || self.match.serial.matches('(?s)[0-9A-Za-z].*[0-9A-Za-z]')",
+            "a serial number has two letters or digits at least",
+        ),
+    ],
 };
 
 const CLUSTER_PROFILE: Words = Words {
@@ -133,11 +165,22 @@ const WRITTEN: Bounds = Bounds { text: 4_096, items: 256 };
 /// Of what Git says, which is mirrored as it is: beyond what an object can hold, etcd takes 1.5 MiB.
 const MIRRORED: Bounds = Bounds { text: 262_144, items: 16_384 };
 
+/// What is given a closer bound than [`MIRRORED`], so that a rule costs what an API server allows: under `match` of a machine.
+fn machine() -> Value {
+    let mut spec = structural::of::<MachineSpec>();
+    let selectors = &mut spec["properties"]["match"]["properties"];
+    selectors["macs"]["maxItems"] = 1_024.into();
+    selectors["macs"]["items"]["maxLength"] = 64.into();
+    selectors["uuid"]["maxLength"] = 256.into();
+    selectors["serial"]["maxLength"] = 4_096.into();
+    spec
+}
+
 /// All of them.
 pub fn definitions() -> Vec<Definition> {
     [
         (CONTENT_SOURCE, WRITTEN, (structural::of::<ContentSourceSpec>(), structural::of::<ContentSourceStatus>())),
-        (MACHINE, MIRRORED, (structural::of::<MachineSpec>(), structural::of::<MachineStatus>())),
+        (MACHINE, MIRRORED, (machine(), structural::of::<MachineStatus>())),
         (CLUSTER_PROFILE, MIRRORED, (structural::of::<ClusterProfileSpec>(), structural::of::<ClusterProfileStatus>())),
     ]
     .into_iter()
@@ -319,11 +362,90 @@ mod tests {
             ("https://h/x?token=secret", &[query]),
             (" HTTPS://h/x#secret", &[query]),
         ] {
-            let hits = CONTENT_SOURCE.rules.iter().filter(|(rule, _)| is_in(rule, url));
+            let refuses = CONTENT_SOURCE.rules.iter().filter(|(rule, _)| rule.contains("!self.url.matches"));
+            let hits = refuses.filter(|(rule, _)| is_in(rule, url));
             let said: Vec<&str> = hits.map(|(_, message)| *message).collect();
             assert_eq!(said.len(), refused.len(), "{url:?}: {said:?}");
             assert!(said.iter().zip(refused).all(|(said, refused)| said.starts_with(*refused)), "{url:?}: {said:?}");
         }
+    }
+
+    /// The rule of a kind that says this.
+    fn rule(words: &Words, said: &str) -> &'static str {
+        words.rules.iter().find(|(_, message)| message.starts_with(said)).unwrap().0
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_git_takes_as_a_selector_an_api_server_takes(
+            mac in "[0-9A-Fa-f]{2}([:.-]?[0-9A-Fa-f]{2}){4,6}|[0-9A-F.]{12,16}|[0-9a-f]{4}[.][0-9a-f]{4}[.][0-9a-f]{4}",
+            uuid in "[ \t]?[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3,4}-[0-9A-Fa-f]{12}\n?",
+            serial in "[ 0aA.-]{0,4}\n?.{0,3}",
+        ) {
+            use crate::content::junk;
+            let taken = |said: &str, text: &str| is_in(rule(&MACHINE, said), text);
+            proptest::prop_assert!(junk::normal_mac(&mac).is_none() || taken("a MAC", &mac), "{mac}");
+            proptest::prop_assert!(junk::normal_uuid(&uuid).is_none() || taken("a UUID", uuid.trim()), "{uuid:?}");
+            proptest::prop_assert!(junk::normal_serial(&serial).is_none() || taken("a serial", &serial), "{serial:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_selector_is_refused_by_an_api_server_already() {
+        for (said, text, taken) in [
+            ("a MAC", "52:54:00:00:00:01", true),
+            ("a MAC", "52-54-00-AB-cd-01", true),
+            ("a MAC", "5254.00ab.cd01", true),
+            ("a MAC", "525400abcd01", true),
+            ("a MAC", "52:54:00:ab:cd", false),
+            ("a MAC", "52:54:00:ab:cd:0g", false),
+            ("a MAC", "5:2:5:4:0:0:a:b:c:d:0:1", false),
+            ("a MAC", "53:54:00:00:00:01", false),
+            ("a MAC", "52:54:00:00:00:01\n", false),
+            ("a UUID", "4C4C4544-0042-4E10-8034-B7C04F4E3132", true),
+            ("a UUID", "4c4c454400424e108034b7c04f4e3132", false),
+            ("a serial", "CN-0042", true),
+            ("a serial", "x", false),
+            ("a serial", "..", false),
+        ] {
+            assert_eq!(is_in(rule(&MACHINE, said), text), taken, "{said} {text:?}");
+        }
+        for (said, text, taken) in [
+            ("commit", "0123456789abcdef0123456789abcdef01234567", true),
+            ("commit", "0123456789ABCDEF0123456789abcdef01234567", false),
+            ("commit", "abc", false),
+            ("url is", "site.git", false),
+            ("url is", "../site.git", false),
+            ("url is", "ftp://h/x", false),
+            ("url is", "https://h", false),
+            ("url is", "-x@h:y", false),
+        ] {
+            assert_eq!(is_in(rule(&CONTENT_SOURCE, said), text), taken, "{said} {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_followed_an_api_server_takes() {
+        use crate::git::remote::Location;
+        let parts =
+            ["https://", "ssh://", "file://", "git@", "h", "[::1]", ":", "8443", "/", "~", "x.git", "-", "@", ""];
+        let mut taken = 0;
+        for one in parts {
+            for two in parts {
+                for three in parts {
+                    for four in parts {
+                        let url = format!("{one}{two}{three}{four}x");
+                        let followed = match Location::parse(&url) {
+                            Ok(Location::Local(path)) => path.is_absolute(),
+                            other => other.is_ok(),
+                        };
+                        taken += u32::from(followed);
+                        assert!(!followed || is_in(rule(&CONTENT_SOURCE, "url is"), &url), "{url}");
+                    }
+                }
+            }
+        }
+        assert!(taken > 100, "{taken}");
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub struct ClusterProfileStatus {
     pub claims: BTreeMap<String, String>,
     /// How many joined each set, of the first hundred.
     pub sets: BTreeMap<String, u64>,
-    /// Of an object that nothing reads, that it is so: `Stalled`, with the reason `NotRead`. Else there is none.
+    /// Of an object that nothing reads, that it is so: `Stalled`, with the reason `NotRead`; of one that is read since, until a
+    /// revision has it, `Reconciling` with `Read`. Else there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<ResourceCondition>,

@@ -46,12 +46,35 @@ fn an_api_server_takes_explains_and_holds_the_custom_resources() {
     ] {
         cluster.apply(&source(&format!("{{url: '{url}', semver: '>=1, <2'}}")).replace("name: site", "name: good"));
     }
+    // However a selector is written that Git takes, it is taken here; and each length of time.
+    for selector in [
+        "macs: ['52-54-00-AB-cd-01', '5254.00ab.cd01', '525400abcd01', '52:54:00:AB:CD:01']",
+        "uuid: ' 4C4C4544-0042-4E10-8034-B7C04F4E3132 '",
+        "serial: 'CN 0042/a'",
+    ] {
+        cluster.apply(&MACHINE.replace("macs: ['52:54:00:00:00:01']", selector).replace("node-1", "node-3"));
+    }
+    for more in ["interval: 5s", "interval: 1d", "interval: 24h", "interval: ' 1h30m '", "interval: 90000ms"] {
+        cluster.apply(&source(&format!("{{url: /srv/a, {more}}}")).replace("name: site", "name: good"));
+    }
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    cluster
+        .apply(&source(&format!("{{url: 'file:///srv/a', commit: '{commit}'}}")).replace("name: site", "name: good"));
     let all = cluster.kubectl(&["get", "formwork", "-o", "name"]);
     assert!(all.contains("machine.formwork.dev/node-1") && all.contains("contentsource.formwork.dev/site"), "{all}");
 
     for (document, why) in [
         (MACHINE.replace("macs: ['52:54:00:00:00:01']", "macs: []"), "at least one of macs, uuid and serial"),
         (MACHINE.replace("macs: ['52:54:00:00:00:01']", "uuid: null"), "spec.match.uuid"),
+        (MACHINE.replace("52:54:00:00:00:01", "52:54:00:00:00"), "a MAC address is six bytes"),
+        (MACHINE.replace("52:54:00:00:00:01", "53:54:00:00:00:01"), "no group address"),
+        (MACHINE.replace("macs: ['52:54:00:00:00:01']", "uuid: node-1"), "a UUID is written as"),
+        (MACHINE.replace("macs: ['52:54:00:00:00:01']", "serial: '0'"), "two letters or digits"),
+        (source("{url: /srv/a, interval: 1s}"), "between 5s and 1d"),
+        (source("{url: /srv/a, interval: 25h}"), "between 5s and 1d"),
+        (source("{url: /srv/a, commit: abc}"), "all 40 characters"),
+        (source("{url: site.git}"), "a path that begins with /"),
+        (source("{url: 'https://git.example.org'}"), "url is https://HOST/PATH"),
         (MACHINE.replace("workflow: hardware.inventory", "workflow: 7"), "spec.workflow"),
         (MACHINE.replace("workflow:", "workflw:"), "workflw"),
         (source("{url: 'https://git.example.org/site.git', branch: main, tag: v1}"), "at most one is given"),

@@ -35,7 +35,7 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     // Somebody's own, under a name that Git does not declare, and one that it does.
     let own = |name: &str| {
         format!(
-            "{{apiVersion: formwork.dev/v1alpha1, kind: Machine, metadata: {{name: {name}}}, spec: {{match: {{serial: x}}, workflow: theirs}}}}"
+            "{{apiVersion: formwork.dev/v1alpha1, kind: Machine, metadata: {{name: {name}}}, spec: {{match: {{serial: x-1}}, workflow: theirs}}}}"
         )
     };
     cluster.apply(&own("mine"));
@@ -194,7 +194,7 @@ fn a_machine_that_walks_its_workflow_is_seen_to_its_end() {
                 "7",
                 "--script-only",
             ][..],
-            &["--boot-seconds", "0..1", "--task-seconds", "0", "--limit-seconds", "120", "-o", "json"],
+            &["--boot-seconds", "0..1", "--task-seconds", "0", "--limit-seconds", "600", "-o", "json"],
         ]
         .concat(),
     );
