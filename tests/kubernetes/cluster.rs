@@ -275,7 +275,7 @@ impl Cluster {
 
     /// Waits as anybody does: `kubectl wait --for=condition=…`.
     pub fn wait_for(&self, condition: &str, object: &str) {
-        let output = self.try_kubectl(&["wait", "--timeout=120s", &format!("--for=condition={condition}"), object]);
+        let output = self.try_kubectl(&["wait", "--timeout=180s", &format!("--for=condition={condition}"), object]);
         if !output.status.success() {
             let is = self.try_kubectl(&["get", object, "-o", "yaml"]);
             panic!("{object} is not {condition}\n{}", String::from_utf8_lossy(&is.stdout));
