@@ -34,7 +34,7 @@ pub fn run(Arguments { store, state_dir, output }: &Arguments) -> Result<(), Cli
         Err(error) => return Err(super::failure::of_site(&error)),
     };
     let stages = Stages::default();
-    let restored = keeping.restored(authority, &stages).map_err(|error| failed(error, state_dir))?;
+    let restored = keeping.restored(authority, state_dir, &stages).map_err(|error| failed(error, state_dir))?;
     drop(stages);
     let Some(restored) = restored else {
         return Err(CliError::Usage {

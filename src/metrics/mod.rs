@@ -4,11 +4,12 @@
 //! no address and no value of content gets in. So nothing is secret at the listener, which asks nobody for a token.
 //!
 //! Each seam of the server holds its own part and says to it what happened: [`Dhcp`], [`Tftp`], [`Boot`], [`Http`], [`Store`],
-//! [`Reconcile`], [`Archive`]. A part is a handle: a copy of it counts into the same. What is so at the moment ([`Now`]) is gathered when it is asked.
+//! [`Reconcile`], [`Archive`], [`Mirror`]. A part is a handle: a copy of it counts into the same. What is so at the moment ([`Now`]) is gathered when it is asked.
 
 mod archive;
 mod boot;
 mod http;
+mod mirror;
 mod now;
 mod process;
 mod reconcile;
@@ -19,7 +20,8 @@ mod tests;
 pub use archive::Archive;
 pub use boot::{Boot, Dhcp, Tftp};
 pub use http::{Http, counted};
-pub use now::{Followed, Now, Pool};
+pub use mirror::Mirror;
+pub use now::{Followed, LogLength, Now, Pool};
 pub use process::Process;
 pub use reconcile::Reconcile;
 pub use store::Store;
@@ -82,6 +84,8 @@ pub struct Metrics {
     pub reconcile: Reconcile,
     /// Logs in an object store.
     pub archive: Archive,
+    /// Objects in Kubernetes.
+    pub mirror: Mirror,
 }
 
 impl Metrics {
@@ -96,6 +100,7 @@ impl Metrics {
         self.reconcile.register(own);
         self.store.register(own);
         self.archive.register(own);
+        self.mirror.register(own);
         self.dhcp.register(own);
         self.tftp.register(own);
         self.boot.register(own);

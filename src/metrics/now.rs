@@ -40,6 +40,12 @@ pub struct Now {
     pub store_bytes: u64,
     /// The conditions of the store, and whether each is true.
     pub store: Vec<(String, bool)>,
+    /// The log that the store is, where it is one.
+    pub store_log: LogLength,
+    /// This server leads.
+    pub leads: bool,
+    /// Servers of the site that are there, as this one sees them, with itself.
+    pub replicas: usize,
     /// No log of a job can be written.
     pub job_logs_full: bool,
     /// Logs that wait for their upload to the object store.
@@ -65,6 +71,17 @@ pub struct Followed {
     pub unreported: bool,
     /// When it was last looked at with success, Unix milliseconds.
     pub last_success_unix_ms: Option<i64>,
+}
+
+/// How long the log is that a store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogLength {
+    /// The last segment that was read.
+    pub segment: u64,
+    /// Segments since the last snapshot.
+    pub since_snapshot: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// Addresses of a subnet.
@@ -142,6 +159,17 @@ impl Now {
         to.register("store_bytes", "What the store takes", ConstGauge::new(self.store_bytes));
         let help = "How the store stands: of its conditions the one that holds is 1";
         to.register("store_condition", help, family("condition", truths(&self.store)));
+        let log = &self.store_log;
+        let help = "The last segment of the store's log that this server has read; 0: its store is a file";
+        to.register("store_log_segment", help, ConstGauge::new(log.segment));
+        let help = "Segments of the store's log since the last snapshot, which a server that starts reads one by one";
+        to.register("store_log_segments_since_snapshot", help, ConstGauge::new(log.since_snapshot));
+        let help = "Bytes of these segments";
+        to.register("store_log_bytes_since_snapshot", help, ConstGauge::new(log.bytes));
+        let help = "1: this server leads: it does what is done once for a site; one that is alone does";
+        to.register("leader", help, truth(self.leads));
+        let help = "Servers of the site that are there as this one sees them, itself among them; 0: it does not count on itself";
+        to.register("replicas", help, ConstGauge::new(self.replicas as u64));
         let help = "1: no log of a job can be written for want of room, and jobs wait";
         to.register("job_logs_full", help, truth(self.job_logs_full));
         let help = "Job logs that wait for their upload to the object store";

@@ -33,6 +33,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const ROUND_AGAIN: Duration = Duration::from_secs(2);
 /// The longest that a round may take.
 const ANSWER: Duration = Duration::from_secs(4);
+/// The first rounds are waited for so long: who does not see the others would take itself for the only one.
+const FIRST: Duration = Duration::from_secs(60);
 /// How often it is looked whether time alone has changed the standing.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -113,7 +115,7 @@ pub async fn join(
         known: Arc::new(Mutex::new(Known { observations: Observations::default(), own, fault: None })),
     };
     // Twice: what it renewed and saw after it was there itself counts. Two that come at once cannot both think that they are alone.
-    let among = keeper.round().await? | keeper.round().await?;
+    let among = keeper.first_round().await? | keeper.first_round().await?;
     if among {
         lock(&keeper.known).own.leads_from = keeper.began.elapsed() + CONFIRMED;
     }
@@ -162,6 +164,11 @@ async fn look_at(leases: &Api<Lease>, namespace: &str) -> Result<Leases, Replica
     let asked = timeout(ANSWER, list(leases, namespace)).await;
     let listed = asked.map_err(|_| away(namespace, format!("no answer within {} s", ANSWER.as_secs())))??;
     Ok(listed.iter().filter_map(seen).collect())
+}
+
+/// Whether a first round that failed is tried again, so long after the beginning.
+fn is_waited_for(fault: &ReplicasError, waited: Duration) -> bool {
+    matches!(fault, ReplicasError::Away { .. }) && waited < FIRST
 }
 
 async fn list(leases: &Api<Lease>, namespace: &str) -> Result<Vec<Lease>, ReplicasError> {
@@ -254,6 +261,21 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// A round before anything is decided. While the API server is away it is asked again, for a bounded time.
+    async fn first_round(&mut self) -> Result<bool, ReplicasError> {
+        let mut said = false;
+        loop {
+            let fault = match self.round().await {
+                Err(fault) if is_waited_for(&fault, self.began.elapsed()) => fault,
+                done => return done,
+            };
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!("nothing is decided before the other replicas are seen, which is tried again: {fault}");
+            }
+            sleep(ROUND_AGAIN).await;
+        }
+    }
+
     /// Rounds without an end. Gives what ends this replica.
     async fn rounds(&mut self, replicas: &Replicas) -> ReplicasError {
         let mut pause = ROUND;
@@ -446,3 +468,7 @@ fn seen(lease: &Lease) -> Option<(String, Seen)> {
     let version = sign_of_life(lease)?;
     Some((replica(lease)?.to_owned(), Seen { version, renewed_unix_ms: renewed }))
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -132,15 +132,22 @@ impl Keeping {
         KubernetesStore::whose(connect).map_err(|error| self.placed(error))
     }
 
-    /// Puts a store elsewhere into the state of one that came back from a backup; `None`: it is a file of this machine.
+    /// Puts a store elsewhere into the state of one that came back from a backup; `None`: it is a file of this machine. `state`: the state
+    /// directory here, which need not be a server's.
     ///
     /// # Errors
     /// What the store says; [`StoreError::Open`] where it is not that authority's.
     #[cfg(feature = "kubernetes")]
-    pub fn restored(&self, authority: Option<String>, watch: &dyn Watch) -> Result<Option<Restored>, StoreError> {
+    pub fn restored(
+        &self,
+        authority: Option<String>,
+        state: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Option<Restored>, StoreError> {
         let Self::Kubernetes { config, namespace, .. } = self else { return Ok(None) };
         let connect = client::connect(kube::Config::clone(config), namespace.clone());
-        let restored = KubernetesStore::restored(connect, authority, self.clock().now_ms(), watch);
+        let restored =
+            KubernetesStore::restored(connect, authority, Some(&store_seen(state)), self.clock().now_ms(), watch);
         restored.map(Some).map_err(|error| self.placed(error))
     }
 
@@ -237,8 +244,9 @@ impl Keeping {
                 served = self.is_served() => served,
                 () = &mut stop => return Ok(None),
             };
-            let opening = Opening { served_meanwhile, ..opening };
-            let why = match self.open(&opening) {
+            let opened =
+                served_meanwhile.and_then(|served_meanwhile| self.open(&Opening { served_meanwhile, ..opening }));
+            let why = match opened {
                 Err(StoreError::Unreachable(why)) => why,
                 opened => return opened.map(Some),
             };
@@ -278,17 +286,18 @@ impl Keeping {
         })
     }
 
-    /// Whether others on the store serve at this moment. Where that cannot be told, nobody does.
-    async fn is_served(&self) -> bool {
+    /// Whether others on the store serve at this moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] where that cannot be told: taken for alone, a server would give the claims of machines that others serve
+    /// their full lifetime again.
+    async fn is_served(&self) -> Result<bool, StoreError> {
         #[cfg(feature = "kubernetes")]
         if let Self::Kubernetes { config, namespace, replica: Some(replica) } = self {
             let asked = crate::replicas::others_serve(kube::Config::clone(config), namespace, replica).await;
-            // What is wrong is said when the store is opened and the others are joined.
-            return asked
-                .inspect_err(|error| tracing::debug!(%error, "the other replicas are not seen"))
-                .unwrap_or(false);
+            return asked.map_err(|error| self.placed(unseen(&error)));
         }
-        false
+        Ok(false)
     }
 
     /// Opens the store. One elsewhere is taken over from the server that had it, unless several serve together.
@@ -333,6 +342,15 @@ pub fn store_seen(state: &Path) -> std::path::PathBuf {
     state.join("store-seen")
 }
 
+/// Why it is not known whether others serve. A right that is missing is waited for as that on the store is.
+#[cfg(feature = "kubernetes")]
+fn unseen(error: &crate::replicas::ReplicasError) -> StoreError {
+    StoreError::Unreachable(match error {
+        crate::replicas::ReplicasError::Forbidden { .. } => format!("{} 403 Forbidden: {error}", client::ANSWERS),
+        other => other.to_string(),
+    })
+}
+
 /// How long a store is waited for that says so.
 fn longest(why: &str) -> Duration {
     #[cfg(feature = "kubernetes")]
@@ -375,6 +393,18 @@ mod tests {
         assert!(text.contains("http://127.0.0.1:1, namespace lab: "), "where it was asked: {text}");
         assert_eq!(longest("the API server answers 403 Forbidden: no"), WAIT_REFUSED);
         assert_eq!(longest("the API server cannot be reached: refused"), WAIT);
+        // Among others nothing is opened before it is known whether they serve.
+        let nobody = "http://127.0.0.1:1".parse().unwrap();
+        let among = Keeping::Kubernetes {
+            config: Box::new(kube::Config::new(nobody)),
+            namespace: "lab".to_owned(),
+            replica: Some("b".to_owned()),
+        };
+        let error = among.open_within(Duration::ZERO, opening, std::future::pending()).await.err().unwrap().to_string();
+        assert!(error.contains("the Leases of the replicas in namespace lab cannot be kept"), "{error}");
+        let forbidden = crate::replicas::ReplicasError::Forbidden { namespace: "lab".into(), message: "no".into() };
+        let StoreError::Unreachable(why) = unseen(&forbidden) else { panic!("it may pass") };
+        assert_eq!(longest(&why), WAIT_REFUSED);
         let stopped = keeping.open_within(WAIT, opening, std::future::ready(())).await;
         assert!(stopped.unwrap().is_none());
     }

@@ -9,6 +9,7 @@ use crate::content::kinds::SubnetMode;
 use crate::git::remote::SourceStatus;
 use crate::inspect::Standing;
 use crate::metrics::{Followed, Format, Metrics, Now, Pool, Process};
+use crate::replicas::Replicas;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -31,6 +32,7 @@ const REVISION: usize = 10;
 pub(super) struct Scraped {
     pub(super) app: App,
     pub(super) desk: Arc<Desk>,
+    pub(super) replicas: Replicas,
     pub(super) metrics: Metrics,
 }
 
@@ -63,8 +65,9 @@ async fn answer(State(asked): State<Arc<Asked>>, headers: HeaderMap) -> Response
 }
 
 /// What is so now. Nothing of it waits for a disk on a thread that answers machines.
-async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
+async fn now(Scraped { app, desk, replicas, .. }: &Scraped) -> Now {
     let fleet = &app.fleet;
+    let standing = replicas.standing();
     let content = fleet.content_status();
     let sources: Vec<_> = fleet.reconciler.follower().sources().into_iter().map(followed).collect();
     let [phases, standings] = counts(app).await;
@@ -92,6 +95,9 @@ async fn now(Scraped { app, desk, .. }: &Scraped) -> Now {
         pools: pools(desk, fleet.clock.now_ms()),
         store_bytes: store.bytes,
         store: conditions.map(|(condition, holds)| (condition.to_owned(), holds)).to_vec(),
+        store_log: store.log,
+        leads: standing.leads(),
+        replicas: standing.live.len(),
         job_logs_full,
         log_uploads_waiting: app.archive.as_ref().map_or(0, |archive| archive.uploads().waiting),
         job_logs_failing,

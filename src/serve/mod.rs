@@ -364,7 +364,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         listen::serve_plain(http_listener, bounded.at(connections::PACE), "boot files", routes).await
     });
     if let Some(listener) = options.metrics {
-        let scraped = metrics::Scraped { app, desk: Arc::clone(&desk), metrics: metrics.clone() };
+        let scraped =
+            metrics::Scraped { app, desk: Arc::clone(&desk), replicas: replicas.clone(), metrics: metrics.clone() };
         services.spawn(metrics::serve(listener, scraped));
     }
     if options.tftp {

@@ -22,6 +22,7 @@ pub use progress::Watch;
 
 use crate::cluster;
 use crate::journal::{Event, Record, Stream};
+use crate::metrics::LogLength;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -175,6 +176,8 @@ pub struct Health {
     pub little_room: Option<String>,
     /// What it takes on the disk, bytes.
     pub bytes: u64,
+    /// How long its log is, where it is one; else all are 0.
+    pub log: LogLength,
 }
 
 /// An engine. Reads never wait for the writer; a read after a commit's answer sees that commit.

@@ -39,6 +39,10 @@ fn what_happened_is_told_to_whoever_scrapes_and_no_name_of_a_machine() {
         (r#"formwork_http_requests_total{listener="api",method="GET",route="/v1/machines/{name}",status="2xx"}"#, 1.0),
         (r#"formwork_store_condition{condition="Ready"}"#, 1.0),
         (r#"formwork_dhcp_pool_addresses{subnet="rack-1"}"#, 100.0),
+        ("formwork_leader", 1.0),
+        ("formwork_replicas", 1.0),
+        ("formwork_store_log_segment", 0.0),
+        (r#"formwork_mirror_backlog{kind="Machine"}"#, 0.0),
     ] {
         let is = value(told, series);
         assert!((is - wanted).abs() < f64::EPSILON, "{series} is {is}, not {wanted}");

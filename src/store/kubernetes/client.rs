@@ -33,7 +33,7 @@ const WATCH_SECONDS: u32 = 50;
 const WATCH_DEAD: Duration = Duration::from_secs(60);
 
 /// How an error begins that the API server answered with.
-const ANSWERS: &str = "the API server answers";
+pub const ANSWERS: &str = "the API server answers";
 
 /// Secrets of a namespace.
 struct Secrets {

@@ -95,6 +95,8 @@ pub struct Options {
     /// With more bytes of events, leases and small values than this the store takes only what makes it smaller, and within an eighth
     /// more leases, renewals of claims and when machines were heard of.
     pub state_bytes: u64,
+    /// Once the API server said that there is no room, it is tried again so often while nobody writes.
+    pub room_every: Duration,
     /// Who may write beside this one.
     pub sharing: Sharing,
     /// The authority of the site that this is for, by the SHA-256 of its certificate: a store that says that it is another's is
@@ -116,7 +118,7 @@ pub struct Options {
 
 impl Default for Options {
     /// A queue of 4,096 commits, the clock at 0, ten seconds of patience, a snapshot every 512 segments or 32 MiB, 64 segments
-    /// kept, 512 MiB of state, and a fatal failure aborts the process.
+    /// kept, 512 MiB of state, half a minute between looks whether there is room again, and a fatal failure aborts the process.
     fn default() -> Self {
         Self {
             queue: 4096,
@@ -126,6 +128,7 @@ impl Default for Options {
             snapshot_log_bytes: 32 << 20,
             kept_segments: 64,
             state_bytes: 512 << 20,
+            room_every: Duration::from_secs(30),
             sharing: Sharing::Unsaid,
             authority: None,
             seen: None,
@@ -361,7 +364,7 @@ async fn start(connect: Connect, options: Options, name: String) -> Result<(Arc<
     let version = read::catch_up(&shared).await?;
     shared.is_of_own_authority()?;
     shared.is_not_moved(&shared.state())?;
-    seen::is_not_older(&shared)?;
+    seen::is_not_older(&shared).await?;
     let mut writer = Writer::new(Arc::clone(&shared));
     writer.begin().await?;
     shared.is_open()?;

@@ -96,7 +96,7 @@ async fn read_whole(objects: Arc<dyn Objects>, options: Options) -> Result<Read,
     let shared = Shared::new(objects, Options { moved: true, ..options }, String::new(), start);
     read::catch_up(&shared).await?;
     shared.is_of_own_authority()?;
-    seen::is_not_older(&shared)?;
+    seen::is_not_older(&shared).await?;
     Ok(Read { state: shared.state(), place, end: shared.seen() })
 }
 

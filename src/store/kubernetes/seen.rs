@@ -2,6 +2,7 @@
 //!
 //! A running server finds by itself that etcd came back from an older backup. One that starts has no memory but this.
 
+use super::objects::segment_name;
 use super::shared::{RESTORED, Shared};
 use super::state::State;
 pub(super) use crate::store::moving::LogEnd as Seen;
@@ -72,15 +73,20 @@ impl Seen {
     }
 }
 
-/// Refuses a store whose log is shorter than it was seen here, before anything is written.
+/// Refuses a store whose log is shorter than it was seen here, before anything is written; or one that came back shorter and went on beyond
+/// that since, by somebody who had seen nothing.
 ///
 /// # Errors
 /// [`StoreError::Open`] says what was seen and what to do.
-pub(super) fn is_not_older(shared: &Shared) -> Result<(), StoreError> {
+pub(super) async fn is_not_older(shared: &Shared) -> Result<(), StoreError> {
     let Some(path) = &shared.options.seen else { return Ok(()) };
     let Some(before) = Seen::read(path)? else { return Ok(()) };
-    let uid_of = |number| shared.place(number).map(|place| place.uid);
-    before.judge(&shared.seen(), uid_of).map_err(|what| {
+    // What is before the snapshot that was read is not folded here, and lies there for a while.
+    let uid = match shared.place(before.segment) {
+        Some(place) => Some(place.uid),
+        None => shared.objects.uid(&segment_name(before.segment)).await?,
+    };
+    before.judge(&shared.seen(), |_| uid.clone()).map_err(|what| {
         StoreError::Open(format!(
             "the store in {} is older than it was: {what}. Etcd came back from a backup, and what happened since is not known: \
              an installed machine would run its workflow again. Nothing was written. Stop every server on it, then say so: formwork \

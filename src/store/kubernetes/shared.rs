@@ -7,6 +7,7 @@ use super::segment::{Effect, Segment, digest_of};
 use super::state::State;
 use super::{OnFatal, Options, Sharing};
 use crate::cluster::Document;
+use crate::metrics::LogLength;
 use crate::store::moving::{MOVED, Moved};
 use crate::store::watches::Watches;
 use crate::store::{Health, Lease, Space, StoreError};
@@ -25,6 +26,9 @@ const TOGETHER: &[u8] = b"together";
 
 /// And of which authority, by the SHA-256 of its certificate, the site is whose store it is.
 pub(super) const AUTHORITY: &str = "authority";
+
+/// And when it was last looked whether there is room, after there was none.
+pub(super) const ROOM: &str = "room";
 
 /// And when a person said last that it came back from a backup, Unix milliseconds.
 pub(super) const RESTORED: &str = "restored";
@@ -388,13 +392,12 @@ impl Shared {
 
     /// It answered a question. That says nothing of room to write: the next write does.
     pub(super) fn answers(&self) {
-        let full = self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|away| away.full);
-        if !full {
+        if !self.is_full() {
             self.is_back();
         }
     }
 
-    /// It took a write, or said that none was needed.
+    /// It took a write.
     pub(super) fn is_back(&self) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Away { since, since_unix_ms, full, .. }) = away.take() {
@@ -405,9 +408,8 @@ impl Shared {
             if self.lifetimes_due().is_none() {
                 self.lifetimes_given();
             }
-            if !full {
-                tracing::info!(store = %self.objects.place(), "the API server answers again");
-            }
+            let what = if full { "there is room in the store again" } else { "the API server answers again" };
+            tracing::info!(store = %self.objects.place(), "{what}");
         }
     }
 
@@ -470,10 +472,27 @@ impl Shared {
     }
 
     pub(super) fn health(&self) -> Health {
-        let bytes = self.log_bytes.load(Ordering::Relaxed).saturating_add(self.snapshot_bytes.load(Ordering::Relaxed));
+        let log_bytes = self.log_bytes.load(Ordering::Relaxed);
+        let bytes = log_bytes.saturating_add(self.snapshot_bytes.load(Ordering::Relaxed));
+        let segment = self.state.load().number;
+        let since_snapshot = segment.saturating_sub(self.snapshot());
+        let log = LogLength { segment, since_snapshot, bytes: log_bytes };
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = |full: bool| away.as_ref().filter(|away| away.full == full).map(|away| away.why.clone());
-        Health { full: why(true), unreachable: why(false), little_room: None, bytes }
+        let why = |full: bool| away.as_ref().filter(|away| away.full == full);
+        let full = why(true).map(|away| {
+            let since = jiff::Timestamp::from_second(away.since_unix_ms.div_euclid(1_000)).unwrap_or_default();
+            let every = self.options.room_every.as_secs();
+            format!(
+                "{}; so it is since {since}, and it is tried again by each write, and every {every} s without one",
+                away.why
+            )
+        });
+        Health { full, unreachable: why(false).map(|away| away.why.clone()), little_room: None, bytes, log }
+    }
+
+    /// Whether it said last that there is no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|away| away.full)
     }
 
     pub(super) fn watch_events(&self) -> watch::Receiver<u64> {

@@ -7,10 +7,11 @@ use super::objects::{Fault, Kind, Packed, pack, segment_name};
 use super::read::{self, Unread, catch_up};
 use super::room::has_room;
 use super::segment::Segment;
-use super::shared::{AUTHORITY, HOLDER, Shared};
+use super::shared::{AUTHORITY, HOLDER, ROOM, Shared};
 use super::snapshots;
 use super::state::State;
 use crate::store::plan::{Group, plan};
+use crate::store::restored::now_unix_ms;
 use crate::store::{Batch, Committed, Operation, Space, StoreError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Most batches of one group.
 const GROUP_BATCHES: usize = 512;
@@ -94,7 +95,15 @@ impl Writer {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         loop {
             if self.rest.is_empty() {
-                let Some(first) = queue.recv().await else { break };
+                // A full store is said to be so until a write is taken: where nobody writes it is tried here.
+                let first = match self.shared.is_full() {
+                    false => queue.recv().await,
+                    true => match timeout(self.shared.options.room_every, queue.recv()).await {
+                        Ok(first) => first,
+                        Err(_) => Some(self.look_for_room()),
+                    },
+                };
+                let Some(first) = first else { break };
                 self.rest.push_back(first);
             }
             while self.rest.len() < GROUP_BATCHES
@@ -135,11 +144,20 @@ impl Writer {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        self.rest.push_back(Waiting { batch, now_unix_ms, since: Instant::now(), reply });
+        self.rest.push_back(Waiting { batch, now_unix_ms: now_unix_ms(), since: Instant::now(), reply });
         self.serve(false).await;
         answer.await.map_err(|_| ended())?.map(drop)
+    }
+
+    /// A small write that nobody waits for.
+    fn look_for_room(&self) -> Waiting {
+        let now_unix_ms = now_unix_ms();
+        let value = Some(now_unix_ms.to_string().into_bytes());
+        let batch = Batch {
+            operations: vec![Operation::Put { space: Space::Meta, key: ROOM.into(), value }],
+            ..Batch::default()
+        };
+        Waiting { batch, now_unix_ms, since: Instant::now(), reply: oneshot::channel().0 }
     }
 
     /// While the API server is away nobody waits for more than their own time, however many wait before them.
@@ -168,7 +186,10 @@ impl Writer {
             };
             match self.attempt(&group).await {
                 Ok(Tried::Stands) => {
-                    self.shared.is_back();
+                    match &group.written {
+                        Some(_) => self.shared.is_back(),
+                        None => self.shared.answers(),
+                    }
                     if group.written.as_ref().is_some_and(|written| written.lifetimes) {
                         self.shared.lifetimes_given();
                     }

@@ -207,7 +207,7 @@ fn a_store_that_came_back_older_is_not_moved_out_and_what_says_so_holds_its_mach
     assert_eq!(import(&blind, &place(Some(other.as_path())), &()).unwrap(), Imported::PutBack);
 
     // A person says so: then it moves, and its machines are held there as here.
-    KubernetesStore::restored(memory.connect(), Some(AUTHORITY.to_owned()), 0, &()).unwrap();
+    KubernetesStore::restored(memory.connect(), Some(AUTHORITY.to_owned()), None, 0, &()).unwrap();
     export(&place(Some(seen.as_path())), whose(), &file("out.move"), &()).unwrap();
     let moved = MoveFile::open(&file("out.move"), &()).unwrap();
     super::super::moving::is_not_older(&moved, &seen).unwrap();

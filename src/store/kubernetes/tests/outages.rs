@@ -77,6 +77,27 @@ async fn a_quota_or_a_full_etcd_is_said_as_such() {
     assert!(store.health().full.is_none());
 }
 
+#[tokio::test]
+async fn a_store_that_was_full_finds_by_itself_that_there_is_room_again() {
+    let memory = site();
+    let options = Options { room_every: Duration::from_millis(50), ..Fatal::default().options() };
+    let store = KubernetesStore::open(memory.connect(), options).unwrap();
+    memory.set(Mood { full: true, ..Mood::default() });
+    store.commit(decided(&machine("m"), 0, "x"), NOW).await.unwrap_err();
+    // What needs no room says nothing of it.
+    store.commit(Batch::default(), NOW).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let full = store.health().full.expect("it is full still");
+    assert!(full.contains("so it is since 2") && full.contains("tried again by each write"), "{full}");
+    assert_eq!(memory.names(), ["formwork-store"], "nothing was written meanwhile");
+    memory.set(Mood::default());
+    until("there is room", || store.health().full.is_none()).await;
+    assert_eq!(store.position().0, 1, "by one small write");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(store.position().0, 1, "and by no other");
+    assert_eq!(store.health().log.segment, 1);
+}
+
 /// A store with five segments that says what is fatal, and what was there after three.
 async fn came_back_older() -> (Arc<Memory>, KubernetesStore, Fatal, impl FnOnce()) {
     let (memory, fatal) = (site(), Fatal::default());
