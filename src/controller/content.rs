@@ -1,8 +1,9 @@
 //! Watches the kinds of content in the namespace, and makes each state in which they rest for a moment a commit of the server's own repository.
 
+use super::intent::{POSTPONED, WhyNot};
 use super::link::{Link, said, watch};
 use super::objects::{Objects, Seen};
-use super::snapshot::{Files, KINDS, Resource, files, message};
+use super::snapshot::{Files, KINDS, Resource, files, message, waits_for};
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll};
 use kube::api::DynamicObject;
@@ -19,8 +20,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Where something always changes, it is a commit after this.
 const QUIET_MOST: Duration = Duration::from_secs(10);
 
-/// The commit that has the resources as they are; or why there is none, in a sentence.
-pub(super) type Known = Result<String, String>;
+/// The commit that has the resources as they are; or why there is none.
+pub(super) type Known = Result<String, WhyNot>;
 
 impl Seen for Resource {
     fn read(object: DynamicObject) -> Self {
@@ -98,7 +99,7 @@ async fn follow(link: Link, repository: PathBuf, site: String, sender: Sender<Kn
                     continue;
                 }
                 Err(error) => match refused(index, &error) {
-                    Some(why) => Err(why),
+                    Some(why) => Err(why.into()),
                     None => continue,
                 },
             },
@@ -138,6 +139,9 @@ fn refused(index: usize, error: &watcher::Error) -> Option<String> {
 
 async fn commit(kinds: &[Objects<Resource>], repository: &std::path::Path, site: &str) -> Known {
     let all = || kinds.iter().enumerate().flat_map(|(index, kind)| kind.all().values().map(move |it| (index, it)));
+    if let Some(text) = waits_for(site, all()) {
+        return Err(WhyNot { reason: POSTPONED, text });
+    }
     let files: Files = files(site, all())?;
     let writers: BTreeMap<String, BTreeSet<String>> = all()
         .filter_map(|(index, it)| Some((format!("{}/{}.yaml", KINDS.get(index)?.1, it.name), it.writers.clone())))
@@ -148,8 +152,8 @@ async fn commit(kinds: &[Objects<Resource>], repository: &std::path::Path, site:
     });
     match written.await {
         Ok(Ok(id)) => Ok(id),
-        Ok(Err(error)) => Err(format!("the resources cannot be committed: {error}")),
-        Err(_) => Err("the resources cannot be committed: writing them ended early".to_owned()),
+        Ok(Err(error)) => Err(format!("the resources cannot be committed: {error}").into()),
+        Err(_) => Err("the resources cannot be committed: writing them ended early".to_owned().into()),
     }
 }
 

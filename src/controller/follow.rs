@@ -5,7 +5,7 @@
 
 use super::content::ContentWatch;
 use super::files::Folder;
-use super::hand::ByHand;
+use super::hand::{ByHand, Told};
 use super::intent::{INVALID_SPEC, Wanted, WhyNot, remembered};
 use super::link::{self, ANSWER_TIMEOUT, Failure, Link, said, write_status};
 use super::objects::{Objects, Seen};
@@ -93,8 +93,8 @@ pub(super) struct Follow {
     folder: Folder,
     fleet: Arc<Fleet>,
     replicas: Replicas,
-    /// What becomes of objects that no mirror wrote, for the mirror.
-    by_hand: watch::Sender<ByHand>,
+    /// What the mirror is told of it.
+    tells: watch::Sender<Told>,
     recorder: Recorder,
     sources: Objects<Source>,
     secret: Option<SecretWatch>,
@@ -118,18 +118,14 @@ pub(super) struct Follow {
     unkept: bool,
     /// The API server did not answer last.
     away: bool,
+    /// Why it did not take the status of the source, where it did not.
+    refused: Option<String>,
     /// Something was said since it was decided.
     undecided: bool,
 }
 
 impl Follow {
-    pub fn new(
-        link: Link,
-        folder: Folder,
-        fleet: Arc<Fleet>,
-        replicas: Replicas,
-        by_hand: watch::Sender<ByHand>,
-    ) -> Self {
+    pub fn new(link: Link, folder: Folder, fleet: Arc<Fleet>, replicas: Replicas, tells: watch::Sender<Told>) -> Self {
         let reporter = Reporter { controller: format!("{GROUP}/formwork"), instance: None };
         Self {
             recorder: Recorder::new(link.client.clone(), reporter),
@@ -137,7 +133,7 @@ impl Follow {
             folder,
             fleet,
             replicas,
-            by_hand,
+            tells,
             sources: Objects::default(),
             secret: None,
             content: None,
@@ -152,6 +148,7 @@ impl Follow {
             pause: Duration::ZERO,
             unkept: false,
             away: false,
+            refused: None,
             undecided: true,
         }
     }
@@ -236,13 +233,22 @@ impl Follow {
             }
             self.unkept = unkept || settled.is_err();
         }
-        // Where nothing is followed now, what serves is of what was followed before.
+        // Where nothing is followed now, what serves is of what was followed before. Resources that are read are content, also while
+        // they are no revision.
         let spec = kept.map(|(spec, _)| spec).or_else(|| self.folder.mirrored());
-        let of_resources = spec.is_some_and(|spec| spec.resources.is_some());
-        self.by_hand.send_replace(match &wanted {
+        let of_resources = self.content.is_some() || spec.is_some_and(|spec| spec.resources.is_some());
+        let by_hand = match &wanted {
             _ if of_resources => ByHand::Content,
             Wanted::Follow(_) => ByHand::GIT,
             Wanted::Nothing(_) => ByHand::NOTHING,
+        };
+        let chosen = choose(self.link.source.as_deref(), self.sources.all(), &self.link.namespace).ok();
+        let source = chosen.map(|(name, source)| self.reference(name, source.uid.clone()));
+        let told = Told { by_hand, source };
+        self.tells.send_if_modified(|before| {
+            let news = *before != told;
+            *before = told;
+            news
         });
         (self.in_force, self.generation, self.undecided) = (Some(wanted), generation, false);
     }
@@ -297,7 +303,7 @@ impl Follow {
         } else {
             let start = || ContentWatch::start(&self.link, self.folder.content(), &self.fleet.site);
             if let Err(why) = self.content.get_or_insert_with(start).known.clone()? {
-                return nothing(why.into(), generation);
+                return nothing(why, generation);
             }
         }
         let known = match &self.secret {
@@ -349,18 +355,12 @@ impl Follow {
         let Some(source) = self.sources.all().get(&name) else { return };
         let happened = news(&source.status, &wanted);
         let (uid, before) = (source.uid.clone(), source.status.clone());
-        let reference = ObjectReference {
-            api_version: Some(format!("{GROUP}/{VERSION}")),
-            kind: Some("ContentSource".to_owned()),
-            name: Some(name.clone()),
-            namespace: Some(self.link.namespace.clone()),
-            uid: uid.clone(),
-            ..ObjectReference::default()
-        };
+        let reference = self.reference(&name, uid.clone());
         let written = write_status(&self.link.sources(), &name, "ContentSource", &wanted).await;
         match written {
             Ok(object) => {
                 self.answered();
+                self.refused = None;
                 self.sources.put(object);
                 let mut pause = WRITE_EVERY;
                 match why {
@@ -378,12 +378,43 @@ impl Follow {
                 }
             }
             // The watch shows what is there now.
-            Err(Failure::Overtaken) => self.write_at = Instant::now() + WRITE_EVERY,
-            Err(Failure::Away(error) | Failure::Refused(error)) => {
+            Err(Failure::Overtaken | Failure::Missing(_)) => self.write_at = Instant::now() + WRITE_EVERY,
+            Err(Failure::Away(error)) => {
                 self.silent(&error);
-                self.pause = (self.pause * 2).clamp(WRITE_EVERY * 2, WRITE_AGAIN_MOST);
-                self.write_at = Instant::now() + self.pause;
+                self.write_later();
             }
+            // It answers; what it does not take is this status, and all else goes on.
+            Err(Failure::Refused(error)) => {
+                self.answered();
+                if self.refused.as_ref() != Some(&error) {
+                    tracing::warn!(
+                        source = name,
+                        error,
+                        "the Kubernetes API does not take the status of the ContentSource, which is tried again; docs/kubernetes.md has \
+                         the rules that the server's account needs"
+                    );
+                    self.refused = Some(error);
+                }
+                self.write_later();
+            }
+        }
+    }
+
+    /// The next write waits longer than the one before.
+    fn write_later(&mut self) {
+        self.pause = (self.pause * 2).clamp(WRITE_EVERY * 2, WRITE_AGAIN_MOST);
+        self.write_at = Instant::now() + self.pause;
+    }
+
+    /// What says which source it is.
+    fn reference(&self, name: &str, uid: Option<String>) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(format!("{GROUP}/{VERSION}")),
+            kind: Some("ContentSource".to_owned()),
+            name: Some(name.to_owned()),
+            namespace: Some(self.link.namespace.clone()),
+            uid,
+            ..ObjectReference::default()
         }
     }
 

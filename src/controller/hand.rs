@@ -1,5 +1,16 @@
 //! What becomes of objects that no mirror wrote: people, Flux or Argo CD did. Pure.
 
+use k8s_openapi::api::core::v1::ObjectReference;
+
+/// What a mirror is told of what is followed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Told {
+    /// What becomes of objects that no mirror wrote.
+    pub by_hand: ByHand,
+    /// The source that is told what goes wrong; none: there is none to tell.
+    pub source: Option<ObjectReference>,
+}
+
 /// What becomes of them, by what is followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ByHand {
@@ -15,6 +26,9 @@ pub(super) enum ByHand {
 
 /// The reason of the condition of an object that nothing reads.
 pub(super) const NOT_READ: &str = "NotRead";
+/// The reason of one that is read by now, and has no word of a revision yet; and its sentence.
+pub(super) const READ: &str = "Read";
+pub(super) const READ_NOW: &str = "it is content: the status of the ContentSource says what becomes of it, and this one says more once a revision has it";
 /// Its phase.
 pub(super) const UNREAD: &str = "unread";
 

@@ -21,6 +21,8 @@ pub(super) struct WhyNot {
 
 /// The spec itself has to be mended.
 pub(super) const INVALID_SPEC: &str = "InvalidSpec";
+/// A hand in the cluster is at work, and not done yet.
+pub(super) const POSTPONED: &str = "Postponed";
 /// It may pass by itself or by a hand elsewhere: a Secret, a source that is not there, a disk.
 const UNAVAILABLE: &str = "SourceUnavailable";
 

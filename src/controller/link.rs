@@ -225,23 +225,35 @@ pub(super) async fn write_status(
 /// Why something was not written.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nobody answered, or whoever did can or may do nothing now: others will fare no better.
+    /// Nobody answered, or whoever did can do nothing now, or does not know who asks: others will fare no better.
     Away(String),
-    /// It is not there (any more), or somebody else was quicker.
+    /// Somebody else was quicker.
     Overtaken,
-    /// It is not taken as it is.
+    /// It is not there (any more), or what it is to be in is not.
+    Missing(String),
+    /// It is not taken as it is, or may not be written: that says nothing of others.
     Refused(String),
+}
+
+/// What an answer means that is none of success. Pure.
+fn failure_of(code: u16, message: &str) -> Failure {
+    let said = message.to_owned();
+    match code {
+        404 => Failure::Missing(said),
+        409 => Failure::Overtaken,
+        401 | 429 => Failure::Away(said),
+        // A webhook that fails and a limit of etcd are told so, too, and are about this object.
+        500 if ["webhook", "request is too large"].iter().any(|word| message.contains(word)) => Failure::Refused(said),
+        500.. => Failure::Away(said),
+        _ => Failure::Refused(said),
+    }
 }
 
 /// Waits for an answer, but not for ever.
 pub(super) async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(answer) => answer.map_err(|error| match &error {
-            kube::Error::Api(status) => match status.code {
-                404 | 409 => Failure::Overtaken,
-                401 | 403 | 429 | 500.. => Failure::Away(status.message.clone()),
-                _ => Failure::Refused(status.message.clone()),
-            },
+            kube::Error::Api(status) => failure_of(status.code, &status.message),
             other => Failure::Away(said(other)),
         }),
         Err(_) => Err(Failure::Away("it takes too long".to_owned())),
@@ -284,5 +296,32 @@ mod tests {
             assert_eq!(error.may_pass(), may_pass, "{code}");
         }
         assert!(!LinkError::Configuration("none".to_owned()).may_pass());
+    }
+
+    #[test]
+    fn what_is_refused_of_one_object_says_nothing_of_the_api_server() {
+        for (code, message, means) in [
+            (403, "machines \"b\" is forbidden: exceeded quota", "refused"),
+            (403, "User \"x\" cannot create resource \"machines\"", "refused"),
+            (404, "namespaces \"lab\" not found", "missing"),
+            (409, "the object has been modified", "overtaken"),
+            (413, "Request entity too large", "refused"),
+            (422, "spec.match: Invalid value", "refused"),
+            (500, "Internal error occurred: failed calling webhook \"x\": no endpoints", "refused"),
+            (500, "etcdserver: request is too large", "refused"),
+            (401, "Unauthorized", "away"),
+            (429, "too many requests", "away"),
+            (500, "etcdserver: leader changed", "away"),
+            (503, "not ready", "away"),
+            (504, "timeout", "away"),
+        ] {
+            let is = match failure_of(code, message) {
+                Failure::Away(_) => "away",
+                Failure::Overtaken => "overtaken",
+                Failure::Missing(_) => "missing",
+                Failure::Refused(_) => "refused",
+            };
+            assert_eq!(is, means, "{code} {message}");
+        }
     }
 }

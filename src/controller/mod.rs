@@ -74,11 +74,17 @@ pub fn has_followed(state: &Path) -> bool {
 ///
 /// # Errors
 /// The state directory cannot be used.
-pub async fn run(link: Link, state: &Path, fleet: Arc<Fleet>, replicas: Replicas) -> std::io::Result<()> {
+pub async fn run(
+    link: Link,
+    state: &Path,
+    fleet: Arc<Fleet>,
+    replicas: Replicas,
+    metrics: crate::metrics::Mirror,
+) -> std::io::Result<()> {
     let folder = files::Folder::open(state)?;
-    let (by_hand, told) = tokio::sync::watch::channel(hand::ByHand::default());
-    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet), replicas.clone(), told);
-    tokio::join!(follow::Follow::new(link, folder, fleet, replicas, by_hand).run(), mirror.run());
+    let (tells, told) = tokio::sync::watch::channel(hand::Told::default());
+    let mirror = mirror::Mirror::new(link.clone(), Arc::clone(&fleet), replicas.clone(), told, metrics);
+    tokio::join!(follow::Follow::new(link, folder, fleet, replicas, tells).run(), mirror.run());
     Ok(())
 }
 

@@ -7,6 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// So many objects are named in the message of a commit, and so many writers.
 const NAMED_MAX: usize = 10;
+/// The source of a machine that content declares, in its status.
+const DECLARED: &str = "git";
+/// The kind of which a rule makes some, too.
+const MACHINE: &str = "Machine";
 /// The kind that is the root of the files.
 const SITE: &str = "Site";
 
@@ -37,6 +41,10 @@ pub(super) struct Resource {
     pub version: Option<String>,
     /// It is on its way out, or a mirror wrote it: it says nothing.
     pub mute: bool,
+    /// The site whose mirror wrote it, where one did.
+    pub mirror_of: Option<String>,
+    /// Who says that there is such a machine, by its status.
+    pub source: Option<String>,
 }
 
 impl Resource {
@@ -44,8 +52,10 @@ impl Resource {
     pub fn read(object: DynamicObject) -> Self {
         let (metadata, mut data) = (object.metadata, object.data);
         let labels = metadata.labels.unwrap_or_default();
-        let mirrored = labels.get(MANAGED_LABEL).is_some_and(|by| by == MANAGED_BY)
-            && labels.contains_key(&format!("{GROUP}/site"));
+        let of_site = labels.get(&format!("{GROUP}/site"));
+        let mirror_of = of_site.filter(|_| labels.get(MANAGED_LABEL).is_some_and(|by| by == MANAGED_BY)).cloned();
+        let mirrored = mirror_of.is_some();
+        let source = data["status"]["source"].as_str().map(str::to_owned);
         let managers = metadata.managed_fields.unwrap_or_default().into_iter();
         Self {
             name: metadata.name.unwrap_or_default(),
@@ -55,6 +65,8 @@ impl Resource {
             writers: managers.filter(|it| it.subresource.is_none()).filter_map(|it| it.manager).collect(),
             version: metadata.resource_version,
             mute: mirrored || metadata.deletion_timestamp.is_some(),
+            mirror_of: mirror_of.filter(|_| metadata.deletion_timestamp.is_none()),
+            source,
         }
     }
 
@@ -95,7 +107,9 @@ pub(super) fn files<'a>(
         [] => {
             let spec = json!({"packs": []});
             let (labels, writers) = (BTreeMap::new(), BTreeSet::new());
-            Resource { name: site.to_owned(), labels, spec, writers, version: None, mute: false }.file(SITE)?
+            let name = site.to_owned();
+            Resource { name, labels, spec, writers, version: None, mute: false, mirror_of: None, source: None }
+                .file(SITE)?
         }
         _ => {
             let names: Vec<&str> = sites.iter().take(NAMED_MAX).map(|site| site.name.as_str()).collect();
@@ -108,6 +122,38 @@ pub(super) fn files<'a>(
     };
     files.insert("site.yaml".to_owned(), root);
     Ok(files)
+}
+
+/// Why resources are no revision yet: some that the mirror of this site wrote have its label still. Each whose label goes would be a
+/// revision of its own, without those that have it: machines would leave one by one.
+pub(super) fn waits_for<'a>(site: &str, resources: impl IntoIterator<Item = (usize, &'a Resource)>) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut count = 0_usize;
+    for (index, resource) in resources {
+        let Some((kind, _)) = KINDS.get(index) else { continue };
+        // Machines that a rule let in stay in the mirror, and are not read.
+        let is_declared = *kind != MACHINE || resource.source.as_deref() == Some(DECLARED);
+        if !is_declared || resource.mirror_of.as_deref() != Some(site) {
+            continue;
+        }
+        count += 1;
+        if names.len() < NAMED_MAX {
+            names.push(format!("{kind}/{}", resource.name));
+        }
+    }
+    let are = match count {
+        0 => return None,
+        1 => "1 object is".to_owned(),
+        many => format!("{many} objects are"),
+    };
+    if count > NAMED_MAX {
+        names.push(format!("{} more", count - NAMED_MAX));
+    }
+    Some(format!(
+        "{are} still in the mirror of what was followed before ({}), and nothing new is applied before none is, so that one whole \
+         revision comes: take the label off those that are to be content (kubectl label KIND NAME {GROUP}/site-), and delete the others",
+        names.join(", ")
+    ))
 }
 
 /// The message of a commit by which the files became others. `writers`: who wrote what is in a file, by path.
@@ -187,6 +233,41 @@ mod tests {
              spec:\n  match:\n    serial: x\n"
         );
         assert!(made["site.yaml"].contains("name: lab"), "{made:?}");
+    }
+
+    #[test]
+    fn a_revision_waits_while_the_mirror_of_what_was_followed_before_has_objects_that_it_would_read() {
+        let labels = |site: &str| json!({"app.kubernetes.io/managed-by": "formwork", "formwork.dev/site": site});
+        let object = |labels: Value, source: Option<&str>, more: &Value| {
+            let mut object = json!({"metadata": {"name": "a", "labels": labels}, "spec": {}});
+            if let Some(source) = source {
+                object["status"] = json!({"source": source});
+            }
+            for (key, value) in more.as_object().into_iter().flatten() {
+                object["metadata"][key] = value.clone();
+            }
+            Resource::read(serde_json::from_value(object).unwrap())
+        };
+        let (none, going) = (json!({}), json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+        for (what, kind, resource, waits) in [
+            ("declared before", "Machine", object(labels("lab"), Some("git"), &none), true),
+            ("of which nothing is said yet", "Machine", object(labels("lab"), None, &none), false),
+            ("a cluster profile", "ClusterProfile", object(labels("lab"), None, &none), true),
+            ("let in by a rule", "Machine", object(labels("lab"), Some("enrollment r"), &none), false),
+            ("left", "Machine", object(labels("lab"), Some("left"), &none), false),
+            ("its label is off", "Machine", object(json!({}), Some("git"), &none), false),
+            ("of another tool", "Machine", object(json!({"app.kubernetes.io/managed-by": "Helm"}), None, &none), false),
+            ("of another site", "Machine", object(labels("other"), Some("git"), &none), false),
+            ("on its way out", "Machine", object(labels("lab"), Some("git"), &going), false),
+        ] {
+            let said = waits_for("lab", [(index(kind), &resource)]);
+            assert_eq!(said.is_some(), waits, "{what}: {said:?}");
+            let begins = format!("1 object is still in the mirror of what was followed before ({kind}/a)");
+            assert!(said.is_none_or(|said| said.starts_with(&begins)), "{what}");
+        }
+        let all: Vec<Resource> = (0..12).map(|_| object(labels("lab"), Some("git"), &none)).collect();
+        let said = waits_for("lab", all.iter().map(|it| (index("Machine"), it))).unwrap();
+        assert!(said.starts_with("12 objects are") && said.contains("Machine/a, 2 more)"), "{said}");
     }
 
     #[test]

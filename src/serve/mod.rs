@@ -313,8 +313,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     #[cfg(feature = "kubernetes")]
     if let Some(cluster) = cluster {
         let (state, fleet, replicas) = (options.state.0.clone(), Arc::clone(&fleet), replicas.clone());
+        let mirror = metrics.mirror.clone();
         services.spawn(async move {
-            let kept = Box::pin(crate::controller::run(cluster, &state, fleet, replicas)).await;
+            let kept = Box::pin(crate::controller::run(cluster, &state, fleet, replicas, mirror)).await;
             kept.map_err(|error| SiteError::File { path: state, error }.into())
         });
     }

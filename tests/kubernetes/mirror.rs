@@ -106,16 +106,20 @@ fn machines_are_shown_as_git_has_them_and_edits_are_put_back() {
     cluster.kubectl(&["delete", "machine", "b"]);
     until(&cluster, &server, "b", "it is made anew", |machine| machine["status"]["phase"] == "expected");
 
-    // Quiet: what did not change is not written. Another commit touches one machine and no other.
-    let version = |name: &str| cluster.object("machine", name).unwrap()["metadata"]["resourceVersion"].clone();
-    let (before, of_b) = (version("a"), version("b"));
+    // Quiet: what did not change is not written. Another commit touches one machine and no other. What was put back is told in
+    // the status first, a turn later.
+    let is_told = |machine: &Value| machine["status"]["observedGeneration"] == machine["metadata"]["generation"];
+    let before = until(&cluster, &server, "a", "its status is of the spec that was put back", is_told);
+    let version = |machine: &Value| machine["metadata"]["resourceVersion"].clone();
+    let of_b = version(&cluster.object("machine", "b").unwrap());
     server.write("machines/b.yaml", &machine("b", 2, ", run: 2"));
     server.write("machines/c.yaml", &machine("c", 3, ""));
     server.push("another");
     until(&cluster, &server, "c", "the new one is shown", |machine| machine["status"]["phase"] == "expected");
     until(&cluster, &server, "b", "it is raised", |machine| machine["spec"]["run"] == 2);
-    assert_eq!(version("a"), before, "nothing happened to it");
-    assert_ne!(version("b"), of_b);
+    let after = cluster.object("machine", "a").unwrap();
+    assert_eq!(version(&after), version(&before), "nothing happened to it:\n{before:#}\n{after:#}");
+    assert_ne!(version(&cluster.object("machine", "b").unwrap()), of_b);
 
     // Gone from Git while the API server is away: deleted when it is back, and nobody else's.
     cluster.kill_api_server();

@@ -1,7 +1,7 @@
 //! Content that is applied as resources: what becomes of it, of faults in it, of what is deleted, and of a restart.
 
 use super::cluster::{Cluster, PATIENCE};
-use super::server::{Server, machine};
+use super::server::{Server, machine, source};
 use serde_json::Value;
 
 const SOURCE: &str =
@@ -118,6 +118,61 @@ fn content_that_is_applied_as_resources_is_a_revision_as_a_commit_of_people_is()
     }
     assert_eq!(git(&server, &["rev-list", "--count", &format!("{third}..main")]), "1", "a restart commits nothing");
     assert_eq!(cluster.object("machine", "a").unwrap()["spec"]["params"]["motd"], "my own");
+}
+
+#[test]
+fn a_site_that_moves_from_a_repository_to_resources_waits_for_the_last_label_and_loses_no_machine() {
+    let Some(cluster) = Cluster::started("from a repository to resources") else { return };
+    let mut server = Server::new(&cluster);
+    server.write("machines/b.yaml", &machine("b", 2, ""));
+    server.write("machines/c.yaml", &machine("c", 3, ""));
+    let pushed = server.push("three machines");
+    // Somebody's own, which nobody reads yet.
+    cluster.apply(&machine("own", 9, ""));
+    server.start(&["--content-source", "site"]);
+    cluster.apply(&source("site", &server, ""));
+    cluster.wait_for("Ready", "contentsource/site");
+    for name in ["a", "b", "c"] {
+        until(&cluster, &server, ("machine", name), "it is shown", |machine| machine["status"]["phase"] == "expected");
+    }
+    until(&cluster, &server, ("machine", "own"), "nothing reads it", |machine| machine["status"]["phase"] == "unread");
+
+    cluster.apply(SITE);
+    cluster.apply(SOURCE);
+    let postponed = |names: &str| {
+        let what = format!("it waits for {names}");
+        until(&cluster, &server, ("contentsource", "site"), &what, |source| {
+            let rows = source["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            rows.iter().any(|row| {
+                row["status"] == "True" && row["reason"] == "Postponed" && row["message"].to_string().contains(names)
+            })
+        })
+    };
+    postponed("3 objects are still in the mirror of what was followed before (Machine/a, Machine/b, Machine/c)");
+    // It is content now, and says no longer that nothing reads it, though no revision has it yet.
+    let own = until(&cluster, &server, ("machine", "own"), "it is read", |machine| machine["status"]["phase"] == "");
+    assert_eq!(own["status"]["conditions"][0]["reason"], "Read", "{own:#}");
+    let label = |name: &str| cluster.kubectl(&["label", "machine", name, "formwork.dev/site-"]);
+    label("a");
+    label("b");
+    let source = postponed("1 object is still in the mirror of what was followed before (Machine/c)");
+    let status = &source["status"];
+    assert_eq!(
+        (&status["lastAppliedRevision"], &status["machines"]),
+        (&pushed.as_str().into(), &3.into()),
+        "{status:#}"
+    );
+    let a = cluster.object("machine", "a").unwrap();
+    assert!(a["metadata"]["labels"]["formwork.dev/site"].is_null(), "nobody puts it back: {a:#}");
+    // The last one: all of it is one revision, without a machine that left.
+    label("c");
+    let source = until(&cluster, &server, ("contentsource", "site"), "four machines serve", |source| {
+        source["status"]["machines"] == 4 && source["status"]["lastAppliedRevision"] != pushed.as_str()
+    });
+    assert_eq!(git(&server, &["rev-list", "--count", "main"]), "1", "{source:#}");
+    for name in ["a", "b", "c", "own"] {
+        until(&cluster, &server, ("machine", name), "it goes on", |machine| machine["status"]["phase"] == "expected");
+    }
 }
 
 fn git(server: &Server, words: &[&str]) -> String {

@@ -46,7 +46,7 @@ pub(super) fn diff<S: Status>(
     by_hand: ByHand,
     now: &str,
 ) -> Vec<Write<S>> {
-    let mut writes = unread(marks, wanted, seen, by_hand, now);
+    let mut writes = said_of_theirs(marks, wanted, seen, by_hand, now);
     let Some(wanted) = wanted else { return writes };
     let of = |name: &String, wanted: &Wanted<S>| -> Option<Write<S>> {
         let Some(seen) = seen.get(name) else {
@@ -82,22 +82,30 @@ pub(super) fn diff<S: Status>(
     writes
 }
 
-/// What objects say of themselves that no mirror wrote and nothing reads. `wanted`: those that the revision declares are not among them.
-fn unread<S: Status>(
+/// What objects say of themselves that no mirror wrote: that nothing reads them, or, where they said so, that they are read now. `wanted`:
+/// those that the revision declares are not among them.
+fn said_of_theirs<S: Status>(
     marks: &BTreeMap<String, String>,
     wanted: Option<&BTreeMap<String, Wanted<S>>>,
     seen: &BTreeMap<String, Mirrored<S>>,
     by_hand: ByHand,
     now: &str,
 ) -> Vec<Write<S>> {
-    let Some(why) = by_hand.sentence() else { return Vec::new() };
+    if by_hand == ByHand::Unknown {
+        return Vec::new();
+    }
     let says = |(name, seen): (&String, &Mirrored<S>)| {
         let declared = wanted.is_some_and(|wanted| wanted.contains_key(name));
         let going = seen.metadata.deletion_timestamp.is_some();
         if declared || going || is_ours(marks, seen) || is_another_sites(marks, seen) {
             return None;
         }
-        let status = S::unread(why, &seen.status, seen.metadata.generation, now);
+        let generation = seen.metadata.generation;
+        let status = match by_hand.sentence() {
+            Some(why) => S::unread(why, &seen.status, generation, now),
+            None if seen.status.is_unread() => S::read(&seen.status, generation, now),
+            None => return None,
+        };
         (status != seen.status).then(|| Write::Status(name.clone(), Box::new(status)))
     };
     seen.iter().filter_map(says).collect()
@@ -235,6 +243,16 @@ mod tests {
             let told = writes.iter().any(|write| matches!(write, Write::Status(_, says) if says.phase == "unread"));
             assert_eq!(told, says, "{what}: {writes:?}");
         }
+        // It is content by now: it says so, once, also where no revision has it yet.
+        let see = |status: &MachineStatus| {
+            BTreeMap::from([("a".to_owned(), Mirrored { status: status.clone(), ..by_hand.clone() })])
+        };
+        let content = |status: &MachineStatus| diff(&marks("lab"), None, &see(status), ByHand::Content, "now");
+        let writes = content(&told.status);
+        let Some(Write::Status(_, read)) = writes.first() else { panic!("it says still that nothing reads it") };
+        let reasons: Vec<&str> = read.conditions.iter().map(|row| row.reason.as_str()).collect();
+        assert_eq!((read.phase.as_str(), reasons), ("", vec!["Read"; 3]), "{read:?}");
+        assert!(content(read).is_empty() && content(&MachineStatus::default()).is_empty());
         let row = |kind: &str| told.status.conditions.iter().find(|row| row.kind == kind).unwrap().clone();
         assert_eq!((row("Ready").status, row("Stalled").status), ("False".to_owned(), "True".to_owned()));
         assert_eq!((row("Stalled").reason.as_str(), row("Stalled").message.as_str()), ("NotRead", why));

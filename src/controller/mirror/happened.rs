@@ -7,14 +7,17 @@ use crate::wire::JobOutcome;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// So many wait at most; older ones are dropped: the journal has all.
 const WAITING: usize = 256;
+/// So long one waits for its machine's object, which a slow or busy API server has not yet.
+const WAIT_FOR_OBJECT: Duration = Duration::from_secs(60);
 /// So many are told at a turn.
 const AT_ONCE: usize = 8;
 
 /// The action of an event: what was done, and by which note. Of events with one reason and action one is made, which keeps the note of the first.
-fn action(what: String, note: &str) -> String {
+pub(super) fn action(what: String, note: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, note.as_bytes());
     let first = digest.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
     format!("{what} {first:016x}")
@@ -59,9 +62,9 @@ pub(super) fn news(happened: &Happened) -> Option<News> {
     }
 }
 
-/// News that wait to be told, oldest first.
+/// News that wait to be told, oldest first: of which machine, and since when.
 #[derive(Default)]
-pub(super) struct Waiting(VecDeque<(String, News)>);
+pub(super) struct Waiting(VecDeque<(String, News, Instant)>);
 
 impl Waiting {
     /// One more, of that machine.
@@ -69,7 +72,7 @@ impl Waiting {
         if self.0.len() >= WAITING {
             self.0.pop_front();
         }
-        self.0.push_back((machine, news));
+        self.0.push_back((machine, news, Instant::now()));
     }
 
     /// None is told: another server does.
@@ -77,11 +80,24 @@ impl Waiting {
         self.0.clear();
     }
 
-    /// Tells some of them. `of`: the machine's object; of one that has none, nothing is told.
+    /// The oldest of a machine that has an object. Of one that has none it waits for a while, and is dropped then.
+    fn next(
+        &mut self,
+        of: impl Fn(&str) -> Option<ObjectReference>,
+        now: Instant,
+    ) -> Option<(String, News, ObjectReference)> {
+        let is_late = |since: Instant| now.saturating_duration_since(since) > WAIT_FOR_OBJECT;
+        self.0.retain(|(machine, _, since)| !is_late(*since) || of(machine).is_some());
+        let at = self.0.iter().position(|(machine, ..)| of(machine).is_some())?;
+        let (machine, news, _) = self.0.remove(at)?;
+        let object = of(&machine)?;
+        Some((machine, news, object))
+    }
+
+    /// Tells some of them. `of`: the machine's object.
     pub async fn tell(&mut self, recorder: &Recorder, of: impl Fn(&str) -> Option<ObjectReference>) {
         for _ in 0..AT_ONCE {
-            let Some((machine, news)) = self.0.pop_front() else { return };
-            let Some(object) = of(&machine) else { continue };
+            let Some((machine, news, object)) = self.next(&of, Instant::now()) else { return };
             let event = Event {
                 type_: if news.warning { EventType::Warning } else { EventType::Normal },
                 reason: news.reason.to_owned(),
@@ -165,6 +181,28 @@ mod tests {
         assert_eq!(actions.len(), all.len(), "{actions:?}");
         assert!(actions.iter().all(|action| action.len() <= 128), "as an API server takes it: {actions:?}");
         assert_eq!(news(&reached("beta")), news(&reached("beta")));
+    }
+
+    #[test]
+    fn what_happened_to_a_machine_whose_object_is_not_there_yet_waits_for_it_and_for_no_other() {
+        let mut waiting = Waiting::default();
+        for (machine, run) in [("new", 1), ("old", 1), ("new", 2)] {
+            waiting.push(machine.into(), news(&Happened::RunFinished { run }).unwrap());
+        }
+        let object = |there: &'static [&str]| {
+            move |name: &str| there.iter().any(|it| *it == name).then(ObjectReference::default)
+        };
+        let told = |waiting: &mut Waiting, there, now| {
+            let (machine, news, _) = waiting.next(object(there), now)?;
+            Some(format!("{machine} {}", news.note))
+        };
+        let now = Instant::now();
+        assert_eq!(told(&mut waiting, &["old"], now).as_deref(), Some("old run 1 is done"));
+        assert_eq!(told(&mut waiting, &["old"], now), None);
+        assert_eq!(told(&mut waiting, &["new", "old"], now).as_deref(), Some("new run 1 is done"));
+        let later = now + WAIT_FOR_OBJECT + Duration::from_secs(1);
+        assert_eq!(told(&mut waiting, &[], later), None);
+        assert!(waiting.0.is_empty(), "it never came");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One kind of the mirror: what is wanted, what was seen, and the writes that bring one to the other.
 
 use super::diff::{Mirrored, Write, diff, in_turn, is_another_sites};
+use super::refused::Refusals;
 use super::wanted::{Status, Wanted, marks, normal, to_write};
 use crate::controller::hand::ByHand;
 use crate::controller::link::{Failure, Link, in_time, resource, write_status};
@@ -16,14 +17,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// So many writes of one turn, and so many of them at a time: an API server has others to answer.
 const WRITES_MAX: usize = 100;
 const AT_A_TIME: usize = 8;
-/// What was refused for its own sake is tried again after this.
-const REFUSED_AGAIN: Duration = Duration::from_secs(60);
-
 /// What came of a write: the object as it is then, or none where there is none.
 type Carried = Result<Option<DynamicObject>, Failure>;
 
@@ -56,8 +54,10 @@ pub(super) struct Kind<S> {
     wanted: Option<BTreeMap<String, Wanted<S>>>,
     /// Where the next turn begins.
     after: String,
-    /// What was refused, and until when it rests.
-    refused: BTreeMap<String, Instant>,
+    /// What was refused, and is not taken yet.
+    refused: Refusals,
+    /// So many are not as they should be, as of the last turn.
+    backlog: usize,
     /// What is wanted here and is another site's.
     others: BTreeSet<String>,
     broken: bool,
@@ -73,7 +73,8 @@ impl<S: Status> Kind<S> {
             seen: Objects::default(),
             wanted: None,
             after: String::new(),
-            refused: BTreeMap::new(),
+            refused: Refusals::default(),
+            backlog: 0,
             others: BTreeSet::new(),
             broken: false,
         }
@@ -157,16 +158,34 @@ impl<S: Status> Kind<S> {
         }
     }
 
-    /// Writes what differs, as much as a turn may. `by_hand`: what becomes of objects that no mirror wrote.
+    /// What was refused is tried at once: another revision may have mended it.
+    pub fn try_all(&mut self) {
+        self.refused.try_all(Instant::now());
+    }
+
+    /// How many objects are not as they should be, and how many of them are refused.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.backlog, self.refused.count())
+    }
+
+    /// What is to be told of objects that are refused, once.
+    pub fn news(&mut self) -> Option<String> {
+        self.refused.news(Instant::now()).map(|told| told.note(&self.resource.kind))
+    }
+
+    /// Writes what differs, as much as a turn may. `by_hand`: what becomes of objects that no mirror wrote. What is refused of one
+    /// object keeps no other back.
     ///
     /// # Errors
-    /// Nobody answered, or all of it is forbidden: with what words.
+    /// Nobody answered, or whoever did does not know who asks: with what words.
     pub async fn write(&mut self, by_hand: ByHand) -> Result<(), String> {
         let (now, at) = (now(), Instant::now());
         self.tell_of_others();
-        self.refused.retain(|_, until| *until > at);
         let mut writes = diff(&self.marks, self.wanted.as_ref(), self.seen.all(), by_hand, &now);
-        writes.retain(|write| !self.refused.contains_key(write.name()));
+        self.backlog = writes.len();
+        // They are sorted.
+        self.refused.keep_only(|name| writes.binary_search_by(|write| write.name().cmp(name)).is_ok());
+        writes.retain(|write| !self.refused.rests(write.name(), at));
         let writes = in_turn(writes, &self.after, WRITES_MAX);
         let Some(last) = writes.last() else { return Ok(()) };
         self.after = last.name().to_owned();
@@ -180,28 +199,44 @@ impl<S: Status> Kind<S> {
             .collect()
             .await;
         let mut answered = Ok(());
+        let mut refused = Vec::new();
         for (write, result) in results {
+            let name = write.name();
             match result {
                 Ok(Some(mut object)) => {
+                    self.refused.settled(name);
                     self.normalize(&mut object);
                     self.seen.put(object);
+                    self.backlog = self.backlog.saturating_sub(1);
                 }
-                Ok(None) => self.seen.remove(write.name()),
+                Ok(None) => {
+                    self.refused.settled(name);
+                    self.seen.remove(name);
+                    self.backlog = self.backlog.saturating_sub(1);
+                }
+                // It was not there to be created into what is not there.
+                Err(Failure::Missing(error)) if matches!(write, Write::Create(_)) => {
+                    refused.push((name.to_owned(), error));
+                }
                 // Somebody else was quicker; the watch shows what is there now.
-                Err(Failure::Overtaken) => {}
+                Err(Failure::Overtaken | Failure::Missing(_)) => self.refused.settled(name),
                 Err(Failure::Away(error)) => answered = Err(error),
-                Err(Failure::Refused(error)) => {
-                    tracing::warn!(
-                        kind = self.resource.kind,
-                        name = write.name(),
-                        error,
-                        "refused by the Kubernetes API"
-                    );
-                    self.refused.insert(write.name().to_owned(), Instant::now() + REFUSED_AGAIN);
-                }
+                Err(Failure::Refused(error)) => refused.push((name.to_owned(), error)),
             }
         }
+        self.were_refused(refused);
         answered
+    }
+
+    /// Lets them rest, and says so in one line.
+    fn were_refused(&mut self, refused: Vec<(String, String)>) {
+        let at = Instant::now();
+        let news: Vec<_> =
+            refused.into_iter().filter(|(name, error)| self.refused.refused(name, error.clone(), at)).collect();
+        if let Some((name, error)) = news.first() {
+            let (kind, others) = (&self.resource.kind, news.len() - 1);
+            tracing::warn!(kind, name, others, error, "refused by the Kubernetes API; the others go on");
+        }
     }
 
     /// Carries a write out.

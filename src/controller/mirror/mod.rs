@@ -6,22 +6,24 @@
 mod diff;
 mod happened;
 mod kind;
+mod refused;
 mod wanted;
 
 use super::GROUP;
-use super::hand::ByHand;
-use super::link::{self, Link, said};
+use super::hand::Told;
+use super::link::{self, ANSWER_TIMEOUT, Link, said};
 use super::resources::{ClusterProfileStatus, MachineStatus};
 use crate::api;
 use crate::catalog::ClusterProfile;
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec};
 use crate::fleet::Fleet;
 use crate::journal::Stream;
+use crate::metrics;
 use crate::replicas::Replicas;
 use futures_util::StreamExt as _;
 use happened::Waiting;
 use kind::Kind;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::watcher;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,7 +53,8 @@ pub(super) struct Mirror {
     link: Link,
     fleet: Arc<Fleet>,
     replicas: Replicas,
-    by_hand: watch::Receiver<ByHand>,
+    told: watch::Receiver<Told>,
+    metrics: metrics::Mirror,
     machines: Kind<MachineStatus>,
     profiles: Kind<ClusterProfileStatus>,
     stale: Stale,
@@ -66,7 +69,13 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(link: Link, fleet: Arc<Fleet>, replicas: Replicas, by_hand: watch::Receiver<ByHand>) -> Self {
+    pub fn new(
+        link: Link,
+        fleet: Arc<Fleet>,
+        replicas: Replicas,
+        told: watch::Receiver<Told>,
+        metrics: metrics::Mirror,
+    ) -> Self {
         let sequence = *fleet.store.watch_events().borrow();
         Self {
             machines: Kind::new::<MachineSpec>(&link, &fleet.site, "Machine", "machines"),
@@ -79,7 +88,8 @@ impl Mirror {
             link,
             fleet,
             replicas,
-            by_hand,
+            told,
+            metrics,
             stale: Stale::All,
             sequence,
             write_at: Instant::now(),
@@ -109,6 +119,8 @@ impl Mirror {
                     let now = status.borrow_and_update().applied.as_ref().map(|applied| applied.revision.clone());
                     if now != applied {
                         (applied, self.stale) = (now, Stale::All);
+                        self.machines.try_all();
+                        self.profiles.try_all();
                     }
                 }
                 _ = looks.tick() => self.stale = Stale::All,
@@ -155,24 +167,33 @@ impl Mirror {
 
     /// Looks at what may have changed, and writes what differs.
     async fn write(&mut self) {
-        if !self.replicas.leads()
-            || Instant::now() < self.write_at
-            || !self.machines.listed()
-            || !self.profiles.listed()
-        {
+        if !self.replicas.leads() {
+            // Whoever leads counts it.
+            self.metrics.idle();
+            return;
+        }
+        // A kind that may not be listed keeps back nothing of the other.
+        let (machines, profiles) = (self.machines.listed(), self.profiles.listed());
+        if Instant::now() < self.write_at || !(machines || profiles) {
             return;
         }
         self.look().await;
-        let by_hand = *self.by_hand.borrow();
-        let written = match self.machines.write(by_hand).await {
-            Ok(()) => self.profiles.write(by_hand).await,
-            away => away,
-        };
+        let by_hand = self.told.borrow().by_hand;
+        let mut written = if machines { self.machines.write(by_hand).await } else { Ok(()) };
+        if profiles && written.is_ok() {
+            written = self.profiles.write(by_hand).await;
+        }
+        for (kind, (backlog, refused)) in
+            [(self.machines.name(), self.machines.waiting()), (self.profiles.name(), self.profiles.waiting())]
+        {
+            self.metrics.waiting(kind, backlog, refused);
+        }
         match written {
             Ok(()) => {
                 self.pause = Duration::ZERO;
                 // After the objects: a machine that was just enrolled has one now.
                 self.waiting.tell(&self.recorder, |name| self.machines.reference(name)).await;
+                self.tell_of_refused().await;
             }
             Err(error) => {
                 if self.pause.is_zero() {
@@ -182,6 +203,25 @@ impl Mirror {
             }
         }
         self.write_at = Instant::now() + self.pause;
+    }
+
+    /// Tells the source of objects that are refused.
+    async fn tell_of_refused(&mut self) {
+        let Some(source) = self.told.borrow().source.clone() else { return };
+        for note in [self.machines.news(), self.profiles.news()].into_iter().flatten() {
+            let event = Event {
+                type_: EventType::Warning,
+                reason: "ObjectRefused".to_owned(),
+                action: happened::action("Mirror".to_owned(), &note),
+                note: Some(note),
+                secondary: None,
+            };
+            match tokio::time::timeout(ANSWER_TIMEOUT, self.recorder.publish(&event, &source)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(error = said(&error), reason = event.reason, "an event was not taken"),
+                Err(_) => tracing::warn!(reason = event.reason, "an event takes too long, and is dropped"),
+            }
+        }
     }
 
     /// Looks at what the machines of each cluster agreed on.

@@ -4,7 +4,7 @@ use crate::api::views::{MachineSummary, Phase};
 use crate::catalog::{ClusterProfile, MachineView};
 use crate::cluster::{ClaimStanding, Document};
 use crate::content::kinds::{ClusterProfileSpec, MachineSpec, Params, Selectors};
-use crate::controller::hand::{NOT_READ, UNREAD};
+use crate::controller::hand::{NOT_READ, READ, READ_NOW, UNREAD};
 use crate::controller::report::{Wanted as WantedCondition, conditions, cut};
 use crate::controller::resources::{ClusterProfileStatus, MachineStatus, ResourceCondition};
 use crate::controller::{GROUP, MANAGED_BY, MANAGED_LABEL};
@@ -29,6 +29,10 @@ pub(super) trait Status: Clone + Default + PartialEq + Serialize + DeserializeOw
     fn is_declared(&self) -> bool;
     /// What an object says that nothing reads. `why`: in a sentence.
     fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self;
+    /// Whether it says so.
+    fn is_unread(&self) -> bool;
+    /// What it says once it is read, before a revision has it.
+    fn read(before: &Self, generation: Option<i64>, now: &str) -> Self;
 }
 
 /// An object as it should be.
@@ -133,21 +137,34 @@ impl Status for ClusterProfileStatus {
     fn unread(why: &str, before: &Self, generation: Option<i64>, now: &str) -> Self {
         Self {
             observed_generation: generation,
-            conditions: stalled(NOT_READ, why, &before.conditions, generation, now),
+            conditions: all("Stalled", (NOT_READ, why), &before.conditions, generation, now),
             ..Self::default()
         }
     }
+
+    fn is_unread(&self) -> bool {
+        are_unread(&self.conditions)
+    }
+
+    fn read(before: &Self, generation: Option<i64>, now: &str) -> Self {
+        let conditions = all("Reconciling", (READ, READ_NOW), &before.conditions, generation, now);
+        Self { observed_generation: generation, conditions, ..Self::default() }
+    }
 }
 
-/// The conditions of what will not go on by itself.
-fn stalled(
-    reason: &str,
-    why: &str,
+fn are_unread(conditions: &[ResourceCondition]) -> bool {
+    conditions.iter().any(|row| row.reason == NOT_READ)
+}
+
+/// All conditions with one reason and sentence, of which one holds.
+fn all(
+    holds: &str,
+    (reason, message): (&str, &str),
     before: &[ResourceCondition],
     generation: Option<i64>,
     now: &str,
 ) -> Vec<ResourceCondition> {
-    let row = |kind| WantedCondition { kind, holds: kind == "Stalled", reason, message: why };
+    let row = |kind| WantedCondition { kind, holds: kind == holds, reason, message };
     conditions(["Ready", "Reconciling", "Stalled"].map(row).into_iter(), before, generation, now)
 }
 
@@ -198,9 +215,18 @@ impl Status for MachineStatus {
             observed_generation: generation,
             phase: UNREAD.to_owned(),
             waits_for: why.to_owned(),
-            conditions: stalled(NOT_READ, why, &before.conditions, generation, now),
+            conditions: all("Stalled", (NOT_READ, why), &before.conditions, generation, now),
             ..Self::default()
         }
+    }
+
+    fn is_unread(&self) -> bool {
+        self.phase == UNREAD || are_unread(&self.conditions)
+    }
+
+    fn read(before: &Self, generation: Option<i64>, now: &str) -> Self {
+        let conditions = all("Reconciling", (READ, READ_NOW), &before.conditions, generation, now);
+        Self { observed_generation: generation, waits_for: READ_NOW.to_owned(), conditions, ..Self::default() }
     }
 }
 
