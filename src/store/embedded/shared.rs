@@ -141,7 +141,13 @@ impl Shared {
             Err(_) => full,
         };
         let little_room = room.ok().filter(|_| full.is_none()).and_then(soon_full);
-        Health { full, unreachable: None, little_room, bytes: self.medium.taken_bytes().unwrap_or(0), ..Health::default() }
+        Health {
+            full,
+            unreachable: None,
+            little_room,
+            bytes: self.medium.taken_bytes().unwrap_or(0),
+            ..Health::default()
+        }
     }
 
     pub(super) fn refuse_if_failed(&self) -> Result<(), StoreError> {
