@@ -372,7 +372,7 @@ impl Fleet {
     pub fn enrolments_waited(&self) -> (u64, Option<String>) {
         let enrolling: Enrolling = *self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
         let why = format!(
-            "boxes that a rule would take in have to wait: {ENROLS}. Where no such many were switched on, somebody on the boot \
+            "boxes that a rule would take in have to wait: {ENROLS}. Where nobody switched on so many, somebody on the boot \
              network makes up cards"
         );
         (enrolling.waited, enrolling.is_behind(self.clock.now_ms()).then_some(why))
