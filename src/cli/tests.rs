@@ -172,11 +172,11 @@ fn a_mistyped_name_ends_with_3_and_the_right_one() {
 fn waiting_ends_when_an_event_makes_it_so_and_not_at_the_next_look() {
     let desk = Desk::new(Phase::Working);
     let site = desk.site.clone();
+    let started = Instant::now();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
         site.phase.send_replace(Phase::Ready);
     });
-    let started = Instant::now();
     assert_eq!(desk.exit_code("wait machine node-1 --for ready --timeout 30s"), 0);
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(6), "{took:?}");

@@ -144,7 +144,8 @@ mod tests {
     fn rules_take_in_a_site_at_once_and_then_so_many_a_minute() {
         let mut enrolling = Enrolling::default();
         // When, how many ask, how many are taken in, and what is told of those that wait.
-        let (told, quiet): (fn(u64) -> Vec<u64>, Vec<u64>) = (|count| vec![count], Vec::new());
+        let told = |count: u64| vec![count];
+        let quiet = Vec::<u64>::new();
         for (at_ms, asks, taken, wanted) in [
             (0, 12_000, 12_000, quiet.clone()),
             (0, 500, 0, told(1)),

@@ -189,9 +189,7 @@ mod tests {
         for (machine, run) in [("new", 1), ("old", 1), ("new", 2)] {
             waiting.push(machine.into(), news(&Happened::RunFinished { run }).unwrap());
         }
-        let object = |there: &'static [&str]| {
-            move |name: &str| there.iter().any(|it| *it == name).then(ObjectReference::default)
-        };
+        let object = |there: &'static [&str]| move |name: &str| there.contains(&name).then(ObjectReference::default);
         let told = |waiting: &mut Waiting, there, now| {
             let (machine, news, _) = waiting.next(object(there), now)?;
             Some(format!("{machine} {}", news.note))

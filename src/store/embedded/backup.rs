@@ -58,7 +58,7 @@ fn whole_or_nothing(
         std::fs::create_dir_all(folder).map_err(|error| open_failed(folder, &error))?;
     }
     let (partial, mut file) = Partial::begin(to)?;
-    let report = make(&FileMedium::at(partial.path().to_owned()), &mut file)?;
+    let report = make(&FileMedium::at(partial.for_now().to_owned()), &mut file)?;
     partial.finish().map(|()| report)
 }
 

@@ -234,7 +234,7 @@ impl Partial {
     }
 
     /// How it is called until it is finished.
-    pub(in crate::store) fn path(&self) -> &Path {
+    pub(in crate::store) fn for_now(&self) -> &Path {
         &self.partial
     }
 

@@ -49,7 +49,7 @@ impl NewFile {
 
     /// Gives it its name, durably.
     pub(super) fn finish(mut self) -> Result<(), StoreError> {
-        self.out.flush().map_err(|error| open_failed(self.partial.path(), &error))?;
+        self.out.flush().map_err(|error| open_failed(self.partial.for_now(), &error))?;
         self.partial.finish()
     }
 }
