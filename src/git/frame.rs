@@ -14,28 +14,32 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// What was found at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
-    /// Both files as they stood; none: nobody looked yet.
-    stamps: Option<[Option<Stamp>; 2]>,
+    /// The files as they stood; none: nobody looked yet.
+    stamps: Option<[Option<Stamp>; 3]>,
     wrong: Option<String>,
 }
 
 impl Frame {
-    /// Reads both files, where they are not as they were at the last look.
+    /// Reads the files, where they are not as they were at the last look.
     ///
     /// # Errors
     /// Which of them git could not read, and why.
     pub(super) fn look(&mut self, repository: &Repository) -> Result<(), String> {
         let folder = repository.commondir();
-        let stamps = ["config", "packed-refs"].map(|name| stamp_of(&folder.join(name)));
+        let stamps = ["config", "HEAD", "packed-refs"].map(|name| stamp_of(&folder.join(name)));
         if self.stamps != Some(stamps) {
-            self.wrong = config(folder).and_then(|()| packed(folder)).err();
+            self.wrong = config(folder).and_then(|()| head(repository.path())).and_then(|()| packed(folder)).err();
             self.stamps = Some(stamps);
         }
         self.wrong.clone().map_or(Ok(()), Err)
     }
 }
 
-fn config(folder: &Path) -> Result<(), String> {
+/// Whether git could read its settings.
+///
+/// # Errors
+/// Why not.
+pub(super) fn config(folder: &Path) -> Result<(), String> {
     let path = folder.join("config");
     if !path.exists() {
         return Err("its file `config` is gone".to_owned());
@@ -49,6 +53,21 @@ fn config(folder: &Path) -> Result<(), String> {
         return Err(format!("its file `config`, line {line}: a control character"));
     }
     git2::Config::open(&path).map(drop).map_err(|error| format!("its file `config`: {}", error.message()))
+}
+
+/// Whether `HEAD` names a branch or a commit (gitrepository-layout(5)).
+///
+/// # Errors
+/// It is gone, or garbage.
+pub(super) fn head(folder: &Path) -> Result<(), String> {
+    let mut text = Vec::new();
+    let read =
+        std::fs::File::open(folder.join("HEAD")).and_then(|file| file.take(CONFIG_BYTES_MAX).read_to_end(&mut text));
+    read.map_err(|error| format!("its file `HEAD`: {error}"))?;
+    let text = text.trim_ascii_end();
+    let names = text.strip_prefix(b"ref:").is_some_and(|name| is_name(name.trim_ascii_start()));
+    let is_commit = matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit);
+    if names || is_commit { Ok(()) } else { Err("its file `HEAD` names neither a branch nor a commit".to_owned()) }
 }
 
 /// `ID NAME` in each line, `^ID` after that of an annotated tag, and a head that begins with `#` (gitrepository-layout(5)).
@@ -90,7 +109,7 @@ mod tests {
         let opened = Repository::open_bare(repository.bare()).unwrap();
         let mut frame = Frame::default();
         assert_eq!(frame.look(&opened), Ok(()));
-        for name in ["packed-refs", "config"] {
+        for name in ["packed-refs", "config", "HEAD"] {
             let path = repository.bare().join(name);
             let good = std::fs::read(&path).unwrap();
             for garbage in [&b"\x00\xff\x13garbage\n"[..], b"[core\nbare = tr", &good[..good.len() - 10], &[0; 4096]] {

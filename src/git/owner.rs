@@ -4,7 +4,7 @@ use super::loose::{Checked, Loose};
 use super::mirror::{Mirror, Origin, revision_of};
 use super::receive::Hosted;
 use super::remote::{News, Part, SourceSettings, Sources, room_of};
-use super::sound::Sound;
+use super::sound::{Sound, put_back};
 use super::watch::Watch;
 use super::{GitError, Revision, Sight, Source, Verifier, directory};
 use crate::content::{Finding, Tree};
@@ -251,7 +251,16 @@ impl Owner {
     pub(super) fn head(&mut self) -> Result<Revision, GitError> {
         let path = match &self.source {
             Source::Bare { path, branch, .. } => {
-                let (path, revision) = (path.clone(), head_of(path, branch.as_deref())?);
+                let path = path.clone();
+                let revision = match head_of(&path, branch.as_deref()) {
+                    // Of the server's own repository the newest commit is put back like all that it is made of.
+                    Err(GitError::Damaged { revision, .. })
+                        if self.is_own(&path) && put_back(&path, &revision, &self.mirror) =>
+                    {
+                        head_of(&path, branch.as_deref())?
+                    }
+                    seen => seen?,
+                };
                 let unreadable = |message| GitError::Unreadable { path: path.clone(), message };
                 self.frame.look(&open(&path)?).map_err(unreadable)?;
                 // One that is not mirrored yet is read whole when it is, or is found not to be.
@@ -275,12 +284,16 @@ impl Owner {
         Ok(revision)
     }
 
-    /// Whether the source holds all of its newest commit. What the server's own repository has lost is put back from the mirror.
-    fn is_whole(&mut self, path: &Path, revision: &Revision) -> Result<(), GitError> {
-        let repository = open(path)?;
+    /// Whether this is the repository that the server itself hosts.
+    fn is_own(&self, path: &Path) -> bool {
         // A state directory may be given from where the server was started.
         let absolute = |path: &Path| std::path::absolute(path).ok();
-        let own = self.mirror.path.parent().is_some_and(|state| absolute(&Hosted::place(state)) == absolute(path));
+        self.mirror.path.parent().is_some_and(|state| absolute(&Hosted::place(state)) == absolute(path))
+    }
+
+    /// Whether the source holds all of its newest commit. What the server's own repository has lost is put back from the mirror.
+    fn is_whole(&mut self, path: &Path, revision: &Revision) -> Result<(), GitError> {
+        let (repository, own) = (open(path)?, self.is_own(path));
         let oid =
             git2::Oid::from_str(&revision.id).map_err(|_| GitError::BadReference { name: revision.id.clone() })?;
         self.sound.look(&repository, oid, own.then_some(&self.mirror)).map_err(|message| GitError::Damaged {

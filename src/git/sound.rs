@@ -35,6 +35,25 @@ pub fn read_through(path: &Path, branch: Option<&str>) -> Result<String, GitErro
     Ok(revision.id)
 }
 
+/// Puts an object of our own repository back from the mirror, where it is damaged or gone there; whether it was.
+pub(super) fn put_back(path: &Path, id: &str, mirror: &Mirror) -> bool {
+    let Ok(id) = Oid::from_str(id) else { return false };
+    let Some((kind, bytes)) = taken(mirror, id) else { return false };
+    let Ok(repository) = open(path) else { return false };
+    let text = id.to_string();
+    let (first, rest) = text.split_at(2);
+    // libgit2 does not write over what is there.
+    let _ = std::fs::remove_file(repository.commondir().join("objects").join(first).join(rest));
+    let written = repository.odb().and_then(|odb| odb.write(kind, &bytes));
+    if written.is_ok() {
+        tracing::warn!(
+            repository = %path.display(), object = %id,
+            "an object of the repository was damaged or gone, and was put back from the mirror"
+        );
+    }
+    written.is_ok()
+}
+
 /// What was found at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Sound {

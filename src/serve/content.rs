@@ -32,7 +32,7 @@ pub(super) type Where = (Source, Option<(Hosted, Backend)>, Option<Cluster>);
 /// Opens what that needs.
 ///
 /// # Errors
-/// The repository of our own, or the git that serves it, cannot be used.
+/// The repository of our own, or the git that serves it, cannot be used, and nothing served before that could serve on without it.
 pub(super) fn opened(state: &StateDirectory, content: Content) -> Result<Where, ServeError> {
     let (branch, subpath) = match content {
         Content::Source(source) => return Ok((source, None, None)),
@@ -45,7 +45,8 @@ pub(super) fn opened(state: &StateDirectory, content: Content) -> Result<Where, 
     let folder = state.0.canonicalize().map_err(wrong)?;
     let program = std::env::current_exe().map_err(wrong)?;
     let socket = folder.join(HOOK_SOCKET);
-    let hosted = Hosted::open(&folder, branch.as_deref(), subpath.as_deref(), &program, &socket)?;
+    let what = (branch.as_deref(), subpath.as_deref());
+    let hosted = Hosted::open(&folder, what, (&program, &socket), state.served_before())?;
     let backend = Backend::find(hosted.root())?.with_hooks(hosted.hooks());
     Ok((hosted.source(), Some((hosted, backend)), None))
 }

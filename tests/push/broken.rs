@@ -1,6 +1,6 @@
 //! What git itself refuses, and a repository of the server's own that the disk has damaged.
 
-use crate::site::{Person, Site, until};
+use crate::site::{Person, SITE, Site, until};
 use std::io::Write as _;
 use std::process::Stdio;
 
@@ -38,11 +38,56 @@ fn a_push_that_git_itself_refuses_is_counted_and_logged() {
 }
 
 #[test]
+fn a_damaged_repository_of_its_own_is_no_reason_not_to_start_and_what_served_serves() {
+    let mut site = Site::hosted();
+    let first = site.person().begin();
+    site.until_applied(&first);
+    // What is the server's own to write it writes anew.
+    for name in ["config", "HEAD"] {
+        site.kill();
+        std::fs::write(site.repository().join(name), "[[[\0").expect("garbage");
+        assert!(site.serve(), "{name}: {}", site.log());
+        let person = Person::new(&site, "administrator", &site.administrator());
+        person.git(&["fetch", "-q", "origin", "main"]).taken();
+        assert!(site.log().contains("written anew"), "{name}: {}", site.log());
+    }
+    // What is not keeps it from nothing but pushes.
+    for name in ["packed-refs", "refs"] {
+        site.kill();
+        let (path, aside) = (site.repository().join(name), site.path("aside"));
+        let was_there = std::fs::rename(&path, &aside).is_ok();
+        if name == "packed-refs" {
+            std::fs::write(&path, "garbage\n").expect("garbage");
+        }
+        assert!(site.serve(), "{name}: {}", site.log());
+        until("the status tells it", || status(&site)["content"]["reason"] == "SourceUnavailable");
+        assert_eq!(site.applied().as_ref(), Some(&first), "{name}: what served serves");
+        let person = Person::new(&site, "administrator", &site.administrator());
+        person.commit("Mine", SITE);
+        person.push(&["--force", "origin", "HEAD:main"]).refused(&["503", "no push is taken now"]);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).expect("removed");
+        } else {
+            let _ = std::fs::remove_file(&path);
+        }
+        if was_there {
+            std::fs::rename(&aside, &path).expect("it is back");
+        }
+        until("all is well", || status(&site)["content"]["condition"] == "Ready");
+        // Also to push to, without another start.
+        person.git(&["fetch", "-q", "origin", "main"]).taken();
+        person.git(&["reset", "-q", "--hard", "FETCH_HEAD"]).taken();
+        person.commit(name, &[(name, "x")]);
+        person.push(&["origin", &format!("HEAD:refs/heads/aside-{name}")]).taken();
+    }
+}
+
+#[test]
 fn what_the_servers_own_repository_has_lost_of_what_serves_is_put_back() {
     let site = Site::hosted();
     let ada = site.person();
     ada.begin();
-    for name in ["HEAD:machines", "HEAD:site.yaml", "HEAD^{tree}"] {
+    for name in ["HEAD:machines", "HEAD:site.yaml", "HEAD^{tree}", "HEAD"] {
         let id = ada.git(&["rev-parse", name]).taken().text.trim().to_owned();
         let (folder, rest) = id.split_at(2);
         let object = site.repository().join("objects").join(folder).join(rest);

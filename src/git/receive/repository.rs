@@ -2,10 +2,10 @@
 
 use super::standing::{self, Hooks};
 use super::{hooks, leftovers};
-use crate::git::{GitError, Source};
+use crate::git::{GitError, Source, frame};
 use git2::{Repository, RepositoryInitMode, RepositoryInitOptions};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The folder of hosted repositories in the state directory.
@@ -23,37 +23,75 @@ pub struct Hosted {
     root: PathBuf,
     branch: String,
     subpath: Option<String>,
-    /// Written anew by one push at a time.
-    hooks: Arc<Mutex<Hooks>>,
+    program: PathBuf,
+    socket: PathBuf,
+    /// Where git is told to look for hooks, whatever the repository's configuration says by then.
+    looks_in: PathBuf,
+    /// Written anew by one push at a time; none: the repository could not be made ready yet.
+    hooks: Arc<Mutex<Option<Hooks>>>,
 }
 
 impl Hosted {
-    /// Opens it, or makes it, and configures it as it must be.
+    /// Opens it, or makes it, and configures it as it must be. `served`: something serves without it, so that one that is damaged is no
+    /// reason not to start; it is made ready when it can be, before a push.
     ///
     /// # Errors
     /// [`GitError::Hooks`] and what the repository says.
     pub fn open(
         state: &Path,
-        branch: Option<&str>,
-        subpath: Option<&str>,
-        program: &Path,
-        socket: &Path,
+        (branch, subpath): (Option<&str>, Option<&str>),
+        (program, socket): (&Path, &Path),
+        served: bool,
     ) -> Result<Self, GitError> {
-        let (root, branch) = (state.join(FOLDER), branch.unwrap_or("main").to_owned());
-        let path = root.join(NAME);
+        let root = state.join(FOLDER);
+        let mut hosted = Self {
+            looks_in: root.join(NAME).join("hooks"),
+            root,
+            branch: branch.unwrap_or("main").to_owned(),
+            subpath: subpath.map(str::to_owned),
+            program: program.to_owned(),
+            socket: socket.to_owned(),
+            hooks: Arc::default(),
+        };
+        let mut hooks = None;
+        match hosted.ready(&mut hooks) {
+            Ok(()) => {}
+            // That is somebody's mistake and no damage: said before anything starts.
+            Err(error) if !served || standing::is_noexec(&hosted.path()).unwrap_or(false) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the repository that is pushed to cannot be used: what served last serves on, and no push is taken");
+                return Ok(hosted);
+            }
+        }
+        if let Some(hooks) = hooks {
+            hosted.looks_in.clone_from(&hooks.folder);
+            *hosted.lock() = Some(hooks);
+        }
+        hosted.sweep();
+        Ok(hosted)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Hooks>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes it, where it is not there, and configures it as it must be, with its hooks.
+    fn ready(&self, ready: &mut Option<Hooks>) -> Result<(), GitError> {
+        let (root, branch, path) = (&self.root, &self.branch, self.path());
         let fails = |error: git2::Error| GitError::Hooks { path: path.clone(), message: error.message().to_owned() };
         if !path.join("objects").is_dir() {
             // Before anything is made; of one that is there, its folder of hooks says.
             if standing::is_noexec(&path).unwrap_or(false) {
-                return Err(GitError::Hooks { path: path.clone(), message: standing::noexec(&root) });
+                return Err(GitError::Hooks { path: path.clone(), message: standing::noexec(root) });
             }
             let mut options = RepositoryInitOptions::new();
-            options.bare(true).mkdir(true).mkpath(true).external_template(false).initial_head(&branch);
+            options.bare(true).mkdir(true).mkpath(true).external_template(false).initial_head(branch);
             options.mode(RepositoryInitMode::from_bits_retain(0o700));
             Repository::init_opts(&path, &options).map_err(fails)?;
         }
         // Before anything is written that a lock nobody holds would keep out.
         leftovers::take_away(&path);
+        self.write_anew(&path)?;
         let repository = crate::git::open(&path)?;
         repository.set_head(&format!("refs/heads/{branch}")).map_err(fails)?;
         let mut config = repository.config().map_err(fails)?;
@@ -78,13 +116,32 @@ impl Hosted {
         ] {
             config.set_str(name, value).map_err(fails)?;
         }
-        let arguments = ["--socket".to_owned(), socket.to_string_lossy().into_owned()];
-        let folder = hooks::install(&path, program, &arguments, true)?.folder;
-        let hooks = Arc::new(Mutex::new(hooks::hooks(folder, program, &arguments)));
-        let hosted = Self { root, branch, subpath: subpath.map(str::to_owned), hooks };
-        hosted.stand()?;
-        hosted.sweep();
-        Ok(hosted)
+        let arguments = ["--socket".to_owned(), self.socket.to_string_lossy().into_owned()];
+        let folder = hooks::install(&path, &self.program, &arguments, true)?.folder;
+        let hooks = hooks::hooks(folder, &self.program, &arguments);
+        hooks.stand().map_err(|message| GitError::Hooks { path, message })?;
+        *ready = Some(hooks);
+        Ok(())
+    }
+
+    /// Its settings and `HEAD` are the server's own: those that git could not read are put aside and written anew.
+    fn write_anew(&self, path: &Path) -> Result<(), GitError> {
+        let head = format!("ref: refs/heads/{}\n", self.branch);
+        for (name, wrong, text) in [
+            ("config", frame::config(path).err(), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"),
+            ("HEAD", frame::head(path).err(), head.as_str()),
+        ] {
+            let Some(wrong) = wrong else { continue };
+            let (file, aside) = (path.join(name), path.join(format!("{name}.damaged")));
+            let fails =
+                |error: std::io::Error| GitError::Hooks { path: path.to_owned(), message: format!("{wrong}: {error}") };
+            if file.symlink_metadata().is_ok() {
+                std::fs::rename(&file, &aside).map_err(fails)?;
+            }
+            std::fs::write(&file, text).map_err(fails)?;
+            tracing::warn!(repository = %path.display(), wrong, "it was put aside as {name}.damaged, and written anew");
+        }
+        Ok(())
     }
 
     /// Where it is in a state directory, or would be.
@@ -109,7 +166,7 @@ impl Hosted {
 
     /// The folder that git is told to look for hooks in.
     pub fn hooks(&self) -> PathBuf {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).folder.clone()
+        self.looks_in.clone()
     }
 
     /// Sees to it that git will run our hooks: to be asked before git is given a push, since it leaves out a hook that it cannot
@@ -123,8 +180,20 @@ impl Hosted {
         if !self.path().join("objects").is_dir() {
             return Err(GitError::Missing { path: self.path() });
         }
-        let stood = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).stand();
-        stood.map_err(|message| GitError::Hooks { path: self.path(), message })
+        let fails = |message| GitError::Hooks { path: self.path(), message };
+        let mut hooks = self.lock();
+        if hooks.is_none() {
+            self.ready(&mut hooks)?;
+            tracing::info!(repository = %self.path().display(), "the repository can be pushed to again");
+        }
+        match hooks.as_ref() {
+            // git is told of the folder that was known when this server started.
+            Some(late) if late.folder != self.looks_in => {
+                Err(fails(format!("its hooks are in {}: start the server again", late.folder.display())))
+            }
+            Some(hooks) => hooks.stand().map_err(fails),
+            None => Err(GitError::Missing { path: self.path() }),
+        }
     }
 
     /// What the server follows.
@@ -156,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |branch| {
             let (program, socket) = (Path::new("/bin/formwork"), folder.path().join("hook.sock"));
-            Hosted::open(folder.path(), branch, None, program, &socket).unwrap()
+            Hosted::open(folder.path(), (branch, None), (program, &socket), false).unwrap()
         };
         let first = open(None);
         let read = |name: &str| {
@@ -169,6 +238,35 @@ mod tests {
         assert_eq!(read("receive.advertisePushOptions"), "true");
         assert_eq!(std::fs::read_to_string(second.path().join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
         assert!(second.path().join("hooks/pre-receive").is_file());
+        // Damaged, it is no reason not to start where something served, and is pushed to as soon as it is mended.
+        let (config, packed) = (second.path().join("config"), second.path().join("packed-refs"));
+        let good = std::fs::read(&config).unwrap();
+        std::fs::write(&packed, "[[[").unwrap();
+        let open_damaged = |served| {
+            let (program, socket) = (Path::new("/bin/formwork"), folder.path().join("hook.sock"));
+            Hosted::open(folder.path(), (Some("trunk"), None), (program, &socket), served)
+        };
+        assert!(open_damaged(false).is_err());
+        let damaged = open_damaged(true).unwrap();
+        assert!(damaged.stand().is_err());
+        std::fs::write(&packed, b"").unwrap();
+        assert_eq!((damaged.stand(), damaged.hooks()), (Ok(Vec::new()), second.hooks()));
+        // With its hooks elsewhere, git would not find them: it was told where at the start.
+        std::fs::write(&packed, "[[[").unwrap();
+        let damaged = open_damaged(true).unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&packed, b"").unwrap();
+        std::fs::write(&config, format!("[core]\n\tbare = true\n\thooksPath = {}\n", elsewhere.display())).unwrap();
+        assert!(matches!(damaged.stand(), Err(GitError::Hooks { .. })));
+        std::fs::write(&config, &good).unwrap();
+        // Its settings and `HEAD` are ours to write: what is garbage is put aside, and written anew.
+        for name in ["config", "HEAD"] {
+            std::fs::write(second.path().join(name), "[[[\0").unwrap();
+            let mended = open_damaged(false).unwrap();
+            assert_eq!(mended.stand(), Ok(Vec::new()), "{name}");
+            let aside = std::fs::read(second.path().join(format!("{name}.damaged"))).unwrap();
+            assert_eq!(aside, b"[[[\0", "{name}");
+        }
         // Away, it stays away: nothing is made in its place but by a start.
         let aside = folder.path().join("aside");
         std::fs::rename(second.path(), &aside).unwrap();
