@@ -62,6 +62,14 @@ fn an_update_moves_inside_the_range_and_says_so_and_a_dry_one_writes_nothing() {
     let lock = world.read("site/packs.lock");
     assert!(world.ends(0, &["pack", "update", "-o", "table"]).contains("as before"));
     assert_eq!(world.read("site/packs.lock"), lock);
+    // A hash that is not that of the commit's files: the one that is.
+    let at = lock.find("hash: sha256:").expect("a hash") + "hash: sha256:".len();
+    let wrong = format!("{}00000000{}", &lock[..at], &lock[at + 8..]);
+    world.write("site/packs.lock", &wrong);
+    assert!(world.ends(0, &["pack", "update", "--dry-run"]).contains("\"corrected\""));
+    assert_eq!(world.read("site/packs.lock"), wrong);
+    assert!(world.ends(0, &["pack", "update", "-o", "table"]).contains("was not that of its files"));
+    assert_eq!((world.read("site/packs.lock"), world.findings()), (lock, vec![]));
     world.ends(3, &["pack", "update", "other"]);
 }
 

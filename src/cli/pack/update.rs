@@ -71,6 +71,8 @@ struct Row {
 enum Change {
     /// It is what it was.
     None,
+    /// The same commit, whose files have another hash than was locked.
+    Corrected,
     /// Another commit.
     Moved,
     /// It was not locked before.
@@ -100,6 +102,7 @@ impl Row {
         let (name, before, now) = (&self.name, at(&self.before), at(&self.now));
         match self.change {
             Change::None => format!("{name}: {now}, as before\n"),
+            Change::Corrected => format!("{name}: {now}; its hash in packs.lock was not that of its files\n"),
             Change::Moved => format!("{name}: {before} -> {now}\n"),
             Change::New => format!("{name}: {now}, new\n"),
             Change::Gone => format!("{name}: no longer locked, since site.yaml does not name it\n"),
@@ -166,10 +169,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         });
         let tag_moved = tag_moved.map(str::to_owned);
         rows.push(Row { name: name.clone(), change, before: before.map(At::of), now, tag_moved, written: None });
-        if same || arguments.dry_run {
+        if arguments.dry_run && !same {
             continue;
         }
         let (locked, tree) = pack.pin(&cache, &found.commit, found.reference.as_deref())?;
+        if same {
+            if before.is_some_and(|before| before.hash == locked.hash) {
+                continue;
+            }
+            if let Some(row) = rows.last_mut() {
+                row.change = Change::Corrected;
+            }
+            if arguments.dry_run {
+                continue;
+            }
+        }
         lock.put(locked);
         if site.is_vendored(name) || (before.is_none() && !arguments.no_vendor) {
             files.push((rows.len().saturating_sub(1), tree));
