@@ -40,7 +40,7 @@ use range::{Wanted, wanted};
 use streams::{Full, Streams};
 
 /// A piece of a file in memory, bytes: with [`streams::STREAMS`], the bound on what slow clients cost.
-const PIECE_BYTES: usize = 128 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// A held machine asks again after so many seconds when its answer cannot be made into a script.
 const RETRY_SECONDS: u32 = 30;
 

@@ -81,6 +81,8 @@ pub(super) fn reached_at(own: Ipv4Addr, port: u16, administrators: Option<&TcpLi
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest head of a request over HTTP/2, bytes.
 const HEAD_BYTES: u32 = 64 * 1024;
+/// What of one connection is held in memory each way, bytes: with as many connections as there may be, what slow clients cost.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Questions at once on one connection of HTTP/2: a machine's waits are bounded to as many.
 const STREAMS: u32 = 256;
 /// A silent connection of HTTP/2 is asked for a sign of life so often.
@@ -116,6 +118,8 @@ pub(super) async fn serve_plain(
 }
 
 fn bound(builder: &mut Builder<TokioExecutor>) {
+    // A slow reader is sent no further ahead than this.
+    builder.http1().max_buf_size(BUFFER_BYTES);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
