@@ -246,8 +246,11 @@ fn source_of(source: &SourceRow, clock: &Clock) -> Vec<Word> {
         None => seen,
     };
     let shows = format!("{} of {} ({seen})", short(&source.head), source.follows);
-    let serves =
-        if source.applied == source.head { "serves".to_owned() } else { format!("{} serves", short(&source.applied)) };
+    let serves = match &source.applied {
+        applied if *applied != source.head => format!("{} serves", short(applied)),
+        Some(_) => "serves".to_owned(),
+        None => "nothing of it serves".to_owned(),
+    };
     let (name, condition) = (&source.name, &source.condition);
     if condition == "Ready" {
         return vec!["source".into(), format!("{name}: {shows} {serves}").into()];

@@ -244,12 +244,12 @@ mod tests {
 
     #[test]
     fn a_server_that_says_nothing_is_waited_for_with_a_word_and_not_for_ever() {
-        let within = (Duration::from_millis(20), Duration::from_millis(200));
-        for (name, pieces, expected) in [
-            ("at once", &["{}\n"][..], Some("{}\n")),
-            ("in pieces", &["{", "", "}\n"], Some("{}\n")),
-            ("never", &["{"], None),
+        for (name, pieces, expected, (silent_ms, most_ms)) in [
+            ("at once", &["{}\n"][..], Some("{}\n"), (5_000, 20_000)),
+            ("in pieces", &["{", "", "}\n"], Some("{}\n"), (20, 20_000)),
+            ("never", &["{"], None, (20, 200)),
         ] {
+            let within = (Duration::from_millis(silent_ms), Duration::from_millis(most_ms));
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let (done, wait_for) = std::sync::mpsc::channel::<()>();
             let server = std::thread::spawn(move || {
