@@ -50,6 +50,18 @@ pub fn walk(machine: &Machine, number: u64, server: std::net::SocketAddr, shared
     }
 }
 
+/// Each grant that the journal has: its fence, the claim, and whose it was.
+pub fn granted(store: &dyn Store) -> BTreeMap<u64, (String, String)> {
+    let records = store.events_of(&Stream::Cluster("crash".into()), 0, usize::MAX).unwrap();
+    let grant = |event| match event {
+        Event::Claim { claim, change, machine: Some(machine), fence, .. } if change == "granted" => {
+            Some((fence, (claim, machine)))
+        }
+        _ => None,
+    };
+    records.into_iter().filter_map(|record| grant(record.event)).collect()
+}
+
 /// The journal tells the same story as the document: each fence granted once, each claim done once.
 pub fn journal_agrees(store: &dyn Store, last: &Last, machines: u64) {
     let mut granted = BTreeSet::new();

@@ -53,6 +53,9 @@ pub struct Last {
     pub sets: BTreeMap<String, Vec<LastMember>>,
     /// Of each set the opening of its barrier.
     pub openings: BTreeMap<String, Opening>,
+    /// Grants that the journal has, by their fence: claim and machine. One that lapsed while its answer was on the way, and of which the next holder's answer was
+    /// lost in the same way, nobody was told of.
+    pub granted: BTreeMap<u64, (String, String)>,
 }
 
 /// Everything that no store that keeps its word could have shown, in words.
@@ -94,6 +97,14 @@ fn versions(seen: &[Seen], last: &Last, wrong: &mut Vec<String>) {
         own(end.fence, grant(claim, &end.machine));
         if let Some(version) = end.done {
             own(version, format!("the end of {claim} under fence {}", end.fence));
+        }
+    }
+    for (fence, (claim, machine)) in &last.granted {
+        let asked = |seen: &Seen| {
+            seen.machine == *machine && matches!(&seen.question, Question::Claim { claim: of } if of == claim)
+        };
+        if seen.iter().any(asked) {
+            own(*fence, grant(claim, machine));
         }
     }
     for (set, members) in &last.sets {

@@ -60,6 +60,7 @@ fn whole() -> (Vec<Seen>, Last) {
         claims: [("lead".into(), LastClaim { machine: "a".into(), fence: 3, done: Some(4) })].into(),
         sets: [("set".into(), vec![member("a", 0, 5), member("b", 1, 6)])].into(),
         openings: [("set".into(), Opening { version: 6, joined: 2 })].into(),
+        granted: [(3, ("lead".into(), "a".into()))].into(),
     };
     (seen, last)
 }
@@ -68,6 +69,17 @@ fn whole() -> (Vec<Seen>, Last) {
 fn a_whole_history_has_nothing_wrong() {
     let (seen, last) = whole();
     assert_eq!(check(&seen, &last, 2), [""; 0]);
+}
+
+#[test]
+fn a_grant_that_nobody_was_told_of_is_the_journals_word_for_who_asked_and_for_nobody_else() {
+    let (seen, mut last) = whole();
+    last.version = 7;
+    for (machine, wrong) in [("a", 0), ("c", 1)] {
+        last.granted = [(7, ("lead".into(), machine.into()))].into();
+        let found = check(&seen, &last, 2);
+        assert_eq!(found.iter().filter(|found| found.contains("is nobody's")).count(), wrong, "{found:?}");
+    }
 }
 
 type Break = fn(&mut Vec<Seen>, &mut Last);

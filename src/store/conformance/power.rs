@@ -279,7 +279,14 @@ fn last(document: &Document) -> Last {
             openings.insert(name.clone(), Opening { version: opening.version, joined: opening.joined });
         }
     }
-    Last { version: document.version, keys: keys.collect(), claims: claims.collect(), sets, openings }
+    Last {
+        version: document.version,
+        keys: keys.collect(),
+        claims: claims.collect(),
+        sets,
+        openings,
+        ..Last::default()
+    }
 }
 
 /// A store that answers a read from before the last write, as a replica would that lags behind: it must be found out.
