@@ -3,7 +3,7 @@
 
 use super::sound::{Stamp, stamp_of};
 use git2::Repository;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// More packed references than any repository has that is followed; a file that is longer is not read on.
@@ -71,8 +71,19 @@ pub(super) fn head(folder: &Path) -> Result<(), String> {
 }
 
 /// `ID NAME` in each line, `^ID` after that of an annotated tag, and a head that begins with `#` (gitrepository-layout(5)).
-fn packed(folder: &Path) -> Result<(), String> {
-    let Ok(file) = std::fs::File::open(folder.join("packed-refs")) else { return Ok(()) };
+///
+/// # Errors
+/// The line that is none, or that the file ends within one: git reads none of it then.
+pub(super) fn packed(folder: &Path) -> Result<(), String> {
+    let Ok(mut file) = std::fs::File::open(folder.join("packed-refs")) else { return Ok(()) };
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(-1)).is_ok() {
+        file.read_exact(&mut last).map_err(|error| format!("its file `packed-refs`: {error}"))?;
+    }
+    if last != [b'\n'] {
+        return Err("its file `packed-refs` ends within a line".to_owned());
+    }
+    file.rewind().map_err(|error| format!("its file `packed-refs`: {error}"))?;
     let id = |text: &[u8]| matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit);
     for (line, text) in BufReader::new(file).split(b'\n').take(LINES_MAX).enumerate() {
         let text = text.map_err(|error| format!("its file `packed-refs`: {error}"))?;
@@ -113,10 +124,10 @@ mod tests {
             let path = repository.bare().join(name);
             let good = std::fs::read(&path).unwrap();
             for garbage in [&b"\x00\xff\x13garbage\n"[..], b"[core\nbare = tr", &good[..good.len() - 10], &[0; 4096]] {
-                let cut = garbage.len() == good.len() - 10;
+                let cut = name != "packed-refs" && garbage.len() == good.len() - 10;
                 std::fs::write(&path, garbage).unwrap();
                 let found = frame.look(&opened);
-                // A file that ends early may still be one.
+                // Settings that end early may still be some.
                 assert!(cut || found.as_ref().is_err_and(|said| said.contains(name)), "{name}: {garbage:?}: {found:?}");
             }
             std::fs::write(&path, good).unwrap();

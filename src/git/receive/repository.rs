@@ -94,19 +94,32 @@ impl Hosted {
         self.write_anew(&path)?;
         let repository = crate::git::open(&path)?;
         repository.set_head(&format!("refs/heads/{branch}")).map_err(fails)?;
-        let mut config = repository.config().map_err(fails)?;
+        self.configure(true)?;
+        let arguments = ["--socket".to_owned(), self.socket.to_string_lossy().into_owned()];
+        let folder = hooks::install(&path, &self.program, &arguments, true)?.folder;
+        let hooks = hooks::hooks(folder, &self.program, &arguments);
+        hooks.stand().map_err(|message| GitError::Hooks { path, message })?;
+        *ready = Some(hooks);
+        Ok(())
+    }
+
+    /// What git is told of the repository: all of it, or what it is not told of at all; whether something was written. What somebody set
+    /// otherwise while the server runs stays until the next start.
+    fn configure(&self, all: bool) -> Result<bool, GitError> {
+        let path = self.path();
+        let fails = |error: git2::Error| GitError::Hooks { path: path.clone(), message: error.message().to_owned() };
+        let mut config = crate::git::open(&path)?.config().map_err(fails)?;
+        let mut own = config.open_level(git2::ConfigLevel::Local).map_err(fails)?;
+        let most = PUSH_BYTES_MAX.to_string();
+        let mut changed = false;
         for (name, value) in [
-            ("http.receivepack", true),
-            ("http.uploadpack", true),
-            ("receive.advertisePushOptions", true),
-            ("receive.fsckObjects", true),
-            ("core.logAllRefUpdates", true),
-        ] {
-            config.set_bool(name, value).map_err(fails)?;
-        }
-        config.set_i64("receive.maxInputSize", i64::try_from(PUSH_BYTES_MAX).unwrap_or(i64::MAX)).map_err(fails)?;
-        // Small, since several run at once beside everything else the server does.
-        for (name, value) in [
+            ("http.receivepack", "true"),
+            ("http.uploadpack", "true"),
+            ("receive.advertisePushOptions", "true"),
+            ("receive.fsckObjects", "true"),
+            ("core.logAllRefUpdates", "true"),
+            ("receive.maxInputSize", most.as_str()),
+            // Small, since several run at once beside everything else the server does.
             ("core.packedGitWindowSize", "32m"),
             ("core.packedGitLimit", "256m"),
             ("core.bigFileThreshold", "16m"),
@@ -114,14 +127,14 @@ impl Hosted {
             ("pack.threads", "1"),
             ("core.fsync", "reference,committed"),
         ] {
-            config.set_str(name, value).map_err(fails)?;
+            let is = own.snapshot().ok().and_then(|own| own.get_string(name).ok());
+            if is.is_none() || (all && is.as_deref() != Some(value)) {
+                config.set_str(name, value).map_err(fails)?;
+                own = config.open_level(git2::ConfigLevel::Local).map_err(fails)?;
+                changed = true;
+            }
         }
-        let arguments = ["--socket".to_owned(), self.socket.to_string_lossy().into_owned()];
-        let folder = hooks::install(&path, &self.program, &arguments, true)?.folder;
-        let hooks = hooks::hooks(folder, &self.program, &arguments);
-        hooks.stand().map_err(|message| GitError::Hooks { path, message })?;
-        *ready = Some(hooks);
-        Ok(())
+        Ok(changed)
     }
 
     /// Its settings and `HEAD` are the server's own: those that git could not read are put aside and written anew.
@@ -191,7 +204,17 @@ impl Hosted {
             Some(late) if late.folder != self.looks_in => {
                 Err(fails(format!("its hooks are in {}: start the server again", late.folder.display())))
             }
-            Some(hooks) => hooks.stand().map_err(fails),
+            // A file that the disk emptied tells git of no bound.
+            Some(hooks) => {
+                self.write_anew(&self.path())?;
+                frame::packed(&self.path()).map_err(fails)?;
+                let changed = self.configure(false)?;
+                let mut written = hooks.stand().map_err(fails)?;
+                if changed {
+                    written.push("config was changed".to_owned());
+                }
+                Ok(written)
+            }
             None => Err(GitError::Missing { path: self.path() }),
         }
     }
@@ -236,6 +259,10 @@ mod tests {
         std::fs::write(first.path().join("config"), "[core]\n\tbare = true\n").unwrap();
         let second = open(Some("trunk"));
         assert_eq!(read("receive.advertisePushOptions"), "true");
+        // Emptied while the server runs, it is put right before a push.
+        std::fs::write(second.path().join("config"), "").unwrap();
+        assert_eq!(second.stand(), Ok(vec!["config was changed".to_owned()]));
+        assert_eq!((read("receive.fsckObjects"), second.stand()), ("true".to_owned(), Ok(Vec::new())));
         assert_eq!(std::fs::read_to_string(second.path().join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
         assert!(second.path().join("hooks/pre-receive").is_file());
         // Damaged, it is no reason not to start where something served, and is pushed to as soon as it is mended.
