@@ -15,6 +15,7 @@ use crate::boot::network::Network;
 use crate::boot::query::{self, Said};
 use crate::boot::script;
 use crate::metrics::Boot;
+use crate::net::places::Full;
 use crate::net::routes::{Opens, Route, Routes, Shape};
 use crate::store::{BoxFuture, Lease, StoreError};
 use axum::Router;
@@ -37,7 +38,7 @@ mod range;
 mod streams;
 
 use range::{Wanted, wanted};
-use streams::{Full, Streams};
+use streams::Streams;
 
 /// A piece of a file in memory, bytes: with [`streams::STREAMS`], the bound on what slow clients cost.
 const PIECE_BYTES: usize = 64 << 10;

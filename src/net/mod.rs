@@ -5,6 +5,7 @@ pub mod discover;
 pub mod files;
 pub mod http;
 mod interfaces;
+pub(crate) mod places;
 mod probe;
 pub mod routes;
 mod site_client;

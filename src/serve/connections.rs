@@ -1,13 +1,12 @@
 //! Bounds on connections: how many there are, how many one peer has, how long one may stand still, how slowly one may take what it
 //! asked for. A listener without them is closed to all by whoever opens a thousand connections and says nothing.
 
+use crate::net::places::{Place, Places};
 use axum_server::accept::Accept;
-use std::collections::HashMap;
 use std::future::{Future, Ready, ready};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -49,29 +48,16 @@ impl Limits {
     }
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    connections: usize,
-    of_peers: HashMap<IpAddr, usize>,
-}
-
 /// Counts connections as they are accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Bounded {
     limits: Limits,
-    open: Arc<Mutex<Open>>,
-}
-
-/// A place among the connections; given back when dropped.
-#[derive(Debug)]
-struct Place {
-    open: Arc<Mutex<Open>>,
-    peer: Option<IpAddr>,
+    places: Places,
 }
 
 impl Bounded {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, open: Arc::default() }
+        Self { limits, places: Places::new(limits.connections, limits.of_one_peer) }
     }
 
     /// The same places, for connections that must take what they ask for at a pace.
@@ -83,33 +69,7 @@ impl Bounded {
     /// A place for a connection from `peer` to `own`.
     fn place(&self, peer: IpAddr, own: Option<IpAddr>) -> Option<Place> {
         let peer = Some(peer).filter(|peer| !peer.to_canonical().is_loopback() && own != Some(*peer));
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.connections >= self.limits.connections {
-            return None;
-        }
-        if let Some(peer) = peer {
-            let count = open.of_peers.entry(peer).or_default();
-            if *count >= self.limits.of_one_peer {
-                return None;
-            }
-            *count += 1;
-        }
-        open.connections += 1;
-        Some(Place { open: Arc::clone(&self.open), peer })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.connections = open.connections.saturating_sub(1);
-        let Some(peer) = self.peer else { return };
-        if let Some(count) = open.of_peers.get_mut(&peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.of_peers.remove(&peer);
-            }
-        }
+        self.places.take(peer).ok()
     }
 }
 
@@ -245,11 +205,11 @@ mod tests {
         assert!(bounded.place(local, None).is_none(), "the bound of all");
         drop(third);
         assert!(
-            bounded.place(other, Some(other)).is_some_and(|place| place.peer.is_none()),
+            bounded.place(other, Some(other)).is_some_and(|place| place.peer().is_none()),
             "the server's own address"
         );
         drop((_second, _fourth));
-        assert!(bounded.open.lock().expect("not poisoned").of_peers.is_empty());
+        assert_eq!(bounded.places.taken().1, 0);
     }
 
     #[test]

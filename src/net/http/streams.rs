@@ -1,7 +1,7 @@
 //! Places for files that are sent: so many at once, and so many for one address, so that nobody's slow reading keeps the rest of a
 //! rack from its images.
 
-use std::collections::HashMap;
+use crate::net::places::{Full, Place, Places};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,40 +13,19 @@ pub(super) const OF_ONE_ADDRESS: usize = STREAMS / 8;
 /// That clients are told to come again is logged so often at most.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// Who is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// Everybody's places are taken.
-    All,
-    /// This address has its share.
-    Address,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    of: HashMap<IpAddr, usize>,
-    told: Option<Instant>,
-}
-
 /// The places.
 #[derive(Debug, Clone)]
 pub(super) struct Streams {
     /// The server's own address: who is on this host, `formwork simulate` as a thousand machines, has no share.
     own: IpAddr,
-    taken: Arc<Mutex<Taken>>,
-}
-
-/// One place; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    taken: Arc<Mutex<Taken>>,
-    peer: Option<IpAddr>,
+    places: Places,
+    /// When somebody who was turned away was last told of in the log.
+    told: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Streams {
     pub(super) fn new(own: IpAddr) -> Self {
-        Self { own, taken: Arc::default() }
+        Self { own, places: Places::new(STREAMS, OF_ONE_ADDRESS), told: Arc::default() }
     }
 
     /// A place for a file to `peer`.
@@ -54,44 +33,17 @@ impl Streams {
     /// # Errors
     /// Whose places are all taken.
     pub(super) fn place(&self, peer: IpAddr) -> Result<Place, Full> {
-        let peer = Some(peer).filter(|peer| *peer != self.own && *peer != IpAddr::from([127, 0, 0, 1]));
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.all >= STREAMS {
-            return Err(Full::All);
-        }
-        if let Some(peer) = peer {
-            let count = taken.of.entry(peer).or_default();
-            if *count >= OF_ONE_ADDRESS {
-                return Err(Full::Address);
-            }
-            *count += 1;
-        }
-        taken.all += 1;
-        Ok(Place { taken: Arc::clone(&self.taken), peer })
+        self.places.take(Some(peer).filter(|peer| *peer != self.own && *peer != IpAddr::from([127, 0, 0, 1])))
     }
 
     /// Whether it is time to say in the log that somebody was turned away.
     pub(super) fn tell(&self, now: Instant) -> bool {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = taken.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY);
         if due {
-            taken.told = Some(now);
+            *told = Some(now);
         }
         due
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all = taken.all.saturating_sub(1);
-        let Some(peer) = self.peer else { return };
-        if let Some(count) = taken.of.get_mut(&peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                taken.of.remove(&peer);
-            }
-        }
     }
 }
 
@@ -115,8 +67,7 @@ mod tests {
         }
         assert_eq!((held.len(), streams.place(address(2)).err()), (STREAMS, Some(Full::All)));
         drop(held);
-        let taken = streams.taken.lock().expect("not poisoned");
-        assert!(taken.all == 0 && taken.of.is_empty(), "{taken:?}");
+        assert_eq!(streams.places.taken(), (0, 0));
     }
 
     #[test]
