@@ -39,6 +39,7 @@ mod mend_tests;
 mod mirror;
 mod older;
 mod once;
+mod opened;
 mod origins;
 #[cfg(feature = "kubernetes")]
 pub mod own;
